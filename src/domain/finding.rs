@@ -1,0 +1,411 @@
+//! A security finding: what Sonar says of it, and what this box makes of that.
+
+use std::fmt;
+use std::str::FromStr;
+
+use minicbor::{Decode, Encode};
+
+use super::ids::{FindingId, IssueKey, RuleKey};
+use super::time::Timestamp;
+
+/// Which of Sonar's two lists a finding came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Kind {
+    /// An issue with a security impact, or of the type vulnerability.
+    #[n(0)]
+    Vulnerability,
+    /// A security hotspot: code that a person should review.
+    #[n(1)]
+    Hotspot,
+}
+
+/// How bad, in our words; the order is from worst to least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Severity {
+    /// Sonar's BLOCKER.
+    #[n(0)]
+    Critical,
+    /// Sonar's HIGH or CRITICAL.
+    #[n(1)]
+    High,
+    /// Sonar's MEDIUM or MAJOR.
+    #[n(2)]
+    Medium,
+    /// Sonar's LOW or MINOR.
+    #[n(3)]
+    Low,
+    /// Sonar's INFO.
+    #[n(4)]
+    Info,
+}
+
+/// Where a finding stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum State {
+    /// To be looked at.
+    #[n(0)]
+    Open,
+    /// Somebody confirmed it.
+    #[n(1)]
+    Confirmed,
+    /// A person decided to live with it.
+    #[n(2)]
+    Accepted,
+    /// A person decided that it is none.
+    #[n(3)]
+    FalsePositive,
+    /// Closed: Sonar says it was fixed.
+    #[n(4)]
+    Fixed,
+    /// Closed without a fix: rule off, file out of scope, or no longer known to Sonar.
+    #[n(5)]
+    Removed,
+}
+
+/// The text is none of the words that the type has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is none of: {words}")]
+pub struct BadWord {
+    given: String,
+    words: String,
+}
+
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// All values in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in JSON, on the command line and on the page.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = BadWord;
+            fn from_str(text: &str) -> Result<Self, BadWord> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(BadWord { given: text.to_owned(), words: [$($word),+].join(", ") }),
+                }
+            }
+        }
+    };
+}
+
+words!(Kind { Vulnerability = "vulnerability", Hotspot = "hotspot" });
+words!(Severity { Critical = "critical", High = "high", Medium = "medium", Low = "low", Info = "info" });
+words!(State {
+    Open = "open",
+    Confirmed = "confirmed",
+    Accepted = "accepted",
+    FalsePositive = "false_positive",
+    Fixed = "fixed",
+    Removed = "removed",
+});
+
+impl State {
+    /// Whether the finding is gone, for whichever reason.
+    pub fn is_closed(self) -> bool {
+        matches!(self, Self::Fixed | Self::Removed)
+    }
+}
+
+/// Where in a file, as Sonar counts: lines from 1, columns from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct TextRange {
+    /// First line.
+    #[n(0)]
+    pub start_line: u32,
+    /// Last line.
+    #[n(1)]
+    pub end_line: u32,
+    /// Column in the first line.
+    #[n(2)]
+    pub start_offset: u32,
+    /// Column in the last line.
+    #[n(3)]
+    pub end_offset: u32,
+}
+
+/// One entry of Sonar's newer model: what an issue harms, and how much.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Impact {
+    /// `SECURITY`, `RELIABILITY`, `MAINTAINABILITY`.
+    #[n(0)]
+    pub software_quality: String,
+    /// `BLOCKER`, `HIGH`, `MEDIUM`, `LOW`, `INFO`.
+    #[n(1)]
+    pub severity: String,
+}
+
+/// Sonar's own words, kept verbatim beside ours. Every one may be absent on the wire. Names and addresses of
+/// people (`author`) are not kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SonarWords {
+    /// `VULNERABILITY`, `CODE_SMELL`, `BUG`; older model.
+    #[n(0)]
+    pub r#type: Option<String>,
+    /// `BLOCKER` … `INFO`; older model.
+    #[n(1)]
+    pub severity: Option<String>,
+    /// `OPEN` … `CLOSED`; for a hotspot `TO_REVIEW` or `REVIEWED`.
+    #[n(2)]
+    pub status: Option<String>,
+    /// Why it is resolved; for a hotspot `FIXED`, `SAFE`, `ACKNOWLEDGED`.
+    #[n(3)]
+    pub resolution: Option<String>,
+    /// `OPEN`, `CONFIRMED`, `ACCEPTED`, `FALSE_POSITIVE`, `FIXED`, `IN_SANDBOX`; newer model.
+    #[n(4)]
+    pub issue_status: Option<String>,
+    /// The newer model's severities.
+    #[n(5)]
+    pub impacts: Vec<Impact>,
+    /// Tags of the issue.
+    #[n(6)]
+    pub tags: Vec<String>,
+    /// Sonar's hash of the line.
+    #[n(7)]
+    pub hash: Option<String>,
+    /// A hotspot's `HIGH`, `MEDIUM`, `LOW`.
+    #[n(8)]
+    pub vulnerability_probability: Option<String>,
+    /// A hotspot's category, such as `sql-injection`.
+    #[n(9)]
+    pub security_category: Option<String>,
+    /// Login of the person it is assigned to.
+    #[n(10)]
+    pub assignee: Option<String>,
+    /// The component as Sonar names it; it may have no path.
+    #[n(11)]
+    pub component: Option<String>,
+}
+
+/// What one row of Sonar's lists says, in our words.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Observed {
+    /// Sonar's key.
+    #[n(0)]
+    pub key: IssueKey,
+    /// Which list it came from.
+    #[n(1)]
+    pub kind: Kind,
+    /// The rule that found it. Old Servers do not say it for hotspots.
+    #[n(2)]
+    pub rule: Option<RuleKey>,
+    /// Sonar's message for this place.
+    #[n(3)]
+    pub message: String,
+    /// How bad.
+    #[n(4)]
+    pub severity: Severity,
+    /// Where it stands.
+    #[n(5)]
+    pub state: State,
+    /// Path in the project; absent for findings on the project itself.
+    #[n(6)]
+    pub path: Option<String>,
+    /// Line, from 1.
+    #[n(7)]
+    pub line: Option<u32>,
+    /// The exact place.
+    #[n(8)]
+    pub range: Option<TextRange>,
+    /// When Sonar says it was introduced; may lie before it was found.
+    #[n(9)]
+    pub created_at: Option<Timestamp>,
+    /// When Sonar last touched it. Moves for many reasons, and stays when only the line shifts.
+    #[n(10)]
+    pub updated_at: Option<Timestamp>,
+    /// When Sonar closed it.
+    #[n(11)]
+    pub closed_at: Option<Timestamp>,
+    /// Sonar's own words.
+    #[n(12)]
+    pub sonar: SonarWords,
+}
+
+impl Observed {
+    /// Whether this is a security finding at all: the older model says it by type, the newer by impact.
+    pub fn is_security(&self) -> bool {
+        self.kind == Kind::Hotspot
+            || self.sonar.r#type.as_deref() == Some("VULNERABILITY")
+            || self.sonar.impacts.iter().any(|impact| impact.software_quality == "SECURITY")
+    }
+
+    /// Sixteen bytes that differ if anything in the row differs, so that an unchanged row is known without
+    /// comparing or storing it.
+    pub fn digest(&self) -> Digest {
+        let bytes = minicbor::to_vec(self).expect("encoding to memory cannot fail");
+        let hash = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hash.as_ref()[..16]);
+        Digest(digest)
+    }
+}
+
+/// See [`Observed::digest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Digest(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
+
+/// A finding of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Finding {
+    /// Stable for ever.
+    #[n(0)]
+    pub id: FindingId,
+    /// Its place in the scope's map of what a crawl has seen; never used again.
+    #[n(1)]
+    pub slot: u32,
+    /// What Sonar last said.
+    #[n(2)]
+    pub observed: Observed,
+    /// When this box first held it.
+    #[n(3)]
+    pub first_seen_at: Timestamp,
+    /// When this box closed it; absent while it is not closed.
+    #[n(4)]
+    pub closed_at: Option<Timestamp>,
+}
+
+/// Our severity from Sonar's words: the SECURITY impact, else the old severity, else a hotspot's probability.
+/// A word that is not known counts as medium, so that nothing is hidden by a new word.
+pub fn severity(words: &SonarWords) -> Severity {
+    let impact = words.impacts.iter().find(|impact| impact.software_quality == "SECURITY");
+    let word = impact
+        .map(|impact| impact.severity.as_str())
+        .or(words.severity.as_deref())
+        .or(words.vulnerability_probability.as_deref());
+    match word {
+        Some("BLOCKER") => Severity::Critical,
+        Some("HIGH" | "CRITICAL") => Severity::High,
+        Some("LOW" | "MINOR") => Severity::Low,
+        Some("INFO") => Severity::Info,
+        Some("MEDIUM" | "MAJOR" | _) | None => Severity::Medium,
+    }
+}
+
+/// Our state from an issue's words, the newer model first. IN_SANDBOX and words that are not known count as
+/// open: nothing is closed because a word is new.
+pub fn issue_state(words: &SonarWords) -> State {
+    match words.issue_status.as_deref() {
+        Some("CONFIRMED") => return State::Confirmed,
+        Some("ACCEPTED") => return State::Accepted,
+        Some("FALSE_POSITIVE") => return State::FalsePositive,
+        Some("FIXED") if words.resolution.as_deref() == Some("REMOVED") => return State::Removed,
+        Some("FIXED") => return State::Fixed,
+        Some(_) => return State::Open,
+        None => {}
+    }
+    match (words.status.as_deref(), words.resolution.as_deref()) {
+        (_, Some("FALSE-POSITIVE" | "FALSE_POSITIVE")) => State::FalsePositive,
+        (_, Some("WONTFIX")) => State::Accepted,
+        (Some("CLOSED" | "RESOLVED"), Some("REMOVED")) => State::Removed,
+        (Some("CLOSED"), _) | (Some("RESOLVED"), Some("FIXED")) => State::Fixed,
+        (Some("CONFIRMED"), _) => State::Confirmed,
+        _ => State::Open,
+    }
+}
+
+/// Our state from a hotspot's words.
+pub fn hotspot_state(words: &SonarWords) -> State {
+    match (words.status.as_deref(), words.resolution.as_deref()) {
+        (Some("CLOSED"), _) | (Some("REVIEWED"), Some("FIXED")) => State::Fixed,
+        (Some("REVIEWED"), Some("SAFE")) => State::FalsePositive,
+        (Some("REVIEWED"), Some("ACKNOWLEDGED")) => State::Accepted,
+        _ => State::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn impact(quality: &str, severity: &str) -> Impact {
+        Impact { software_quality: quality.to_owned(), severity: severity.to_owned() }
+    }
+
+    #[test]
+    fn the_security_impact_decides_before_the_old_severity() {
+        let words = SonarWords {
+            severity: Some("MINOR".to_owned()),
+            impacts: vec![impact("MAINTAINABILITY", "LOW"), impact("SECURITY", "BLOCKER")],
+            ..SonarWords::default()
+        };
+        assert_eq!(severity(&words), Severity::Critical);
+    }
+
+    #[test]
+    fn without_a_security_impact_the_old_severity_and_then_the_probability_decide() {
+        let old = |word: &str| SonarWords { severity: Some(word.to_owned()), ..SonarWords::default() };
+        let expected = [
+            ("BLOCKER", Severity::Critical),
+            ("CRITICAL", Severity::High),
+            ("MAJOR", Severity::Medium),
+            ("MINOR", Severity::Low),
+            ("INFO", Severity::Info),
+            ("NEW_WORD", Severity::Medium),
+        ];
+        for (word, ours) in expected {
+            assert_eq!(severity(&old(word)), ours, "{word}");
+        }
+        let hotspot = SonarWords { vulnerability_probability: Some("HIGH".to_owned()), ..SonarWords::default() };
+        assert_eq!(severity(&hotspot), Severity::High);
+        assert_eq!(severity(&SonarWords::default()), Severity::Medium);
+    }
+
+    #[test]
+    fn states_follow_either_model_and_unknown_words_are_open() {
+        let newer = |word: &str| SonarWords { issue_status: Some(word.to_owned()), ..SonarWords::default() };
+        assert_eq!(issue_state(&newer("ACCEPTED")), State::Accepted);
+        assert_eq!(issue_state(&newer("FALSE_POSITIVE")), State::FalsePositive);
+        assert_eq!(issue_state(&newer("FIXED")), State::Fixed);
+        assert_eq!(issue_state(&newer("IN_SANDBOX")), State::Open);
+        assert_eq!(issue_state(&newer("SOMETHING_NEW")), State::Open);
+        let older = |status: &str, resolution: Option<&str>| SonarWords {
+            status: Some(status.to_owned()),
+            resolution: resolution.map(str::to_owned),
+            ..SonarWords::default()
+        };
+        assert_eq!(issue_state(&older("RESOLVED", Some("FALSE-POSITIVE"))), State::FalsePositive);
+        assert_eq!(issue_state(&older("RESOLVED", Some("WONTFIX"))), State::Accepted);
+        assert_eq!(issue_state(&older("CLOSED", Some("REMOVED"))), State::Removed);
+        assert_eq!(issue_state(&older("CLOSED", Some("FIXED"))), State::Fixed);
+        assert_eq!(issue_state(&older("REOPENED", None)), State::Open);
+        assert_eq!(issue_state(&SonarWords::default()), State::Open);
+    }
+
+    #[test]
+    fn a_reviewed_hotspot_follows_its_resolution() {
+        let hotspot = |status: &str, resolution: Option<&str>| SonarWords {
+            status: Some(status.to_owned()),
+            resolution: resolution.map(str::to_owned),
+            ..SonarWords::default()
+        };
+        assert_eq!(hotspot_state(&hotspot("TO_REVIEW", None)), State::Open);
+        assert_eq!(hotspot_state(&hotspot("REVIEWED", Some("SAFE"))), State::FalsePositive);
+        assert_eq!(hotspot_state(&hotspot("REVIEWED", Some("ACKNOWLEDGED"))), State::Accepted);
+        assert_eq!(hotspot_state(&hotspot("REVIEWED", Some("FIXED"))), State::Fixed);
+        assert_eq!(hotspot_state(&hotspot("REVIEWED", None)), State::Open);
+    }
+
+    #[test]
+    fn words_read_back_and_a_wrong_one_is_told_the_right_ones() {
+        for state in State::ALL {
+            assert_eq!(state.as_str().parse::<State>().as_ref(), Ok(state));
+        }
+        let error = "severe".parse::<Severity>().unwrap_err();
+        assert_eq!(error.to_string(), r#""severe" is none of: critical, high, medium, low, info"#);
+    }
+}

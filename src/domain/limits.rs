@@ -1,0 +1,117 @@
+//! Every limit of the product with its reason. Meeting one is an ordinary outcome that the operator can see.
+
+use std::time::Duration;
+
+/// A webhook's body. Sonar's are 0.3 to 2 kB; property values of thousands of characters are legal.
+pub const WEBHOOK_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Webhook connections open at once. Sonar opens at most ten; the rest is room for a burst on a small box.
+pub const WEBHOOK_CONNECTIONS_MAX: usize = 512;
+
+/// A TLS handshake. Sonar gives up after 10 s.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// Reading a request's head, and also how long a kept-alive connection may be idle.
+pub const HEADER_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// Reading a webhook's body from first to last byte.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes that a request's head may have.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Header lines that a request may have. Sonar sends about eight.
+pub const HEADERS_MAX: usize = 64;
+
+/// How long a webhook waits for its commit before it is answered 503. Sonar hangs up after 10 s.
+pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(8);
+
+/// Bodies held while connections are still being read. Beyond it, a call is answered 503.
+pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Deliveries that share one commit: enough for a burst, few enough to be answered within a second on a card.
+pub const DELIVERIES_PER_COMMIT_MAX: usize = 512;
+
+/// Findings that one transaction may touch, so that a webhook never waits long for its turn.
+pub const FINDINGS_PER_COMMIT_MAX: usize = 500;
+
+/// Time that one batch may hold the writer.
+pub const BATCH_MAX: Duration = Duration::from_millis(50);
+
+/// The longest time between two commits from which the store opens at once after a kill (quick repair).
+pub const QUICK_REPAIR_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// Two calls without task and time are the same if their bodies are equal and they arrive within this time.
+pub const SAME_BODY_WINDOW: Duration = Duration::from_secs(10 * 60);
+
+/// Deliveries are kept for as long as Sonar keeps its own log of them.
+pub const DELIVERY_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Raw bodies in the delivery log, together. Past it the oldest settled deliveries go first.
+pub const DELIVERY_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Entries that one transaction of the upkeep deletes.
+pub const DELETIONS_PER_COMMIT_MAX: usize = 500;
+
+/// Free space below which only deletions are admitted, so that the store does not meet a full disk.
+pub const FREE_SPACE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// The store's page cache.
+pub const STORE_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Rows in one page of Sonar's lists; Sonar's own maximum.
+pub const SONAR_PAGE_ROWS: u32 = 500;
+
+/// The window of Sonar's searches: rows past it cannot be read, and Cloud's totals stop at it.
+pub const SONAR_WINDOW: u64 = 10_000;
+
+/// Keys that one question about vanished findings names.
+pub const SONAR_KEYS_PER_QUESTION: usize = 100;
+
+/// Hotspots whose end is asked for one by one after a snapshot.
+pub const HOTSPOT_QUESTIONS_MAX: usize = 50;
+
+/// An answer of Sonar's, unpacked. 500 issues with long flows stay far below it.
+pub const SONAR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// One call to Sonar from connect to last byte.
+pub const SONAR_CALL_MAX: Duration = Duration::from_secs(30);
+
+/// Pages of projects that one listing reads (500 rows each).
+pub const PROJECT_PAGES_MAX: u32 = 200;
+
+/// How often a crawl whose count did not add up is tried again at once.
+pub const CRAWL_ATTEMPTS_MAX: u32 = 3;
+
+/// When Sonar is asked again after a webhook, as the first read may be stale on Cloud.
+pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a suspicious mass closing waits for a second crawl that agrees.
+pub const GUARD_WAIT: Duration = Duration::from_secs(10 * 60);
+
+/// The first delay after a failed sync; it doubles from there.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(5);
+
+/// The longest delay after failed syncs.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(3600);
+
+/// Rule texts kept per rule; longer ones are cut.
+pub const RULE_TEXT_BYTES_MAX: usize = 32 * 1024;
+
+/// A message, path or other text of a finding; longer ones are cut.
+pub const FINDING_TEXT_BYTES_MAX: usize = 4000;
+
+/// How long the count of a filtered list may take before it is called inexact.
+pub const COUNT_MAX: Duration = Duration::from_millis(20);
+
+/// Findings that one page of a list may hold.
+pub const LIST_ROWS_MAX: usize = 500;
+
+/// No read transaction outlives this: long readers pin pages of the store.
+pub const READ_MAX: Duration = Duration::from_secs(1);
+
+/// A request body of the admin API.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Reads of the store that run for the admin API at once.
+pub const ADMIN_READS_MAX: usize = 4;

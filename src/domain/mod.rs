@@ -1,0 +1,14 @@
+//! Decides. Nothing in here does IO, reads a clock, starts a thread or knows tokio, so that every rule of the
+//! product can be read and tested alone; `tests/layers.rs` keeps it that way.
+
+pub mod condition;
+pub mod crawl;
+pub mod delivery;
+pub mod finding;
+pub mod ids;
+pub mod limits;
+pub mod reconcile;
+pub mod rule;
+pub mod schedule;
+pub mod signature;
+pub mod time;
