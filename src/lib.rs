@@ -1,1 +1,6 @@
-//! placeholder
+//! Hydrophone keeps a vulnerability inventory in step with SonarQube and passes every change on.
+//!
+//! The layers point one way: `cli` to `daemon` to `ingress`, `work` and `admin`, from there to `store` and
+//! `sonar`, and from everywhere to `domain`, which decides and does nothing else.
+
+pub mod domain;

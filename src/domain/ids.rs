@@ -200,10 +200,8 @@ impl FromStr for EndpointId {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
         let mut bytes = [0; 16];
-        super::signature::hex(text.as_bytes(), &mut bytes).ok_or(BadName {
-            what: "an endpoint",
-            problem: "is 32 lower-case hex digits".to_owned(),
-        })?;
+        super::signature::hex(text.as_bytes(), &mut bytes)
+            .ok_or(BadName { what: "an endpoint", problem: "is 32 lower-case hex digits".to_owned() })?;
         Ok(Self(bytes))
     }
 }

@@ -23,9 +23,7 @@ impl Signature {
     /// Whether one of the secrets made this signature over the body. Every secret is tried, in constant time
     /// each, so that the answer's time says nothing about a secret.
     pub fn verifies<'a>(&self, body: &[u8], secrets: impl Iterator<Item = &'a Secret>) -> bool {
-        secrets.fold(false, |verified, secret| {
-            hmac::verify(&secret.key, body, &self.0).is_ok() || verified
-        })
+        secrets.fold(false, |verified, secret| hmac::verify(&secret.key, body, &self.0).is_ok() || verified)
     }
 }
 
@@ -115,7 +113,8 @@ mod tests {
     fn only_64_lower_case_hex_digits_are_a_signature() {
         let right = secret(SECRET).sign(BODY);
         assert!(Signature::parse(right.as_bytes()).is_some());
-        for bad in ["", "sha256=", &right[1..], &right.to_uppercase(), &format!("{right}0"), &format!("sha256={right}")] {
+        for bad in ["", "sha256=", &right[1..], &right.to_uppercase(), &format!("{right}0"), &format!("sha256={right}")]
+        {
             assert!(Signature::parse(bad.as_bytes()).is_none(), "{bad}");
         }
     }

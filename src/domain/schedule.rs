@@ -1,0 +1,170 @@
+//! What is to be read next, and when. The agenda itself is in the store; here are the rules.
+
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use super::ids::{ProjectId, ScopeId};
+use super::limits::{RETRY_DELAY_MAX, RETRY_DELAY_MIN, SECOND_LOOK_AFTER};
+use super::time::Timestamp;
+
+/// Something that a worker can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Task {
+    /// Ask which branches and pull requests a project has, and make scopes of those that were chosen.
+    Discover(ProjectId),
+    /// Read a scope and bring the inventory in step.
+    Sync(ScopeId),
+}
+
+/// Why a task is on the agenda; the more urgent, the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Reason {
+    /// A webhook spoke of it.
+    #[n(0)]
+    Webhook,
+    /// A person asked for it.
+    #[n(1)]
+    Manual,
+    /// It was imported and never read.
+    #[n(2)]
+    Import,
+    /// The first read after a webhook may have been too early.
+    #[n(3)]
+    SecondLook,
+    /// The former attempt failed.
+    #[n(4)]
+    Retry,
+}
+
+/// An entry of the agenda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Due {
+    /// Not before.
+    #[n(0)]
+    pub at: Timestamp,
+    /// Why.
+    #[n(1)]
+    pub reason: Reason,
+    /// Failed attempts so far.
+    #[n(2)]
+    pub attempts: u32,
+    /// Different whenever somebody asks, so that a worker that ends can see whether it was asked again.
+    #[n(3)]
+    pub ticket: u64,
+}
+
+/// What a worker should do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// This.
+    Run(Task, Due),
+    /// Nothing before then, unless somebody rings.
+    Wait(Option<Timestamp>),
+}
+
+/// Picks the most urgent task that is due and that nobody works on; among equals the one that waits longest.
+pub fn next(agenda: impl Iterator<Item = (Task, Due)>, busy: &[Task], now: Timestamp) -> Next {
+    let mut best: Option<(Task, Due)> = None;
+    let mut earliest: Option<Timestamp> = None;
+    for (task, due) in agenda.filter(|(task, _)| !busy.contains(task)) {
+        if due.at > now {
+            earliest = Some(earliest.map_or(due.at, |time| time.min(due.at)));
+        } else if best.is_none_or(|(_, other)| (due.reason, due.at) < (other.reason, other.at)) {
+            best = Some((task, due));
+        }
+    }
+    best.map_or(Next::Wait(earliest), |(task, due)| Next::Run(task, due))
+}
+
+/// The entry that a webhook, a person or an import makes of the one that is there: the more urgent of the two,
+/// at once, with a new ticket.
+pub fn asked(former: Option<Due>, reason: Reason, now: Timestamp, ticket: u64) -> Due {
+    let reason = match former.map(|former| (former.reason, former.at)) {
+        // The second look that a webhook is owed must not be lost because somebody else asked meanwhile.
+        Some((Reason::Webhook | Reason::SecondLook, _)) => Reason::Webhook,
+        Some((waiting, at)) if at <= now => reason.min(waiting),
+        _ => reason,
+    };
+    Due { at: now, reason, attempts: 0, ticket }
+}
+
+/// What follows a successful sync: a second look after a webhook, and nothing after anything else.
+pub fn after_success(done: Due, now: Timestamp) -> Option<Due> {
+    (done.reason == Reason::Webhook).then(|| Due {
+        at: now.plus(SECOND_LOOK_AFTER),
+        reason: Reason::SecondLook,
+        attempts: 0,
+        ticket: done.ticket,
+    })
+}
+
+/// What follows a failure: another attempt, later each time, never sooner than Sonar asked for.
+pub fn after_failure(failed: Due, now: Timestamp, wait_at_least: Duration) -> Due {
+    let delay = RETRY_DELAY_MIN.saturating_mul(2_u32.saturating_pow(failed.attempts)).min(RETRY_DELAY_MAX);
+    // A webhook's second look must not be forgotten because the first attempt failed.
+    let reason = if failed.reason == Reason::Webhook { Reason::Webhook } else { Reason::Retry };
+    Due { at: now.plus(delay.max(wait_at_least)), reason, attempts: failed.attempts.saturating_add(1), ..failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(at: i64, reason: Reason) -> Due {
+        Due { at: Timestamp(at), reason, attempts: 0, ticket: 1 }
+    }
+
+    const A: Task = Task::Sync(ScopeId(1));
+    const B: Task = Task::Sync(ScopeId(2));
+    const C: Task = Task::Discover(ProjectId(1));
+
+    #[test]
+    fn a_webhook_goes_before_an_import_that_waits_longer() {
+        let agenda = [(A, due(1, Reason::Import)), (B, due(9, Reason::Webhook)), (C, due(2, Reason::Import))];
+        let pick = |busy: &[Task], now| match next(agenda.into_iter(), busy, Timestamp(now)) {
+            Next::Run(task, _) => Ok(task),
+            Next::Wait(until) => Err(until),
+        };
+        assert_eq!(pick(&[], 10), Ok(B));
+        assert_eq!(pick(&[B], 10), Ok(A));
+        assert_eq!(pick(&[B, A], 10), Ok(C));
+        assert_eq!(pick(&[A, B, C], 10), Err(None));
+        assert_eq!(pick(&[], 0), Err(Some(Timestamp(1))));
+    }
+
+    #[test]
+    fn asking_again_makes_a_waiting_retry_due_at_once() {
+        let waiting = Due { at: Timestamp(1_000), reason: Reason::Retry, attempts: 4, ticket: 1 };
+        let asked = asked(Some(waiting), Reason::Webhook, Timestamp(5), 2);
+        assert_eq!(asked, Due { at: Timestamp(5), reason: Reason::Webhook, attempts: 0, ticket: 2 });
+    }
+
+    #[test]
+    fn a_person_does_not_take_a_webhooks_second_look_away() {
+        for waiting in [due(1, Reason::Webhook), due(60_000, Reason::SecondLook)] {
+            assert_eq!(asked(Some(waiting), Reason::Manual, Timestamp(5), 2).reason, Reason::Webhook);
+        }
+    }
+
+    #[test]
+    fn a_second_look_follows_a_webhook_once() {
+        let look = after_success(due(1, Reason::Webhook), Timestamp(0)).unwrap();
+        assert_eq!((look.at, look.reason), (Timestamp(60_000), Reason::SecondLook));
+        assert_eq!(after_success(look, Timestamp(60_000)), None);
+        assert_eq!(after_success(due(1, Reason::Manual), Timestamp(0)), None);
+    }
+
+    #[test]
+    fn delays_double_to_an_hour_and_honour_sonars_wish() {
+        let mut failed = due(0, Reason::Import);
+        let mut delays = vec![];
+        for _ in 0..12 {
+            failed = after_failure(failed, Timestamp(0), Duration::ZERO);
+            delays.push(failed.at.0 / 1000);
+        }
+        assert_eq!(delays, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+        assert_eq!(after_failure(due(0, Reason::Import), Timestamp(0), Duration::from_secs(90)).at, Timestamp(90_000));
+    }
+}
