@@ -3,4 +3,5 @@
 //! The layers point one way: `cli` to `daemon` to `ingress`, `work` and `admin`, from there to `store` and
 //! `sonar`, and from everywhere to `domain`, which decides and does nothing else.
 
+pub mod admin;
 pub mod domain;

@@ -1,0 +1,547 @@
+//! The JSON of the admin API, version 1. Other programs rely on these names: fields may be added, never renamed.
+//! Times are RFC 3339 in UTC.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An error, as RFC 9457 wants it (`application/problem+json`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Problem {
+    /// A short name of the kind of problem; stable.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, to what.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Something that an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Stable.
+    pub code: String,
+    /// `error`, `warning`, `info`.
+    pub severity: String,
+    /// What is the matter.
+    pub text: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// `GET /api/v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Whether webhooks are taken and the store answers.
+    pub ready: bool,
+    /// Where webhooks are taken, such as `https://0.0.0.0:8443`.
+    pub webhook_listener: String,
+    /// The state folder.
+    pub state_folder: String,
+    /// Since when the daemon runs.
+    pub started_at: String,
+    /// What an operator should know, the worst first.
+    pub conditions: Vec<Condition>,
+    /// Webhook calls since the start.
+    pub deliveries: DeliveryCounts,
+    /// Reads of Sonar.
+    pub sync: SyncCounts,
+    /// What is held.
+    pub inventory: InventoryCounts,
+    /// Platforms that changes are passed on to.
+    pub destinations: Vec<Value>,
+}
+
+/// Webhook calls since the daemon's start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryCounts {
+    /// Stored and answered 202, duplicates among them.
+    pub accepted: u64,
+    /// Refused: signature, size, address, form.
+    pub rejected: u64,
+    /// The same call again.
+    pub duplicate: u64,
+    /// Answered 503, because nothing could be committed.
+    pub unavailable: u64,
+}
+
+/// Reads of Sonar that wait and that run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncCounts {
+    /// On the agenda and due.
+    pub queued: u64,
+    /// Under way.
+    pub running: u64,
+    /// Planned for later: second looks and retries.
+    pub later: u64,
+}
+
+/// What the inventory holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryCounts {
+    /// Sources.
+    pub sources: u64,
+    /// Imported projects.
+    pub projects: u64,
+    /// Assets.
+    pub assets: u64,
+    /// Findings that are not closed, by severity, worst first.
+    pub open: Vec<SeverityCount>,
+    /// Findings that are closed.
+    pub closed: u64,
+}
+
+/// A number beside a severity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeverityCount {
+    /// `critical` … `info`.
+    pub severity: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// `POST /api/v1/sources`: a new source. Its token is checked before anything is stored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSource {
+    /// Letters, digits, `- _ .`.
+    pub name: String,
+    /// `cloud` or `server`.
+    pub kind: String,
+    /// `eu` (default) or `us`; Cloud only.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// The Server's address; on Cloud, replaces the region's.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Replaces the address of the region's second API; Cloud only.
+    #[serde(default)]
+    pub api_url: Option<String>,
+    /// The token.
+    pub token: String,
+    /// Certificates (PEM) to trust beside the system's.
+    #[serde(default)]
+    pub ca_pem: Option<String>,
+    /// A proxy for this source.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Overrides the public URL in this source's webhook addresses.
+    #[serde(default)]
+    pub webhook_url: Option<String>,
+}
+
+/// A source: `GET /api/v1/sources` answers `{"sources":[…]}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Source {
+    /// The operator's name for it.
+    pub name: String,
+    /// `cloud` or `server`.
+    pub kind: String,
+    /// Where it is.
+    pub url: String,
+    /// Cloud's second API.
+    pub api_url: Option<String>,
+    /// A Server's version.
+    pub version: Option<String>,
+    /// Whether a certificate of one's own is trusted.
+    pub own_ca: bool,
+    /// Its proxy.
+    pub proxy: Option<String>,
+    /// Overrides the public URL.
+    pub webhook_url: Option<String>,
+    /// When it was last checked.
+    pub checked_at: Option<String>,
+    /// When the token ends, where Sonar says it.
+    pub token_expires_at: Option<String>,
+    /// What the last call ended with, if it failed.
+    pub error: Option<String>,
+    /// Projects imported from it.
+    pub projects: u64,
+}
+
+/// `POST /api/v1/sources/{name}/check`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceCheck {
+    /// As stored after the check.
+    pub source: Source,
+    /// What the token sees.
+    pub organizations: Vec<Organization>,
+}
+
+/// `PUT /api/v1/sources/{name}/token`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// The token.
+    pub token: String,
+}
+
+/// An organization: `GET /api/v1/organizations?source=` answers `{"organizations":[…]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organization {
+    /// The source.
+    pub source: String,
+    /// Sonar's key; for a Server, the source's name.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A project. `GET /api/v1/organizations/{org}/projects?search=` answers `{"projects":[…]}` with all that the
+/// token sees; `GET /api/v1/projects` those that are imported; `GET /api/v1/organizations/{org}/projects/{key}` one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Project {
+    /// The source.
+    pub source: String,
+    /// The organization's key.
+    pub organization: String,
+    /// Sonar's key.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is imported.
+    pub imported: bool,
+    /// The asset that it belongs to.
+    pub asset: Option<String>,
+    /// Patterns of branches that were chosen; empty means the main branch.
+    #[serde(default)]
+    pub selected_branches: Vec<String>,
+    /// Whether pull requests were asked for.
+    #[serde(default)]
+    pub pull_requests: bool,
+    /// The branches and pull requests that are held.
+    pub branches: Vec<Branch>,
+}
+
+/// A scope of a project.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Branch {
+    /// Its name, or the pull request's key.
+    pub name: String,
+    /// `branch` or `pull_request`.
+    pub kind: String,
+    /// Whether it is the main branch.
+    pub main: bool,
+    /// Sonar's last analysis.
+    pub analysed_at: Option<String>,
+    /// The quality gate's colour.
+    pub quality_gate: Option<String>,
+    /// The last complete read.
+    pub synced_at: Option<String>,
+    /// Whether the last read was proven complete.
+    pub complete: bool,
+    /// Findings that are not closed, as Sonar counts them.
+    pub sonar_total: Option<u64>,
+    /// Findings that are not closed, as held here.
+    pub stored_total: u64,
+    /// Why the last read failed or proved nothing.
+    pub error: Option<String>,
+    /// `queued`, `running` or `idle`.
+    pub activity: String,
+    /// Findings read by the running sync so far.
+    #[serde(default)]
+    pub read: u64,
+    /// Findings that the running sync expects.
+    #[serde(default)]
+    pub expected: u64,
+}
+
+/// `POST /api/v1/imports`. Answers `{"projects":[…]}`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewImport {
+    /// `ORG` or `SOURCE/ORG`.
+    pub organization: String,
+    /// Keys of projects.
+    #[serde(default)]
+    pub projects: Vec<String>,
+    /// All that the token sees.
+    #[serde(default)]
+    pub all: bool,
+    /// An asset that exists.
+    #[serde(default)]
+    pub asset: Option<String>,
+    /// An asset to make.
+    #[serde(default)]
+    pub new_asset: Option<String>,
+    /// Names or patterns (`release/*`); none means the main branch.
+    #[serde(default)]
+    pub branches: Vec<String>,
+    /// Pull requests too.
+    #[serde(default)]
+    pub pull_requests: bool,
+}
+
+/// `POST /api/v1/sync`. Answers `{"projects":[…]}`, the projects concerned.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSync {
+    /// `ORG` or `SOURCE/ORG`; all without it.
+    #[serde(default)]
+    pub organization: Option<String>,
+    /// One project.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Read whole, whatever else would do.
+    #[serde(default)]
+    pub full: bool,
+}
+
+/// An asset: `GET /api/v1/assets` answers `{"assets":[…]}`; `POST /api/v1/assets` takes an [`AssetEdit`];
+/// `GET`, `PATCH`, `DELETE /api/v1/assets/{name}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Asset {
+    /// Its number.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What the team says of it.
+    pub description: Option<String>,
+    /// The projects that belong to it.
+    pub projects: Vec<ProjectName>,
+    /// Findings that are not closed, by severity.
+    pub open: Vec<SeverityCount>,
+}
+
+/// Names a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectName {
+    /// The source.
+    pub source: String,
+    /// The organization's key.
+    pub organization: String,
+    /// Sonar's key.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A new asset, or what is to be changed of one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetEdit {
+    /// Its (new) name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its (new) description.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// A webhook's address and secret: `GET /api/v1/organizations/{org}/webhook?project=&reveal=true`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Webhook {
+    /// The source.
+    pub source: String,
+    /// The organization.
+    pub organization: String,
+    /// The project, if the endpoint belongs to one.
+    pub project: Option<String>,
+    /// What to paste into Sonar.
+    pub url: String,
+    /// The secret to paste into Sonar; only where it was asked for.
+    pub secret: Option<String>,
+    /// Whether this box registered it in Sonar itself.
+    pub registered: bool,
+    /// When a call last came in.
+    pub last_delivery_at: Option<String>,
+}
+
+/// `PUT /api/v1/organizations/{org}/webhook/secret?project=`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSecret {
+    /// 16 to 200 characters.
+    pub secret: String,
+}
+
+/// A webhook call: `GET /api/v1/deliveries?before=&limit=` answers `{"deliveries":[…],"next":…}`, newest first;
+/// `GET /api/v1/deliveries/{id}`; `POST /api/v1/deliveries/{id}/replay` answers the new one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Its number.
+    pub id: String,
+    /// When it arrived.
+    pub received_at: String,
+    /// The source.
+    pub source: String,
+    /// The organization.
+    pub organization: String,
+    /// The project that the body names.
+    pub project: Option<String>,
+    /// The branch or pull request; absent where the body names none.
+    pub branch: Option<String>,
+    /// Sonar's task.
+    pub task_id: Option<String>,
+    /// `SUCCESS` or `FAILED`.
+    pub status: Option<String>,
+    /// `queued`, `synced`, `not_imported`, `not_selected`, `task_failed`, `duplicate`, `malformed`, `dropped`.
+    pub outcome: String,
+    /// In words, where the outcome needs them.
+    pub detail: Option<String>,
+    /// The first delivery of the same call.
+    pub duplicate_of: Option<String>,
+    /// The delivery that this one replays.
+    pub replay_of: Option<String>,
+    /// When the read that it asked for was done.
+    pub synced_at: Option<String>,
+}
+
+/// A page of deliveries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryList {
+    /// Newest first.
+    pub deliveries: Vec<Delivery>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+/// A security finding.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable for ever.
+    pub id: String,
+    /// Sonar's key.
+    pub key: String,
+    /// The source.
+    pub source: String,
+    /// The organization's key.
+    pub organization: String,
+    /// The project's key.
+    pub project: String,
+    /// The branch or pull request.
+    pub branch: String,
+    /// The asset.
+    pub asset: Option<String>,
+    /// `vulnerability` or `hotspot`.
+    pub kind: String,
+    /// Sonar's rule.
+    pub rule: Option<String>,
+    /// The rule's name, else the message.
+    pub title: String,
+    /// Sonar's message for this place.
+    pub message: String,
+    /// `critical` … `info`.
+    pub severity: String,
+    /// `open`, `confirmed`, `accepted`, `false_positive`, `fixed`, `removed`.
+    pub state: String,
+    /// Path in the project.
+    pub path: Option<String>,
+    /// Line, from 1.
+    pub line: Option<u32>,
+    /// CWE numbers of the rule.
+    pub cwe: Vec<u32>,
+    /// Where Sonar shows it.
+    pub url: String,
+    /// When Sonar says it came about.
+    pub created_at: Option<String>,
+    /// When Sonar last touched it.
+    pub updated_at: Option<String>,
+    /// When it was closed.
+    pub closed_at: Option<String>,
+    /// When this box first held it.
+    pub first_seen_at: String,
+    /// When a complete read last held it.
+    pub last_seen_at: Option<String>,
+    /// Sonar's own words.
+    pub sonar: Value,
+}
+
+/// `GET /api/v1/findings/{id}`: a finding with what only one of them is shown with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FindingDetail {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// The rule's text, HTML as Sonar writes it.
+    pub rule_description: Option<String>,
+    /// What happened to it here, oldest first.
+    pub changes: Vec<Change>,
+}
+
+/// An entry of the change log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Change {
+    /// Its number.
+    pub id: String,
+    /// When.
+    pub at: String,
+    /// `opened`, `updated`, `fixed`, `removed`, `reopened`, `triaged`.
+    pub kind: String,
+    /// The state before.
+    pub from: Option<String>,
+    /// The state after.
+    pub to: String,
+}
+
+/// A page of findings:
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&limit=&cursor=`.
+/// Without `state`, findings that are not closed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FindingList {
+    /// Severity first, then newest.
+    pub findings: Vec<Finding>,
+    /// How many match.
+    pub total: u64,
+    /// Whether the total is exact.
+    pub total_exact: bool,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+/// `GET /api/v1/config` answers `{"settings":[…]}`; `PUT /api/v1/config/{key}` takes a [`NewValue`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name, such as `public-url`.
+    pub key: String,
+    /// The value in force; absent if there is neither a value nor a default.
+    pub value: Option<String>,
+    /// The value without any of one's own.
+    pub default: Option<String>,
+    /// What it is, with its unit.
+    pub help: String,
+}
+
+/// A setting's new value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewValue {
+    /// The value; none takes one's own away.
+    pub value: Option<String>,
+}
+
+macro_rules! list {
+    ($(#[$doc:meta])* $type:ident { $field:ident: $item:ty }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        pub struct $type {
+            /// The entries.
+            pub $field: Vec<$item>,
+        }
+    };
+}
+
+list!(
+    /// Sources.
+    SourceList { sources: Source }
+);
+list!(
+    /// Organizations.
+    OrganizationList { organizations: Organization }
+);
+list!(
+    /// Projects.
+    ProjectList { projects: Project }
+);
+list!(
+    /// Assets.
+    AssetList { assets: Asset }
+);
+list!(
+    /// Settings.
+    SettingList { settings: Setting }
+);
