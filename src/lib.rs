@@ -5,3 +5,5 @@
 
 pub mod admin;
 pub mod domain;
+pub mod store;
+pub mod sys;

@@ -242,19 +242,9 @@ impl Observed {
             || self.sonar.r#type.as_deref() == Some("VULNERABILITY")
             || self.sonar.impacts.iter().any(|impact| impact.software_quality == "SECURITY")
     }
-
-    /// Sixteen bytes that differ if anything in the row differs, so that an unchanged row is known without
-    /// comparing or storing it.
-    pub fn digest(&self) -> Digest {
-        let bytes = minicbor::to_vec(self).expect("encoding to memory cannot fail");
-        let hash = ring::digest::digest(&ring::digest::SHA256, &bytes);
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hash.as_ref()[..16]);
-        Digest(digest)
-    }
 }
 
-/// See [`Observed::digest`].
+/// Sixteen bytes of a SHA-256: enough to tell texts apart that nobody chose to collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Digest(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);

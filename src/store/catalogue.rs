@@ -1,0 +1,245 @@
+//! Sources, assets, projects, their scopes, and rules.
+
+use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
+use super::tables::{self, Key};
+use super::{Batch, StoreError, View, agenda, deliveries, get, hooks, keys, scan};
+use crate::domain::delivery::{Outcome, ScopeRef};
+use crate::domain::ids::{
+    AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
+};
+use crate::domain::schedule::Task;
+use crate::domain::time::Timestamp;
+
+fn source_key(name: &SourceName) -> Key {
+    Key::new().tail(name.as_str().as_bytes())
+}
+
+fn token_key(name: &SourceName) -> Key {
+    Key::new().tail(b"token/").tail(name.as_str().as_bytes())
+}
+
+/// A source by name.
+pub fn source(view: &impl View, name: &SourceName) -> Result<Option<Source>, StoreError> {
+    get(view, tables::SOURCES, &source_key(name))
+}
+
+/// All sources by name.
+pub fn sources(view: &impl View) -> Result<Vec<Source>, StoreError> {
+    let mut found = Vec::new();
+    scan::<Source>(view, tables::SOURCES, &Key::new(), |_, source| {
+        found.push(source);
+        true
+    })?;
+    Ok(found)
+}
+
+/// A source's token.
+pub fn token(view: &impl View, name: &SourceName) -> Result<Option<SecretBytes>, StoreError> {
+    get(view, tables::SECRETS, &token_key(name))
+}
+
+/// Stores a source, and its token where one is given.
+pub fn put_source(batch: &Batch, source: &Source, token: Option<&SecretBytes>) -> Result<(), StoreError> {
+    if let Some(token) = token {
+        batch.put(tables::SECRETS, &token_key(&source.name), token)?;
+    }
+    batch.put(tables::SOURCES, &source_key(&source.name), source)
+}
+
+/// Forgets a source, its token and its endpoints. Its projects must be gone before.
+pub fn remove_source(batch: &Batch, name: &SourceName) -> Result<(), StoreError> {
+    hooks::remove(batch, |hook| hook.organization.source == *name)?;
+    batch.delete(tables::SECRETS, &token_key(name))?;
+    batch.delete(tables::SOURCES, &source_key(name))
+}
+
+/// An asset by number.
+pub fn asset(view: &impl View, id: AssetId) -> Result<Option<Asset>, StoreError> {
+    get(view, tables::ASSETS, &Key::new().u32(id.0))
+}
+
+/// An asset by exact name.
+pub fn asset_named(view: &impl View, name: &AssetName) -> Result<Option<AssetId>, StoreError> {
+    Ok(get(view, tables::ASSET_NAMES, &Key::new().tail(name.as_str().as_bytes()))?.map(AssetId))
+}
+
+/// All assets by number.
+pub fn assets(view: &impl View) -> Result<Vec<(AssetId, Asset)>, StoreError> {
+    let mut found = Vec::new();
+    scan::<Asset>(view, tables::ASSETS, &Key::new(), |key, asset| {
+        found.extend(tables::u32_at(key, 0).map(|id| (AssetId(id), asset)));
+        true
+    })?;
+    Ok(found)
+}
+
+/// Makes an asset. Its name must be free.
+pub fn add_asset(batch: &Batch, asset: &Asset) -> Result<AssetId, StoreError> {
+    let id = AssetId(batch.next_small_number("asset")?);
+    put_asset(batch, id, asset)?;
+    Ok(id)
+}
+
+/// Rewrites an asset; a new name must be free.
+pub fn put_asset(batch: &Batch, id: AssetId, asset: &Asset) -> Result<(), StoreError> {
+    let key = Key::new().u32(id.0);
+    if let Some(former) = get::<Asset>(batch, tables::ASSETS, &key)? {
+        batch.delete(tables::ASSET_NAMES, &Key::new().tail(former.name.as_str().as_bytes()))?;
+    }
+    batch.put(tables::ASSET_NAMES, &Key::new().tail(asset.name.as_str().as_bytes()), &id.0)?;
+    batch.put(tables::ASSETS, &key, asset)
+}
+
+/// Forgets an asset. No project may belong to it.
+pub fn remove_asset(batch: &Batch, id: AssetId, asset: &Asset) -> Result<(), StoreError> {
+    batch.delete(tables::ASSET_NAMES, &Key::new().tail(asset.name.as_str().as_bytes()))?;
+    batch.delete(tables::ASSETS, &Key::new().u32(id.0))
+}
+
+fn project_name(organization: &OrganizationRef, key: &ProjectKey) -> Key {
+    Key::new().name(organization.source.as_str()).name(organization.key.as_str()).tail(key.as_str().as_bytes())
+}
+
+/// The number of an imported project.
+pub fn project_id(
+    view: &impl View,
+    organization: &OrganizationRef,
+    key: &ProjectKey,
+) -> Result<Option<ProjectId>, StoreError> {
+    Ok(get(view, tables::PROJECT_NAMES, &project_name(organization, key))?.map(ProjectId))
+}
+
+/// An imported project.
+pub fn project(view: &impl View, id: ProjectId) -> Result<Option<Project>, StoreError> {
+    get(view, tables::PROJECTS, &Key::new().u32(id.0))
+}
+
+/// All imported projects by number.
+pub fn projects(view: &impl View) -> Result<Vec<(ProjectId, Project)>, StoreError> {
+    let mut found = Vec::new();
+    scan::<Project>(view, tables::PROJECTS, &Key::new(), |key, project| {
+        found.extend(tables::u32_at(key, 0).map(|id| (ProjectId(id), project)));
+        true
+    })?;
+    Ok(found)
+}
+
+/// Takes a project in, under a new number.
+pub fn add_project(batch: &Batch, project: &Project) -> Result<ProjectId, StoreError> {
+    let id = ProjectId(batch.next_small_number("project")?);
+    batch.put(tables::PROJECT_NAMES, &project_name(&project.organization, &project.key), &id.0)?;
+    put_project(batch, id, project)?;
+    Ok(id)
+}
+
+/// Rewrites a project.
+pub fn put_project(batch: &Batch, id: ProjectId, project: &Project) -> Result<(), StoreError> {
+    batch.put(tables::PROJECTS, &Key::new().u32(id.0), project)
+}
+
+/// Forgets a project: from here on it is not imported. Its findings are deleted in batches of their own; closing
+/// them on a platform is not for us to decide.
+pub fn remove_project(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<(), StoreError> {
+    let Some(project) = project(batch, id)? else { return Ok(()) };
+    for (scope, record) in scopes(batch, id)? {
+        remove_scope(batch, scope, &record)?;
+    }
+    for (delivery, _) in deliveries::pending(batch, id)? {
+        deliveries::settle(batch, id, delivery, Outcome::Dropped, now)?;
+    }
+    agenda::forget(batch, Task::Discover(id))?;
+    hooks::remove(batch, |hook| {
+        hook.organization == project.organization && hook.project.as_ref() == Some(&project.key)
+    })?;
+    batch.delete(tables::PROJECT_NAMES, &project_name(&project.organization, &project.key))?;
+    batch.delete(tables::PROJECTS, &Key::new().u32(id.0))
+}
+
+/// Forgets a scope and marks its findings for deletion.
+fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreError> {
+    agenda::forget(batch, Task::Sync(id))?;
+    batch.delete(tables::SCOPE_NAMES, &scope_name(scope.project, scope.kind, &scope.name))?;
+    batch.delete(tables::CRAWLS, &Key::new().u32(id.0))?;
+    batch.delete(tables::SCOPES, &Key::new().u32(id.0))?;
+    batch.put(tables::DISCARDED, &Key::new().u32(id.0), &1_u32)
+}
+
+/// A scope whose findings wait for deletion.
+pub fn discarded(view: &impl View) -> Result<Option<ScopeId>, StoreError> {
+    Ok(keys(view, tables::DISCARDED, &Key::new(), 1)?.first().and_then(|key| tables::u32_at(key, 0)).map(ScopeId))
+}
+
+fn scope_name(project: ProjectId, kind: ScopeKind, name: &ScopeName) -> Key {
+    Key::new().u32(project.0).byte(u8::from(kind == ScopeKind::PullRequest)).tail(name.as_str().as_bytes())
+}
+
+/// A scope.
+pub fn scope(view: &impl View, id: ScopeId) -> Result<Option<Scope>, StoreError> {
+    get(view, tables::SCOPES, &Key::new().u32(id.0))
+}
+
+/// The number of the scope that a call speaks of, if it is held.
+pub fn scope_id(
+    view: &impl View,
+    id: ProjectId,
+    project: &Project,
+    scope: &ScopeRef,
+) -> Result<Option<ScopeId>, StoreError> {
+    match scope {
+        ScopeRef::Main => Ok(project.main),
+        ScopeRef::Named { kind, name } => {
+            Ok(get(view, tables::SCOPE_NAMES, &scope_name(id, *kind, name))?.map(ScopeId))
+        }
+    }
+}
+
+/// The scopes of a project: branches by name, then pull requests.
+pub fn scopes(view: &impl View, project: ProjectId) -> Result<Vec<(ScopeId, Scope)>, StoreError> {
+    let mut ids = Vec::new();
+    scan::<u32>(view, tables::SCOPE_NAMES, &Key::new().u32(project.0), |_, id| {
+        ids.push(ScopeId(id));
+        true
+    })?;
+    ids.into_iter().filter_map(|id| scope(view, id).map(|scope| Some((id, scope?))).transpose()).collect()
+}
+
+/// Makes a scope.
+pub fn add_scope(batch: &Batch, scope: &Scope) -> Result<ScopeId, StoreError> {
+    let id = ScopeId(batch.next_small_number("scope")?);
+    batch.put(tables::SCOPE_NAMES, &scope_name(scope.project, scope.kind, &scope.name), &id.0)?;
+    put_scope(batch, id, scope)?;
+    Ok(id)
+}
+
+/// Rewrites a scope.
+pub fn put_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreError> {
+    batch.put(tables::SCOPES, &Key::new().u32(id.0), scope)
+}
+
+/// Settles the deliveries of a project whose scope is not held and was not chosen, now that it is known which are.
+pub fn settle_unselected(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<(), StoreError> {
+    let Some(project) = project(batch, id)? else { return Ok(()) };
+    for (delivery, scope) in deliveries::pending(batch, id)? {
+        if scope_id(batch, id, &project, &scope)?.is_none() {
+            deliveries::settle(batch, id, delivery, Outcome::NotSelected, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn rule_key(source: &SourceName, rule: &RuleKey) -> Key {
+    Key::new().name(source.as_str()).tail(rule.as_str().as_bytes())
+}
+
+/// What is known of a rule.
+pub fn rule(view: &impl View, source: &SourceName, rule: &RuleKey) -> Result<Option<Rule>, StoreError> {
+    get(view, tables::RULES, &rule_key(source, rule))
+}
+
+/// Stores a rule's text, and makes its findings found by it.
+pub fn put_rule(batch: &Batch, source: &SourceName, key: &RuleKey, rule: &Rule) -> Result<(), StoreError> {
+    if let Some(name) = &rule.name {
+        super::words::Index::open(batch)?.add(super::words::rule_text(source, key), name)?;
+    }
+    batch.put(tables::RULES, &rule_key(source, key), rule)
+}

@@ -1,0 +1,101 @@
+//! The bytes of a stored value: one byte for the version of its form, the value in CBOR (arrays by index, so that
+//! members can be added), and a CRC-32 over both. A value whose checksum is wrong is reported, never used.
+
+use minicbor::decode::Decoder;
+use minicbor::{Decode, Encode};
+
+use super::StoreError;
+
+/// A value that has a place in the store.
+pub(crate) trait Record: Encode<()> + for<'b> Decode<'b, ()> {
+    /// What it is, for a message about a damaged one.
+    const NAME: &'static str;
+    /// Raised when a change of form cannot be read by adding members; the store's migrations then rewrite it.
+    const VERSION: u8 = 1;
+}
+
+/// The stored form of a value.
+pub(super) fn seal<R: Record>(record: &R) -> Vec<u8> {
+    let mut bytes = vec![R::VERSION];
+    minicbor::encode(record, &mut bytes).expect("encoding to memory cannot fail");
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// The value of a stored form.
+pub(super) fn open<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
+    let damaged = || StoreError::Damaged { what: R::NAME };
+    let (value, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+    if crc32fast::hash(value) != u32::from_le_bytes(*checksum) {
+        return Err(damaged());
+    }
+    match value.split_first() {
+        Some((&version, value)) if version == R::VERSION => Decoder::new(value).decode().map_err(|_| damaged()),
+        _ => Err(damaged()),
+    }
+}
+
+macro_rules! record {
+    ($($type:ty = $name:literal),+ $(,)?) => {
+        $(impl $crate::store::codec::Record for $type {
+            const NAME: &'static str = $name;
+        })+
+    };
+}
+pub(super) use record;
+
+record!(
+    u32 = "number",
+    u64 = "number",
+    String = "text",
+    crate::domain::finding::Finding = "finding",
+    crate::domain::reconcile::Staged = "staged row",
+    crate::domain::schedule::Due = "agenda entry",
+    crate::domain::delivery::ScopeRef = "pending delivery",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_reads_back_and_every_flipped_bit_is_noticed() {
+        let bytes = seal(&"hydrophone".to_owned());
+        assert_eq!(open::<String>(&bytes).unwrap(), "hydrophone");
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(open::<String>(&flipped), Err(StoreError::Damaged { what: "text" })), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_cut_value_is_damaged_not_a_panic() {
+        let bytes = seal(&7_u64);
+        for length in 0..bytes.len() {
+            assert!(open::<u64>(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_member_added_later_reads_as_absent_from_older_bytes() {
+        #[derive(Encode, Decode)]
+        struct Before {
+            #[n(0)]
+            name: String,
+        }
+        #[derive(Encode, Decode, Debug, PartialEq)]
+        struct After {
+            #[n(0)]
+            name: String,
+            #[n(1)]
+            note: Option<String>,
+        }
+        record!(Before = "before", After = "after");
+        let older = seal(&Before { name: "n".to_owned() });
+        assert_eq!(open::<After>(&older).unwrap(), After { name: "n".to_owned(), note: None });
+        let newer = seal(&After { name: "n".to_owned(), note: Some("x".to_owned()) });
+        assert_eq!(open::<Before>(&newer).unwrap().name, "n");
+    }
+}

@@ -1,0 +1,168 @@
+//! What a crawl learnt, staged until it can be applied.
+//!
+//! Rows that changed are staged page by page. When the crawl is over it is sealed; from then on the staged rows
+//! are applied in key order, and each batch deletes those that it applied, so that the table is its own position:
+//! after a kill the rest is applied, nothing twice. The batch that finds nothing left settles the deliveries.
+
+use super::findings::Inventory;
+use super::records::{Scope, SealedCrawl};
+use super::tables::{self, Key};
+use super::{Batch, StoreError, View, agenda, catalogue, codec, deliveries, get, keys};
+use crate::domain::delivery::Outcome;
+use crate::domain::ids::{IssueKey, ScopeId};
+use crate::domain::limits::{self, FINDINGS_PER_COMMIT_MAX};
+use crate::domain::reconcile::{Staged, reconcile};
+use crate::domain::schedule::{self, Task};
+use crate::domain::time::Timestamp;
+
+fn key(scope: ScopeId, key: &IssueKey) -> Key {
+    Key::new().u32(scope.0).tail(key.as_str().as_bytes())
+}
+
+/// Stages rows; a key that is staged already is replaced. Returns how many keys were new to the staging.
+pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<u64, StoreError> {
+    use redb::ReadableTable;
+    let mut staging = batch.rows(tables::STAGING)?;
+    let mut fresh = 0;
+    for row in rows {
+        let key = key(scope, row.key());
+        fresh += u64::from(staging.get(key.0.as_slice())?.is_none());
+        staging.insert(key.0.as_slice(), codec::seal(row).as_slice())?;
+    }
+    Ok(fresh)
+}
+
+/// Which of these keys are staged.
+pub fn are_staged<'k>(
+    view: &impl View,
+    scope: ScopeId,
+    keys: impl Iterator<Item = &'k IssueKey>,
+) -> Result<Vec<bool>, StoreError> {
+    use redb::ReadableTable;
+    let staging = view.rows(tables::STAGING)?;
+    keys.map(|issue| Ok(staging.get(key(scope, issue).0.as_slice())?.is_some())).collect()
+}
+
+/// Drops rows that a crawl without end left behind, as many as one batch may. Returns whether some are left.
+pub fn clear(batch: &Batch, scope: ScopeId) -> Result<bool, StoreError> {
+    let staged = keys(batch, tables::STAGING, &Key::new().u32(scope.0), limits::DELETIONS_PER_COMMIT_MAX)?;
+    for key in &staged {
+        batch.delete(tables::STAGING, &Key::new().tail(key))?;
+    }
+    Ok(staged.len() == limits::DELETIONS_PER_COMMIT_MAX)
+}
+
+/// Whether a scope has staged rows.
+pub fn has_staged(view: &impl View, scope: ScopeId) -> Result<bool, StoreError> {
+    Ok(!keys(view, tables::STAGING, &Key::new().u32(scope.0), 1)?.is_empty())
+}
+
+/// A sealed crawl that waits to be applied.
+pub fn sealed(view: &impl View, scope: ScopeId) -> Result<Option<SealedCrawl>, StoreError> {
+    get(view, tables::CRAWLS, &Key::new().u32(scope.0))
+}
+
+/// Seals a crawl: all its rows are staged, and applying them may begin.
+pub fn seal(batch: &Batch, scope: ScopeId, crawl: &SealedCrawl) -> Result<(), StoreError> {
+    batch.put(tables::CRAWLS, &Key::new().u32(scope.0), crawl)
+}
+
+/// How far applying has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Rows are left for another batch.
+    Some,
+    /// All is applied and the deliveries are settled.
+    All,
+    /// The scope is gone; there is nothing to apply to.
+    Gone,
+}
+
+/// Applies staged rows of a sealed crawl, as many as one batch may, each finding with its change.
+pub fn apply(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<Applied, StoreError> {
+    let Some(crawl) = sealed(batch, id)? else { return Ok(Applied::Gone) };
+    let Some(mut scope) = catalogue::scope(batch, id)? else { return Ok(Applied::Gone) };
+    let Some(project) = catalogue::project(batch, scope.project)? else { return Ok(Applied::Gone) };
+    let mut left = FINDINGS_PER_COMMIT_MAX;
+    let mut inventory = Inventory::open(batch, id, &project.organization.source)?;
+    // Small bites, so that a slow disk does not make a batch hold the writer for long.
+    while left > 0 && !batch.is_over() {
+        let bite = first_staged(batch, id, left.min(BITE))?;
+        if bite.is_empty() {
+            inventory.finish(batch)?;
+            settle(batch, id, scope, crawl, now)?;
+            return Ok(Applied::All);
+        }
+        left -= bite.len();
+        apply_bite(batch, id, &mut inventory, &mut scope, bite, now)?;
+    }
+    inventory.finish(batch)?;
+    catalogue::put_scope(batch, id, &scope)?;
+    Ok(Applied::Some)
+}
+
+const BITE: usize = 100;
+
+fn apply_bite(
+    batch: &Batch,
+    id: ScopeId,
+    inventory: &mut Inventory,
+    scope: &mut Scope,
+    bite: Vec<Staged>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut stored = Vec::with_capacity(bite.len());
+    for row in &bite {
+        stored.extend(inventory.find(row.key())?);
+    }
+    {
+        let mut staging = batch.rows(tables::STAGING)?;
+        for row in &bite {
+            staging.remove(key(id, row.key()).0.as_slice())?;
+        }
+    }
+    for step in reconcile(stored.into_iter(), bite.into_iter()) {
+        if inventory.apply(step, scope.slot_next, now)? {
+            scope.slot_next += 1;
+        }
+    }
+    Ok(())
+}
+
+fn first_staged(batch: &Batch, scope: ScopeId, most: usize) -> Result<Vec<Staged>, StoreError> {
+    let mut found = Vec::with_capacity(most);
+    super::scan::<Staged>(batch, tables::STAGING, &Key::new().u32(scope.0), |_, row| {
+        found.push(row);
+        found.len() < most
+    })?;
+    Ok(found)
+}
+
+/// The last batch of a crawl: the scope's new standing, its deliveries, and what follows on the agenda.
+fn settle(batch: &Batch, id: ScopeId, scope: Scope, crawl: SealedCrawl, now: Timestamp) -> Result<(), StoreError> {
+    let complete = crawl.sonar_total.is_some();
+    let follow = if crawl.again {
+        Some(schedule::after_failure(crawl.due, now, std::time::Duration::ZERO))
+    } else if crawl.suspected_at.is_some() {
+        Some(schedule::after_failure(crawl.due, now, limits::GUARD_WAIT))
+    } else {
+        for &delivery in &crawl.deliveries {
+            deliveries::settle(batch, scope.project, delivery, Outcome::Synced, now)?;
+        }
+        schedule::after_success(crawl.due, now)
+    };
+    agenda::follow(batch, Task::Sync(id), crawl.due, follow)?;
+    let standing = Scope {
+        analysed_at: crawl.analysed_at.or(scope.analysed_at),
+        gate: crawl.gate.or_else(|| scope.gate.clone()),
+        synced_at: if complete { Some(crawl.began_at) } else { scope.synced_at },
+        complete,
+        sonar_total: crawl.sonar_total.or(scope.sonar_total),
+        error: crawl.problem,
+        suspected_at: crawl.suspected_at,
+        odd_words: crawl.odd_words,
+        ..scope
+    };
+    catalogue::put_scope(batch, id, &standing)?;
+    batch.delete(tables::CRAWLS, &Key::new().u32(id.0))
+}

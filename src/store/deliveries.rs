@@ -1,0 +1,279 @@
+//! Inbox and log of webhook calls. A delivery is one appended record; how it was settled is a small record beside
+//! it, so that a body is never written twice.
+
+use super::records::{Delivery, Settlement};
+use super::tables::{self, Key};
+use super::{Batch, StoreError, View, agenda, catalogue, get, keys, scan};
+use crate::domain::delivery::{self, BadPayload, Circumstances, Identity, Outcome, Payload, ScopeRef};
+use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
+use crate::domain::limits;
+use crate::domain::schedule::{Reason, Task};
+use crate::domain::time::Timestamp;
+
+/// A call whose signature was right, on its way into the store.
+pub struct Arrival {
+    /// When it arrived.
+    pub at: Timestamp,
+    /// Whose endpoint it came to.
+    pub organization: OrganizationRef,
+    /// What the body says, or why it is answered 400.
+    pub payload: Result<Payload, BadPayload>,
+    /// The body as it came.
+    pub body: Vec<u8>,
+    /// The delivery that a person had replayed. A replay is never a duplicate.
+    pub replay_of: Option<DeliveryId>,
+}
+
+/// What was made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its number.
+    pub id: DeliveryId,
+    /// Whether the same call came before.
+    pub duplicate: bool,
+    /// What becomes of it.
+    pub outcome: Outcome,
+}
+
+/// Stores a delivery and, where its scope is to be read, the reason on the agenda; all in the writer's transaction.
+pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Accepted, StoreError> {
+    let id = DeliveryId(batch.next_number("delivery")?);
+    let payload = match arrival.payload {
+        Ok(payload) => payload,
+        Err(problem) => {
+            put(batch, id, &malformed(arrival.at, arrival.organization, problem))?;
+            return Ok(Accepted { id, duplicate: false, outcome: Outcome::Malformed });
+        }
+    };
+    let identity = payload.identity(&arrival.body);
+    let former = match arrival.replay_of {
+        Some(_) => None,
+        None => same_call(batch, &arrival.organization, identity, arrival.at)?,
+    };
+    let project = passing_over(catalogue::project_id(batch, &arrival.organization, &payload.project))?;
+    let place = match project {
+        Some(project) => passing_over(place(batch, project, &payload))?,
+        None => None,
+    };
+    let outcome = delivery::outcome(Circumstances {
+        status: payload.status,
+        imported: project.is_some(),
+        selected: place.is_some(),
+        former: match former {
+            Some(former) => passing_over(outcome_of(batch, former))?,
+            None => None,
+        },
+    });
+    if let (Outcome::Queued, Some(project), Some(place)) = (outcome, project, place) {
+        batch.put(tables::PENDING, &Key::new().u32(project.0).u64(id.0), &payload.scope)?;
+        let task = match place {
+            Place::Held(scope) => Task::Sync(scope),
+            Place::Undiscovered => Task::Discover(project),
+        };
+        agenda::ask(batch, task, Reason::Webhook, arrival.at, ticket)?;
+    }
+    if former.is_none() {
+        let call = call_key(&arrival.organization, identity);
+        batch.put(tables::CALLS, &call, &id.0)?;
+    }
+    let record = Delivery {
+        received_at: arrival.at,
+        organization: arrival.organization,
+        project: Some(payload.project),
+        scope: Some(payload.scope),
+        branch: payload.branch,
+        task: payload.task,
+        status: Some(payload.status),
+        outcome,
+        problem: None,
+        duplicate_of: former,
+        replay_of: arrival.replay_of,
+        body: if former.is_some() { Vec::new() } else { arrival.body },
+    };
+    put(batch, id, &record)?;
+    Ok(Accepted { id, duplicate: former.is_some(), outcome })
+}
+
+fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) -> Delivery {
+    Delivery {
+        received_at: at,
+        organization,
+        project: None,
+        scope: None,
+        branch: None,
+        task: None,
+        status: None,
+        outcome: Outcome::Malformed,
+        problem: Some(problem),
+        duplicate_of: None,
+        replay_of: None,
+        body: Vec::new(),
+    }
+}
+
+fn put(batch: &Batch, id: DeliveryId, record: &Delivery) -> Result<(), StoreError> {
+    batch.put(tables::DELIVERIES, &Key::new().u64(id.0), record)
+}
+
+/// A damaged value that only helps to decide must not keep a delivery from being stored: the worst that follows
+/// is another look at Sonar.
+fn passing_over<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        other => other,
+    }
+}
+
+enum Place {
+    Held(ScopeId),
+    Undiscovered,
+}
+
+/// Where a call's scope is; nothing if it is not among those that were chosen.
+fn place(view: &impl View, id: ProjectId, payload: &Payload) -> Result<Option<Place>, StoreError> {
+    let Some(project) = catalogue::project(view, id)? else { return Ok(None) };
+    if let Some(scope) = catalogue::scope_id(view, id, &project, &payload.scope)? {
+        return Ok(Some(Place::Held(scope)));
+    }
+    let selected = match &payload.scope {
+        ScopeRef::Main => {
+            // Without a name the main branch may still fit a pattern: discovery decides.
+            payload.branch.as_ref().is_none_or(|name| {
+                project.selection.selects(crate::domain::ids::ScopeKind::Branch, name.as_str(), true)
+            })
+        }
+        ScopeRef::Named { kind, name } => project.selection.selects(*kind, name.as_str(), false),
+    };
+    Ok(selected.then_some(Place::Undiscovered))
+}
+
+fn call_key(organization: &OrganizationRef, identity: Identity) -> Key {
+    Key::new().name(organization.source.as_str()).name(organization.key.as_str()).tail(&identity.digest.0)
+}
+
+fn same_call(
+    view: &impl View,
+    organization: &OrganizationRef,
+    identity: Identity,
+    now: Timestamp,
+) -> Result<Option<DeliveryId>, StoreError> {
+    let Some(id) = passing_over(get::<u64>(view, tables::CALLS, &call_key(organization, identity)))?.map(DeliveryId)
+    else {
+        return Ok(None);
+    };
+    let Some(former) = passing_over(get::<Delivery>(view, tables::DELIVERIES, &Key::new().u64(id.0)))? else {
+        return Ok(None);
+    };
+    let same = identity.lasting || now.since(former.received_at) <= limits::SAME_BODY_WINDOW;
+    Ok(same.then_some(id))
+}
+
+/// What became of a delivery up to now.
+fn outcome_of(view: &impl View, id: DeliveryId) -> Result<Option<Outcome>, StoreError> {
+    let key = Key::new().u64(id.0);
+    if let Some(settlement) = get::<Settlement>(view, tables::SETTLEMENTS, &key)? {
+        return Ok(Some(settlement.outcome));
+    }
+    Ok(get::<Delivery>(view, tables::DELIVERIES, &key)?.map(|delivery| delivery.outcome))
+}
+
+/// A delivery and how it was settled.
+pub fn show(view: &impl View, id: DeliveryId) -> Result<Option<(Delivery, Option<Settlement>)>, StoreError> {
+    let key = Key::new().u64(id.0);
+    let Some(delivery) = get(view, tables::DELIVERIES, &key)? else { return Ok(None) };
+    Ok(Some((delivery, get(view, tables::SETTLEMENTS, &key)?)))
+}
+
+/// Deliveries before a number, newest first, at most so many.
+pub fn list(
+    view: &impl View,
+    before: Option<DeliveryId>,
+    most: usize,
+) -> Result<Vec<(DeliveryId, Delivery, Option<Settlement>)>, StoreError> {
+    use redb::ReadableTable;
+    let rows = view.rows(tables::DELIVERIES)?;
+    let end = Key::new().u64(before.map_or(u64::MAX, |before| before.0));
+    let mut found = Vec::new();
+    for row in rows.range::<&[u8]>(..end.0.as_slice())?.rev() {
+        if found.len() >= most {
+            break;
+        }
+        let (key, value) = row?;
+        let Some(id) = tables::u64_at(key.value(), 0) else { continue };
+        // One damaged record must not hide the others.
+        let Ok(delivery) = super::codec::open::<Delivery>(value.value()) else { continue };
+        let settlement = get(view, tables::SETTLEMENTS, &Key::new().u64(id))?;
+        found.push((DeliveryId(id), delivery, settlement));
+    }
+    Ok(found)
+}
+
+/// When a call last came in for an organization, or for one project of it; among the newest thousand.
+pub fn last_received(
+    view: &impl View,
+    organization: &OrganizationRef,
+    project: Option<&ProjectKey>,
+) -> Result<Option<Timestamp>, StoreError> {
+    Ok(list(view, None, 1000)?
+        .into_iter()
+        .find(|(_, delivery, _)| {
+            delivery.organization == *organization
+                && delivery.replay_of.is_none()
+                && project.is_none_or(|project| delivery.project.as_ref() == Some(project))
+        })
+        .map(|(_, delivery, _)| delivery.received_at))
+}
+
+/// Deliveries of a project that wait for a read, with the scope that each speaks of.
+pub fn pending(view: &impl View, project: ProjectId) -> Result<Vec<(DeliveryId, ScopeRef)>, StoreError> {
+    let mut found = Vec::new();
+    scan::<ScopeRef>(view, tables::PENDING, &Key::new().u32(project.0), |key, scope| {
+        if let Some(id) = tables::u64_at(key, 4) {
+            found.push((DeliveryId(id), scope));
+        }
+        true
+    })?;
+    Ok(found)
+}
+
+/// Settles a queued delivery.
+pub(super) fn settle(
+    batch: &Batch,
+    project: ProjectId,
+    id: DeliveryId,
+    outcome: Outcome,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    batch.put(tables::SETTLEMENTS, &Key::new().u64(id.0), &Settlement { outcome, at })?;
+    batch.delete(tables::PENDING, &Key::new().u32(project.0).u64(id.0))
+}
+
+/// Deletes deliveries that arrived before a time and do not wait for a read, oldest first, as many as one batch
+/// may. Returns how many are gone.
+pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
+    let mut gone = 0;
+    for key in keys(batch, tables::DELIVERIES, &Key::new(), limits::DELETIONS_PER_COMMIT_MAX)? {
+        let Some(id) = tables::u64_at(&key, 0) else { continue };
+        let key = Key::new().u64(id);
+        let delivery = match get::<Delivery>(batch, tables::DELIVERIES, &key) {
+            Ok(Some(delivery)) => delivery,
+            Ok(None) => continue,
+            Err(StoreError::Damaged { .. }) => {
+                batch.delete(tables::DELIVERIES, &key)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let waits = delivery.outcome == Outcome::Queued && !super::has(batch, tables::SETTLEMENTS, &key)?;
+        if delivery.received_at >= before || waits || batch.is_over() {
+            break;
+        }
+        batch.delete(tables::DELIVERIES, &key)?;
+        batch.delete(tables::SETTLEMENTS, &key)?;
+        if let Ok(payload) = Payload::parse(&delivery.body, None) {
+            batch.delete(tables::CALLS, &call_key(&delivery.organization, payload.identity(&delivery.body)))?;
+        }
+        gone += 1;
+    }
+    Ok(gone)
+}

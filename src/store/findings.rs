@@ -1,0 +1,368 @@
+//! Findings with everything that leads to them: numbers, orders, words, counts and the change log. One finding
+//! and its change are always written in one transaction.
+
+use std::collections::BTreeMap;
+
+use super::codec;
+use super::records::Change;
+use super::tables::{self, Key};
+use super::words::Index;
+use super::{Batch, StoreError, View, get, keys};
+use crate::domain::finding::{Finding, Kind, Observed, Severity, State};
+use crate::domain::ids::{ChangeNumber, FindingId, IssueKey, ScopeId, SourceName};
+use crate::domain::limits;
+use crate::domain::reconcile::{ChangeKind, Step};
+use crate::domain::time::Timestamp;
+
+type Rows<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+
+pub(super) fn finding_key(scope: ScopeId, key: &IssueKey) -> Key {
+    Key::new().u32(scope.0).tail(key.as_str().as_bytes())
+}
+
+/// Closed last, worst first, newest first, then by number: the order of lists, and a place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub(super) closed: bool,
+    pub(super) severity: Severity,
+    pub(super) age: u64,
+    pub(super) id: FindingId,
+}
+
+impl Place {
+    pub(super) fn of(finding: &Finding) -> Self {
+        let created = finding.observed.created_at.unwrap_or(finding.first_seen_at);
+        Self {
+            closed: finding.observed.state.is_closed(),
+            severity: finding.observed.severity,
+            // Newest first, in unsigned bytes that order like the signed number.
+            age: !(created.0.cast_unsigned() ^ (1 << 63)),
+            id: finding.id,
+        }
+    }
+
+    pub(super) fn append(self, key: Key) -> Key {
+        key.byte(u8::from(self.closed)).byte(self.severity as u8).u64(self.age).u64(self.id.0)
+    }
+
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
+        Some(Self {
+            closed: *key.first()? != 0,
+            severity: *Severity::ALL.get(usize::from(*key.get(1)?))?,
+            age: tables::u64_at(key, 2)?,
+            id: FindingId(tables::u64_at(key, 10)?),
+        })
+    }
+}
+
+/// A cell of the counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cell {
+    pub(super) kind: Kind,
+    pub(super) state: State,
+    pub(super) severity: Severity,
+}
+
+impl Cell {
+    fn of(observed: &Observed) -> Self {
+        Self { kind: observed.kind, state: observed.state, severity: observed.severity }
+    }
+
+    fn key(self, scope: ScopeId) -> Key {
+        Key::new().u32(scope.0).byte(self.kind as u8).byte(self.state as u8).byte(self.severity as u8)
+    }
+
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
+        let word = |at: usize| key.get(at).map(|&byte| usize::from(byte));
+        Some(Self {
+            kind: *Kind::ALL.get(word(4)?)?,
+            state: *State::ALL.get(word(5)?)?,
+            severity: *Severity::ALL.get(word(6)?)?,
+        })
+    }
+}
+
+/// The counts under this number are those of all scopes together.
+pub(super) const ALL_SCOPES: ScopeId = ScopeId(0);
+
+/// The tables of findings, open for one batch.
+pub(super) struct Inventory<'t> {
+    scope: ScopeId,
+    source: &'t SourceName,
+    findings: Rows<'t>,
+    ids: Rows<'t>,
+    order: Rows<'t>,
+    scope_order: Rows<'t>,
+    changes: Rows<'t>,
+    finding_changes: Rows<'t>,
+    index: Index<'t>,
+    finding_next: u64,
+    change_next: u64,
+    counts: BTreeMap<Cell, i64>,
+}
+
+impl<'t> Inventory<'t> {
+    pub(super) fn open(batch: &'t Batch, scope: ScopeId, source: &'t SourceName) -> Result<Self, StoreError> {
+        let next =
+            |name: &[u8]| Ok::<_, StoreError>(get::<u64>(batch, tables::META, &Key::new().tail(name))?.unwrap_or(1));
+        Ok(Self {
+            scope,
+            source,
+            findings: batch.rows(tables::FINDINGS)?,
+            ids: batch.rows(tables::FINDING_IDS)?,
+            order: batch.rows(tables::ORDER)?,
+            scope_order: batch.rows(tables::SCOPE_ORDER)?,
+            changes: batch.rows(tables::CHANGES)?,
+            finding_changes: batch.rows(tables::FINDING_CHANGES)?,
+            index: Index::open(batch)?,
+            finding_next: next(FINDING_NEXT)?,
+            change_next: next(CHANGE_NEXT)?,
+            counts: BTreeMap::new(),
+        })
+    }
+
+    /// The stored finding with a key.
+    pub(super) fn find(&self, key: &IssueKey) -> Result<Option<Finding>, StoreError> {
+        use redb::ReadableTable;
+        let stored = self.findings.get(finding_key(self.scope, key).0.as_slice())?;
+        stored.map(|value| codec::open(value.value())).transpose()
+    }
+
+    /// Carries a step out. `slot` is used for a new finding; returns whether it was.
+    pub(super) fn apply(&mut self, step: Step, slot: u32, now: Timestamp) -> Result<bool, StoreError> {
+        match step {
+            Step::Open(observed) => {
+                let id = FindingId(self.finding_next);
+                self.finding_next += 1;
+                let finding = Finding { id, slot, observed: *observed, first_seen_at: now, closed_at: None };
+                self.insert(&finding)?;
+                self.log(&finding, None, ChangeKind::Opened, now)?;
+                Ok(true)
+            }
+            Step::Rewrite { stored, observed, change } => {
+                let closed_at = match (stored.closed_at, observed.state.is_closed()) {
+                    (_, false) => None,
+                    (Some(closed_at), true) => Some(closed_at),
+                    (None, true) => Some(now),
+                };
+                let before = stored.observed.state;
+                let finding = Finding { observed: *observed, closed_at, ..(*stored).clone() };
+                self.rewrite(&stored, &finding)?;
+                if let Some(kind) = change {
+                    self.log(&finding, Some(before), kind, now)?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn insert(&mut self, finding: &Finding) -> Result<(), StoreError> {
+        let key = finding_key(self.scope, &finding.observed.key);
+        self.findings.insert(key.0.as_slice(), codec::seal(finding).as_slice())?;
+        self.ids.insert(Key::new().u64(finding.id.0).0.as_slice(), key.0.as_slice())?;
+        self.place(finding)?;
+        self.index.link(self.source, finding.id, &finding.observed)?;
+        *self.counts.entry(Cell::of(&finding.observed)).or_default() += 1;
+        Ok(())
+    }
+
+    fn place(&mut self, finding: &Finding) -> Result<(), StoreError> {
+        let place = Place::of(finding);
+        let key = finding_key(self.scope, &finding.observed.key);
+        self.order.insert(place.append(Key::new()).0.as_slice(), key.0.as_slice())?;
+        let scoped = place.append(Key::new().u32(self.scope.0));
+        self.scope_order.insert(scoped.0.as_slice(), finding.observed.key.as_str().as_bytes())?;
+        Ok(())
+    }
+
+    fn displace(&mut self, finding: &Finding) -> Result<(), StoreError> {
+        let place = Place::of(finding);
+        self.order.remove(place.append(Key::new()).0.as_slice())?;
+        self.scope_order.remove(place.append(Key::new().u32(self.scope.0)).0.as_slice())?;
+        Ok(())
+    }
+
+    fn rewrite(&mut self, before: &Finding, after: &Finding) -> Result<(), StoreError> {
+        let key = finding_key(self.scope, &after.observed.key);
+        self.findings.insert(key.0.as_slice(), codec::seal(after).as_slice())?;
+        if Place::of(before) != Place::of(after) {
+            self.displace(before)?;
+            self.place(after)?;
+        }
+        let texts = |finding: &Finding| {
+            (finding.observed.rule.clone(), finding.observed.message.clone(), finding.observed.path.clone())
+        };
+        if texts(before) != texts(after) {
+            self.index.unlink(self.source, before.id, &before.observed)?;
+            self.index.link(self.source, after.id, &after.observed)?;
+        }
+        *self.counts.entry(Cell::of(&before.observed)).or_default() -= 1;
+        *self.counts.entry(Cell::of(&after.observed)).or_default() += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, finding: &Finding) -> Result<(), StoreError> {
+        self.findings.remove(finding_key(self.scope, &finding.observed.key).0.as_slice())?;
+        self.ids.remove(Key::new().u64(finding.id.0).0.as_slice())?;
+        self.displace(finding)?;
+        self.index.unlink(self.source, finding.id, &finding.observed)?;
+        *self.counts.entry(Cell::of(&finding.observed)).or_default() -= 1;
+        Ok(())
+    }
+
+    fn log(
+        &mut self,
+        finding: &Finding,
+        from: Option<State>,
+        kind: ChangeKind,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let number = self.change_next;
+        self.change_next += 1;
+        let change = Change { at, kind, finding: finding.id, scope: self.scope, from, to: finding.observed.state };
+        self.changes.insert(Key::new().u64(number).0.as_slice(), codec::seal(&change).as_slice())?;
+        let of_finding = Key::new().u64(finding.id.0).u64(number);
+        self.finding_changes.insert(of_finding.0.as_slice(), &[][..])?;
+        Ok(())
+    }
+
+    /// Writes numbers and counts back; the batch is not to be committed without it.
+    pub(super) fn finish(self, batch: &Batch) -> Result<(), StoreError> {
+        let Self { scope, finding_next, change_next, counts, .. } = self;
+        batch.put(tables::META, &Key::new().tail(FINDING_NEXT), &finding_next)?;
+        batch.put(tables::META, &Key::new().tail(CHANGE_NEXT), &change_next)?;
+        for (cell, difference) in counts {
+            if difference != 0 {
+                count(batch, cell.key(scope), difference)?;
+                count(batch, cell.key(ALL_SCOPES), difference)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const FINDING_NEXT: &[u8] = b"next/finding";
+const CHANGE_NEXT: &[u8] = b"next/change";
+
+fn count(batch: &Batch, key: Key, difference: i64) -> Result<(), StoreError> {
+    let count = get::<u64>(batch, tables::COUNTS, &key)?.unwrap_or(0);
+    match count.saturating_add_signed(difference) {
+        0 => batch.delete(tables::COUNTS, &key),
+        count => batch.put(tables::COUNTS, &key, &count),
+    }
+}
+
+/// The finding of a scope with Sonar's key.
+pub fn with_key(view: &impl View, scope: ScopeId, key: &IssueKey) -> Result<Option<Finding>, StoreError> {
+    get(view, tables::FINDINGS, &finding_key(scope, key))
+}
+
+/// A finding and its scope.
+pub fn with_id(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, Finding)>, StoreError> {
+    use redb::ReadableTable;
+    let ids = view.rows(tables::FINDING_IDS)?;
+    let Some(key) = ids.get(Key::new().u64(id.0).0.as_slice())? else { return Ok(None) };
+    let Some(scope) = tables::u32_at(key.value(), 0) else { return Ok(None) };
+    let finding = get(view, tables::FINDINGS, &Key::new().tail(key.value()))?;
+    Ok(finding.map(|finding| (ScopeId(scope), finding)))
+}
+
+/// Looks many keys of a scope up with one opening of the table.
+pub fn with_keys<'k>(
+    view: &impl View,
+    scope: ScopeId,
+    keys: impl Iterator<Item = &'k IssueKey>,
+) -> Result<Vec<Option<Finding>>, StoreError> {
+    use redb::ReadableTable;
+    let findings = view.rows(tables::FINDINGS)?;
+    keys.map(|key| {
+        let stored = findings.get(finding_key(scope, key).0.as_slice())?;
+        stored.map(|value| codec::open(value.value())).transpose()
+    })
+    .collect()
+}
+
+/// Findings of a scope in key order from after a key, at most so many that one read stays short.
+pub fn after(
+    view: &impl View,
+    scope: ScopeId,
+    after: Option<&IssueKey>,
+    most: usize,
+) -> Result<Vec<Finding>, StoreError> {
+    use redb::ReadableTable;
+    use std::ops::Bound;
+    let findings = view.rows(tables::FINDINGS)?;
+    let prefix = Key::new().u32(scope.0);
+    let start = after.map(|key| finding_key(scope, key));
+    let end = prefix.end();
+    let range: (Bound<&[u8]>, Bound<&[u8]>) = (
+        start.as_ref().map_or(Bound::Included(prefix.0.as_slice()), |key| Bound::Excluded(key.0.as_slice())),
+        end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
+    );
+    findings.range::<&[u8]>(range)?.take(most).map(|row| codec::open(row?.1.value())).collect()
+}
+
+/// What happened to a finding, oldest first.
+pub fn changes_of(view: &impl View, id: FindingId) -> Result<Vec<(ChangeNumber, Change)>, StoreError> {
+    keys(view, tables::FINDING_CHANGES, &Key::new().u64(id.0), limits::LIST_ROWS_MAX)?
+        .iter()
+        .filter_map(|key| tables::u64_at(key, 8))
+        .filter_map(|number| {
+            get(view, tables::CHANGES, &Key::new().u64(number))
+                .map(|change| change.map(|change| (ChangeNumber(number), change)))
+                .transpose()
+        })
+        .collect()
+}
+
+/// The newest change's number; 0 if there was none.
+pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
+    let next = get::<u64>(view, tables::META, &Key::new().tail(CHANGE_NEXT))?.unwrap_or(1);
+    Ok(ChangeNumber(next - 1))
+}
+
+/// Deletes findings of a discarded scope, as many as one batch may. Returns whether some are left.
+pub fn discard(batch: &Batch, scope: ScopeId, source: &SourceName) -> Result<bool, StoreError> {
+    for staged in keys(batch, tables::STAGING, &Key::new().u32(scope.0), limits::DELETIONS_PER_COMMIT_MAX)? {
+        batch.delete(tables::STAGING, &Key::new().tail(&staged))?;
+    }
+    let gone = after(batch, scope, None, limits::DELETIONS_PER_COMMIT_MAX)?;
+    let mut inventory = Inventory::open(batch, scope, source)?;
+    for finding in &gone {
+        inventory.remove(finding)?;
+    }
+    inventory.finish(batch)?;
+    let left = gone.len() == limits::DELETIONS_PER_COMMIT_MAX
+        || !keys(batch, tables::STAGING, &Key::new().u32(scope.0), 1)?.is_empty();
+    if !left {
+        batch.delete(tables::DISCARDED, &Key::new().u32(scope.0))?;
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_back_and_orders_open_worst_newest_first() {
+        let place = |closed, severity, created: i64, id| Place {
+            closed,
+            severity,
+            age: !(created.cast_unsigned() ^ (1 << 63)),
+            id: FindingId(id),
+        };
+        let expected = [
+            place(false, Severity::Critical, 9, 7),
+            place(false, Severity::Critical, 5, 1),
+            place(false, Severity::Critical, -5, 2),
+            place(false, Severity::Low, 99, 3),
+            place(true, Severity::Critical, 9, 4),
+        ];
+        let keys: Vec<_> = expected.iter().map(|place| place.append(Key::new()).0).collect();
+        assert!(keys.is_sorted());
+        for (place, key) in expected.iter().zip(&keys) {
+            assert_eq!(Place::read(key), Some(*place));
+        }
+    }
+}

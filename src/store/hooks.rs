@@ -1,0 +1,107 @@
+//! Webhook endpoints and their secrets.
+
+use super::records::{Hook, HookSecret, SecretBytes};
+use super::tables::{self, Key};
+use super::{Batch, StoreError, View, get, scan};
+use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
+use crate::domain::time::Timestamp;
+
+fn key(organization: &OrganizationRef, project: Option<&ProjectKey>) -> Key {
+    Key::new()
+        .name(organization.source.as_str())
+        .name(organization.key.as_str())
+        .tail(project.map(ProjectKey::as_str).unwrap_or_default().as_bytes())
+}
+
+fn secret_key(endpoint: EndpointId, id: u32) -> Key {
+    Key::new().tail(b"hook/").tail(&endpoint.0).u32(id)
+}
+
+/// The endpoint of an organization, or of one project of it.
+pub fn hook(
+    view: &impl View,
+    organization: &OrganizationRef,
+    project: Option<&ProjectKey>,
+) -> Result<Option<Hook>, StoreError> {
+    get(view, tables::HOOKS, &key(organization, project))
+}
+
+/// Every endpoint with the secrets that belong to it, in the order of the record.
+pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError> {
+    let mut hooks = Vec::new();
+    scan::<Hook>(view, tables::HOOKS, &Key::new(), |_, hook| {
+        hooks.push(hook);
+        true
+    })?;
+    hooks
+        .into_iter()
+        .map(|hook| {
+            let secrets = secrets(view, &hook)?;
+            Ok((hook, secrets))
+        })
+        .collect()
+}
+
+/// The secrets of an endpoint, the present one first.
+pub fn secrets(view: &impl View, hook: &Hook) -> Result<Vec<SecretBytes>, StoreError> {
+    hook.secrets
+        .iter()
+        .map(|secret| {
+            get(view, tables::SECRETS, &secret_key(hook.endpoint, secret.id))?
+                .ok_or(StoreError::Damaged { what: "webhook secret" })
+        })
+        .collect()
+}
+
+/// The endpoint that is there, or the one given.
+pub fn make(
+    batch: &Batch,
+    organization: &OrganizationRef,
+    project: Option<&ProjectKey>,
+    endpoint: EndpointId,
+    secret: &SecretBytes,
+    now: Timestamp,
+) -> Result<Hook, StoreError> {
+    if let Some(hook) = hook(batch, organization, project)? {
+        return Ok(hook);
+    }
+    let hook = Hook {
+        endpoint,
+        organization: organization.clone(),
+        project: project.cloned(),
+        secrets: vec![HookSecret { id: 1, made_at: now, expires_at: None }],
+        registered: false,
+    };
+    batch.put(tables::SECRETS, &secret_key(endpoint, 1), secret)?;
+    batch.put(tables::HOOKS, &key(organization, project), &hook)?;
+    Ok(hook)
+}
+
+/// Replaces every secret of an endpoint by one.
+pub fn replace_secret(batch: &Batch, mut hook: Hook, secret: &SecretBytes, now: Timestamp) -> Result<(), StoreError> {
+    let id = hook.secrets.iter().map(|secret| secret.id).max().unwrap_or(0) + 1;
+    for former in &hook.secrets {
+        batch.delete(tables::SECRETS, &secret_key(hook.endpoint, former.id))?;
+    }
+    hook.secrets = vec![HookSecret { id, made_at: now, expires_at: None }];
+    batch.put(tables::SECRETS, &secret_key(hook.endpoint, id), secret)?;
+    batch.put(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()), &hook)
+}
+
+/// Forgets the endpoints of a source, or of one organization or project.
+pub(super) fn remove(batch: &Batch, of: impl Fn(&Hook) -> bool) -> Result<(), StoreError> {
+    let mut gone = Vec::new();
+    scan::<Hook>(batch, tables::HOOKS, &Key::new(), |_, hook| {
+        if of(&hook) {
+            gone.push(hook);
+        }
+        true
+    })?;
+    for hook in gone {
+        for secret in &hook.secrets {
+            batch.delete(tables::SECRETS, &secret_key(hook.endpoint, secret.id))?;
+        }
+        batch.delete(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()))?;
+    }
+    Ok(())
+}

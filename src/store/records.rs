@@ -1,0 +1,437 @@
+//! What is stored beside findings. Members are numbered for the store's codec: a number is never used again.
+
+use minicbor::{Decode, Encode};
+
+use super::codec::record;
+use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
+use crate::domain::finding::State;
+use crate::domain::ids::{
+    AssetId, AssetName, DeliveryId, EndpointId, FindingId, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
+    ScopeName, SourceName,
+};
+use crate::domain::reconcile::ChangeKind;
+use crate::domain::schedule::Due;
+use crate::domain::time::Timestamp;
+
+/// A SonarQube that this box reads. Its token is among the secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Source {
+    /// The operator's name for it.
+    #[n(0)]
+    pub name: SourceName,
+    /// Cloud, or a Server.
+    #[n(1)]
+    pub cloud: bool,
+    /// Where it is.
+    #[n(2)]
+    pub url: String,
+    /// Cloud's second API.
+    #[n(3)]
+    pub api_url: Option<String>,
+    /// Certificates (PEM) to trust beside the system's.
+    #[n(4)]
+    pub ca_pem: Option<String>,
+    /// Its proxy.
+    #[n(5)]
+    pub proxy: Option<String>,
+    /// Overrides the public URL in its webhook addresses.
+    #[n(6)]
+    pub webhook_url: Option<String>,
+    /// A Server's version, as it says it.
+    #[n(7)]
+    pub version: Option<String>,
+    /// A Server in Standard Experience mode is read by type.
+    #[n(8)]
+    pub standard_mode: bool,
+    /// When it was last checked.
+    #[n(9)]
+    pub checked_at: Option<Timestamp>,
+    /// When the token ends.
+    #[n(10)]
+    pub token_expires_at: Option<Timestamp>,
+    /// What the last check or read failed with, if a person has to act.
+    #[n(11)]
+    pub error: Option<String>,
+    /// Organizations that were seen with this token.
+    #[n(12)]
+    pub organizations: Vec<Organization>,
+}
+
+/// An organization as the last check saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Organization {
+    /// Sonar's key.
+    #[n(0)]
+    pub key: crate::domain::ids::OrganizationKey,
+    /// Its name.
+    #[n(1)]
+    pub name: String,
+}
+
+/// What the security team manages.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Asset {
+    /// Its name; unique.
+    #[n(0)]
+    pub name: AssetName,
+    /// What the team says of it.
+    #[n(1)]
+    pub description: Option<String>,
+    /// When it was made.
+    #[n(2)]
+    pub created_at: Timestamp,
+}
+
+/// Which scopes of a project are held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Selection {
+    /// Names or patterns; none means the main branch.
+    #[n(0)]
+    pub branches: Vec<String>,
+    /// Pull requests too.
+    #[n(1)]
+    pub pull_requests: bool,
+}
+
+impl Selection {
+    /// Whether a scope is among those that were chosen. `main` says whether it is the main branch.
+    pub fn selects(&self, kind: ScopeKind, name: &str, main: bool) -> bool {
+        match kind {
+            ScopeKind::PullRequest => self.pull_requests,
+            ScopeKind::Branch if self.branches.is_empty() => main,
+            ScopeKind::Branch => self.branches.iter().any(|pattern| matches(pattern, name)),
+        }
+    }
+}
+
+/// Whether a name fits a pattern, in which `*` stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))),
+    }
+}
+
+/// An imported project.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Project {
+    /// Its organization.
+    #[n(0)]
+    pub organization: OrganizationRef,
+    /// Sonar's key.
+    #[n(1)]
+    pub key: ProjectKey,
+    /// Sonar's name of it.
+    #[n(2)]
+    pub name: String,
+    /// The asset that it belongs to.
+    #[n(3)]
+    pub asset: AssetId,
+    /// Which scopes are held.
+    #[n(4)]
+    pub selection: Selection,
+    /// The main branch, once Sonar said which it is.
+    #[n(5)]
+    pub main: Option<ScopeId>,
+    /// When it was imported.
+    #[n(6)]
+    pub imported_at: Timestamp,
+    /// Why its branches could not be asked for.
+    #[n(7)]
+    pub error: Option<String>,
+}
+
+/// A branch or pull request that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Scope {
+    /// Its project.
+    #[n(0)]
+    pub project: ProjectId,
+    /// Branch or pull request.
+    #[n(1)]
+    pub kind: ScopeKind,
+    /// Its name.
+    #[n(2)]
+    pub name: ScopeName,
+    /// Whether it is the main branch.
+    #[n(3)]
+    pub main: bool,
+    /// The next free place in the map of what a crawl has met.
+    #[n(4)]
+    pub slot_next: u32,
+    /// Sonar's last analysis, as of the last read.
+    #[n(5)]
+    pub analysed_at: Option<Timestamp>,
+    /// The quality gate's colour then.
+    #[n(6)]
+    pub gate: Option<String>,
+    /// The last complete read.
+    #[n(7)]
+    pub synced_at: Option<Timestamp>,
+    /// Whether the last read was complete.
+    #[n(8)]
+    pub complete: bool,
+    /// Findings that are not closed, as Sonar counted them at the last complete read.
+    #[n(9)]
+    pub sonar_total: Option<u64>,
+    /// Why the last read failed or proved nothing.
+    #[n(10)]
+    pub error: Option<String>,
+    /// Since when a mass closing waits for a second crawl that agrees.
+    #[n(11)]
+    pub suspected_at: Option<Timestamp>,
+    /// Words of Sonar's that this version does not know.
+    #[n(12)]
+    pub odd_words: Vec<String>,
+}
+
+/// A webhook's endpoint. Its secrets are among the secrets, under the ids given here.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hook {
+    /// The address's secret part.
+    #[n(0)]
+    pub endpoint: EndpointId,
+    /// The organization that it belongs to.
+    #[n(1)]
+    pub organization: OrganizationRef,
+    /// The one project that it accepts, if it belongs to a project.
+    #[n(2)]
+    pub project: Option<ProjectKey>,
+    /// Secrets, the present one first.
+    #[n(3)]
+    pub secrets: Vec<HookSecret>,
+    /// Whether this box registered it in Sonar itself.
+    #[n(4)]
+    pub registered: bool,
+}
+
+/// One of an endpoint's secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct HookSecret {
+    /// Names it among the secrets.
+    #[n(0)]
+    pub id: u32,
+    /// When it was made or taken over.
+    #[n(1)]
+    pub made_at: Timestamp,
+    /// Until when it is valid; for ever if absent.
+    #[n(2)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A rule's text, read once.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Rule {
+    /// Its name; absent if Sonar does not know the rule.
+    #[n(0)]
+    pub name: Option<String>,
+    /// CWE numbers that its text names.
+    #[n(1)]
+    pub cwe: Vec<u32>,
+    /// Its text, HTML as Sonar writes it.
+    #[n(2)]
+    pub description: Option<String>,
+    /// When it was read.
+    #[n(3)]
+    pub read_at: Timestamp,
+}
+
+/// A webhook call that came in.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Delivery {
+    /// When.
+    #[n(0)]
+    pub received_at: Timestamp,
+    /// Whose endpoint it came to.
+    #[n(1)]
+    pub organization: OrganizationRef,
+    /// The project that the body names.
+    #[n(2)]
+    pub project: Option<ProjectKey>,
+    /// The scope that it speaks of.
+    #[n(3)]
+    pub scope: Option<ScopeRef>,
+    /// The branch's name where the body says it.
+    #[n(4)]
+    pub branch: Option<ScopeName>,
+    /// Sonar's task.
+    #[n(5)]
+    pub task: Option<String>,
+    /// How the task ended.
+    #[n(6)]
+    pub status: Option<TaskStatus>,
+    /// What became of it when it arrived.
+    #[n(7)]
+    pub outcome: Outcome,
+    /// Why it was answered 400.
+    #[n(8)]
+    pub problem: Option<BadPayload>,
+    /// The first delivery of the same call.
+    #[n(9)]
+    pub duplicate_of: Option<DeliveryId>,
+    /// The delivery that this one replays.
+    #[n(10)]
+    pub replay_of: Option<DeliveryId>,
+    /// The body as it came; kept with the first delivery of a call only.
+    #[cbor(n(11), with = "minicbor::bytes")]
+    pub body: Vec<u8>,
+}
+
+/// How a queued delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Settlement {
+    /// What became of it.
+    #[n(0)]
+    pub outcome: Outcome,
+    /// When.
+    #[n(1)]
+    pub at: Timestamp,
+}
+
+/// A crawl whose rows are all staged: what is left is to apply them. Its existence means that applying may begin,
+/// and goes on after a kill.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SealedCrawl {
+    /// Findings that are not closed, as Sonar counts them; only of a complete crawl.
+    #[n(0)]
+    pub sonar_total: Option<u64>,
+    /// Why it is not complete.
+    #[n(1)]
+    pub problem: Option<String>,
+    /// Whether it is to be read again soon.
+    #[n(2)]
+    pub again: bool,
+    /// When the crawl began: what arrived before is covered by it.
+    #[n(3)]
+    pub began_at: Timestamp,
+    /// Sonar's last analysis.
+    #[n(4)]
+    pub analysed_at: Option<Timestamp>,
+    /// The quality gate's colour.
+    #[n(5)]
+    pub gate: Option<String>,
+    /// Deliveries that it settles.
+    #[n(6)]
+    pub deliveries: Vec<DeliveryId>,
+    /// The agenda's entry that it works off.
+    #[n(7)]
+    pub due: Due,
+    /// Since when a mass closing waits.
+    #[n(8)]
+    pub suspected_at: Option<Timestamp>,
+    /// Words of Sonar's that are not known.
+    #[n(9)]
+    pub odd_words: Vec<String>,
+}
+
+/// An entry of the change log.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Change {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// What kind.
+    #[n(1)]
+    pub kind: ChangeKind,
+    /// Of which finding.
+    #[n(2)]
+    pub finding: FindingId,
+    /// In which scope.
+    #[n(3)]
+    pub scope: ScopeId,
+    /// The state before; absent for a new finding.
+    #[n(4)]
+    pub from: Option<State>,
+    /// The state after.
+    #[n(5)]
+    pub to: State,
+}
+
+/// Secret bytes. `Debug` prints none of them, and memory is wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct SecretBytes(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>);
+
+impl SecretBytes {
+    /// Takes bytes in.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes as text, which secrets that people type are.
+    pub fn as_text(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretBytes(…)")
+    }
+}
+
+record!(
+    Source = "source",
+    Asset = "asset",
+    Project = "project",
+    Scope = "scope",
+    Hook = "webhook endpoint",
+    Rule = "rule",
+    Delivery = "delivery",
+    Settlement = "settlement",
+    SealedCrawl = "crawl",
+    Change = "change",
+    SecretBytes = "secret",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_what_a_person_would_expect() {
+        for (pattern, name, fits) in [
+            ("main", "main", true),
+            ("main", "main2", false),
+            ("release/*", "release/1.0", true),
+            ("release/*", "release/", true),
+            ("release/*", "prerelease/1", false),
+            ("*", "anything/at all", true),
+            ("*-lts", "v1-lts", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "acb", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn without_a_choice_only_the_main_branch_is_held() {
+        let none = Selection::default();
+        assert!(none.selects(ScopeKind::Branch, "trunk", true));
+        assert!(!none.selects(ScopeKind::Branch, "feature", false));
+        assert!(!none.selects(ScopeKind::PullRequest, "7", false));
+        let some = Selection { branches: vec!["release/*".to_owned()], pull_requests: true };
+        assert!(!some.selects(ScopeKind::Branch, "main", true));
+        assert!(some.selects(ScopeKind::Branch, "release/2", false));
+        assert!(some.selects(ScopeKind::PullRequest, "7", false));
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", SecretBytes::new(b"hunter2".to_vec())), "SecretBytes(…)");
+    }
+}

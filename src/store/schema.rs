@@ -1,0 +1,123 @@
+//! The database's format: which one this version writes, and how older ones become it.
+
+use redb::{Database, ReadableDatabase};
+
+use super::tables::{self, Key};
+use super::{Batch, Reader, StoreError, get};
+
+/// The format that this version writes.
+pub(super) const NEWEST: u32 = 1;
+
+/// Turns a database of the format before into the one after, in one transaction.
+type Migration = fn(&Batch) -> Result<(), StoreError>;
+
+/// `MIGRATIONS[n]` leads from format `n + 1` to `n + 2`. Every format ever released still opens.
+const MIGRATIONS: &[Migration] = &[];
+
+/// Why a database cannot be used.
+pub(super) enum Unfit {
+    Newer(u32),
+    Store(StoreError),
+}
+
+impl<E: Into<StoreError>> From<E> for Unfit {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Makes the tables of a new database, leads an older one to the newest format, refuses a newer one. A database
+/// of the newest format is not written to, so that starting costs no write.
+pub(super) fn prepare(database: &Database) -> Result<(), Unfit> {
+    match found(database)? {
+        Some(found) if found > NEWEST => Err(Unfit::Newer(found)),
+        Some(found) => migrate(database, found, MIGRATIONS),
+        None => {
+            write(database, |batch| {
+                for &table in tables::ALL {
+                    batch.transaction.open_table(table)?;
+                }
+                set_format(batch, NEWEST)
+            })?;
+            Ok(())
+        }
+    }
+}
+
+fn found(database: &Database) -> Result<Option<u32>, Unfit> {
+    let reader = Reader(database.begin_read().map_err(StoreError::from)?);
+    match reader.0.open_table(tables::META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(Unfit::Store(error.into())),
+        Ok(_) => Ok(get(&reader, tables::META, &key())?),
+    }
+}
+
+fn migrate(database: &Database, found: u32, migrations: &[Migration]) -> Result<(), Unfit> {
+    let first = (found as usize).saturating_sub(1);
+    for (step, migration) in migrations.iter().enumerate().skip(first) {
+        write(database, |batch| {
+            for &table in tables::ALL {
+                batch.transaction.open_table(table)?;
+            }
+            migration(batch)?;
+            set_format(batch, u32::try_from(step).unwrap_or(u32::MAX).saturating_add(2))
+        })?;
+    }
+    Ok(())
+}
+
+fn set_format(batch: &Batch, format: u32) -> Result<(), StoreError> {
+    batch.put(tables::META, &key(), &format)
+}
+
+fn key() -> Key {
+    Key::new().tail(b"schema")
+}
+
+fn write(database: &Database, change: impl FnOnce(&Batch) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    change(&Batch { transaction: &transaction, deadline: std::time::Instant::now() })?;
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> Database {
+        Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap()
+    }
+
+    #[test]
+    fn a_new_database_gets_the_newest_format() {
+        let database = database();
+        assert!(prepare(&database).is_ok());
+        assert!(matches!(found(&database), Ok(Some(NEWEST))));
+    }
+
+    #[test]
+    fn a_newer_database_is_refused() {
+        let database = database();
+        assert!(prepare(&database).is_ok());
+        write(&database, |batch| set_format(batch, NEWEST + 1)).unwrap();
+        assert!(matches!(prepare(&database), Err(Unfit::Newer(found)) if found == NEWEST + 1));
+    }
+
+    #[test]
+    fn an_older_database_goes_through_every_step_that_it_lacks() {
+        fn mark(batch: &Batch, name: &[u8]) -> Result<(), StoreError> {
+            batch.put(tables::META, &Key::new().tail(name), &1_u32)
+        }
+        let steps: &[Migration] = &[|batch| mark(batch, b"one"), |batch| mark(batch, b"two")];
+        let database = database();
+        write(&database, |batch| set_format(batch, 2)).unwrap();
+        assert!(migrate(&database, 2, steps).is_ok());
+        let reader = Reader(database.begin_read().unwrap());
+        let has = |name: &[u8]| get::<u32>(&reader, tables::META, &Key::new().tail(name)).unwrap().is_some();
+        assert_eq!((has(b"one"), has(b"two")), (false, true));
+        assert!(matches!(found(&database), Ok(Some(3))));
+    }
+}

@@ -1,0 +1,182 @@
+//! The tables and their keys. Keys order as their bytes do: numbers big-endian, names ended by a NUL, which no
+//! name contains.
+
+use redb::TableDefinition;
+
+/// Every table maps bytes to bytes: the form of both is ours, see [`super::codec`].
+pub(super) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// Name → number or record: schema version, counters.
+pub(super) const META: Table = Table::new("meta");
+/// Setting → value.
+pub(super) const SETTINGS: Table = Table::new("settings");
+/// Purpose → secret bytes: tokens, webhook secrets, private keys.
+pub(super) const SECRETS: Table = Table::new("secrets");
+/// Source → record.
+pub(super) const SOURCES: Table = Table::new("sources");
+/// Source, organization, project or nothing → hook record.
+pub(super) const HOOKS: Table = Table::new("hooks");
+/// Asset number → record.
+pub(super) const ASSETS: Table = Table::new("assets");
+/// Asset name → number.
+pub(super) const ASSET_NAMES: Table = Table::new("asset_names");
+/// Project number → record.
+pub(super) const PROJECTS: Table = Table::new("projects");
+/// Source, organization, key → project number.
+pub(super) const PROJECT_NAMES: Table = Table::new("project_names");
+/// Scope number → record.
+pub(super) const SCOPES: Table = Table::new("scopes");
+/// Project number, kind, name → scope number.
+pub(super) const SCOPE_NAMES: Table = Table::new("scope_names");
+/// Scope numbers whose findings are to be deleted.
+pub(super) const DISCARDED: Table = Table::new("discarded");
+/// Source, rule → record.
+pub(super) const RULES: Table = Table::new("rules");
+
+/// Delivery number → record; one appended record is inbox and log together.
+pub(super) const DELIVERIES: Table = Table::new("deliveries");
+/// Delivery number → how it was settled.
+pub(super) const SETTLEMENTS: Table = Table::new("settlements");
+/// Project number, delivery number → the scope that waits to be read.
+pub(super) const PENDING: Table = Table::new("pending");
+/// Identity of a call → delivery number.
+pub(super) const CALLS: Table = Table::new("calls");
+/// Task → when and why.
+pub(super) const AGENDA: Table = Table::new("agenda");
+
+/// Scope number, issue key → what a crawl learnt.
+pub(super) const STAGING: Table = Table::new("staging");
+/// Scope number → a sealed crawl that is being applied.
+pub(super) const CRAWLS: Table = Table::new("crawls");
+
+/// Scope number, issue key → finding.
+pub(super) const FINDINGS: Table = Table::new("findings");
+/// Finding number → scope number, issue key.
+pub(super) const FINDING_IDS: Table = Table::new("finding_ids");
+/// Closed, severity, newest first, finding number → scope number, issue key.
+pub(super) const ORDER: Table = Table::new("order");
+/// Scope number, then as [`ORDER`] → issue key.
+pub(super) const SCOPE_ORDER: Table = Table::new("scope_order");
+/// Word, text → nothing.
+pub(super) const WORDS: Table = Table::new("words");
+/// Text, finding number → nothing.
+pub(super) const TEXTS: Table = Table::new("texts");
+/// Scope number (0 for all), kind, state, severity → how many.
+pub(super) const COUNTS: Table = Table::new("counts");
+/// Change number → record.
+pub(super) const CHANGES: Table = Table::new("changes");
+/// Finding number, change number → nothing.
+pub(super) const FINDING_CHANGES: Table = Table::new("finding_changes");
+
+/// All of them: made when the file is, so that a reader never meets a table that is not there.
+pub(super) const ALL: &[Table] = &[
+    META,
+    SETTINGS,
+    SECRETS,
+    SOURCES,
+    HOOKS,
+    ASSETS,
+    ASSET_NAMES,
+    PROJECTS,
+    PROJECT_NAMES,
+    SCOPES,
+    SCOPE_NAMES,
+    DISCARDED,
+    RULES,
+    DELIVERIES,
+    SETTLEMENTS,
+    PENDING,
+    CALLS,
+    AGENDA,
+    STAGING,
+    CRAWLS,
+    FINDINGS,
+    FINDING_IDS,
+    ORDER,
+    SCOPE_ORDER,
+    WORDS,
+    TEXTS,
+    COUNTS,
+    CHANGES,
+    FINDING_CHANGES,
+];
+
+/// Puts a key together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key(pub(super) Vec<u8>);
+
+impl Key {
+    pub(super) fn new() -> Self {
+        Self(Vec::with_capacity(32))
+    }
+
+    pub(super) fn byte(mut self, byte: u8) -> Self {
+        self.0.push(byte);
+        self
+    }
+
+    pub(super) fn u32(mut self, number: u32) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+
+    pub(super) fn u64(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+
+    /// A name that others may follow.
+    pub(super) fn name(mut self, name: &str) -> Self {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(0);
+        self
+    }
+
+    /// Bytes up to the key's end.
+    pub(super) fn tail(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// The first key that does not begin like this one.
+    pub(super) fn end(&self) -> Option<Vec<u8>> {
+        let mut end = self.0.clone();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                return Some(end);
+            }
+        }
+        None
+    }
+}
+
+/// Reads numbers back from a key; nothing if the key is too short.
+pub(super) fn u32_at(key: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// See [`u32_at`].
+pub(super) fn u64_at(key: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_order_as_their_parts_do() {
+        let key = |number, name: &str| Key::new().u32(number).name(name);
+        let mut keys = vec![key(2, "a"), key(1, "ab"), key(256, "a"), key(1, "a"), key(1, "b")];
+        keys.sort();
+        assert_eq!(keys, [key(1, "a"), key(1, "ab"), key(1, "b"), key(2, "a"), key(256, "a")]);
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_first_key_past_it() {
+        assert_eq!(Key::new().byte(1).byte(255).end(), Some(vec![2]));
+        assert_eq!(Key::new().byte(255).end(), None);
+        assert!(Key::new().u32(7).tail(&[255; 9]).0 < Key::new().u32(7).end().unwrap());
+    }
+}

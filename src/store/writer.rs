@@ -1,0 +1,339 @@
+//! The one thread that writes.
+//!
+//! Deliveries go first: all that wait share one commit, and each is answered after it. Everything else runs one
+//! batch at a time, so that a delivery never waits for more than one of them. Batches keep themselves short
+//! (`limits::BATCH_MAX`).
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use redb::{Database, Durability};
+
+use super::deliveries::{self, Accepted, Arrival};
+use super::{Batch, Shared, StoreError};
+use crate::domain::limits::{BATCH_MAX, DELIVERIES_PER_COMMIT_MAX, QUICK_REPAIR_INTERVAL_MAX};
+
+/// Where the outcome of a delivery goes. A reply that is dropped unsent means that nothing was stored.
+pub trait Reply: Send {
+    /// Whether anybody still waits for it. What nobody waits for is not stored: its sender was told so.
+    fn is_wanted(&self) -> bool;
+    /// Hands the outcome over, after the commit.
+    fn send(self: Box<Self>, result: Result<Accepted, StoreError>);
+}
+
+pub(super) struct Delivered {
+    pub(super) arrival: Arrival,
+    pub(super) reply: Box<dyn Reply>,
+}
+
+/// How a batch is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Synced before it is answered.
+    Durable,
+    /// Synced with a later commit.
+    Unsynced,
+    /// Synced, and admitted when the disk is nearly full.
+    Deletes,
+}
+
+/// What a batch's first half returns: the second half, which tells the caller after the commit.
+type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+pub(super) struct Job {
+    manner: Manner,
+    run: Box<dyn FnOnce(Result<&mut Batch, StoreError>) -> Result<Finish, Option<StoreError>> + Send>,
+}
+
+/// Wraps a batch so that its caller hears of it exactly once: at once if it fails, else after the commit.
+pub(super) fn job<T, E>(
+    manner: Manner,
+    batch: impl FnOnce(&mut Batch) -> Result<T, E> + Send + 'static,
+    reply: impl FnOnce(Result<T, E>) + Send + 'static,
+) -> Job
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    Job {
+        manner,
+        run: Box::new(move |transaction| {
+            let transaction = match transaction {
+                Ok(transaction) => transaction,
+                Err(error) => {
+                    reply(Err(error.clone().into()));
+                    return Err(Some(error));
+                }
+            };
+            match batch(transaction) {
+                Ok(value) => Ok(Box::new(move |commit| reply(commit.map(|()| value).map_err(E::from)))),
+                Err(error) => {
+                    reply(Err(error));
+                    Err(None)
+                }
+            }
+        }),
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    deliveries: VecDeque<Delivered>,
+    work: VecDeque<Job>,
+    closed: bool,
+}
+
+enum Turn {
+    Deliveries(Vec<Delivered>),
+    Work(Job),
+    Close,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push_delivery(&self, delivered: Delivered) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            drop(waiting);
+            delivered.reply.send(Err(StoreError::Closed));
+            return;
+        }
+        waiting.deliveries.push_back(delivered);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn push_work(&self, job: Job) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            drop(waiting);
+            // The reply tells the caller; there is nobody else to tell.
+            let _ = (job.run)(Err(StoreError::Closed));
+            return;
+        }
+        waiting.work.push_back(job);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    fn is_empty(&self) -> bool {
+        let waiting = self.lock();
+        waiting.deliveries.is_empty() && waiting.work.is_empty()
+    }
+
+    fn next(&self) -> Turn {
+        let mut waiting = self.lock();
+        loop {
+            if !waiting.deliveries.is_empty() {
+                let most = waiting.deliveries.len().min(DELIVERIES_PER_COMMIT_MAX);
+                return Turn::Deliveries(waiting.deliveries.drain(..most).collect());
+            }
+            if let Some(job) = waiting.work.pop_front() {
+                return Turn::Work(job);
+            }
+            if waiting.closed {
+                return Turn::Close;
+            }
+            waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Ends the process if the writer panics: a daemon that cannot write must not look alive.
+struct EndWithMe;
+
+impl Drop for EndWithMe {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("the writer failed; the process ends so that it is started anew");
+            std::process::exit(70);
+        }
+    }
+}
+
+pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
+    thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || {
+            let _guard = EndWithMe;
+            let mut writer = Writer { shared, quick_repair_at: Instant::now(), full: None };
+            while writer.turn() {}
+        })
+        .expect("the system can start a thread")
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    quick_repair_at: Instant,
+    full: Option<(Instant, Option<u64>)>,
+}
+
+impl Writer {
+    /// Works off what is next; false when the store was closed.
+    fn turn(&mut self) -> bool {
+        let outcome = match self.shared.queue.next() {
+            Turn::Deliveries(delivered) => self.take_deliveries(delivered),
+            Turn::Work(job) => self.work(job),
+            Turn::Close => return false,
+        };
+        match outcome {
+            Ok(()) => self.shared.bell.ring(),
+            Err(StoreError::Failed(problem)) => self.reopen(&problem),
+            Err(StoreError::Damaged { .. }) => {
+                self.shared.damaged.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(StoreError::Full { .. } | StoreError::Closed) => {}
+        }
+        true
+    }
+
+    fn take_deliveries(&mut self, delivered: Vec<Delivered>) -> Result<(), StoreError> {
+        let mut answers = Vec::with_capacity(delivered.len());
+        let shared = Arc::clone(&self.shared);
+        let result = self.admit(Manner::Durable).and_then(|()| {
+            self.transaction(Manner::Durable, |batch| {
+                for Delivered { arrival, reply } in delivered {
+                    // Whoever was told 503 in the meantime counts on nothing being stored.
+                    let accepted = if reply.is_wanted() {
+                        Some(deliveries::accept(batch, arrival, shared.tickets.fetch_add(1, Ordering::Relaxed)))
+                    } else {
+                        None
+                    };
+                    answers.push((reply, accepted));
+                    if let Some((_, Some(Err(error)))) = answers.last() {
+                        return Err(error.clone());
+                    }
+                }
+                Ok(())
+            })
+        });
+        for (reply, accepted) in answers {
+            match (&result, accepted) {
+                (Ok(()), Some(accepted)) => reply.send(accepted),
+                (Ok(()), None) => {}
+                (Err(error), _) => reply.send(Err(error.clone())),
+            }
+        }
+        result
+    }
+
+    fn work(&mut self, job: Job) -> Result<(), StoreError> {
+        if let Err(error) = self.admit(job.manner) {
+            // The reply tells the caller.
+            let _ = (job.run)(Err(error.clone()));
+            return Err(error);
+        }
+        let handle = Arc::clone(&self.shared);
+        let handle = handle.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let begun = handle
+            .as_ref()
+            .ok_or_else(|| StoreError::Failed("it is not open".to_owned()))
+            .and_then(|database| self.begin(database, job.manner));
+        let transaction = match begun {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                let _ = (job.run)(Err(error.clone()));
+                return Err(error);
+            }
+        };
+        let mut batch = Batch { transaction: &transaction, deadline: Instant::now() + BATCH_MAX };
+        match (job.run)(Ok(&mut batch)) {
+            Ok(finish) => {
+                let result = transaction.commit().map_err(StoreError::from);
+                finish(result.clone());
+                result
+            }
+            Err(error) => {
+                transaction.abort()?;
+                error.map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        manner: Manner,
+        change: impl FnOnce(&mut Batch) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
+        let transaction = self.begin(database, manner)?;
+        change(&mut Batch { transaction: &transaction, deadline: Instant::now() + BATCH_MAX })?;
+        Ok(transaction.commit()?)
+    }
+
+    fn begin(&mut self, database: &Database, manner: Manner) -> Result<redb::WriteTransaction, StoreError> {
+        let mut transaction = database.begin_write()?;
+        if manner == Manner::Unsynced {
+            transaction.set_durability(Durability::None)?;
+        } else if self.shared.queue.is_empty() || self.quick_repair_at.elapsed() >= QUICK_REPAIR_INTERVAL_MAX {
+            // Two and a half times the cost of a commit, for opening at once after a kill: spent where nobody waits,
+            // and often enough that little has to be walked.
+            transaction.set_quick_repair(true);
+            self.quick_repair_at = Instant::now();
+        }
+        Ok(transaction)
+    }
+
+    /// Refuses all but deletions when little space is free, so that redb does not meet a full disk.
+    fn admit(&mut self, manner: Manner) -> Result<(), StoreError> {
+        if manner == Manner::Deletes {
+            return Ok(());
+        }
+        let free = match self.full {
+            Some((at, free)) if at.elapsed() < Duration::from_secs(1) => free,
+            _ => {
+                let free = self.shared.free_space();
+                self.full = Some((Instant::now(), free));
+                free
+            }
+        };
+        match free {
+            Some(free) if free < self.shared.free_space_min.load(Ordering::Relaxed) => Err(StoreError::Full { free }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces the handle after an error: redb answers everything with an error until it is opened anew. Readers
+    /// are waited for, and see an error while there is no handle.
+    fn reopen(&mut self, problem: &str) {
+        tracing::error!("the store failed and is opened anew: {problem}");
+        let mut delay = Duration::from_millis(50);
+        loop {
+            let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
+            // The file's lock goes with the former handle.
+            *handle = None;
+            match (self.shared.opener)() {
+                Ok(database) => {
+                    *handle = Some(database);
+                    self.shared.reopened.fetch_add(1, Ordering::Relaxed);
+                    tracing::info!("the store is open again");
+                    return;
+                }
+                Err(error) => tracing::error!("the store cannot be opened yet: {error}"),
+            }
+            drop(handle);
+            if self.shared.queue.lock().closed {
+                return;
+            }
+            thread::sleep(delay);
+            delay = (delay * 2).min(Duration::from_secs(5));
+        }
+    }
+}
