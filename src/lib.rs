@@ -5,5 +5,6 @@
 
 pub mod admin;
 pub mod domain;
+pub mod ingress;
 pub mod store;
 pub mod sys;

@@ -42,10 +42,10 @@ pub const BATCH_MAX: Duration = Duration::from_millis(50);
 pub const QUICK_REPAIR_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// Two calls without task and time are the same if their bodies are equal and they arrive within this time.
-pub const SAME_BODY_WINDOW: Duration = Duration::from_secs(10 * 60);
+pub const SAME_BODY_WINDOW: Duration = Duration::from_mins(10);
 
 /// Deliveries are kept for as long as Sonar keeps its own log of them.
-pub const DELIVERY_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const DELIVERY_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// Raw bodies in the delivery log, together. Past it the oldest settled deliveries go first.
 pub const DELIVERY_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -84,16 +84,16 @@ pub const PROJECT_PAGES_MAX: u32 = 200;
 pub const CRAWL_ATTEMPTS_MAX: u32 = 3;
 
 /// When Sonar is asked again after a webhook, as the first read may be stale on Cloud.
-pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(60);
+pub const SECOND_LOOK_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a suspicious mass closing waits for a second crawl that agrees.
-pub const GUARD_WAIT: Duration = Duration::from_secs(10 * 60);
+pub const GUARD_WAIT: Duration = Duration::from_mins(10);
 
 /// The first delay after a failed sync; it doubles from there.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(5);
 
 /// The longest delay after failed syncs.
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(3600);
+pub const RETRY_DELAY_MAX: Duration = Duration::from_hours(1);
 
 /// Rule texts kept per rule; longer ones are cut.
 pub const RULE_TEXT_BYTES_MAX: usize = 32 * 1024;

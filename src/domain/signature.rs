@@ -23,7 +23,11 @@ impl Signature {
     /// Whether one of the secrets made this signature over the body. Every secret is tried, in constant time
     /// each, so that the answer's time says nothing about a secret.
     pub fn verifies<'a>(&self, body: &[u8], secrets: impl Iterator<Item = &'a Secret>) -> bool {
-        secrets.fold(false, |verified, secret| hmac::verify(&secret.key, body, &self.0).is_ok() || verified)
+        let mut verified = false;
+        for secret in secrets {
+            verified |= hmac::verify(&secret.key, body, &self.0).is_ok();
+        }
+        verified
     }
 }
 
@@ -52,7 +56,7 @@ impl Secret {
 
     /// Signs as Sonar does.
     pub fn sign(&self, body: &[u8]) -> String {
-        hmac::sign(&self.key, body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        to_hex(hmac::sign(&self.key, body).as_ref())
     }
 }
 
@@ -60,6 +64,12 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// Bytes as lower-case hex digits.
+pub fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// Lower-case hex digits, exactly as many as fill `out`.

@@ -233,8 +233,8 @@ impl<'t> Inventory<'t> {
         batch.put(tables::META, &Key::new().tail(CHANGE_NEXT), &change_next)?;
         for (cell, difference) in counts {
             if difference != 0 {
-                count(batch, cell.key(scope), difference)?;
-                count(batch, cell.key(ALL_SCOPES), difference)?;
+                count(batch, &cell.key(scope), difference)?;
+                count(batch, &cell.key(ALL_SCOPES), difference)?;
             }
         }
         Ok(())
@@ -244,11 +244,11 @@ impl<'t> Inventory<'t> {
 const FINDING_NEXT: &[u8] = b"next/finding";
 const CHANGE_NEXT: &[u8] = b"next/change";
 
-fn count(batch: &Batch, key: Key, difference: i64) -> Result<(), StoreError> {
-    let count = get::<u64>(batch, tables::COUNTS, &key)?.unwrap_or(0);
+fn count(batch: &Batch, key: &Key, difference: i64) -> Result<(), StoreError> {
+    let count = get::<u64>(batch, tables::COUNTS, key)?.unwrap_or(0);
     match count.saturating_add_signed(difference) {
-        0 => batch.delete(tables::COUNTS, &key),
-        count => batch.put(tables::COUNTS, &key, &count),
+        0 => batch.delete(tables::COUNTS, key),
+        count => batch.put(tables::COUNTS, key, &count),
     }
 }
 

@@ -12,7 +12,7 @@ use super::tables::{self, Key};
 use super::words;
 use super::{Reader, StoreError, View, scan};
 use crate::domain::finding::{Finding, Kind, Severity, State};
-use crate::domain::ids::{IssueKey, ScopeId};
+use crate::domain::ids::{IssueKey, RuleKey, ScopeId};
 use crate::domain::limits::{COUNT_MAX, READ_MAX};
 
 /// Which findings.
@@ -46,13 +46,13 @@ impl Filter {
     fn has(&self, finding: &Finding, title: impl FnOnce() -> Option<String>) -> bool {
         let observed = &finding.observed;
         let cell = Cell { kind: observed.kind, state: observed.state, severity: observed.severity };
-        self.has_cell(cell) && (self.words.is_empty() || self.has_words(finding, title()))
+        self.has_cell(cell) && (self.words.is_empty() || self.has_words(finding, title().as_deref()))
     }
 
-    fn has_words(&self, finding: &Finding, title: Option<String>) -> bool {
+    fn has_words(&self, finding: &Finding, title: Option<&str>) -> bool {
         let observed = &finding.observed;
-        let rule = observed.rule.as_ref().map(|rule| rule.as_str());
-        let texts = [rule, title.as_deref(), Some(observed.message.as_str()), observed.path.as_deref()];
+        let rule = observed.rule.as_ref().map(RuleKey::as_str);
+        let texts = [rule, title, Some(observed.message.as_str()), observed.path.as_deref()];
         let held: Vec<String> = texts.into_iter().flatten().flat_map(words::words).collect();
         self.words.iter().all(|wanted| held.iter().any(|word| word.starts_with(wanted)))
     }
@@ -346,11 +346,7 @@ fn count_words(view: &Reader, filter: &Filter, title: Title) -> Result<(u64, boo
 impl Place {
     /// The place as text that a caller hands back to go on from it.
     pub fn to_cursor(self) -> String {
-        use std::fmt::Write;
-        self.append(Key::new()).0.iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-            text
-        })
+        crate::domain::signature::to_hex(&self.append(Key::new()).0)
     }
 
     /// Reads a cursor back.

@@ -35,6 +35,7 @@ use self::tables::{Key, Table};
 use self::writer::{Delivered, Queue};
 use crate::domain::limits;
 use crate::sys::bell::Bell;
+use crate::sys::random;
 
 pub use self::deliveries::{Accepted, Arrival};
 pub use self::writer::Reply;
@@ -178,7 +179,8 @@ impl Store {
             folder,
             queue: Queue::default(),
             bell,
-            tickets: AtomicU64::new(first_ticket()),
+            // Tickets only have to differ from those that an earlier process left on the agenda.
+            tickets: AtomicU64::new(u64::from_be_bytes(random::bytes())),
             free_space_min: AtomicU64::new(limits::FREE_SPACE_BYTES_MIN),
             damaged: AtomicU64::new(0),
             reopened: AtomicU64::new(0),
@@ -288,11 +290,6 @@ impl Store {
         &self.shared.folder
     }
 
-    /// Notes a damaged value that was passed over.
-    pub(crate) fn note_damaged(&self) {
-        self.shared.damaged.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Finishes what is queued, ends the writer and closes the file. Later calls answer [`StoreError::Closed`].
     pub fn close(&self) {
         self.shared.queue.close();
@@ -331,14 +328,6 @@ fn make_private(folder: &Path, file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Tickets only have to differ from those that an earlier process left in the agenda.
-fn first_ticket() -> u64 {
-    let mut bytes = [0; 8];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-        .expect("the system has random numbers");
-    u64::from_be_bytes(bytes)
-}
-
 /// What both kinds of transaction can be asked.
 pub trait View {
     /// A table that can be read.
@@ -369,7 +358,7 @@ pub struct Batch<'t> {
     deadline: std::time::Instant,
 }
 
-impl<'t> View for Batch<'t> {
+impl View for Batch<'_> {
     type Rows<'a>
         = redb::Table<'a, &'static [u8], &'static [u8]>
     where

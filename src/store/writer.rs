@@ -15,6 +15,7 @@ use redb::{Database, Durability};
 use super::deliveries::{self, Accepted, Arrival};
 use super::{Batch, Shared, StoreError};
 use crate::domain::limits::{BATCH_MAX, DELIVERIES_PER_COMMIT_MAX, QUICK_REPAIR_INTERVAL_MAX};
+use crate::sys::guard::EndWithMe;
 
 /// Where the outcome of a delivery goes. A reply that is dropped unsent means that nothing was stored.
 pub trait Reply: Send {
@@ -43,9 +44,13 @@ pub(super) enum Manner {
 /// What a batch's first half returns: the second half, which tells the caller after the commit.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// A batch's first half: does the work, or tells the caller at once why it cannot be done. The error is the
+/// store's own, where it was that.
+type Run = Box<dyn FnOnce(Result<&mut Batch, StoreError>) -> Result<Finish, Option<StoreError>> + Send>;
+
 pub(super) struct Job {
     manner: Manner,
-    run: Box<dyn FnOnce(Result<&mut Batch, StoreError>) -> Result<Finish, Option<StoreError>> + Send>,
+    run: Run,
 }
 
 /// Wraps a batch so that its caller hears of it exactly once: at once if it fails, else after the commit.
@@ -154,23 +159,11 @@ impl Queue {
     }
 }
 
-/// Ends the process if the writer panics: a daemon that cannot write must not look alive.
-struct EndWithMe;
-
-impl Drop for EndWithMe {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            tracing::error!("the writer failed; the process ends so that it is started anew");
-            std::process::exit(70);
-        }
-    }
-}
-
 pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
     thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || {
-            let _guard = EndWithMe;
+            let _guard = EndWithMe("writer");
             let mut writer = Writer { shared, quick_repair_at: Instant::now(), full: None };
             while writer.turn() {}
         })

@@ -2,3 +2,8 @@
 
 pub mod bell;
 pub mod clock;
+pub mod guard;
+pub mod log;
+pub mod notify;
+pub mod random;
+pub mod tls;

@@ -1,0 +1,343 @@
+//! The webhook listener: limit, read, verify, store, answer. In that order, and nothing is parsed before the
+//! signature over its raw bytes was found right. A call is answered 202 when, and only when, the commit that
+//! holds it is synced to disk.
+
+pub mod directory;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use self::directory::{Directory, Endpoint};
+use crate::domain::delivery::{BadPayload, Outcome, Payload};
+use crate::domain::ids::EndpointId;
+use crate::domain::limits;
+use crate::domain::signature::{self, Signature};
+use crate::store::{Accepted, Arrival, Reply, Store, StoreError};
+use crate::sys::clock;
+
+/// Calls by how they ended, since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Answered 202.
+    pub accepted: AtomicU64,
+    /// Among those, the same call again.
+    pub duplicate: AtomicU64,
+    /// Answered 400 to 499.
+    pub rejected: AtomicU64,
+    /// Answered 503.
+    pub unavailable: AtomicU64,
+}
+
+/// What the listener needs.
+pub struct Ingress {
+    store: Store,
+    directory: Arc<Directory>,
+    counters: Arc<Counters>,
+    bodies: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+}
+
+impl Ingress {
+    /// Puts the listener together; [`serve`](Self::serve) starts it.
+    pub fn new(store: Store, directory: Arc<Directory>, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            directory,
+            counters,
+            bodies: Arc::new(Semaphore::new(limits::BODIES_BYTES_MAX / BODY_UNIT)),
+            connections: Arc::new(Semaphore::new(limits::WEBHOOK_CONNECTIONS_MAX)),
+        })
+    }
+
+    /// Takes connections until told to stop, then lets those that are open end what they are at.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        loop {
+            let permit = tokio::select! {
+                () = stopped(&mut stop) => break,
+                permit = Arc::clone(&self.connections).acquire_owned() => permit.expect("nobody closes the semaphore"),
+            };
+            let stream = tokio::select! {
+                () = stopped(&mut stop) => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, most likely: wait for connections to end instead of spinning.
+                        tracing::warn!("a webhook connection could not be accepted: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            tokio::spawn(Arc::clone(&self).connection(stream, tls.clone(), permit, stop.clone()));
+        }
+        drop(listener);
+        let all = u32::try_from(limits::WEBHOOK_CONNECTIONS_MAX).expect("the limit fits");
+        if timeout(limits::COMMIT_WAIT_MAX, self.connections.acquire_many(all)).await.is_err() {
+            tracing::warn!("some webhook connections were still open when the listener stopped");
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        _permit: OwnedSemaphorePermit,
+        stop: watch::Receiver<bool>,
+    ) {
+        // Answers are small and complete: there is nothing to gain from waiting for more.
+        let _ = stream.set_nodelay(true);
+        match tls {
+            None => self.requests(TokioIo::new(stream), stop).await,
+            Some(tls) => match timeout(limits::HANDSHAKE_MAX, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.requests(TokioIo::new(stream), stop).await,
+                Ok(Err(error)) => tracing::debug!("a webhook connection's TLS handshake failed: {error}"),
+                Err(_) => tracing::debug!("a webhook connection's TLS handshake took too long"),
+            },
+        }
+    }
+
+    async fn requests<I>(self: Arc<Self>, io: I, mut stop: watch::Receiver<bool>)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    {
+        let service = service_fn(|request| {
+            let ingress = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(ingress.answer(request).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits::HEADER_WAIT_MAX)
+            .max_headers(limits::HEADERS_MAX)
+            .max_buf_size(limits::HEADER_BYTES_MAX)
+            .serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("a webhook connection ended early: {error}");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let result = self.take(request).await;
+        let counter = match &result {
+            Ok(accepted) => {
+                if accepted.duplicate {
+                    self.counters.duplicate.fetch_add(1, Ordering::Relaxed);
+                }
+                &self.counters.accepted
+            }
+            Err(Refusal::Unavailable) => &self.counters.unavailable,
+            Err(_) => &self.counters.rejected,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(accepted) => accepted_answer(accepted),
+            Err(refusal) => refusal.answer(),
+        }
+    }
+
+    /// The steps in their order; each refusal costs as little as it can.
+    async fn take(&self, request: Request<Incoming>) -> Result<Accepted, Refusal> {
+        let endpoint = self.endpoint(request.uri().path()).ok_or(Refusal::NotFound)?;
+        if request.method() != Method::POST {
+            return Err(Refusal::Method);
+        }
+        if !is_json(request.headers().get(header::CONTENT_TYPE)) {
+            return Err(Refusal::Type);
+        }
+        let signature = request
+            .headers()
+            .get(signature::HEADER)
+            .and_then(|value| Signature::parse(value.as_bytes()))
+            .ok_or(Refusal::Signature)?;
+        let project = match request.headers().get(PROJECT_HEADER).map(HeaderValue::as_bytes) {
+            None => Ok(None),
+            // Java writes header text as Latin-1 or UTF-8; what is neither ASCII nor UTF-8 cannot be compared.
+            Some(bytes) => std::str::from_utf8(bytes).map(|text| Some(text.to_owned())),
+        };
+        let body = self.body(request.into_body()).await?;
+        let now = clock::now();
+        if !endpoint.verifies(&signature, &body, now) {
+            return Err(Refusal::Signature);
+        }
+        let payload = match project {
+            Ok(project) => Payload::parse(&body, project.as_deref()),
+            Err(_) => Payload::parse(&body, None),
+        };
+        let payload = payload.and_then(|payload| match &endpoint.project {
+            Some(only) if *only != payload.project => Err(BadPayload::OtherProject),
+            _ => Ok(payload),
+        });
+        let problem = payload.as_ref().err().copied();
+        let arrival = Arrival {
+            at: now,
+            organization: endpoint.organization.clone(),
+            payload,
+            body: body.to_vec(),
+            replay_of: None,
+        };
+        let accepted = self.store(arrival).await?;
+        match problem {
+            None => Ok(accepted),
+            Some(problem) => Err(Refusal::Payload(problem)),
+        }
+    }
+
+    fn endpoint(&self, path: &str) -> Option<Arc<Endpoint>> {
+        let endpoint: EndpointId = path.strip_prefix("/hooks/")?.parse().ok()?;
+        self.directory.find(endpoint)
+    }
+
+    /// Reads a body up to its limit, within its time, and within what all bodies together may take.
+    async fn body(&self, body: Incoming) -> Result<Bytes, Refusal> {
+        let announced = body.size_hint();
+        if announced.lower() > limits::WEBHOOK_BODY_BYTES_MAX as u64 {
+            return Err(Refusal::TooLarge);
+        }
+        let most = announced.upper().map_or(limits::WEBHOOK_BODY_BYTES_MAX, |upper| {
+            usize::try_from(upper).unwrap_or(usize::MAX).min(limits::WEBHOOK_BODY_BYTES_MAX)
+        });
+        let units = u32::try_from(most.div_ceil(BODY_UNIT)).expect("the limit fits");
+        let _room = self.bodies.try_acquire_many(units).map_err(|_| Refusal::Unavailable)?;
+        let limited = http_body_util::Limited::new(body, limits::WEBHOOK_BODY_BYTES_MAX);
+        match timeout(limits::BODY_WAIT_MAX, limited.collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Slow),
+        }
+    }
+
+    async fn store(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.store.accept(arrival, Box::new(Waiting(reply)));
+        match timeout(limits::COMMIT_WAIT_MAX, answer).await {
+            Ok(Ok(Ok(accepted))) => Ok(accepted),
+            Ok(Ok(Err(error))) => {
+                tracing::debug!("a webhook was answered 503: {error}");
+                Err(Refusal::Unavailable)
+            }
+            Ok(Err(_)) | Err(_) => Err(Refusal::Unavailable),
+        }
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the daemon is gone altogether, which is as good as being told to stop.
+    let _ = stop.wait_for(|&stop| stop).await;
+}
+
+/// Bodies are counted in this many bytes.
+const BODY_UNIT: usize = 1024;
+
+/// The header that names the project; it is not signed.
+const PROJECT_HEADER: &str = "x-sonarqube-project";
+
+struct Waiting(oneshot::Sender<Result<Accepted, StoreError>>);
+
+impl Reply for Waiting {
+    fn is_wanted(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    fn send(self: Box<Self>, result: Result<Accepted, StoreError>) {
+        // Whoever waited may have given up just now; the delivery is stored all the same.
+        let _ = self.0.send(result);
+    }
+}
+
+/// Why a call is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    NotFound,
+    Method,
+    Type,
+    /// Missing, malformed or wrong: the caller is not told which.
+    Signature,
+    TooLarge,
+    Slow,
+    Payload(BadPayload),
+    Unavailable,
+}
+
+impl Refusal {
+    fn answer(self) -> Response<Full<Bytes>> {
+        let (status, detail) = match self {
+            Self::NotFound => (StatusCode::NOT_FOUND, None),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, None),
+            Self::Type => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+            Self::Signature => (StatusCode::UNAUTHORIZED, None),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, None),
+            Self::Payload(problem) => (StatusCode::BAD_REQUEST, Some(problem.to_string())),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
+        };
+        let body = detail.map_or_else(Bytes::new, |error| serde_json::json!({ "error": error }).to_string().into());
+        let mut response = json_answer(status, body);
+        let headers = response.headers_mut();
+        match self {
+            Self::Method => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            Self::Unavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+            }
+            // What is left of the body is not worth reading.
+            Self::TooLarge | Self::Slow => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn accepted_answer(accepted: Accepted) -> Response<Full<Bytes>> {
+    debug_assert!(accepted.outcome != Outcome::Malformed, "what is malformed is answered 400");
+    let mut body = serde_json::json!({ "delivery": accepted.id.to_string() });
+    if accepted.duplicate {
+        body["duplicate"] = true.into();
+    }
+    json_answer(StatusCode::ACCEPTED, body.to_string().into())
+}
+
+fn json_answer(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let empty = body.is_empty();
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    if !empty {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+/// `application/json`, whatever its parameters.
+fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    content_type
+        .and_then(|value| value.to_str().ok())
+        .map(|text| text.split(';').next().unwrap_or_default().trim())
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}
