@@ -142,7 +142,7 @@ pub fn put_project(batch: &Batch, id: ProjectId, project: &Project) -> Result<()
 pub fn remove_project(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<(), StoreError> {
     let Some(project) = project(batch, id)? else { return Ok(()) };
     for (scope, record) in scopes(batch, id)? {
-        remove_scope(batch, scope, &record)?;
+        remove_scope(batch, scope, &record, &project.organization.source)?;
     }
     for (delivery, _) in deliveries::pending(batch, id)? {
         deliveries::settle(batch, id, delivery, Outcome::Dropped, now)?;
@@ -156,12 +156,12 @@ pub fn remove_project(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<()
 }
 
 /// Forgets a scope and marks its findings for deletion.
-fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreError> {
+fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope, source: &SourceName) -> Result<(), StoreError> {
     agenda::forget(batch, Task::Sync(id))?;
     batch.delete(tables::SCOPE_NAMES, &scope_name(scope.project, scope.kind, &scope.name))?;
     batch.delete(tables::CRAWLS, &Key::new().u32(id.0))?;
     batch.delete(tables::SCOPES, &Key::new().u32(id.0))?;
-    batch.put(tables::DISCARDED, &Key::new().u32(id.0), &1_u32)
+    batch.put(tables::DISCARDED, &Key::new().u32(id.0), source)
 }
 
 /// A scope whose findings wait for deletion.
@@ -214,6 +214,14 @@ pub fn add_scope(batch: &Batch, scope: &Scope) -> Result<ScopeId, StoreError> {
 /// Rewrites a scope.
 pub fn put_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreError> {
     batch.put(tables::SCOPES, &Key::new().u32(id.0), scope)
+}
+
+/// Gives a scope another name, as the main branch may get one.
+pub fn rename_scope(batch: &Batch, id: ScopeId, name: &ScopeName) -> Result<(), StoreError> {
+    let Some(former) = scope(batch, id)? else { return Ok(()) };
+    batch.delete(tables::SCOPE_NAMES, &scope_name(former.project, former.kind, &former.name))?;
+    batch.put(tables::SCOPE_NAMES, &scope_name(former.project, former.kind, name), &id.0)?;
+    put_scope(batch, id, &Scope { name: name.clone(), ..former })
 }
 
 /// Settles the deliveries of a project whose scope is not held and was not chosen, now that it is known which are.

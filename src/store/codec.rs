@@ -49,6 +49,7 @@ record!(
     u32 = "number",
     u64 = "number",
     String = "text",
+    crate::domain::ids::SourceName = "name",
     crate::domain::finding::Finding = "finding",
     crate::domain::reconcile::Staged = "staged row",
     crate::domain::schedule::Due = "agenda entry",

@@ -19,28 +19,15 @@ fn key(scope: ScopeId, key: &IssueKey) -> Key {
     Key::new().u32(scope.0).tail(key.as_str().as_bytes())
 }
 
-/// Stages rows; a key that is staged already is replaced. Returns how many keys were new to the staging.
-pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<u64, StoreError> {
-    use redb::ReadableTable;
+/// Stages rows; a key that is staged already is replaced. Says of each row whether its key was new.
+pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<Vec<bool>, StoreError> {
     let mut staging = batch.rows(tables::STAGING)?;
-    let mut fresh = 0;
-    for row in rows {
-        let key = key(scope, row.key());
-        fresh += u64::from(staging.get(key.0.as_slice())?.is_none());
-        staging.insert(key.0.as_slice(), codec::seal(row).as_slice())?;
-    }
-    Ok(fresh)
-}
-
-/// Which of these keys are staged.
-pub fn are_staged<'k>(
-    view: &impl View,
-    scope: ScopeId,
-    keys: impl Iterator<Item = &'k IssueKey>,
-) -> Result<Vec<bool>, StoreError> {
-    use redb::ReadableTable;
-    let staging = view.rows(tables::STAGING)?;
-    keys.map(|issue| Ok(staging.get(key(scope, issue).0.as_slice())?.is_some())).collect()
+    rows.iter()
+        .map(|row| {
+            let former = staging.insert(key(scope, row.key()).0.as_slice(), codec::seal(row).as_slice())?;
+            Ok(former.is_none())
+        })
+        .collect()
 }
 
 /// Drops rows that a crawl without end left behind, as many as one batch may. Returns whether some are left.

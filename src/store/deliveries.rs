@@ -248,32 +248,45 @@ pub(super) fn settle(
     batch.delete(tables::PENDING, &Key::new().u32(project.0).u64(id.0))
 }
 
-/// Deletes deliveries that arrived before a time and do not wait for a read, oldest first, as many as one batch
-/// may. Returns how many are gone.
+/// Whether the oldest delivery arrived before a time.
+pub fn has_older(view: &impl View, before: Timestamp) -> Result<bool, StoreError> {
+    let mut older = false;
+    scan::<Delivery>(view, tables::DELIVERIES, &Key::new(), |_, delivery| {
+        older = delivery.received_at < before;
+        false
+    })?;
+    Ok(older)
+}
+
+/// Deletes deliveries that arrived before a time, oldest first, as many as one batch may. Returns how many are
+/// gone. A read that one of them still waits for stays on the agenda.
 pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
     let mut gone = 0;
     for key in keys(batch, tables::DELIVERIES, &Key::new(), limits::DELETIONS_PER_COMMIT_MAX)? {
-        let Some(id) = tables::u64_at(&key, 0) else { continue };
-        let key = Key::new().u64(id);
-        let delivery = match get::<Delivery>(batch, tables::DELIVERIES, &key) {
-            Ok(Some(delivery)) => delivery,
-            Ok(None) => continue,
-            Err(StoreError::Damaged { .. }) => {
-                batch.delete(tables::DELIVERIES, &key)?;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let waits = delivery.outcome == Outcome::Queued && !super::has(batch, tables::SETTLEMENTS, &key)?;
-        if delivery.received_at >= before || waits || batch.is_over() {
+        let key = Key::new().tail(&key);
+        let delivery = passing_over(get::<Delivery>(batch, tables::DELIVERIES, &key))?;
+        if batch.is_over() || delivery.as_ref().is_some_and(|delivery| delivery.received_at >= before) {
             break;
+        }
+        if let Some(delivery) = delivery {
+            forget_call(batch, &key, &delivery)?;
         }
         batch.delete(tables::DELIVERIES, &key)?;
         batch.delete(tables::SETTLEMENTS, &key)?;
-        if let Ok(payload) = Payload::parse(&delivery.body, None) {
-            batch.delete(tables::CALLS, &call_key(&delivery.organization, payload.identity(&delivery.body)))?;
-        }
         gone += 1;
     }
     Ok(gone)
+}
+
+fn forget_call(batch: &Batch, key: &Key, delivery: &Delivery) -> Result<(), StoreError> {
+    if let Ok(payload) = Payload::parse(&delivery.body, None) {
+        let call = call_key(&delivery.organization, payload.identity(&delivery.body));
+        batch.delete(tables::CALLS, &call)?;
+    }
+    if let Some(project) = &delivery.project
+        && let Some(project) = catalogue::project_id(batch, &delivery.organization, project)?
+    {
+        batch.delete(tables::PENDING, &Key::new().u32(project.0).tail(&key.0))?;
+    }
+    Ok(())
 }

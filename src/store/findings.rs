@@ -322,12 +322,15 @@ pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
 }
 
 /// Deletes findings of a discarded scope, as many as one batch may. Returns whether some are left.
-pub fn discard(batch: &Batch, scope: ScopeId, source: &SourceName) -> Result<bool, StoreError> {
+pub fn discard(batch: &Batch, scope: ScopeId) -> Result<bool, StoreError> {
+    let Some(source) = get::<SourceName>(batch, tables::DISCARDED, &Key::new().u32(scope.0))? else {
+        return Ok(false);
+    };
     for staged in keys(batch, tables::STAGING, &Key::new().u32(scope.0), limits::DELETIONS_PER_COMMIT_MAX)? {
         batch.delete(tables::STAGING, &Key::new().tail(&staged))?;
     }
     let gone = after(batch, scope, None, limits::DELETIONS_PER_COMMIT_MAX)?;
-    let mut inventory = Inventory::open(batch, scope, source)?;
+    let mut inventory = Inventory::open(batch, scope, &source)?;
     for finding in &gone {
         inventory.remove(finding)?;
     }

@@ -28,7 +28,7 @@ pub(super) const PROJECT_NAMES: Table = Table::new("project_names");
 pub(super) const SCOPES: Table = Table::new("scopes");
 /// Project number, kind, name → scope number.
 pub(super) const SCOPE_NAMES: Table = Table::new("scope_names");
-/// Scope numbers whose findings are to be deleted.
+/// Number of a scope whose findings are to be deleted → its source.
 pub(super) const DISCARDED: Table = Table::new("discarded");
 /// Source, rule → record.
 pub(super) const RULES: Table = Table::new("rules");

@@ -1,0 +1,237 @@
+//! The daemon's workers: plain threads with plain loops. They ask the domain what to do, ask Sonar, and hand the
+//! store what follows. What is to be done stands in the store, so that a worker that ends loses nothing but time.
+
+pub mod discover;
+pub mod progress;
+pub mod sources;
+pub mod sync;
+pub mod upkeep;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use self::progress::Progress;
+use self::sources::Sources;
+use crate::domain::ids::SourceName;
+use crate::domain::schedule::{self, Due, Next, Task};
+use crate::sonar::client::FetchError;
+use crate::store::records::Source;
+use crate::store::{Store, StoreError, agenda, catalogue};
+use crate::sys::clock;
+use crate::sys::guard::EndWithMe;
+
+/// What workers share.
+pub struct Work {
+    /// The store.
+    pub store: Store,
+    /// Connections to Sonar.
+    pub sources: Arc<Sources>,
+    /// What is under way, for whoever watches.
+    pub progress: Arc<Progress>,
+    busy: Mutex<BTreeSet<Task>>,
+    stopping: AtomicBool,
+}
+
+/// Why a task did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// Sonar could not be asked.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The source cannot be connected to with what is stored of it.
+    #[error("{0}")]
+    Connect(String),
+    /// The store could not read or write.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Sonar no longer shows the branch, pull request or project. Nothing is closed because of it.
+    #[error("Sonar no longer shows {what}; its findings stay as they are. If it was removed on purpose, remove the project here or import it anew")]
+    NotShown {
+        /// `branch main`, `project x`.
+        what: String,
+    },
+    /// Project, scope or source were removed here meanwhile.
+    #[error("it was removed meanwhile")]
+    Gone,
+    /// The daemon is stopping; the task begins anew at the next start.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+impl Work {
+    /// Puts the workers' common things together.
+    pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            sources,
+            progress,
+            busy: Mutex::new(BTreeSet::new()),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts so many workers and the upkeep.
+    pub fn start(self: &Arc<Self>, workers: usize) -> Vec<JoinHandle<()>> {
+        let mut threads: Vec<_> = (1..=workers).map(|number| self.thread(&format!("sync {number}"), Self::run)).collect();
+        threads.push(self.thread("upkeep", upkeep::run));
+        threads
+    }
+
+    fn thread(self: &Arc<Self>, name: &str, run: fn(&Self)) -> JoinHandle<()> {
+        let work = Arc::clone(self);
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _guard = EndWithMe("worker");
+                run(&work);
+            })
+            .expect("the system can start a thread")
+    }
+
+    /// Tells the workers to end after the step they are at.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.store.bell().ring();
+    }
+
+    /// Whether the workers were told to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Ends a task early when the daemon is stopping.
+    fn go_on(&self) -> Result<(), WorkError> {
+        if self.is_stopping() { Err(WorkError::Stopping) } else { Ok(()) }
+    }
+
+    fn run(&self) {
+        while !self.is_stopping() {
+            let heard = self.store.bell().rings();
+            match self.take() {
+                Ok(Next::Run(task, due)) => {
+                    self.carry_out(task, due);
+                    self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+                    self.store.bell().ring();
+                }
+                Ok(Next::Wait(until)) => {
+                    let most = until.map_or(IDLE_MAX, |until| until.since(clock::now()).clamp(TICK, IDLE_MAX));
+                    self.store.bell().wait(heard, most);
+                }
+                Err(error) => {
+                    tracing::warn!("the agenda cannot be read: {error}");
+                    self.store.bell().wait(heard, RETRY);
+                }
+            }
+        }
+    }
+
+    /// Picks a task and marks it as taken, so that no two workers read one scope.
+    fn take(&self) -> Result<Next, StoreError> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let agenda = self.store.read(agenda::all)?;
+        let taken: Vec<Task> = busy.iter().copied().collect();
+        let next = schedule::next(agenda.into_iter(), &taken, clock::now());
+        if let Next::Run(task, _) = next {
+            busy.insert(task);
+        }
+        Ok(next)
+    }
+
+    fn carry_out(&self, task: Task, due: Due) {
+        let result = match task {
+            Task::Discover(project) => discover::discover(self, project, due),
+            Task::Sync(scope) => sync::sync(self, scope, due),
+        };
+        if let Task::Sync(scope) = task {
+            self.progress.end(scope);
+        }
+        match result {
+            Ok(()) | Err(WorkError::Stopping | WorkError::Gone) => {}
+            Err(error) => self.put_off(task, due, &error),
+        }
+    }
+
+    /// Notes why a task failed where people look for it, and puts it on the agenda again.
+    fn put_off(&self, task: Task, due: Due, error: &WorkError) {
+        let at_least = match error {
+            WorkError::Fetch(error) => error.retry_after().unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        tracing::warn!("{}: {error}", self.describe(task));
+        let text = error.to_string();
+        let now = clock::now();
+        let noted = self.store.write::<(), StoreError>(move |batch| {
+            match task {
+                Task::Sync(id) => {
+                    if let Some(mut scope) = catalogue::scope(batch, id)? {
+                        scope.error = Some(text);
+                        catalogue::put_scope(batch, id, &scope)?;
+                    }
+                }
+                Task::Discover(id) => {
+                    if let Some(mut project) = catalogue::project(batch, id)? {
+                        project.error = Some(text);
+                        catalogue::put_project(batch, id, &project)?;
+                    }
+                }
+            }
+            agenda::follow(batch, task, due, Some(schedule::after_failure(due, now, at_least)))
+        });
+        if let Err(error) = noted {
+            tracing::warn!("a failed read could not be noted: {error}");
+            // The agenda still holds the task as due at once; without a pause it would be tried in a tight loop.
+            self.store.bell().wait(self.store.bell().rings(), RETRY);
+        }
+    }
+
+    /// A task in words, for the log.
+    fn describe(&self, task: Task) -> String {
+        let words = self.store.read::<_, StoreError>(|view| {
+            let (project, branch) = match task {
+                Task::Discover(project) => (Some(project), None),
+                Task::Sync(scope) => match catalogue::scope(view, scope)? {
+                    Some(scope) => (Some(scope.project), Some(scope.name)),
+                    None => (None, None),
+                },
+            };
+            let Some(project) = project.map(|id| catalogue::project(view, id)).transpose()?.flatten() else {
+                return Ok(None);
+            };
+            Ok(Some(match branch {
+                Some(branch) => format!("{}/{} {branch}", project.organization, project.key),
+                None => format!("{}/{}", project.organization, project.key),
+            }))
+        });
+        words.ok().flatten().unwrap_or_else(|| "a removed project".to_owned())
+    }
+
+    /// Notes with the source whether a person has to do something about it; writes only if that changed.
+    fn note_source(&self, name: &SourceName, error: Option<&FetchError>) -> Result<(), StoreError> {
+        let text = match error {
+            Some(error) if error.needs_person() => Some(error.to_string()),
+            Some(_) => return Ok(()),
+            None => None,
+        };
+        let known = self.store.read(|view| catalogue::source(view, name))?;
+        if known.is_none_or(|known| known.error == text) {
+            return Ok(());
+        }
+        let name = name.clone();
+        self.store.write(move |batch| match catalogue::source(batch, &name)? {
+            Some(source) => catalogue::put_source(batch, &Source { error: text, ..source }, None),
+            None => Ok(()),
+        })
+    }
+}
+
+/// An idle worker looks at the agenda this often even if nobody rings.
+const IDLE_MAX: Duration = Duration::from_mins(1);
+
+/// The shortest wait for a task that will be due.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The pause after the store failed.
+const RETRY: Duration = Duration::from_secs(1);

@@ -1,0 +1,43 @@
+//! How far the running reads are, in memory only.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::domain::ids::ScopeId;
+
+/// How far one read is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Findings read.
+    pub read: u64,
+    /// Findings that Sonar says there are.
+    pub expected: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Progress {
+    running: Mutex<BTreeMap<ScopeId, Step>>,
+}
+
+impl Progress {
+    /// Notes how far a read is.
+    pub fn set(&self, scope: ScopeId, step: Step) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, step);
+    }
+
+    /// Notes that a read is over.
+    pub fn end(&self, scope: ScopeId) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&scope);
+    }
+
+    /// How far a scope's read is, if one is running.
+    pub fn of(&self, scope: ScopeId) -> Option<Step> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).copied()
+    }
+
+    /// How many reads are running.
+    pub fn running(&self) -> u64 {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+}

@@ -1,0 +1,417 @@
+//! Reads a scope and brings the inventory in step with it.
+//!
+//! Rows that are as they are stored leave nothing behind but a bit in memory; changed ones are staged. Only when
+//! the crawl's counts add up are stored findings that it did not meet asked for by key, and closed. Then the crawl
+//! is sealed and applied, which goes on after a kill.
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::progress::Step;
+use super::sources::Connected;
+use super::{Work, WorkError};
+use crate::domain::crawl::{Ask, Crawl, Incomplete, List, Met, PageCount, Snapshot, is_suspicious};
+use crate::domain::delivery::ScopeRef;
+use crate::domain::finding::{Kind, Observed};
+use crate::domain::ids::{DeliveryId, IssueKey, RuleKey, ScopeId, ScopeKind};
+use crate::domain::limits;
+use crate::domain::reconcile::{Closing, End, Staged};
+use crate::domain::schedule::Due;
+use crate::domain::time::Timestamp;
+use crate::sonar::client::FetchError;
+use crate::store::crawls::Applied;
+use crate::store::records::{Project, Rule, Scope, SealedCrawl};
+use crate::store::{StoreError, catalogue, crawls, deliveries, findings, lists};
+use crate::sys::clock;
+
+/// Carries the task out, or the rest of it that a former process left.
+pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
+    if work.store.read(|view| crawls::sealed(view, id))?.is_some() {
+        return apply(work, id);
+    }
+    let reading = Reading::begin(work, id, due)?;
+    let source = reading.project.organization.source.clone();
+    let result = reading.read();
+    match &result {
+        Err(WorkError::Fetch(error)) => work.note_source(&source, Some(error))?,
+        Ok(_) => work.note_source(&source, None)?,
+        Err(_) => {}
+    }
+    let crawl = result?;
+    let applied = work.store.write(move |batch| {
+        crawls::seal(batch, id, &crawl)?;
+        crawls::apply(batch, id, clock::now())
+    })?;
+    if applied == Applied::Some { apply(work, id) } else { Ok(()) }
+}
+
+fn apply(work: &Work, id: ScopeId) -> Result<(), WorkError> {
+    loop {
+        work.go_on()?;
+        match work.store.write(move |batch| crawls::apply(batch, id, clock::now()))? {
+            Applied::Some => {}
+            Applied::All | Applied::Gone => return Ok(()),
+        }
+    }
+}
+
+/// One scope being read.
+struct Reading<'w> {
+    work: &'w Work,
+    id: ScopeId,
+    due: Due,
+    scope: Scope,
+    project: Project,
+    scope_ref: ScopeRef,
+    connected: std::sync::Arc<Connected>,
+    deliveries: Vec<DeliveryId>,
+    began_at: Timestamp,
+}
+
+/// What a crawl gathers beside the staged rows.
+#[derive(Default)]
+struct Gathered {
+    met: Met,
+    /// Closed rows that the inventory does not hold, by a hash of their key: counted, and not worth staging.
+    closed_elsewhere: HashSet<u64>,
+    /// Rows that are closed; Sonar's lists of hotspots hold some.
+    closed: u64,
+    rules: BTreeSet<RuleKey>,
+    odd_words: BTreeSet<String>,
+}
+
+impl<'w> Reading<'w> {
+    fn begin(work: &'w Work, id: ScopeId, due: Due) -> Result<Self, WorkError> {
+        let began_at = clock::now();
+        let (scope, project, waiting) = work.store.read::<_, WorkError>(|view| {
+            let scope = catalogue::scope(view, id)?.ok_or(WorkError::Gone)?;
+            let project = catalogue::project(view, scope.project)?.ok_or(WorkError::Gone)?;
+            let mut waiting = Vec::new();
+            for (delivery, scope_ref) in deliveries::pending(view, scope.project)? {
+                if catalogue::scope_id(view, scope.project, &project, &scope_ref)? == Some(id) {
+                    waiting.push(delivery);
+                }
+            }
+            Ok((scope, project, waiting))
+        })?;
+        let connected = work.sources.connect(&project.organization.source)?;
+        let scope_ref = if scope.main {
+            ScopeRef::Main
+        } else {
+            ScopeRef::Named { kind: scope.kind, name: scope.name.clone() }
+        };
+        Ok(Self { work, id, due, scope, project, scope_ref, connected, deliveries: waiting, began_at })
+    }
+
+    /// Reads the scope, and returns what is to be sealed.
+    fn read(self) -> Result<SealedCrawl, WorkError> {
+        let (analysed_at, gate) = self.standing()?;
+        let (gathered, proof) = self.crawl_until_it_adds_up()?;
+        let mut crawl = SealedCrawl {
+            sonar_total: None,
+            problem: None,
+            again: false,
+            began_at: self.began_at,
+            analysed_at,
+            gate,
+            deliveries: self.deliveries.clone(),
+            due: self.due,
+            suspected_at: None,
+            odd_words: gathered.odd_words.iter().take(ODD_WORDS_MAX).cloned().collect(),
+        };
+        match proof {
+            Err(problem) => {
+                crawl.again = problem.is_passing();
+                crawl.problem = Some(problem.to_string());
+            }
+            Ok(snapshot) => match self.close_what_is_gone(&gathered, &snapshot)? {
+                Gone::Settled => crawl.sonar_total = Some(snapshot.held() - gathered.closed),
+                Gone::Suspicious => {
+                    crawl.suspected_at = Some(self.scope.suspected_at.unwrap_or(self.began_at));
+                    crawl.problem = Some(SUSPICIOUS.to_owned());
+                }
+            },
+        }
+        self.learn_rules(&gathered.rules)?;
+        Ok(crawl)
+    }
+
+    /// That the branch is still there: Sonar answers an empty list for one that it does not know.
+    fn standing(&self) -> Result<(Option<Timestamp>, Option<String>), WorkError> {
+        let client = &self.connected.client;
+        let gone = |error| match error {
+            FetchError::NotFound { .. } => {
+                WorkError::NotShown { what: format!("project {}", self.project.key) }
+            }
+            other => WorkError::Fetch(other),
+        };
+        if self.scope.kind == ScopeKind::PullRequest {
+            let requests = client.pull_requests(&self.project.key).map_err(gone)?;
+            let found = requests.into_iter().find(|request| request.key == self.scope.name);
+            let found = found.ok_or_else(|| WorkError::NotShown { what: format!("pull request {}", self.scope.name) })?;
+            return Ok((found.analysed_at, found.quality_gate));
+        }
+        let branches = client.branches(&self.project.key).map_err(gone)?;
+        let main = self.scope.main;
+        let found = branches.into_iter().find(|branch| if main { branch.main } else { branch.name == self.scope.name });
+        let found = found.ok_or_else(|| WorkError::NotShown { what: format!("branch {}", self.scope.name) })?;
+        if found.name != self.scope.name {
+            let (id, name) = (self.id, found.name.clone());
+            self.work.store.write(move |batch| catalogue::rename_scope(batch, id, &name))?;
+        }
+        Ok((found.analysed_at, found.quality_gate))
+    }
+
+    /// Crawls again when rows moved between the pages: a list that is read while it changes does not add up.
+    fn crawl_until_it_adds_up(&self) -> Result<(Gathered, Result<Snapshot, Incomplete>), WorkError> {
+        let mut attempt = 1;
+        loop {
+            self.clear()?;
+            let (gathered, proof) = self.crawl()?;
+            match proof {
+                Err(problem) if problem.is_passing() && attempt < limits::CRAWL_ATTEMPTS_MAX => {
+                    tracing::debug!("{}: {problem}; reading again", self.project.key);
+                    attempt += 1;
+                }
+                proof => return Ok((gathered, proof)),
+            }
+        }
+    }
+
+    /// Takes away what an interrupted crawl left.
+    fn clear(&self) -> Result<(), WorkError> {
+        let id = self.id;
+        while self.work.store.read(|view| crawls::has_staged(view, id))? {
+            self.work.store.write_unsynced(move |batch| crawls::clear(batch, id))?;
+        }
+        Ok(())
+    }
+
+    fn crawl(&self) -> Result<(Gathered, Result<Snapshot, Incomplete>), WorkError> {
+        let mut gathered = Gathered::default();
+        let mut crawl = Crawl::new(self.connected.dialect.lists());
+        while let Some(ask) = crawl.next() {
+            self.work.go_on()?;
+            let page = self.page(ask)?;
+            gathered.rules.extend(page.findings.iter().filter_map(|row| row.rule.clone()));
+            gathered.odd_words.extend(page.odd_words);
+            let (rows, total, facet_sum) = (page.rows, page.total, page.facet_sum);
+            let new_keys = self.stage(page.findings, &mut gathered)?;
+            crawl.page(PageCount { rows, new_keys, total, facet_sum });
+            self.work.progress.set(self.id, Step { read: crawl.read(), expected: crawl.expected() });
+        }
+        Ok((gathered, crawl.finish()))
+    }
+
+    fn page(&self, ask: Ask) -> Result<crate::sonar::wire::FindingsPage, FetchError> {
+        let Connected { client, dialect } = &*self.connected;
+        let (organization, project) = (&self.project.organization.key, &self.project.key);
+        match ask.list {
+            List::Issues => client.issues(*dialect, organization, project, &self.scope_ref, ask.page),
+            List::Hotspots => client.hotspots(*dialect, project, &self.scope_ref, ask.page),
+        }
+    }
+
+    /// Stages what differs from the inventory, and counts the rows that no earlier page had.
+    fn stage(&self, rows: Vec<Observed>, gathered: &mut Gathered) -> Result<u64, WorkError> {
+        let id = self.id;
+        let stored = self.work.store.read(|view| findings::with_keys(view, id, rows.iter().map(|row| &row.key)))?;
+        let mut new_keys = 0;
+        let (mut fresh, mut changed) = (Vec::new(), Vec::new());
+        for (row, stored) in rows.into_iter().zip(stored) {
+            let closed = row.state.is_closed();
+            let is_new = match stored {
+                Some(stored) => {
+                    let is_new = gathered.met.mark(stored.slot);
+                    if stored.observed != row {
+                        changed.push(Staged::Seen(Box::new(row)));
+                    }
+                    is_new
+                }
+                None if closed => gathered.closed_elsewhere.insert(hash(&row.key)),
+                None => {
+                    fresh.push(Staged::Seen(Box::new(row)));
+                    false
+                }
+            };
+            new_keys += u64::from(is_new);
+            gathered.closed += u64::from(is_new && closed);
+        }
+        if fresh.is_empty() && changed.is_empty() {
+            return Ok(new_keys);
+        }
+        let staged = self.work.store.write_unsynced(move |batch| {
+            crawls::stage(batch, id, &changed)?;
+            crawls::stage(batch, id, &fresh)
+        })?;
+        Ok(new_keys + staged.into_iter().filter(|&is_new| is_new).count() as u64)
+    }
+
+    /// Asks how the findings ended that the snapshot does not hold, and stages the answers.
+    fn close_what_is_gone(&self, gathered: &Gathered, snapshot: &Snapshot) -> Result<Gone, WorkError> {
+        let open = self.work.store.read(|view| lists::count_open(view, self.id))?;
+        // A second crawl that finds the same, long enough after the first, settles the suspicion.
+        let agreed = self.scope.suspected_at.is_some_and(|at| self.began_at.since(at) >= limits::GUARD_WAIT);
+        let mut unknown = Unknown { open, agreed, count: 0, held: Vec::new() };
+        let mut hotspots_asked = 0;
+        let mut after: Option<IssueKey> = None;
+        loop {
+            self.work.go_on()?;
+            let stored = self.work.store.read(|view| findings::after(view, self.id, after.as_ref(), STORED_PER_READ))?;
+            let Some(last) = stored.last() else { break };
+            after = Some(last.observed.key.clone());
+            let gone: Vec<&Observed> = stored
+                .iter()
+                .filter(|finding| !finding.observed.state.is_closed() && !gathered.met.has(finding.slot))
+                .map(|finding| &finding.observed)
+                .collect();
+            for some in gone.chunks(limits::SONAR_KEYS_PER_QUESTION) {
+                let rows = self.ask_for(some, snapshot, &mut hotspots_asked, &mut unknown)?;
+                self.stage_rows(rows)?;
+                if unknown.is_suspicious() {
+                    return Ok(Gone::Suspicious);
+                }
+            }
+        }
+        self.stage_rows(std::mem::take(&mut unknown.held))?;
+        Ok(Gone::Settled)
+    }
+
+    fn stage_rows(&self, rows: Vec<Staged>) -> Result<(), WorkError> {
+        let id = self.id;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.work.store.write_unsynced(move |batch| crawls::stage(batch, id, &rows).map(|_| ()))?;
+        Ok(())
+    }
+
+    /// What Sonar says of findings that its lists did not hold.
+    fn ask_for(
+        &self,
+        gone: &[&Observed],
+        snapshot: &Snapshot,
+        hotspots_asked: &mut usize,
+        unknown: &mut Unknown,
+    ) -> Result<Vec<Staged>, WorkError> {
+        let keys: Vec<IssueKey> =
+            gone.iter().filter(|row| row.kind == Kind::Vulnerability).map(|row| row.key.clone()).collect();
+        let mut answers = if keys.is_empty() {
+            Vec::new()
+        } else {
+            let (organization, project) = (&self.project.organization.key, &self.project.key);
+            let Connected { client, dialect } = &*self.connected;
+            client.issues_by_key(*dialect, organization, project, &self.scope_ref, &keys)?.findings
+        };
+        for hotspot in gone.iter().filter(|row| row.kind == Kind::Hotspot) {
+            if *hotspots_asked < limits::HOTSPOT_QUESTIONS_MAX {
+                *hotspots_asked += 1;
+                answers.extend(self.connected.client.hotspot(&hotspot.key)?);
+            }
+        }
+        let mut rows = Vec::new();
+        for row in gone {
+            match answers.iter().position(|answer| answer.key == row.key) {
+                Some(at) => {
+                    let answer = answers.swap_remove(at);
+                    // Still there and open: the list moved under us; the answer by key is as good as a row.
+                    rows.push(if answer.state.is_closed() || answer.is_security() {
+                        Staged::Seen(Box::new(answer))
+                    } else {
+                        Staged::Gone(snapshot.close(row.key.clone(), End::NoLongerSecurity))
+                    });
+                }
+                None => rows.extend(unknown.meet(snapshot.close(row.key.clone(), End::Unknown))),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync.
+    fn learn_rules(&self, rules: &BTreeSet<RuleKey>) -> Result<(), WorkError> {
+        let source = &self.project.organization.source;
+        let now = clock::now();
+        let missing = self.work.store.read::<_, StoreError>(|view| {
+            let mut missing = Vec::new();
+            for rule in rules {
+                let known = catalogue::rule(view, source, rule)?;
+                if known.is_none_or(|known| known.name.is_none() && now.since(known.read_at) > UNKNOWN_RULE_KEPT) {
+                    missing.push(rule.clone());
+                }
+            }
+            Ok(missing)
+        })?;
+        for key in missing {
+            self.work.go_on()?;
+            let rule = match self.connected.client.rule(&self.project.organization.key, &key) {
+                Ok(rule) => rule,
+                Err(error) => {
+                    tracing::warn!("rules of {source} are read later: {error}");
+                    return Ok(());
+                }
+            };
+            let record = match rule {
+                Some(rule) => Rule {
+                    name: Some(rule.name),
+                    cwe: rule.cwe,
+                    description: Some(rule.description_html),
+                    read_at: now,
+                },
+                None => Rule { name: None, cwe: Vec::new(), description: None, read_at: now },
+            };
+            let source = source.clone();
+            self.work.store.write_unsynced(move |batch| catalogue::put_rule(batch, &source, &key, &record))?;
+        }
+        Ok(())
+    }
+}
+
+/// How asking for vanished findings ended.
+enum Gone {
+    Settled,
+    Suspicious,
+}
+
+/// Findings that Sonar no longer knows at all. Many of them at once are held back until a second crawl agrees.
+struct Unknown {
+    open: u64,
+    agreed: bool,
+    count: u64,
+    held: Vec<Staged>,
+}
+
+impl Unknown {
+    /// Returns the closing if it may be staged at once; else holds it until all are counted.
+    fn meet(&mut self, closing: Closing) -> Option<Staged> {
+        self.count += 1;
+        let closing = Staged::Gone(closing);
+        if self.agreed {
+            return Some(closing);
+        }
+        if !self.is_suspicious() {
+            self.held.push(closing);
+        }
+        None
+    }
+
+    fn is_suspicious(&self) -> bool {
+        !self.agreed && is_suspicious(self.count, self.open)
+    }
+}
+
+fn hash(key: &IssueKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+const SUSPICIOUS: &str = "many findings are unknown to Sonar all at once; they are closed when a second read, ten minutes later, finds the same";
+
+/// Stored findings looked at in one read of the store.
+const STORED_PER_READ: usize = 1000;
+
+/// Words of Sonar's kept with a scope.
+const ODD_WORDS_MAX: usize = 10;
+
+/// A rule that Sonar did not know is asked for again after this.
+const UNKNOWN_RULE_KEPT: std::time::Duration = std::time::Duration::from_hours(24);

@@ -1,0 +1,39 @@
+//! Deletes what has had its time: findings of removed projects, and old deliveries. A little at a time, and
+//! nothing is written where there is nothing to delete.
+
+use super::Work;
+use crate::domain::limits;
+use crate::store::{StoreError, catalogue, deliveries, findings};
+use crate::sys::clock;
+
+/// Runs until the daemon stops.
+pub(super) fn run(work: &Work) {
+    while !work.is_stopping() {
+        let heard = work.store.bell().rings();
+        let left = discard(work).and_then(|left| Ok(prune(work)? || left));
+        match left {
+            Ok(true) => {}
+            Ok(false) => work.store.bell().wait(heard, super::IDLE_MAX),
+            Err(error) => {
+                tracing::warn!("the upkeep could not delete: {error}");
+                work.store.bell().wait(work.store.bell().rings(), super::RETRY);
+            }
+        }
+    }
+}
+
+/// Deletes some findings of a scope that was removed; true if more are left.
+fn discard(work: &Work) -> Result<bool, StoreError> {
+    let Some(scope) = work.store.read(catalogue::discarded)? else { return Ok(false) };
+    work.store.delete(move |batch| findings::discard(batch, scope))?;
+    Ok(true)
+}
+
+/// Deletes some deliveries that are too old, or too many; true if more are left.
+fn prune(work: &Work) -> Result<bool, StoreError> {
+    let before = clock::now().minus(limits::DELIVERY_AGE_MAX);
+    if !work.store.read(|view| deliveries::has_older(view, before))? {
+        return Ok(false);
+    }
+    Ok(work.store.delete(move |batch| deliveries::prune(batch, before))? > 0)
+}
