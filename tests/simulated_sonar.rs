@@ -1,0 +1,488 @@
+//! The simulated SonarQube keeps to what is known of the real one.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::sonar::{
+    Change, Fault, Hotspot, HotspotResolution, Issue, Mode, Moment, Severity, Sonar, Target, signature,
+};
+
+const NEW_SERVER: Mode = Mode::Server { version: "2026.3.0.1", mqr: true };
+const OLD_SERVER: Mode = Mode::Server { version: "9.9.0.65466", mqr: false };
+
+#[test]
+fn a_search_refuses_what_lies_beyond_the_window() {
+    let sonar = server_with_issues(10);
+    let refused = |query: &str| {
+        let (status, body) = get(&sonar, &format!("/api/issues/search?{query}"));
+        (status, body["errors"][0]["msg"].as_str().expect("an error has a message").to_owned())
+    };
+    assert_eq!(refused("ps=501"), (400, "'ps' value (501) must be less than 500".to_owned()));
+    assert_eq!(
+        refused("p=21&ps=500"),
+        (400, "Can return only the first 10000 results. 10500th result asked.".to_owned())
+    );
+    assert_eq!(get(&sonar, "/api/issues/search?p=20&ps=500").0, 200);
+    assert_eq!(
+        refused("types=SECURITY_HOTSPOT"),
+        (
+            400,
+            "Value of parameter 'types' (SECURITY_HOTSPOT) must be one of: [CODE_SMELL, BUG, VULNERABILITY]".to_owned()
+        )
+    );
+    assert_eq!(refused("type=BUG").0, 400);
+}
+
+#[test]
+fn cloud_counts_to_the_window_and_a_server_to_the_end() {
+    for (mode, total, keys) in [(Mode::Cloud, 10_000, "componentKeys"), (NEW_SERVER, 10_500, "components")] {
+        let sonar = Sonar::start(mode);
+        sonar.edit(|model| {
+            model.add_project("org", "p", "P");
+            model.add_issues("p", "main", 10_500);
+            model.add_code_smells("p", "main", 10);
+        });
+        let path = format!("/api/issues/search?{keys}=p&types=VULNERABILITY&p=20&ps=500");
+        let (_, page) = get(&sonar, &path);
+        assert_eq!((&page["total"], &page["paging"]["total"]), (&total.into(), &total.into()));
+        assert_eq!(page["issues"].as_array().map(Vec::len), Some(500));
+    }
+}
+
+#[test]
+fn pages_after_the_first_are_served_from_the_same_result() {
+    let sonar = server_with_issues(100_000);
+    let mut seen = std::collections::HashSet::new();
+    for page in 1..=20 {
+        let (status, body) = get(&sonar, &format!("/api/issues/search?components=p&ps=500&p={page}"));
+        assert_eq!(status, 200);
+        seen.extend(body["issues"].as_array().expect("a list").iter().map(|one| one["key"].to_string()));
+    }
+    assert_eq!(seen.len(), 10_000);
+}
+
+#[test]
+fn a_facet_ignores_its_own_filter() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/a.java", 1));
+        model.add_issue("p", "main", Issue::vulnerability("java:S5145", "src/a.java", 2));
+        model.add_issue("p", "main", Issue::smell_with_security_impact("java:S4423", "src/b.java", 3));
+        model.add_code_smells("p", "main", 1);
+    });
+    let facet = |query: &str, name: &str, value: &str| {
+        let (_, body) = get(&sonar, &format!("/api/issues/search?components=p&{query}"));
+        let facets = body["facets"].as_array().expect("a list");
+        let facet = facets.iter().find(|one| one["property"] == name).expect("the facet asked for");
+        let values = facet["values"].as_array().expect("a list").iter();
+        values.filter(|one| one["val"] == value).map(|one| one["count"].as_u64().expect("a number")).sum::<u64>()
+    };
+    let query = "severities=BLOCKER&types=VULNERABILITY&facets=severities,types,files";
+    assert_eq!(facet(query, "severities", "MINOR"), 1);
+    assert_eq!(facet(query, "types", "VULNERABILITY"), 1);
+    assert_eq!(facet(query, "files", "src/b.java"), 0);
+    let query = "impactSoftwareQualities=SECURITY&impactSeverities=BLOCKER&facets=impactSeverities";
+    assert_eq!(facet(query, "impactSeverities", "LOW"), 1);
+    assert_eq!(facet(query, "impactSeverities", "MEDIUM"), 0);
+    assert_eq!(get(&sonar, "/api/issues/search?components=p&facets=issueStatuses").0, 400);
+}
+
+#[test]
+fn a_creation_date_may_be_a_start_but_not_in_the_future() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        let issue = Issue::vulnerability("java:S3649", "src/a.java", 1);
+        model.add_issue("p", "main", issue.created_at(1_700_000_000));
+    });
+    let total = |query: &str| get(&sonar, &format!("/api/issues/search?components=p&{query}")).1["total"].clone();
+    assert_eq!(total("createdAfter=2023-11-15T00:13:20%2B0200"), 1);
+    assert_eq!(total("createdBefore=2023-11-15T00:13:20%2B0200"), 0);
+    assert_eq!(total("createdBefore=2023-11-15"), 1);
+    for wrong in [
+        "createdAfter=2999-01-01",
+        "createdAfter=2023-11-15&createdBefore=2023-11-15T00:00:00%2B0200",
+        "createdAfter=2023-11-15T00:13:20%2B02:00",
+        "createdAfter=2023-11-15T00:13:20+0200",
+    ] {
+        assert_eq!(get(&sonar, &format!("/api/issues/search?components=p&{wrong}")).0, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn an_unknown_project_has_no_issues_but_no_branches_either() {
+    let sonar = server_with_issues(1);
+    assert_eq!(get(&sonar, "/api/issues/search?components=nowhere").1["total"], 0);
+    assert_eq!(get(&sonar, "/api/project_branches/list?project=nowhere").0, 404);
+    assert_eq!(get(&sonar, "/api/components/show?component=nowhere").0, 404);
+}
+
+#[test]
+fn a_bad_token_is_answered_without_a_word() {
+    let sonar = Sonar::start(Mode::Cloud);
+    sonar.edit(|model| model.add_token("old", support::sonar::Browse::All).expires = Some(1_700_000_000));
+    for token in ["wrong", "old"] {
+        let (status, content_type, body) = raw_get(&sonar, "/api/issues/search", token);
+        assert_eq!((status, content_type, body.as_str()), (401, None, ""));
+        let (status, content_type, body) = raw_get(&sonar, "/api/authentication/validate", token);
+        assert_eq!((status, body.as_str()), (200, r#"{"valid":false}"#));
+        assert_eq!(content_type.as_deref(), Some("application/json;charset=ISO-8859-1"));
+    }
+}
+
+#[test]
+fn a_token_sees_only_its_projects() {
+    let sonar = Sonar::start(Mode::Cloud);
+    sonar.edit(|model| {
+        model.add_project("org", "seen", "Seen");
+        model.add_project("org", "hidden", "Hidden");
+        model.add_token("some", support::sonar::Browse::Projects(vec!["seen".to_owned()]));
+    });
+    let (_, _, list) = raw_get(&sonar, "/api/components/search?organization=org", "some");
+    assert!(list.contains("seen") && !list.contains("hidden"), "{list}");
+    assert_eq!(raw_get(&sonar, "/api/project_branches/list?project=hidden", "some").0, 404);
+    assert_eq!(raw_get(&sonar, "/api/components/show?component=hidden", "some").0, 403);
+    let (status, error) = get(&sonar, "/api/components/search");
+    assert_eq!((status, &error["errors"][0]["msg"]), (400, &"The 'organization' parameter is missing".into()));
+    let v2 = raw(&sonar.api_url(), "/organizations/organizations?excludeEligibility=true", sonar.token(), None);
+    let v2: Value = serde_json::from_str(&v2.2).expect("an answer is JSON");
+    assert_eq!(v2[0]["key"], "org");
+}
+
+#[test]
+fn an_old_server_speaks_only_the_older_taxonomy() {
+    let (new, old) = (Sonar::start(NEW_SERVER), Sonar::start(OLD_SERVER));
+    for sonar in [&new, &old] {
+        sonar.edit(|model| {
+            model.add_project("", "p", "P");
+            model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/a.java", 12));
+        });
+    }
+    let issue = |sonar: &Sonar| get(sonar, "/api/issues/search?componentKeys=p").1["issues"][0].clone();
+    let (new_issue, old_issue) = (issue(&new), issue(&old));
+    assert_eq!((&new_issue["type"], &new_issue["issueStatus"]), (&"VULNERABILITY".into(), &"OPEN".into()));
+    assert_eq!(new_issue["impacts"][0]["severity"], "BLOCKER");
+    assert_eq!((old_issue.get("impacts"), old_issue.get("issueStatus")), (None, None));
+    assert_eq!(get(&old, "/api/issues/search?impactSoftwareQualities=SECURITY").0, 400);
+    assert_eq!(get(&old, "/api/issues/search?components=p").0, 400);
+    assert_eq!(get(&old, "/api/v2/clean-code-policy/mode").0, 404);
+    assert_eq!(get(&new, "/api/v2/clean-code-policy/mode").1["mode"], "MQR");
+    assert_eq!(get(&old, "/api/hotspots/search?project=p").0, 400);
+    assert_eq!(raw_get(&old, "/api/server/version", old.token()).2, "9.9.0.65466");
+}
+
+#[test]
+fn a_closed_hotspot_is_in_no_list() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let (kept, closed) = sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        let kept = model.add_hotspot("p", "main", Hotspot::new("java:S2245", "src/a.java", 3));
+        let closed = model.add_hotspot("p", "main", Hotspot::new("java:S4502", "src/a.java", 4));
+        model.review_hotspot(&kept, HotspotResolution::Safe);
+        model.close_hotspot(&closed);
+        (kept, closed)
+    });
+    let (_, page) = get(&sonar, "/api/hotspots/search?project=p&status=REVIEWED&resolution=SAFE");
+    assert_eq!((&page["paging"]["total"], &page["hotspots"][0]["key"]), (&1.into(), &kept.as_str().into()));
+    assert_eq!(get(&sonar, &format!("/api/hotspots/search?hotspots={kept},{closed}")).1["paging"]["total"], 1);
+    assert_eq!(get(&sonar, "/api/hotspots/search?project=p&resolution=SAFE").0, 400);
+    assert_eq!(get(&sonar, "/api/hotspots/search?project=nowhere").0, 404);
+    assert_eq!(get(&sonar, &format!("/api/hotspots/show?hotspot={closed}")).0, 404);
+}
+
+#[test]
+fn a_shifted_line_leaves_the_update_date_and_a_fix_moves_it() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let key = sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        let issue = Issue::vulnerability("java:S3649", "src/a.java", 12).created_at(1_700_000_000);
+        model.add_issue("p", "main", issue)
+    });
+    let look = || get(&sonar, "/api/issues/search?components=p").1["issues"][0].clone();
+    let before = look();
+    sonar.analyse("p", "main", |analysis| analysis.shift_line(&key, 14));
+    let shifted = look();
+    assert_eq!((&shifted["line"], &shifted["updateDate"]), (&14.into(), &before["updateDate"]));
+    sonar.analyse("p", "main", |analysis| analysis.change(&key, Change::Fix));
+    let fixed = look();
+    assert_eq!(
+        (&fixed["status"], &fixed["resolution"], &fixed["issueStatus"]),
+        (&"CLOSED".into(), &"FIXED".into(), &"FIXED".into())
+    );
+    let branches = get(&sonar, "/api/project_branches/list?project=p").1;
+    assert_eq!(fixed["closeDate"], branches["branches"][0]["analysisDate"]);
+    sonar.edit(|model| model.purge(&key));
+    assert_eq!(get(&sonar, "/api/issues/search?components=p").1["total"], 0);
+}
+
+#[test]
+fn a_webhook_is_html_safe_signed_and_the_same_at_both_levels() {
+    let secret = "shared-webhook-secret-0123456789";
+    let sonar = Sonar::start(Mode::Cloud);
+    let receiver = Receiver::start(2, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    sonar.edit(|model| {
+        model.add_project("org", "p", "It's <P> & Q=R");
+        model.add_webhook(None, &receiver.url, Some(secret));
+        model.add_webhook(Some("p"), &receiver.url, None);
+        model.settings.public_url = "https://sonarcloud.io".to_owned();
+        model.freeze_clock(Some(1_700_000_000));
+    });
+    let task = sonar.analyse("p", "main", |analysis| {
+        analysis.revision = None;
+        analysis.property("sonar.analysis.note", "ü");
+        analysis.property("sonar.login", "never told");
+        analysis.open(Issue::vulnerability("java:S3649", "src/a.java", 12));
+    });
+    let delivered = sonar.wait_deliveries(2);
+    let calls = receiver.join();
+    let expected = format!(
+        concat!(
+            r#"{{"serverUrl":"https://sonarcloud.io","taskId":"{}","status":"SUCCESS","#,
+            r#""analysedAt":"2023-11-15T00:13:20+0200","changedAt":"2023-11-15T00:13:20+0200","#,
+            r#""project":{{"key":"p","name":"It\u0027s \u003cP\u003e \u0026 Q\u003dR","#,
+            r#""url":"https://sonarcloud.io/dashboard?id\u003dp"}},"#,
+            r#""branch":{{"name":"main","type":"LONG","isMain":true,"#,
+            r#""url":"https://sonarcloud.io/dashboard?id\u003dp"}},"#,
+            r#""qualityGate":{{"name":"Sonar way","status":"ERROR","conditions":["#,
+            r#"{{"metric":"security_rating","operator":"GREATER_THAN","value":"5","status":"ERROR","errorThreshold":"1"}},"#,
+            r#"{{"metric":"new_coverage","operator":"LESS_THAN","status":"NO_VALUE","errorThreshold":"80"}}]}},"#,
+            r#""properties":{{"sonar.analysis.note":"ü"}}}}"#
+        ),
+        task
+    );
+    for call in &calls {
+        assert_eq!(call.body, expected);
+        assert!(call.head.contains("x-sonarqube-project: p\r\n"), "{}", call.head);
+        assert!(call.head.contains("content-type: application/json; charset=utf-8\r\n"), "{}", call.head);
+    }
+    let signed = format!("x-sonar-webhook-hmac-sha256: {}\r\n", signature(secret, expected.as_bytes()));
+    assert_eq!(calls.iter().filter(|call| call.head.contains(&signed)).count(), 1);
+    assert_eq!(calls.iter().filter(|call| call.head.contains("hmac")).count(), 1);
+    assert!(delivered.iter().all(|one| one.status == Some(200)), "{delivered:?}");
+    let log = format!("/api/webhooks/deliveries?ceTaskId={task}");
+    assert_eq!(get(&sonar, &log).0, 403);
+    assert!(raw_get(&sonar, &log, sonar.admin_token()).2.contains(r#""total":2"#));
+}
+
+#[test]
+fn a_signature_agrees_with_a_published_one() {
+    let body = concat!(
+        r##"{"serverUrl":"http://foo","taskId":"#1","status":"FAILED","analysedAt":"2017-07-14T04:40:00+0200","##,
+        r##""changedAt":"2017-07-14T04:40:00+0200","project":{"key":"P1","name":"Project One","##,
+        r##""url":"http://foo/dashboard?id\u003dP1"},"properties":{}}"##
+    );
+    // Computed with `openssl dgst -sha256 -hmac`.
+    let expected = "af8f0068c4365d246a51acbfa9c0dae72c2bc86b45bc51bcbdfd39c8ec3345bd";
+    assert_eq!(signature("shared-webhook-secret-0123456789", body.as_bytes()), expected);
+}
+
+#[test]
+fn a_person_s_change_sends_a_webhook_only_when_it_turns_the_gate() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let receiver = Receiver::start(3, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    let keys = sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_pull_request("p", "7", "feature", "main");
+        model.add_webhook(None, &receiver.url, None);
+        ["a", "b"].map(|key| {
+            let issue = Issue::vulnerability("java:S3649", "src/a.java", 12).with_key(key);
+            model.add_issue("p", "main", issue.with_severity(Severity::Critical))
+        })
+    });
+    sonar.analyse("p", "main", |_| {});
+    sonar.wait_deliveries(1);
+    assert!(!sonar.triage("p", "main", |model| model.accept(&keys[0])));
+    assert!(sonar.triage("p", "main", |model| model.mark_false_positive(&keys[1])));
+    let delivered = sonar.wait_deliveries(2);
+    let event: Value = serde_json::from_slice(&delivered[1].body).expect("a body is JSON");
+    assert_eq!((event.get("taskId"), &event["qualityGate"]["status"]), (None, &"OK".into()));
+    sonar.analyse("p", Target::PullRequest("7"), |_| {});
+    let delivered = sonar.wait_deliveries(3);
+    let event: Value = serde_json::from_slice(&delivered[2].body).expect("a body is JSON");
+    assert_eq!((&event["branch"]["name"], &event["branch"]["type"]), (&"7".into(), &"PULL_REQUEST".into()));
+    receiver.join();
+}
+
+#[test]
+fn a_redirect_is_followed_once_as_a_post() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let second = Receiver::start(1, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let answer =
+        format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", second.url);
+    let first = Receiver::start(1, &answer);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_webhook(Some("p"), &first.url.replace("://", "://user:pass@"), None);
+    });
+    sonar.send_failed_task("p", "main");
+    assert_eq!(sonar.wait_deliveries(1)[0].status, Some(200));
+    let (first, second) = (first.join().remove(0), second.join().remove(0));
+    assert!(second.head.starts_with("POST "), "{}", second.head);
+    assert!(second.body.contains(r#""status":"FAILED""#) && !second.body.contains("qualityGate"));
+    assert_eq!(first.body, second.body);
+    assert!(first.head.contains("authorization: Basic dXNlcjpwYXNz\r\n"), "{}", first.head);
+}
+
+#[test]
+fn a_webhook_is_made_by_an_administrator_and_with_a_long_secret() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let create = |token: &str, form: &str| raw(&sonar.url(), "/api/webhooks/create", token, Some(form));
+    let good = "name=Hydrophone&url=http%3A%2F%2Fgateway.example.com%2Fhook&secret=0123456789abcdef";
+    assert_eq!(create(sonar.token(), good).0, 403);
+    assert_eq!(create(sonar.admin_token(), &good.replace("abcdef", "")).0, 400);
+    assert_eq!(create(sonar.admin_token(), good).0, 200);
+    sonar.edit(|model| model.settings.validate_webhooks = true);
+    assert_eq!(create(sonar.admin_token(), &good.replace("gateway.example.com", "10.0.0.7")).0, 400);
+    let list = raw_get(&sonar, "/api/webhooks/list", sonar.admin_token()).2;
+    assert!(list.contains(r#""hasSecret":true"#) && !list.contains("0123456789abcdef"), "{list}");
+}
+
+#[test]
+fn a_fault_strikes_as_often_as_asked() {
+    let sonar = server_with_issues(50);
+    sonar.fault("api/issues", Fault::too_many_requests(1).with_header("Retry-After", "7"));
+    sonar.fault("api/issues", Fault::CutBody { times: 1 });
+    let agent = agent(None);
+    let url = format!("{}/api/issues/search?components=p", sonar.url());
+    let call = || agent.get(&url).header("Authorization", format!("Bearer {}", sonar.token())).call();
+    let mut limited = call().expect("an answer");
+    assert_eq!((limited.status().as_u16(), limited.headers()["retry-after"].as_bytes()), (429, &b"7"[..]));
+    limited.body_mut().read_to_string().expect("a whole body");
+    let mut cut = call().expect("the head of an answer");
+    assert_eq!(cut.status(), 200);
+    cut.body_mut().read_to_string().expect_err("the body breaks off");
+    assert_eq!(call().expect("an answer").status(), 200);
+    assert_eq!(sonar.requests().iter().map(|call| call.status).collect::<Vec<_>>(), [429, 200, 200]);
+}
+
+#[test]
+fn a_held_request_sees_the_model_of_its_moment() {
+    let sonar = Arc::new(server_with_issues(1));
+    for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {
+        let hold = sonar.hold_when(moment, |call| call.param("components") == Some("p"));
+        let asking = Arc::clone(&sonar);
+        let asked = std::thread::spawn(move || get(&asking, "/api/issues/search?components=p").1["total"].clone());
+        hold.wait_held(1);
+        sonar.edit(|model| model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/new.java", 1)));
+        hold.release();
+        assert_eq!(asked.join().expect("the caller ends well"), total, "{moment:?}");
+    }
+}
+
+#[test]
+fn an_https_server_is_known_by_its_private_authority() {
+    let sonar = Sonar::start_tls(Mode::Cloud);
+    let ca = sonar.ca_pem().expect("an HTTPS server has an authority");
+    let url = format!("{}/api/authentication/validate", sonar.url());
+    let answer = agent(Some(&ca)).get(&url).header("Authorization", format!("Bearer {}", sonar.token())).call();
+    let body = answer.expect("an answer").body_mut().read_to_string().expect("a whole body");
+    assert_eq!(body, r#"{"valid":true}"#);
+    agent(None).get(&url).call().expect_err("nobody else vouches for it");
+}
+
+fn server_with_issues(count: usize) -> Sonar {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_issues("p", "main", count);
+    });
+    sonar
+}
+
+fn get(sonar: &Sonar, path: &str) -> (u16, Value) {
+    let (status, _, body) = raw_get(sonar, path, sonar.token());
+    (status, serde_json::from_str(&body).expect("an answer is JSON"))
+}
+
+fn raw_get(sonar: &Sonar, path: &str, token: &str) -> (u16, Option<String>, String) {
+    raw(&sonar.url(), path, token, None)
+}
+
+fn raw(root: &str, path: &str, token: &str, form: Option<&str>) -> (u16, Option<String>, String) {
+    let (agent, url, bearer) = (agent(None), format!("{root}{path}"), format!("Bearer {token}"));
+    let answer = match form {
+        None => agent.get(url).header("Authorization", bearer).call(),
+        Some(form) => agent
+            .post(url)
+            .header("Authorization", bearer)
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .send(form),
+    };
+    let mut answer = answer.expect("an answer");
+    let content_type = answer.headers().get("content-type").map(|value| value.to_str().expect("text").to_owned());
+    let body = answer.body_mut().with_config().limit(1 << 30).read_to_string().expect("a whole body");
+    (answer.status().as_u16(), content_type, body)
+}
+
+fn agent(ca: Option<&str>) -> ureq::Agent {
+    use ureq::tls::{Certificate, RootCerts, TlsConfig, parse_pem};
+    let certificates: Vec<Certificate<'static>> = ca
+        .into_iter()
+        .flat_map(|pem| parse_pem(pem.as_bytes()))
+        .filter_map(|item| match item.expect("PEM") {
+            ureq::tls::PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::from(certificates))
+        .unversioned_rustls_crypto_provider(Arc::new(tokio_rustls::rustls::crypto::ring::default_provider()))
+        .build();
+    let config = ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls);
+    config.timeout_global(Some(Duration::from_secs(20))).build().into()
+}
+
+/// Takes a number of webhook calls, answering each the same.
+struct Receiver {
+    url: String,
+    thread: JoinHandle<Vec<Received>>,
+}
+
+struct Received {
+    head: String,
+    body: String,
+}
+
+impl Receiver {
+    fn start(calls: usize, answer: &str) -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("a bound socket has an address"));
+        let answer = answer.to_owned();
+        let thread = std::thread::spawn(move || {
+            (0..calls).map(|_| receive(&listener.accept().expect("a caller").0, &answer)).collect()
+        });
+        Receiver { url, thread }
+    }
+
+    fn join(self) -> Vec<Received> {
+        self.thread.join().expect("the receiver ends well")
+    }
+}
+
+fn receive(mut stream: &std::net::TcpStream, answer: &str) -> Received {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        if line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.trim().parse().expect("a number");
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    stream.write_all(answer.as_bytes()).expect("the caller listens");
+    Received { head, body: String::from_utf8(body).expect("a body is UTF-8") }
+}

@@ -1,0 +1,165 @@
+//! The HTTP server: connections, requests taken apart, faults applied, calls noted.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use super::api::{self, Answer, Asked, Host};
+use super::faults::{Fault, Moment};
+use super::params::parse_pairs;
+use super::{Call, Shared, lock};
+
+const FORM_BYTES_MAX: usize = 1 << 20;
+
+/// Accepts connections until the runtime ends.
+pub(super) async fn serve(
+    listener: std::net::TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    shared: Arc<Shared>,
+    host: Host,
+) {
+    let listener = TcpListener::from_std(listener).expect("the listener was made non-blocking");
+    let tls = tls.map(TlsAcceptor::from);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        if shared.offline.load(Ordering::SeqCst) {
+            continue;
+        }
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        tokio::spawn(async move {
+            // A client that gives up is its own business.
+            match tls {
+                None => connection(stream, shared, host).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        connection(stream, shared, host).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>, host: Host) {
+    let service = service_fn(move |request| respond(Arc::clone(&shared), host, request));
+    // Errors here are broken connections, some of them our own doing.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// An error closes the connection without an answer.
+async fn respond(shared: Arc<Shared>, host: Host, request: Request<Incoming>) -> Result<Response<Reply>, io::Error> {
+    let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
+    if shared.offline.load(Ordering::SeqCst) {
+        return Err(gone());
+    }
+    let asked = take_apart(host, request).await?;
+    let (path, method) = (asked.path.clone(), asked.method.clone());
+    let mut call = Call { path, method, query: asked.pairs.clone(), status: 0 };
+    shared.traps.pass(&call, Moment::BeforeReading).await;
+    let fault = shared.traps.strike(&call);
+    let answer = match &fault {
+        Some(Fault::NoAnswer { .. }) => {
+            lock(&shared.calls).push(call);
+            return Err(gone());
+        }
+        Some(Fault::Status { code, body, content_type, headers, .. }) => {
+            Answer { status: *code, content_type: content_type.clone(), body: body.clone(), headers: headers.clone() }
+        }
+        Some(Fault::CutBody { .. }) | None => api::answer(&mut lock(&shared.model), &asked),
+    };
+    shared.traps.pass(&call, Moment::BeforeAnswering).await;
+    call.status = answer.status;
+    lock(&shared.calls).push(call);
+    let mut response = Response::builder().status(answer.status);
+    // A 401 has neither a body nor a type.
+    if !answer.body.is_empty() {
+        response = response.header("Content-Type", answer.content_type);
+    }
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    let cut = matches!(fault, Some(Fault::CutBody { .. }));
+    Ok(response.body(Reply::new(answer.body, cut)).expect("status and headers of an answer are well-formed"))
+}
+
+async fn take_apart(host: Host, request: Request<Incoming>) -> Result<Asked, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, FORM_BYTES_MAX).collect().await.map_err(io::Error::other)?.to_bytes();
+    let mut pairs = parse_pairs(head.uri.query().unwrap_or_default());
+    if head.method == hyper::Method::POST {
+        pairs.extend(parse_pairs(&String::from_utf8_lossy(&body)));
+    }
+    let authorization = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+    Ok(Asked {
+        host,
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        pairs,
+        // Any other scheme names no token we know.
+        token: authorization.map(|text| text.strip_prefix("Bearer ").unwrap_or_default().to_owned()),
+    })
+}
+
+/// A body that may break off in its middle.
+pub(super) struct Reply {
+    rest: Option<Bytes>,
+    bytes: usize,
+    cut: Cut,
+}
+
+#[derive(PartialEq, Eq)]
+enum Cut {
+    No,
+    Soon,
+    /// Waiting one turn, in which the connection writes out the half it has.
+    Now,
+}
+
+impl Reply {
+    fn new(body: String, cut: bool) -> Reply {
+        let bytes = body.len();
+        let mut whole = Bytes::from(body);
+        let rest = if cut { whole.split_to(bytes / 2) } else { whole };
+        Reply { rest: Some(rest), bytes, cut: if cut { Cut::Soon } else { Cut::No } }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
+        match self.cut {
+            Cut::No => Poll::Ready(None),
+            Cut::Soon => {
+                self.cut = Cut::Now;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Cut::Now => Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::ConnectionAborted)))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes as u64)
+    }
+}
