@@ -1,3 +1,173 @@
-//! The admin API: one set of handlers, described by the shapes of [`shapes`].
+//! The admin API: one set of handlers, described by the shapes of [`shapes`]. In this version it is served on a
+//! unix socket, whose file permission is the right to use it.
 
+mod answers;
+mod assets;
+mod deliveries;
+mod findings;
+mod projects;
+pub mod settings;
 pub mod shapes;
+mod sources;
+mod status;
+mod views;
+mod webhooks;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post, put};
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, watch};
+
+pub use self::answers::Problem;
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
+use crate::ingress::Counters;
+use crate::ingress::directory::Directory;
+use crate::store::{Reader, Store};
+use crate::work::Work;
+
+/// What the handlers need.
+pub struct Admin {
+    /// The store.
+    pub store: Store,
+    /// Workers, their connections and their progress.
+    pub work: Arc<Work>,
+    /// The listener's endpoints.
+    pub directory: Arc<Directory>,
+    /// The listener's counts.
+    pub counters: Arc<Counters>,
+    /// Where webhooks are taken.
+    pub webhook_address: SocketAddr,
+    /// Whether the listener speaks TLS itself.
+    pub webhook_tls: bool,
+    /// The address that Sonar reaches the listener at, given for this run.
+    pub public_url: Option<String>,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    reads: Semaphore,
+}
+
+impl Admin {
+    /// Puts the handlers' state together.
+    #[allow(clippy::too_many_arguments, reason = "a list of parts that the daemon has built, each of its own type")]
+    pub fn new(
+        store: Store,
+        work: Arc<Work>,
+        directory: Arc<Directory>,
+        counters: Arc<Counters>,
+        webhook_address: SocketAddr,
+        webhook_tls: bool,
+        public_url: Option<String>,
+        started_at: Timestamp,
+    ) -> Arc<Self> {
+        let reads = Semaphore::new(limits::ADMIN_READS_MAX);
+        Arc::new(Self {
+            store,
+            work,
+            directory,
+            counters,
+            webhook_address,
+            webhook_tls,
+            public_url,
+            started_at,
+            reads,
+        })
+    }
+
+    /// Does something that blocks, as one of a few at a time.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _permit = self.reads.acquire().await.expect("nobody closes the semaphore");
+        let admin = Arc::clone(self);
+        tokio::task::spawn_blocking(move || task(&admin))
+            .await
+            .unwrap_or_else(|_| Err(Problem::internal("the request failed inside hydrophone; its log says more")))
+    }
+
+    /// Reads the store, as one of a few at a time.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self, &Reader) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.run(move |admin| admin.store.read(|view| read(admin, view))).await
+    }
+}
+
+type Shared = axum::extract::State<Arc<Admin>>;
+
+/// All addresses of the API.
+pub fn router(admin: Arc<Admin>) -> Router {
+    let api = Router::new()
+        .route("/status", get(status::show))
+        .route("/sources", get(sources::list).post(sources::add))
+        .route("/sources/{name}", axum::routing::delete(sources::remove))
+        .route("/sources/{name}/check", post(sources::check))
+        .route("/sources/{name}/token", put(sources::token))
+        .route("/organizations", get(sources::organizations))
+        .route("/organizations/{organization}/projects", get(projects::visible))
+        .route("/organizations/{organization}/projects/{key}", get(projects::show).delete(projects::remove))
+        .route("/organizations/{organization}/webhook", get(webhooks::show))
+        .route("/organizations/{organization}/webhook/secret", put(webhooks::secret))
+        .route("/projects", get(projects::list))
+        .route("/imports", post(projects::import))
+        .route("/sync", post(projects::sync))
+        .route("/assets", get(assets::list).post(assets::add))
+        .route("/assets/{name}", get(assets::show).patch(assets::edit).delete(assets::remove))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/replay", post(deliveries::replay))
+        .route("/findings", get(findings::list))
+        .route("/findings/{id}", get(findings::show))
+        .route("/config", get(settings::list))
+        .route("/config/{key}", put(settings::set));
+    Router::new()
+        .nest("/api/v1", api)
+        .fallback(answers::no_such_address)
+        .method_not_allowed_fallback(answers::no_such_method)
+        .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX))
+        .with_state(admin)
+}
+
+/// Why the admin socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin socket {} cannot be made: {error}", .path.display())]
+pub struct NoSocket {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// Binds the admin socket: readable and writable for the service's user and group. The state folder's lock has
+/// made sure that no other daemon of this folder uses a socket that is there.
+pub fn bind(path: &Path) -> Result<UnixListener, NoSocket> {
+    let failed = |error| NoSocket { path: path.to_owned(), error };
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(failed(io::Error::new(io::ErrorKind::AddrInUse, "another daemon answers on it"))),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves the API until told to stop, then lets requests end.
+pub async fn serve(listener: UnixListener, admin: Arc<Admin>, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        // An error means that the daemon is gone altogether, which is as good as being told to stop.
+        let _ = stop.wait_for(|&stop| stop).await;
+    };
+    if let Err(error) = axum::serve(listener, router(admin)).with_graceful_shutdown(stopped).await {
+        tracing::error!("the admin socket failed: {error}");
+    }
+}

@@ -215,6 +215,9 @@ pub struct Project {
     pub pull_requests: bool,
     /// The branches and pull requests that are held.
     pub branches: Vec<Branch>,
+    /// Why its branches could not be asked for, or that none was found.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 /// A scope of a project.

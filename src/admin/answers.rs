@@ -1,0 +1,143 @@
+//! Errors as RFC 9457 problem documents, and bodies that may be wrong.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::shapes;
+use crate::domain::finding::BadWord;
+use crate::domain::ids::BadName;
+use crate::sonar::client::FetchError;
+use crate::store::StoreError;
+use crate::work::WorkError;
+
+/// An error for the person who asked: what happened, to what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    remedy: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), remedy: None }
+    }
+
+    /// What was sent cannot be used.
+    pub fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// It is not there.
+    pub fn missing(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// It cannot be done as things are.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// A bug, or something as unforeseen.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+
+    /// And what to do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = shapes::Problem {
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            remedy: self.remedy,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged { .. } => Self::internal(error.to_string()),
+            StoreError::Full { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+                .remedy("free some space on the disk of the state folder"),
+            StoreError::Failed(_) | StoreError::Closed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy("try again in a moment")
+            }
+        }
+    }
+}
+
+impl From<BadName> for Problem {
+    fn from(error: BadName) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<BadWord> for Problem {
+    fn from(error: BadWord) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<FetchError> for Problem {
+    fn from(error: FetchError) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, error.to_string())
+    }
+}
+
+impl From<WorkError> for Problem {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Fetch(error) => error.into(),
+            WorkError::Store(error) => error.into(),
+            WorkError::Gone => Self::missing("there is no such source"),
+            other => Self::conflict(other.to_string()),
+        }
+    }
+}
+
+/// A JSON body; one that is wrong becomes a problem document like every other error.
+pub(super) struct Sent<T>(pub(super) T);
+
+impl<S, T> FromRequest<S> for Sent<T>
+where
+    Json<T>: FromRequest<S, Rejection = JsonRejection>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(sent)) => Ok(Self(sent)),
+            Err(rejection) => Err(Problem::new(rejection.status(), rejection.body_text())),
+        }
+    }
+}
+
+pub(super) async fn no_such_address() -> Problem {
+    Problem::missing("there is nothing at this address of the API")
+        .remedy("command line and daemon may have different versions: `hydrophone --version`, `hydrophone status`")
+}
+
+pub(super) async fn no_such_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method")
+}

@@ -1,0 +1,362 @@
+//! Projects: what a token sees, what is imported, and reading it.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::answers::Sent;
+use super::{Admin, Problem, Shared, shapes, views};
+use crate::domain::ids::{AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey};
+use crate::domain::limits;
+use crate::domain::schedule::{Reason, Task};
+use crate::domain::time::Timestamp;
+use crate::sonar::wire;
+use crate::store::records::{Asset, Project, Selection};
+use crate::store::{Batch, StoreError, View, agenda, catalogue};
+use crate::sys::clock;
+
+#[derive(Deserialize)]
+pub(super) struct Search {
+    search: Option<String>,
+}
+
+/// `GET /organizations/{organization}/projects`: all that the token sees, imported or not.
+pub(super) async fn visible(
+    State(admin): Shared,
+    Path(organization): Path<String>,
+    Query(search): Query<Search>,
+) -> Result<Json<shapes::ProjectList>, Problem> {
+    let projects = admin
+        .run(move |admin| {
+            let organization = admin.store.read(|view| views::organization(view, &organization))?;
+            let seen = all_projects(admin, &organization, search.search.as_deref())?;
+            admin.store.read::<_, Problem>(|view| {
+                let context = views::Context::read(view)?;
+                seen.into_iter()
+                    .map(|seen| match catalogue::project_id(view, &organization, &seen.key)? {
+                        Some(id) => match catalogue::project(view, id)? {
+                            Some(project) => Ok(context.project(admin, view, id, &project)?),
+                            None => Ok(not_imported(&organization, seen)),
+                        },
+                        None => Ok(not_imported(&organization, seen)),
+                    })
+                    .collect::<Result<Vec<_>, Problem>>()
+            })
+        })
+        .await?;
+    Ok(Json(shapes::ProjectList { projects }))
+}
+
+fn not_imported(organization: &OrganizationRef, seen: wire::Project) -> shapes::Project {
+    shapes::Project {
+        source: organization.source.to_string(),
+        organization: organization.key.to_string(),
+        key: seen.key.to_string(),
+        name: seen.name,
+        imported: false,
+        asset: None,
+        selected_branches: Vec::new(),
+        pull_requests: false,
+        branches: Vec::new(),
+        error: None,
+    }
+}
+
+/// Reads all pages of projects; a page that fails fails the whole.
+fn all_projects(
+    admin: &Admin,
+    organization: &OrganizationRef,
+    search: Option<&str>,
+) -> Result<Vec<wire::Project>, Problem> {
+    let connected = admin.work.sources.connect(&organization.source)?;
+    let mut projects: BTreeMap<ProjectKey, wire::Project> = BTreeMap::new();
+    let mut read = 0;
+    for page in 1..=limits::PROJECT_PAGES_MAX {
+        let answer = connected.client.projects(&organization.key, search, page)?;
+        read += answer.rows;
+        let last = answer.rows == 0 || read >= answer.total;
+        projects.extend(answer.projects.into_iter().map(|project| (project.key.clone(), project)));
+        if last {
+            break;
+        }
+    }
+    Ok(projects.into_values().collect())
+}
+
+/// `GET /projects`: those that are imported.
+pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::ProjectList>, Problem> {
+    let projects = admin
+        .read(|admin, view| {
+            let context = views::Context::read(view)?;
+            Ok(catalogue::projects(view)?
+                .iter()
+                .map(|(id, project)| context.project(admin, view, *id, project))
+                .collect::<Result<Vec<_>, StoreError>>()?)
+        })
+        .await?;
+    Ok(Json(shapes::ProjectList { projects }))
+}
+
+/// The imported project that two texts name.
+pub(super) fn imported(
+    view: &crate::store::Reader,
+    organization: &str,
+    key: &str,
+) -> Result<(OrganizationRef, ProjectId, Project), Problem> {
+    let organization = views::organization(view, organization)?;
+    let key = ProjectKey::parse(key)?;
+    let missing = || {
+        Problem::missing(format!("project {key} of {organization} is not imported"))
+            .remedy(format!("hydrophone project import {organization} --project {key}"))
+    };
+    let id = catalogue::project_id(view, &organization, &key)?.ok_or_else(missing)?;
+    let project = catalogue::project(view, id)?.ok_or_else(missing)?;
+    Ok((organization, id, project))
+}
+
+/// `GET /organizations/{organization}/projects/{key}`.
+pub(super) async fn show(
+    State(admin): Shared,
+    Path((organization, key)): Path<(String, String)>,
+) -> Result<Json<shapes::Project>, Problem> {
+    let project = admin
+        .read(move |admin, view| {
+            let (_, id, project) = imported(view, &organization, &key)?;
+            Ok(views::Context::read(view)?.project(admin, view, id, &project)?)
+        })
+        .await?;
+    Ok(Json(project))
+}
+
+/// `DELETE /organizations/{organization}/projects/{key}`: forgets a project here; nothing is closed anywhere.
+pub(super) async fn remove(
+    State(admin): Shared,
+    Path((organization, key)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    admin
+        .run(move |admin| {
+            let (_, id, _) = admin.store.read(|view| imported(view, &organization, &key))?;
+            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::remove_project(batch, id, clock::now())?))?;
+            admin.directory.reload(&admin.store)?;
+            Ok(StatusCode::NO_CONTENT)
+        })
+        .await
+}
+
+/// `POST /imports`.
+pub(super) async fn import(
+    State(admin): Shared,
+    Sent(new): Sent<shapes::NewImport>,
+) -> Result<(StatusCode, Json<shapes::ProjectList>), Problem> {
+    let projects = admin
+        .run(move |admin| {
+            let organization = admin.store.read(|view| views::organization(view, &new.organization))?;
+            let wanted = wanted(admin, &organization, &new)?;
+            let placing = Placing::of(&new)?;
+            let selection = selection(&new)?;
+            let mut ids = Vec::with_capacity(wanted.len());
+            // Some at a time, so that deliveries are answered in between.
+            for some in wanted.chunks(PROJECTS_PER_COMMIT) {
+                let (some, organization) = (some.to_vec(), organization.clone());
+                let (placing, selection, store) = (placing.clone(), selection.clone(), admin.store.clone());
+                ids.extend(admin.store.write::<_, Problem>(move |batch| {
+                    let now = clock::now();
+                    some.into_iter()
+                        .map(|seen| {
+                            take_in(batch, &organization, seen, &placing, &selection, now, store.ticket())
+                        })
+                        .collect::<Result<Vec<_>, _>>()
+                })?);
+            }
+            shown(admin, &ids)
+        })
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(shapes::ProjectList { projects })))
+}
+
+const PROJECTS_PER_COMMIT: usize = 50;
+
+/// The projects that an import names, as Sonar shows them to this token.
+fn wanted(
+    admin: &Admin,
+    organization: &OrganizationRef,
+    new: &shapes::NewImport,
+) -> Result<Vec<wire::Project>, Problem> {
+    match (new.all, new.projects.is_empty()) {
+        (true, true) => {
+            let all = all_projects(admin, organization, None)?;
+            if all.is_empty() {
+                return Err(Problem::missing(format!("the token sees no project in {organization}"))
+                    .remedy("it needs the permission Browse on the projects"));
+            }
+            Ok(all)
+        }
+        (false, false) => {
+            let connected = admin.work.sources.connect(&organization.source)?;
+            let keys = new.projects.iter().map(|key| ProjectKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
+            keys.into_iter()
+                .map(|key| {
+                    connected.client.project(&organization.key, &key)?.ok_or_else(|| {
+                        Problem::missing(format!("Sonar shows no project {key} in {organization} to this token")).remedy(
+                            format!("check the key with `hydrophone project list {organization}`; the token needs the permission Browse on it"),
+                        )
+                    })
+                })
+                .collect()
+        }
+        _ => Err(Problem::bad("an import names projects, or all of them")),
+    }
+}
+
+fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
+    for pattern in &new.branches {
+        if pattern.is_empty() || pattern.len() > 255 || pattern.chars().any(char::is_control) {
+            return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")));
+        }
+    }
+    Ok(Selection { branches: new.branches.clone(), pull_requests: new.pull_requests })
+}
+
+/// Which asset the projects of an import get.
+#[derive(Clone)]
+enum Placing {
+    /// One that exists.
+    Existing(AssetName),
+    /// One that is made for them.
+    New(AssetName),
+    /// The one with the project's name, made if it is not there.
+    OwnName,
+}
+
+impl Placing {
+    fn of(new: &shapes::NewImport) -> Result<Self, Problem> {
+        match (&new.asset, &new.new_asset) {
+            (None, None) => Ok(Self::OwnName),
+            (Some(name), None) => Ok(Self::Existing(AssetName::parse(name)?)),
+            (None, Some(name)) => Ok(Self::New(AssetName::parse(name)?)),
+            (Some(_), Some(_)) => Err(Problem::bad("an asset is either new or exists")),
+        }
+    }
+
+    fn place(&self, batch: &Batch, project: &wire::Project, now: Timestamp) -> Result<AssetId, Problem> {
+        match self {
+            Self::Existing(name) => catalogue::asset_named(batch, name)?.ok_or_else(|| {
+                Problem::missing(format!("there is no asset {name}"))
+                    .remedy("`hydrophone asset list` shows them; --new-asset makes one")
+            }),
+            Self::New(name) => Self::named(batch, name, now),
+            Self::OwnName => {
+                let name: String = project.name.chars().filter(|c| !c.is_control()).collect();
+                let name = AssetName::parse(&name).or_else(|_| AssetName::parse(project.key.as_str()))?;
+                Self::named(batch, &name, now)
+            }
+        }
+    }
+
+    fn named(batch: &Batch, name: &AssetName, now: Timestamp) -> Result<AssetId, Problem> {
+        if let Some(id) = catalogue::asset_named(batch, name)? {
+            return Ok(id);
+        }
+        Ok(catalogue::add_asset(batch, &Asset { name: name.clone(), description: None, created_at: now })?)
+    }
+}
+
+/// Takes one project in, or changes what is held of one that is imported already.
+fn take_in(
+    batch: &Batch,
+    organization: &OrganizationRef,
+    seen: wire::Project,
+    placing: &Placing,
+    selection: &Selection,
+    now: Timestamp,
+    ticket: u64,
+) -> Result<ProjectId, Problem> {
+    let id = match catalogue::project_id(batch, organization, &seen.key)? {
+        Some(id) => {
+            let known = catalogue::project(batch, id)?
+                .ok_or_else(|| Problem::internal(format!("the record of project {} is missing", seen.key)))?;
+            let asset = match placing {
+                // Importing again without naming an asset leaves the project where it is.
+                Placing::OwnName => known.asset,
+                _ => placing.place(batch, &seen, now)?,
+            };
+            let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
+            catalogue::put_project(batch, id, &project)?;
+            id
+        }
+        None => {
+            let asset = placing.place(batch, &seen, now)?;
+            let project = Project {
+                organization: organization.clone(),
+                key: seen.key,
+                name: seen.name,
+                asset,
+                selection: selection.clone(),
+                main: None,
+                imported_at: now,
+                error: None,
+            };
+            catalogue::add_project(batch, &project)?
+        }
+    };
+    agenda::ask(batch, Task::Discover(id), Reason::Manual, now, ticket)?;
+    Ok(id)
+}
+
+fn shown(admin: &Admin, ids: &[ProjectId]) -> Result<Vec<shapes::Project>, Problem> {
+    admin.store.read(|view| {
+        let context = views::Context::read(view)?;
+        let mut projects = Vec::with_capacity(ids.len());
+        for &id in ids {
+            if let Some(project) = catalogue::project(view, id)? {
+                projects.push(context.project(admin, view, id, &project)?);
+            }
+        }
+        Ok(projects)
+    })
+}
+
+/// `POST /sync`.
+pub(super) async fn sync(
+    State(admin): Shared,
+    Sent(new): Sent<shapes::NewSync>,
+) -> Result<(StatusCode, Json<shapes::ProjectList>), Problem> {
+    let projects = admin
+        .run(move |admin| {
+            let ids = concerned(admin, &new)?;
+            for some in ids.chunks(PROJECTS_PER_COMMIT) {
+                let (some, store) = (some.to_vec(), admin.store.clone());
+                admin.store.write::<_, Problem>(move |batch| {
+                    let now = clock::now();
+                    for id in some {
+                        agenda::ask(batch, Task::Discover(id), Reason::Manual, now, store.ticket())?;
+                        for (scope, _) in catalogue::scopes(batch, id)? {
+                            agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, store.ticket())?;
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            shown(admin, &ids)
+        })
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(shapes::ProjectList { projects })))
+}
+
+fn concerned(admin: &Admin, new: &shapes::NewSync) -> Result<Vec<ProjectId>, Problem> {
+    admin.store.read(|view| match (&new.organization, &new.project) {
+        (Some(organization), Some(key)) => Ok(vec![imported(view, organization, key)?.1]),
+        (None, Some(_)) => Err(Problem::bad("a project is named together with its organization")),
+        (organization, None) => {
+            let organization = organization.as_deref().map(|text| views::organization(view, text)).transpose()?;
+            let projects = catalogue::projects(view)?;
+            let of = projects
+                .into_iter()
+                .filter(|(_, project)| organization.as_ref().is_none_or(|organization| project.organization == *organization));
+            Ok(of.map(|(id, _)| id).collect())
+        }
+    })
+}

@@ -1,0 +1,236 @@
+//! Sources: connecting, checking, and what their tokens see.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::answers::Sent;
+use super::settings::check_url;
+use super::{Admin, Problem, Shared, shapes, views};
+use crate::domain::ids::SourceName;
+use crate::sonar::client::{Client, Token};
+use crate::sonar::dialect::Mode;
+use crate::store::records::{Organization, SecretBytes, Source};
+use crate::store::{Reader, StoreError, catalogue};
+use crate::sys::clock;
+use crate::work::sources::connection;
+
+/// `GET /sources`.
+pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::SourceList>, Problem> {
+    let sources = admin
+        .read(|_, view| {
+            let sources = catalogue::sources(view)?;
+            Ok(sources
+                .iter()
+                .map(|source| Ok(views::source(source, project_count(view, &source.name)?)))
+                .collect::<Result<Vec<_>, StoreError>>()?)
+        })
+        .await?;
+    Ok(Json(shapes::SourceList { sources }))
+}
+
+fn project_count(view: &Reader, source: &SourceName) -> Result<u64, StoreError> {
+    Ok(catalogue::projects(view)?.iter().filter(|(_, project)| project.organization.source == *source).count() as u64)
+}
+
+/// `POST /sources`: nothing is stored unless Sonar accepts the token.
+pub(super) async fn add(
+    State(admin): Shared,
+    Sent(new): Sent<shapes::NewSource>,
+) -> Result<(StatusCode, Json<shapes::SourceCheck>), Problem> {
+    let check = admin
+        .run(move |admin| {
+            let (source, token) = described(&new)?;
+            if admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &source.name)?))?.is_some() {
+                return Err(taken(&source.name));
+            }
+            let source = ask(admin, source, &token)?;
+            let secret = SecretBytes::new(new.token.trim().as_bytes().to_vec());
+            let stored = source.clone();
+            admin.store.write(move |batch| match catalogue::source(batch, &stored.name)? {
+                Some(_) => Err(taken(&stored.name)),
+                None => Ok(catalogue::put_source(batch, &stored, Some(&secret))?),
+            })?;
+            admin.work.sources.forget(&source.name);
+            Ok(shapes::SourceCheck { organizations: views::organizations(&source), source: views::source(&source, 0) })
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(check)))
+}
+
+fn taken(name: &SourceName) -> Problem {
+    Problem::conflict(format!("there is a source {name} already")).remedy(format!(
+        "give this one another name, or change that one's token: hydrophone source token {name} --token-file FILE"
+    ))
+}
+
+/// The source that a request describes.
+fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
+    let name = SourceName::parse(&new.name)?;
+    let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
+    let (cloud, url, api_url) = match (new.kind.as_str(), new.region.as_deref()) {
+        ("cloud", None | Some("eu")) => (true, "https://sonarcloud.io", Some("https://api.sonarcloud.io")),
+        ("cloud", Some("us")) => (true, "https://sonarqube.us", Some("https://api.sonarqube.us")),
+        ("cloud", Some(other)) => return Err(Problem::bad(format!("there is no region {other:?}; it is eu or us"))),
+        ("server", None) => (false, "", None),
+        ("server", Some(_)) => return Err(Problem::bad("a Server has no region")),
+        (other, _) => return Err(Problem::bad(format!("a source is of kind cloud or server, not {other:?}"))),
+    };
+    let url = new.url.clone().unwrap_or_else(|| url.to_owned());
+    if url.is_empty() {
+        return Err(Problem::bad("a Server needs its address"));
+    }
+    check_url(&url).map_err(|problem| Problem::bad(format!("the address {url:?} {problem}")))?;
+    if let Some(webhook_url) = &new.webhook_url {
+        check_url(webhook_url).map_err(|problem| Problem::bad(format!("the webhook address {problem}")))?;
+    }
+    let source = Source {
+        name,
+        cloud,
+        url,
+        api_url: new.api_url.clone().or_else(|| api_url.map(str::to_owned)).filter(|_| cloud),
+        ca_pem: new.ca_pem.clone(),
+        proxy: new.proxy.clone(),
+        webhook_url: new.webhook_url.clone(),
+        version: None,
+        standard_mode: false,
+        checked_at: None,
+        token_expires_at: None,
+        error: None,
+        organizations: Vec::new(),
+    };
+    Ok((source, token))
+}
+
+/// Asks Sonar what token and version are worth, and which organizations the token sees.
+fn ask(admin: &Admin, source: Source, token: &Token) -> Result<Source, Problem> {
+    let client = Client::new(connection(&source, token.clone()), admin.work.sources.trust())
+        .map_err(|error| Problem::bad(error.to_string()))?;
+    let checked = client.validate()?;
+    if !checked.valid {
+        return Err(Problem::bad(format!("{} does not accept this token: it is wrong, revoked or expired", source.url))
+            .remedy("make a new one in Sonar (My Account, Security) and put it into the file"));
+    }
+    let (dialect, version) = client.dialect()?;
+    let organizations = client.organizations()?;
+    Ok(Source {
+        version,
+        standard_mode: dialect.mode() == Some(Mode::Standard),
+        checked_at: Some(clock::now()),
+        token_expires_at: checked.expires_at,
+        error: None,
+        organizations: organizations
+            .into_iter()
+            .map(|organization| Organization { key: organization.key, name: organization.name })
+            .collect(),
+        ..source
+    })
+}
+
+/// Asks with a stored source, and stores what was found out, a failure too.
+fn ask_stored(admin: &Admin, name: &SourceName, token: &Token) -> Result<Source, Problem> {
+    let known = admin
+        .store
+        .read::<_, Problem>(|view| Ok(catalogue::source(view, name)?))?
+        .ok_or_else(|| views::no_source(name))?;
+    ask(admin, known, token)
+}
+
+fn checked(admin: &Admin, source: &Source) -> Result<shapes::SourceCheck, Problem> {
+    let projects = admin.store.read::<_, Problem>(|view| Ok(project_count(view, &source.name)?))?;
+    Ok(shapes::SourceCheck { organizations: views::organizations(source), source: views::source(source, projects) })
+}
+
+/// `POST /sources/{name}/check`.
+pub(super) async fn check(
+    State(admin): Shared,
+    Path(name): Path<String>,
+) -> Result<Json<shapes::SourceCheck>, Problem> {
+    let check = admin
+        .run(move |admin| {
+            let name = SourceName::parse(&name)?;
+            let token = admin
+                .store
+                .read::<_, Problem>(|view| Ok(catalogue::token(view, &name)?))?
+                .ok_or_else(|| views::no_source(&name))?;
+            let token = Token::parse(token.as_text()).map_err(|error| Problem::conflict(error.to_string()))?;
+            let source = ask_stored(admin, &name, &token)?;
+            let stored = source.clone();
+            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::put_source(batch, &stored, None)?))?;
+            admin.work.sources.forget(&name);
+            checked(admin, &source)
+        })
+        .await?;
+    Ok(Json(check))
+}
+
+/// `PUT /sources/{name}/token`: the former token stays in force unless Sonar accepts the new one.
+pub(super) async fn token(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Sent(new): Sent<shapes::NewToken>,
+) -> Result<Json<shapes::SourceCheck>, Problem> {
+    let check = admin
+        .run(move |admin| {
+            let name = SourceName::parse(&name)?;
+            let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
+            let source = ask_stored(admin, &name, &token)?;
+            let (stored, secret) = (source.clone(), SecretBytes::new(new.token.trim().as_bytes().to_vec()));
+            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::put_source(batch, &stored, Some(&secret))?))?;
+            admin.work.sources.forget(&name);
+            admin.work.retry_source(&name)?;
+            checked(admin, &source)
+        })
+        .await?;
+    Ok(Json(check))
+}
+
+/// `DELETE /sources/{name}`.
+pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    admin
+        .run(move |admin| {
+            let name = SourceName::parse(&name)?;
+            let (known, projects) = admin
+                .store
+                .read::<_, Problem>(|view| Ok((catalogue::source(view, &name)?, project_count(view, &name)?)))?;
+            known.ok_or_else(|| views::no_source(&name))?;
+            if projects > 0 {
+                return Err(Problem::conflict(format!("{projects} projects are imported from {name}")).remedy(
+                    "remove them first: `hydrophone project list ORG`, `hydrophone project remove ORG KEY`; nothing is closed on a platform",
+                ));
+            }
+            let gone = name.clone();
+            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::remove_source(batch, &gone)?))?;
+            admin.work.sources.forget(&name);
+            admin.directory.reload(&admin.store)?;
+            Ok(StatusCode::NO_CONTENT)
+        })
+        .await
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfSource {
+    source: Option<String>,
+}
+
+/// `GET /organizations`.
+pub(super) async fn organizations(
+    State(admin): Shared,
+    Query(of): Query<OfSource>,
+) -> Result<Json<shapes::OrganizationList>, Problem> {
+    let organizations = admin
+        .read(move |_, view| {
+            let wanted = of.source.as_deref().map(SourceName::parse).transpose()?;
+            let sources = catalogue::sources(view)?;
+            if let Some(wanted) = &wanted
+                && !sources.iter().any(|source| source.name == *wanted)
+            {
+                return Err(views::no_source(wanted));
+            }
+            let shown = sources.iter().filter(|source| wanted.as_ref().is_none_or(|wanted| source.name == *wanted));
+            Ok(shown.flat_map(views::organizations).collect())
+        })
+        .await?;
+    Ok(Json(shapes::OrganizationList { organizations }))
+}

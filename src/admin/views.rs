@@ -1,0 +1,318 @@
+//! Stored records as the API shows them.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Admin, Problem, shapes};
+use crate::domain::finding::{Finding, Kind, SonarWords, State};
+use crate::domain::ids::{
+    AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, ScopeId, ScopeKind, SourceName,
+};
+use crate::domain::schedule::{Due, Task};
+use crate::domain::time::Timestamp;
+use crate::store::records::{Asset, Delivery, Project, Rule, Scope, Settlement, Source};
+use crate::store::{Reader, StoreError, agenda, catalogue, lists};
+use crate::sys::clock;
+
+pub(super) fn time(time: Option<Timestamp>) -> Option<String> {
+    time.map(|time| time.to_string())
+}
+
+pub(super) fn source(source: &Source, projects: u64) -> shapes::Source {
+    shapes::Source {
+        name: source.name.to_string(),
+        kind: if source.cloud { "cloud" } else { "server" }.to_owned(),
+        url: source.url.clone(),
+        api_url: source.api_url.clone(),
+        version: source.version.clone(),
+        own_ca: source.ca_pem.is_some(),
+        proxy: source.proxy.as_deref().map(without_password),
+        webhook_url: source.webhook_url.clone(),
+        checked_at: time(source.checked_at),
+        token_expires_at: time(source.token_expires_at),
+        error: source.error.clone(),
+        projects,
+    }
+}
+
+/// A proxy's address may carry a password, which is nobody's business.
+fn without_password(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}***{}", &url[..scheme + 3], &url[at..]),
+        _ => url.to_owned(),
+    }
+}
+
+pub(super) fn organizations(source: &Source) -> Vec<shapes::Organization> {
+    let shown = source.organizations.iter().map(|organization| shapes::Organization {
+        source: source.name.to_string(),
+        key: organization.key.to_string(),
+        name: organization.name.clone(),
+    });
+    shown.collect()
+}
+
+/// The organization that `ORG` or `SOURCE/ORG` names.
+pub(super) fn organization(view: &Reader, text: &str) -> Result<OrganizationRef, Problem> {
+    let sources = catalogue::sources(view)?;
+    if sources.is_empty() {
+        return Err(Problem::missing("no source is connected yet").remedy("hydrophone source add NAME --cloud --token-file FILE"));
+    }
+    if let Some((source, key)) = text.split_once('/') {
+        let (source, key) = (SourceName::parse(source)?, OrganizationKey::parse(key)?);
+        let known = sources.iter().find(|known| known.name == source).ok_or_else(|| no_source(&source))?;
+        return sees(known, &key).then(|| OrganizationRef { source, key: key.clone() }).ok_or_else(|| not_seen(text));
+    }
+    let key = OrganizationKey::parse(text)?;
+    let mut seeing = sources.iter().filter(|source| sees(source, &key));
+    match (seeing.next(), seeing.next()) {
+        (Some(source), None) => Ok(OrganizationRef { source: source.name.clone(), key }),
+        (Some(one), Some(other)) => Err(Problem::conflict(format!(
+            "both {} and {} have an organization {key}; write {}/{key} or {}/{key}",
+            one.name, other.name, one.name, other.name
+        ))),
+        (None, _) => Err(not_seen(text)),
+    }
+}
+
+/// Whether a source's token sees an organization. Where Cloud would not list any, the word of the person counts:
+/// asking for its projects shows whether it is right.
+fn sees(source: &Source, key: &OrganizationKey) -> bool {
+    source.organizations.iter().any(|organization| organization.key == *key)
+        || (source.cloud && source.organizations.is_empty())
+}
+
+pub(super) fn no_source(name: &SourceName) -> Problem {
+    Problem::missing(format!("there is no source {name}")).remedy("hydrophone source list")
+}
+
+fn not_seen(text: &str) -> Problem {
+    Problem::missing(format!("no connected source sees an organization {text}")).remedy(
+        "`hydrophone organization list` shows those that are seen; `hydrophone source check NAME` asks Sonar again",
+    )
+}
+
+/// What many projects are shown with, read once.
+pub(super) struct Context {
+    assets: BTreeMap<AssetId, Asset>,
+    agenda: Vec<(Task, Due)>,
+    now: Timestamp,
+}
+
+impl Context {
+    pub(super) fn read(view: &Reader) -> Result<Self, StoreError> {
+        Ok(Self {
+            assets: catalogue::assets(view)?.into_iter().collect(),
+            agenda: agenda::all(view)?,
+            now: clock::now(),
+        })
+    }
+
+    fn is_queued(&self, task: Task) -> bool {
+        self.agenda.iter().any(|(other, due)| *other == task && due.at <= self.now)
+    }
+
+    pub(super) fn project(
+        &self,
+        admin: &Admin,
+        view: &Reader,
+        id: ProjectId,
+        project: &Project,
+    ) -> Result<shapes::Project, StoreError> {
+        let branches = catalogue::scopes(view, id)?
+            .into_iter()
+            .map(|(id, scope)| self.branch(admin, view, id, scope))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(shapes::Project {
+            source: project.organization.source.to_string(),
+            organization: project.organization.key.to_string(),
+            key: project.key.to_string(),
+            name: project.name.clone(),
+            imported: true,
+            asset: self.assets.get(&project.asset).map(|asset| asset.name.to_string()),
+            selected_branches: project.selection.branches.clone(),
+            pull_requests: project.selection.pull_requests,
+            // While its branches are asked for, an error of before is no news.
+            error: project.error.clone().filter(|_| !self.is_queued(Task::Discover(id))),
+            branches,
+        })
+    }
+
+    fn branch(&self, admin: &Admin, view: &Reader, id: ScopeId, scope: Scope) -> Result<shapes::Branch, StoreError> {
+        let step = admin.work.progress.of(id);
+        let activity = match step {
+            Some(_) => "running",
+            None if self.is_queued(Task::Sync(id)) => "queued",
+            None => "idle",
+        };
+        Ok(shapes::Branch {
+            name: scope.name.to_string(),
+            kind: match scope.kind {
+                ScopeKind::Branch => "branch",
+                ScopeKind::PullRequest => "pull_request",
+            }
+            .to_owned(),
+            main: scope.main,
+            analysed_at: time(scope.analysed_at),
+            quality_gate: scope.gate,
+            synced_at: time(scope.synced_at),
+            complete: scope.complete,
+            sonar_total: scope.sonar_total,
+            stored_total: lists::count_open(view, id)?,
+            error: scope.error,
+            activity: activity.to_owned(),
+            read: step.map_or(0, |step| step.read),
+            expected: step.map_or(0, |step| step.expected),
+        })
+    }
+}
+
+pub(super) fn delivery(id: DeliveryId, delivery: Delivery, settlement: Option<Settlement>) -> shapes::Delivery {
+    let outcome = settlement.map_or(delivery.outcome, |settlement| settlement.outcome);
+    shapes::Delivery {
+        id: id.to_string(),
+        received_at: delivery.received_at.to_string(),
+        source: delivery.organization.source.to_string(),
+        organization: delivery.organization.key.to_string(),
+        project: delivery.project.map(|project| project.to_string()),
+        branch: delivery.branch.map(|branch| branch.to_string()),
+        task_id: delivery.task,
+        status: delivery.status.map(|status| status.as_str().to_owned()),
+        outcome: outcome.as_str().to_owned(),
+        detail: delivery.problem.map(|problem| problem.to_string()),
+        duplicate_of: delivery.duplicate_of.map(|id| id.to_string()),
+        replay_of: delivery.replay_of.map(|id| id.to_string()),
+        synced_at: settlement
+            .filter(|settlement| settlement.outcome == crate::domain::delivery::Outcome::Synced)
+            .map(|settlement| settlement.at.to_string()),
+    }
+}
+
+/// What findings of one scope are shown with.
+pub(super) struct Home {
+    source: Source,
+    project: Project,
+    scope: Scope,
+    asset: Option<String>,
+}
+
+impl Home {
+    pub(super) fn read(view: &Reader, id: ScopeId) -> Result<Option<Self>, StoreError> {
+        let Some(scope) = catalogue::scope(view, id)? else { return Ok(None) };
+        let Some(project) = catalogue::project(view, scope.project)? else { return Ok(None) };
+        let Some(source) = catalogue::source(view, &project.organization.source)? else { return Ok(None) };
+        let asset = catalogue::asset(view, project.asset)?.map(|asset| asset.name.to_string());
+        Ok(Some(Self { source, project, scope, asset }))
+    }
+
+    pub(super) fn source(&self) -> &SourceName {
+        &self.source.name
+    }
+
+    pub(super) fn finding(&self, finding: Finding, rule: Option<&Rule>) -> shapes::Finding {
+        let url = self.url(&finding);
+        let last_seen_at = match finding.closed_at {
+            None => self.scope.synced_at,
+            Some(_) => None,
+        };
+        let observed = finding.observed;
+        shapes::Finding {
+            id: finding.id.to_string(),
+            key: observed.key.to_string(),
+            source: self.source.name.to_string(),
+            organization: self.project.organization.key.to_string(),
+            project: self.project.key.to_string(),
+            branch: self.scope.name.to_string(),
+            asset: self.asset.clone(),
+            kind: observed.kind.to_string(),
+            rule: observed.rule.map(|rule| rule.to_string()),
+            title: rule.and_then(|rule| rule.name.clone()).unwrap_or_else(|| observed.message.clone()),
+            message: observed.message,
+            severity: observed.severity.to_string(),
+            state: observed.state.to_string(),
+            path: observed.path,
+            line: observed.line,
+            cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
+            url,
+            created_at: time(observed.created_at),
+            updated_at: time(observed.updated_at),
+            closed_at: time(observed.closed_at.filter(|_| observed.state.is_closed()).or(finding.closed_at)),
+            first_seen_at: finding.first_seen_at.to_string(),
+            last_seen_at: time(last_seen_at),
+            sonar: words(observed.sonar),
+        }
+    }
+
+    /// Where Sonar shows it.
+    fn url(&self, finding: &Finding) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, QUERY).to_string();
+        let key = encode(finding.observed.key.as_str());
+        let project = encode(self.project.key.as_str());
+        let place = match (self.scope.kind, self.scope.main) {
+            (ScopeKind::PullRequest, _) => format!("&pullRequest={}", encode(self.scope.name.as_str())),
+            (ScopeKind::Branch, true) => String::new(),
+            (ScopeKind::Branch, false) => format!("&branch={}", encode(self.scope.name.as_str())),
+        };
+        let url = self.source.url.trim_end_matches('/');
+        match finding.observed.kind {
+            Kind::Vulnerability => format!("{url}/project/issues?id={project}{place}&issues={key}&open={key}"),
+            Kind::Hotspot => format!("{url}/security_hotspots?id={project}{place}&hotspots={key}"),
+        }
+    }
+}
+
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Sonar's own words, without those that it did not say.
+fn words(words: SonarWords) -> serde_json::Value {
+    let impacts: Vec<_> = words
+        .impacts
+        .iter()
+        .map(|impact| serde_json::json!({ "softwareQuality": impact.software_quality, "severity": impact.severity }))
+        .collect();
+    let said = [
+        ("type", words.r#type),
+        ("severity", words.severity),
+        ("status", words.status),
+        ("resolution", words.resolution),
+        ("issueStatus", words.issue_status),
+        ("hash", words.hash),
+        ("vulnerabilityProbability", words.vulnerability_probability),
+        ("securityCategory", words.security_category),
+        ("assignee", words.assignee),
+        ("component", words.component),
+    ];
+    let mut object: serde_json::Map<_, _> =
+        said.into_iter().filter_map(|(name, word)| Some((name.to_owned(), word?.into()))).collect();
+    if !impacts.is_empty() {
+        object.insert("impacts".to_owned(), impacts.into());
+    }
+    if !words.tags.is_empty() {
+        object.insert("tags".to_owned(), words.tags.into());
+    }
+    object.into()
+}
+
+/// Findings that are not closed by severity, worst first.
+pub(super) fn open_by_severity(
+    view: &Reader,
+    scopes: Option<&std::collections::BTreeSet<ScopeId>>,
+) -> Result<Vec<shapes::SeverityCount>, StoreError> {
+    crate::domain::finding::Severity::ALL
+        .iter()
+        .map(|&severity| {
+            let filter = lists::Filter {
+                scopes: scopes.cloned(),
+                severities: [severity].into(),
+                ..lists::Filter::default()
+            };
+            Ok(shapes::SeverityCount { severity: severity.to_string(), count: lists::count(view, &filter)? })
+        })
+        .collect()
+}
+
+/// The states that are closed.
+pub(super) fn closed_states() -> std::collections::BTreeSet<State> {
+    State::ALL.iter().copied().filter(|state| state.is_closed()).collect()
+}
