@@ -4,3 +4,4 @@
 //! `sonar`, and from everywhere to `domain`, which decides and does nothing else.
 
 pub mod domain;
+pub mod sys;

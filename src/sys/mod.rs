@@ -1,0 +1,3 @@
+//! What the daemon needs of the machine under it.
+
+pub mod trust;
