@@ -4,4 +4,5 @@
 //! `sonar`, and from everywhere to `domain`, which decides and does nothing else.
 
 pub mod domain;
+pub mod sonar;
 pub mod sys;
