@@ -6,5 +6,6 @@
 pub mod admin;
 pub mod domain;
 pub mod ingress;
+pub mod sonar;
 pub mod store;
 pub mod sys;

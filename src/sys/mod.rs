@@ -7,3 +7,4 @@ pub mod log;
 pub mod notify;
 pub mod random;
 pub mod tls;
+pub mod trust;

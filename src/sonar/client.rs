@@ -1,0 +1,779 @@
+//! Asks Sonar. One call is one question and one answer; when to ask again, and how often, is decided elsewhere.
+//!
+//! The token goes only to the host that a person named: redirects are not followed. Answers are read as they
+//! arrive, up to a limit, and never kept whole.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ureq::http::{HeaderMap, HeaderValue, Uri, header};
+use ureq::{Agent, Proxy, ProxyProtocol};
+use zeroize::Zeroizing;
+
+use crate::domain::delivery::ScopeRef;
+use crate::domain::finding::Observed;
+use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeName, SourceName};
+use crate::domain::limits::{
+    PROJECT_PAGES_MAX, RETRY_DELAY_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION,
+    SONAR_PAGE_ROWS,
+};
+use crate::domain::time::Timestamp;
+use crate::sys::trust::{Authorities, BadAuthorities, Trust};
+
+use super::dialect::{Dialect, Mode, Query, Version};
+use super::failure::{FetchError, TooLarge};
+use super::wire::{self, BadAnswer, Branch, FindingsPage, Organization, Project, ProjectsPage, PullRequest, Rule};
+
+/// What a source is reached by.
+pub struct Connection {
+    /// The operator's name for it.
+    pub name: SourceName,
+    /// Where its web interface is: `https://sonarcloud.io`, `https://sonar.example/context`.
+    pub url: String,
+    /// Where Cloud's newer interface is: `https://api.sonarcloud.io`.
+    pub api_url: Option<String>,
+    /// Whether it is SonarQube Cloud.
+    pub cloud: bool,
+    /// What lets us in.
+    pub token: Token,
+    /// Authorities to trust beside the system's.
+    pub ca_pem: Option<String>,
+    /// A proxy; without one the environment's `HTTPS_PROXY` and `NO_PROXY` count.
+    pub proxy: Option<String>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A proxy's address may hold a password.
+        f.debug_struct("Connection").field("name", &self.name).field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// A Sonar token. Wiped when dropped; `Debug` prints none of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Zeroizing<String>);
+
+/// Why a text cannot be a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadToken {
+    /// Nothing but white space.
+    #[error("the token is empty")]
+    Empty,
+    /// Longer than any that Sonar makes.
+    #[error("the token is {bytes} bytes long, {} is the most; is it the right file?", Token::BYTES_MAX)]
+    TooLong {
+        /// How long.
+        bytes: usize,
+    },
+    /// Something in it that no token has.
+    #[error("the token has a space, a line break or another character that no token has; is it the right file?")]
+    OddCharacter,
+}
+
+impl Token {
+    /// Sonar's own have 40 to 50 characters.
+    pub const BYTES_MAX: usize = 512;
+
+    /// Takes a token out of a file or a form: white space around it does not count.
+    pub fn parse(text: &str) -> Result<Self, BadToken> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(BadToken::Empty);
+        }
+        if text.len() > Self::BYTES_MAX {
+            return Err(BadToken::TooLong { bytes: text.len() });
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(BadToken::OddCharacter);
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The token itself, for whoever seals it into the store.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn header(&self, basic: bool) -> HeaderValue {
+        let text = Zeroizing::new(if basic {
+            let mut name = Zeroizing::new(self.0.as_bytes().to_vec());
+            name.push(b':');
+            format!("Basic {}", base64(&name))
+        } else {
+            format!("Bearer {}", self.0.as_str())
+        });
+        let mut value = HeaderValue::from_str(&text).expect("a token has graphic characters only");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Why a connection cannot be made from what was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadConnection {
+    /// The address.
+    #[error(
+        "{given:?} is not Sonar's address: {problem}; one looks like https://sonar.example or https://example/sonar"
+    )]
+    Url {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The file of authorities.
+    #[error("the file of authorities {0}")]
+    Authorities(#[from] BadAuthorities),
+    /// The proxy. Its address is not shown, as it may hold a password.
+    #[error("the proxy {from} {problem}; one looks like http://proxy.example:3128")]
+    Proxy {
+        /// Where it was given.
+        from: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// What Sonar says of the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCheck {
+    /// Whether it is valid. A Server that is open to everyone also says so of no token at all.
+    pub valid: bool,
+    /// When it expires; Servers from 10.0 say it.
+    pub expires_at: Option<Timestamp>,
+    /// Sonar's clock.
+    pub server_time: Option<Timestamp>,
+}
+
+/// One source, ready to be asked. To be shared by threads.
+pub struct Client {
+    name: SourceName,
+    cloud: bool,
+    base: Base,
+    api: Option<Base>,
+    token: Token,
+    agent: Agent,
+    requests: AtomicU64,
+    /// Servers before 10.0 take a token only as the name of Basic authentication and read Bearer as nobody.
+    basic: OnceLock<bool>,
+    answer_bytes_max: u64,
+    /// Set when this Sonar has said that it does not know the word IN_SANDBOX.
+    no_sandbox: AtomicBool,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("name", &self.name).field("base", &self.base.address).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Checks what was given; nothing is sent.
+    pub fn new(connection: Connection, trust: &Trust) -> Result<Self, BadConnection> {
+        let authorities = match &connection.ca_pem {
+            Some(pem) => Authorities::parse(pem)?,
+            None => Authorities::default(),
+        };
+        let uri = address(&connection.url)?;
+        let proxy = proxy(connection.proxy.as_deref(), &uri)?;
+        let base = Base::new(&uri, proxy.as_ref());
+        let api = match &connection.api_url {
+            Some(api) => Some(Base::new(&address(api)?, proxy.as_ref())),
+            None => None,
+        };
+        let config = Agent::config_builder()
+            .user_agent(concat!("Hydrophone/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_global(Some(SONAR_CALL_MAX))
+            .max_idle_connections(IDLE_CONNECTIONS_MAX)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
+            .proxy(proxy)
+            .build();
+        Ok(Self {
+            name: connection.name,
+            cloud: connection.cloud,
+            base,
+            api,
+            token: connection.token,
+            agent: trust.agent(config, authorities),
+            requests: AtomicU64::new(0),
+            basic: OnceLock::new(),
+            answer_bytes_max: SONAR_ANSWER_BYTES_MAX,
+            no_sandbox: AtomicBool::new(false),
+        })
+    }
+
+    /// How many requests this client has sent.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Asks what Sonar thinks of the token. A bad one is an answer, not an error.
+    pub fn validate(&self) -> Result<TokenCheck, FetchError> {
+        let (valid, headers) =
+            self.get(&self.base, "api/authentication/validate", &[], "the token", |answer| wire::validation(answer))?;
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        Ok(TokenCheck {
+            valid,
+            expires_at: text("sonarqube-authentication-token-expiration").and_then(|date| Timestamp::parse(date).ok()),
+            server_time: text("x-sonar-server-time")
+                .and_then(|millis| millis.parse().ok().map(Timestamp))
+                .or_else(|| text("date").and_then(http_date)),
+        })
+    }
+
+    /// How this source is to be asked, and a Server's version as it prints it. Cloud needs no call.
+    pub fn dialect(&self) -> Result<(Dialect, Option<String>), FetchError> {
+        if self.cloud {
+            return Ok((Dialect::cloud(), None));
+        }
+        let text = self.version()?;
+        let version = Version::parse(&text).ok_or_else(|| FetchError::NotUnderstood {
+            host: self.base.host.clone(),
+            what: "the version".to_owned(),
+            detail: "it is not of the form 10.6.0.92116".to_owned(),
+        })?;
+        let mode = if Dialect::has_modes(version) { Some(self.mode()?) } else { None };
+        Ok((Dialect::server(version, mode), Some(text)))
+    }
+
+    /// The organizations of the token's user. A Server has none and counts as one, named as the source.
+    pub fn organizations(&self) -> Result<Vec<Organization>, FetchError> {
+        if !self.cloud {
+            let key = OrganizationKey::parse(self.name.as_str()).expect("a source's name has plain characters only");
+            return Ok(vec![Organization { name: key.to_string(), key }]);
+        }
+        let Some(api) = &self.api else {
+            return self.organizations_of_the_older_interface();
+        };
+        let query = [("excludeEligibility", "true".to_owned())];
+        let newer = self
+            .get(api, "organizations/organizations", &query, "the organizations", |answer| wire::organizations(answer));
+        match newer {
+            Ok((organizations, _)) => Ok(organizations),
+            // Which kinds of tokens the newer interface takes is not documented, so a refusal there proves nothing.
+            Err(
+                FetchError::Refused { .. }
+                | FetchError::NoPermission { .. }
+                | FetchError::NotFound { .. }
+                | FetchError::NotJson { .. }
+                | FetchError::NotUnderstood { .. },
+            ) => self.organizations_of_the_older_interface(),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A page of the projects that the token sees, from 1.
+    pub fn projects(
+        &self,
+        organization: &OrganizationKey,
+        search: Option<&str>,
+        page: u32,
+    ) -> Result<ProjectsPage, FetchError> {
+        let mut query: Query = Vec::new();
+        if self.cloud {
+            query.push(("organization", organization.to_string()));
+        } else {
+            query.push(("qualifiers", "TRK".to_owned()));
+        }
+        if let Some(search) = search.filter(|search| !search.is_empty()) {
+            query.push(("q", search.to_owned()));
+        }
+        query.push(("ps", SONAR_PAGE_ROWS.to_string()));
+        query.push(("p", page.to_string()));
+        let what = format!("the projects of {organization}");
+        Ok(self.get(&self.base, "api/components/search", &query, &what, |answer| wire::projects(answer))?.0)
+    }
+
+    /// One project; nothing if Sonar knows none, or knows it in another organization.
+    pub fn project(&self, organization: &OrganizationKey, key: &ProjectKey) -> Result<Option<Project>, FetchError> {
+        let query = [("component", key.to_string())];
+        let what = format!("project {key}");
+        let answer = self.get(&self.base, "api/components/show", &query, &what, |answer| wire::project(answer));
+        let Some((project, _)) = unless_not_found(answer)? else {
+            return Ok(None);
+        };
+        let elsewhere = self.cloud && project.organization.as_deref().is_some_and(|key| key != organization.as_str());
+        Ok((!elsewhere).then_some(project))
+    }
+
+    /// All branches of a project.
+    pub fn branches(&self, project: &ProjectKey) -> Result<Vec<Branch>, FetchError> {
+        let query = [("project", project.to_string())];
+        let what = format!("the branches of {project}");
+        Ok(self.get(&self.base, "api/project_branches/list", &query, &what, |answer| wire::branches(answer))?.0)
+    }
+
+    /// All pull requests of a project.
+    pub fn pull_requests(&self, project: &ProjectKey) -> Result<Vec<PullRequest>, FetchError> {
+        let query = [("project", project.to_string())];
+        let what = format!("the pull requests of {project}");
+        let path = "api/project_pull_requests/list";
+        Ok(self.get(&self.base, path, &query, &what, |answer| wire::pull_requests(answer))?.0)
+    }
+
+    /// When a branch was last analysed; nothing if never.
+    pub fn analyses(&self, project: &ProjectKey, branch: Option<&ScopeName>) -> Result<Option<Timestamp>, FetchError> {
+        let mut query = vec![("project", project.to_string())];
+        query.extend(branch.map(|branch| ("branch", branch.to_string())));
+        query.push(("ps", "1".to_owned()));
+        let what = format!("the analyses of {project}");
+        let path = "api/project_analyses/search";
+        let (dates, _) = self.get(&self.base, path, &query, &what, |answer| wire::analyses(answer))?;
+        Ok(dates.into_iter().max())
+    }
+
+    /// A page of the whole crawl of a scope's issues.
+    pub fn issues(
+        &self,
+        dialect: Dialect,
+        organization: &OrganizationKey,
+        project: &ProjectKey,
+        scope: &ScopeRef,
+        page: u32,
+    ) -> Result<FindingsPage, FetchError> {
+        let mut query = dialect.crawl_page(organization, project, scope, page);
+        if self.no_sandbox.load(Ordering::Relaxed) {
+            without_sandbox(&mut query);
+        }
+        match self.issues_search(&query, project) {
+            // Which version brought the word is not documented to the release; one that lacks it has no such issues.
+            Err(FetchError::BadRequest { message, .. })
+                if message.contains("IN_SANDBOX") && without_sandbox(&mut query) =>
+            {
+                self.no_sandbox.store(true, Ordering::Relaxed);
+                self.issues_search(&query, project)
+            }
+            answer => answer,
+        }
+    }
+
+    /// These issues in whatever state, at most [`SONAR_KEYS_PER_QUESTION`] of them.
+    pub fn issues_by_key(
+        &self,
+        dialect: Dialect,
+        organization: &OrganizationKey,
+        project: &ProjectKey,
+        scope: &ScopeRef,
+        keys: &[IssueKey],
+    ) -> Result<FindingsPage, FetchError> {
+        assert!(keys.len() <= SONAR_KEYS_PER_QUESTION, "the caller asks in portions");
+        let mut whole = FindingsPage::default();
+        if keys.is_empty() {
+            // Sonar reads an empty list of keys as no filter.
+            return Ok(whole);
+        }
+        for page in 1.. {
+            let query = dialect.by_key(organization, project, scope, keys, page);
+            let next = self.issues_search(&query, project)?;
+            let last = next.rows == 0 || whole.rows + next.rows >= next.total;
+            whole.rows += next.rows;
+            whole.total = next.total;
+            whole.unusable += next.unusable;
+            whole.findings.extend(next.findings);
+            for word in next.odd_words {
+                if !whole.odd_words.contains(&word) {
+                    whole.odd_words.push(word);
+                }
+            }
+            // As many rows as keys is all there can be, whatever the total says.
+            if last || whole.rows >= keys.len() as u64 {
+                break;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// A page of a scope's hotspots.
+    pub fn hotspots(
+        &self,
+        dialect: Dialect,
+        project: &ProjectKey,
+        scope: &ScopeRef,
+        page: u32,
+    ) -> Result<FindingsPage, FetchError> {
+        let query = dialect.hotspots_page(project, scope, page);
+        let what = format!("the hotspots of {project}");
+        Ok(self.get(&self.base, "api/hotspots/search", &query, &what, |answer| wire::hotspots(answer))?.0)
+    }
+
+    /// One hotspot; nothing if Sonar knows none.
+    pub fn hotspot(&self, key: &IssueKey) -> Result<Option<Observed>, FetchError> {
+        let query = [("hotspot", key.to_string())];
+        let what = format!("hotspot {key}");
+        let answer = self.get(&self.base, "api/hotspots/show", &query, &what, |answer| wire::hotspot(answer));
+        Ok(unless_not_found(answer)?.map(|(hotspot, _)| hotspot))
+    }
+
+    /// One rule; nothing if Sonar knows none.
+    pub fn rule(&self, organization: &OrganizationKey, key: &RuleKey) -> Result<Option<Rule>, FetchError> {
+        let mut query = vec![("key", key.to_string())];
+        if self.cloud {
+            query.push(("organization", organization.to_string()));
+        }
+        let what = format!("rule {key}");
+        let answer = self.get(&self.base, "api/rules/show", &query, &what, |answer| wire::rule(answer));
+        Ok(unless_not_found(answer)?.map(|(rule, _)| rule))
+    }
+
+    fn issues_search(&self, query: &Query, project: &ProjectKey) -> Result<FindingsPage, FetchError> {
+        let what = format!("the issues of {project}");
+        Ok(self.get(&self.base, "api/issues/search", query, &what, |answer| wire::issues(answer))?.0)
+    }
+
+    /// Not a documented interface of Cloud any more, therefore only the second choice.
+    fn organizations_of_the_older_interface(&self) -> Result<Vec<Organization>, FetchError> {
+        let mut organizations = Vec::new();
+        let mut rows = 0;
+        for page in 1..=PROJECT_PAGES_MAX {
+            let query = [("member", "true".to_owned()), ("ps", SONAR_PAGE_ROWS.to_string()), ("p", page.to_string())];
+            let (next, _) =
+                self.get(&self.base, "api/organizations/search", &query, "the organizations", |answer| {
+                    wire::organizations_page(answer)
+                })?;
+            rows += next.rows;
+            organizations.extend(next.organizations);
+            if next.rows == 0 || rows >= next.total {
+                break;
+            }
+        }
+        Ok(organizations)
+    }
+
+    /// Asked without the token: it is open to everyone, and decides how the token is to be shown.
+    fn version(&self) -> Result<String, FetchError> {
+        let path = "api/server/version";
+        Ok(self.send(&self.base, path, &[], "the version", None, |answer| wire::version(answer))?.0)
+    }
+
+    /// Path and words as in Sonar's own client (`ModeService`). A Server that does not answer it to this token is
+    /// taken for one in its default mode.
+    fn mode(&self) -> Result<Mode, FetchError> {
+        match self.get(&self.base, "api/v2/clean-code-policy/mode", &[], "the mode", |answer| wire::mode(answer)) {
+            Ok((mode, _)) => Ok(mode),
+            Err(
+                FetchError::NotFound { .. }
+                | FetchError::NoPermission { .. }
+                | FetchError::NotJson { status: 403 | 404, .. },
+            ) => Ok(Mode::MultiQuality),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn basic(&self) -> Result<bool, FetchError> {
+        if self.cloud {
+            return Ok(false);
+        }
+        if let Some(&basic) = self.basic.get() {
+            return Ok(basic);
+        }
+        let version = match self.version() {
+            Ok(version) => Version::parse(&version),
+            // Somebody closed this address. Then it is not one of the old Servers, which leave it open.
+            Err(FetchError::Refused { .. } | FetchError::NoPermission { .. } | FetchError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let basic = version.is_some_and(|version| version < Version::new(10, 0));
+        Ok(*self.basic.get_or_init(|| basic))
+    }
+
+    fn get<T>(
+        &self,
+        base: &Base,
+        path: &str,
+        query: &[(&'static str, String)],
+        what: &str,
+        read: impl FnOnce(&mut Answer<'_>) -> Result<T, BadAnswer>,
+    ) -> Result<(T, HeaderMap), FetchError> {
+        let token = self.token.header(self.basic()?);
+        self.send(base, path, query, what, Some(token), read)
+    }
+
+    fn send<T>(
+        &self,
+        base: &Base,
+        path: &str,
+        query: &[(&'static str, String)],
+        what: &str,
+        token: Option<HeaderValue>,
+        read: impl FnOnce(&mut Answer<'_>) -> Result<T, BadAnswer>,
+    ) -> Result<(T, HeaderMap), FetchError> {
+        let mut request = self.agent.get(base.url(path, query));
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, token);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let response = request.call().map_err(|error| FetchError::no_answer(error, base.way.clone()))?;
+        let (head, mut body) = response.into_parts();
+        let status = head.status.as_u16();
+        if !head.status.is_success() {
+            let mut text = Vec::new();
+            // An error without its text is still an error.
+            let _ = body.as_reader().take(ERROR_BODY_BYTES_MAX).read_to_end(&mut text);
+            return Err(self.unsuccessful(base, status, &head.headers, &text, what));
+        }
+        let mut answer = BufReader::new(Limited {
+            body: body.as_reader(),
+            left: self.answer_bytes_max,
+            bytes_max: self.answer_bytes_max,
+        });
+        let begin = answer.fill_buf().map_err(|error| FetchError::broken_answer(error, base.host.clone()))?;
+        if is_markup(begin) {
+            return Err(FetchError::NotJson { host: base.host.clone(), status, hint: "HTML, not JSON" });
+        }
+        match read(&mut answer) {
+            Ok(value) => Ok((value, head.headers)),
+            Err(error) => Err(not_read(error, base, status, what)),
+        }
+    }
+
+    fn unsuccessful(&self, base: &Base, status: u16, headers: &HeaderMap, body: &[u8], what: &str) -> FetchError {
+        let host = || base.host.clone();
+        let message = wire::error_message(body);
+        let what = what.to_owned();
+        match status {
+            300..=399 => FetchError::Moved { host: host(), to: moved_to(headers) },
+            429 => FetchError::Throttled { retry_after: retry_after(headers) },
+            500.. => FetchError::Unavailable {
+                host: host(),
+                status,
+                retry_after: retry_after(headers),
+                message: message.unwrap_or_else(|| "no reason given".to_owned()),
+            },
+            _ if is_markup(body) => FetchError::NotJson { host: host(), status, hint: "HTML, not JSON" },
+            401 => FetchError::Refused { status, source_name: self.name.clone() },
+            403 => FetchError::NoPermission { what, source_name: self.name.clone() },
+            // Any web server answers 404 to what it does not know. Only one in Sonar's words says that something
+            // is gone.
+            _ => match message {
+                Some(_) if status == 404 => FetchError::NotFound { what },
+                Some(message) => FetchError::BadRequest { what, message },
+                None => FetchError::NotJson { host: host(), status, hint: "not in Sonar's form" },
+            },
+        }
+    }
+}
+
+/// Connections kept open between two calls, for the two hosts of Cloud.
+const IDLE_CONNECTIONS_MAX: usize = 2;
+
+/// One way of one connection. Question and head of the answer each have to fit: a hundred long keys are 25 kB.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What is read of an error's body.
+const ERROR_BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// The pause when Sonar does not say how long. Cloud's documentation speaks of "a few minutes" for its limit; the
+/// caller's delays grow from here.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// What stays as it is in a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b',');
+
+/// An answer while it arrives.
+type Answer<'a> = BufReader<Limited<'a>>;
+
+/// Counts what was unpacked, so that a small answer cannot unpack to a large one.
+struct Limited<'a> {
+    body: ureq::BodyReader<'a>,
+    left: u64,
+    bytes_max: u64,
+}
+
+impl Read for Limited<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(count as u64)
+            .ok_or_else(|| io::Error::other(TooLarge { bytes_max: self.bytes_max }))?;
+        Ok(count)
+    }
+}
+
+/// Where calls go.
+struct Base {
+    /// With a slash at its end.
+    address: String,
+    /// Name and port.
+    host: String,
+    /// The host, and the proxy that leads there.
+    way: String,
+}
+
+impl Base {
+    fn new(uri: &Uri, proxy: Option<&Proxy>) -> Self {
+        let host = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let way = match proxy.filter(|proxy| !proxy.is_no_proxy(uri)) {
+            Some(proxy) => format!("{host} (through the proxy {}:{})", proxy.host(), proxy.port()),
+            None => host.clone(),
+        };
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let path = uri.path().trim_matches('/');
+        let slash = if path.is_empty() { "" } else { "/" };
+        Self { address: format!("{scheme}://{host}/{path}{slash}"), host, way }
+    }
+
+    fn url(&self, path: &str, query: &[(&'static str, String)]) -> String {
+        let mut url = format!("{}{path}", self.address);
+        for (index, (name, value)) in query.iter().enumerate() {
+            let mark = if index == 0 { '?' } else { '&' };
+            write!(url, "{mark}{name}={}", utf8_percent_encode(value, PLAIN)).expect("writing to a string cannot fail");
+        }
+        url
+    }
+}
+
+fn address(given: &str) -> Result<Uri, BadConnection> {
+    let bad = |problem| BadConnection::Url { given: given.to_owned(), problem };
+    let hidden = |problem| BadConnection::Url { given: "…".to_owned(), problem };
+    let uri: Uri = given.trim().parse().map_err(|_| bad("it cannot be read"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(bad("it has to begin with https:// or http://"));
+    }
+    let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(hidden("a name or password does not belong in it; the token is given apart"));
+    }
+    if authority.host().is_empty() || authority.as_str().ends_with(':') {
+        return Err(bad("it has no host, or no port after the colon"));
+    }
+    if uri.query().is_some() || given.contains('#') {
+        return Err(bad("it must not have a part after ? or #"));
+    }
+    Ok(uri)
+}
+
+/// The proxy that was given, else the environment's. A loopback address is never asked through the environment's
+/// proxy, which could not know it.
+fn proxy(given: Option<&str>, target: &Uri) -> Result<Option<Proxy>, BadConnection> {
+    let (proxy, from) = match given {
+        Some(given) => {
+            let from = "that was given";
+            let bad = BadConnection::Proxy { from, problem: "has an address that cannot be read" };
+            (Proxy::new(given.trim()).map_err(|_| bad)?, from)
+        }
+        None if is_loopback(target) => return Ok(None),
+        None => match Proxy::try_from_env() {
+            Some(proxy) => (proxy, "of the environment (ALL_PROXY, HTTPS_PROXY, HTTP_PROXY)"),
+            None => return Ok(None),
+        },
+    };
+    if proxy.host().is_empty() {
+        return Err(BadConnection::Proxy { from, problem: "has no host in its address" });
+    }
+    // ureq would go around a SOCKS proxy of the environment, and a person would not know.
+    if !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
+        return Err(BadConnection::Proxy { from, problem: "has to be of the kind http or https" });
+    }
+    Ok(Some(proxy))
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+fn not_read(error: BadAnswer, base: &Base, status: u16, what: &str) -> FetchError {
+    let host = base.host.clone();
+    match error {
+        BadAnswer::Io(error) => FetchError::broken_answer(error, host),
+        BadAnswer::Json(error) if error.is_io() => FetchError::broken_answer(error.into(), host),
+        BadAnswer::Json(error) if error.is_eof() => FetchError::CutShort { host },
+        BadAnswer::Json(error) if error.is_syntax() && error.line() == 1 && error.column() <= 1 => {
+            FetchError::NotJson { host, status, hint: "not JSON" }
+        }
+        // serde's own text may quote the answer.
+        BadAnswer::Json(error) => FetchError::NotUnderstood {
+            host,
+            what: what.to_owned(),
+            detail: format!("odd JSON at line {}, column {}", error.line(), error.column()),
+        },
+        error @ BadAnswer::Lacks(_) => {
+            FetchError::NotUnderstood { host, what: what.to_owned(), detail: error.to_string() }
+        }
+    }
+}
+
+fn unless_not_found<T>(answer: Result<T, FetchError>) -> Result<Option<T>, FetchError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(FetchError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the query had the word.
+fn without_sandbox(query: &mut Query) -> bool {
+    let mut had = false;
+    for (_, value) in query.iter_mut().filter(|(name, _)| *name == "issueStatuses") {
+        if let Some(rest) = value.strip_suffix(",IN_SANDBOX") {
+            *value = rest.to_owned();
+            had = true;
+        }
+    }
+    had
+}
+
+fn is_markup(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// Scheme and host only: the rest of such an address may hold secrets of a login.
+fn moved_to(headers: &HeaderMap) -> String {
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let uri: Option<Uri> = location.and_then(|location| location.parse().ok());
+    match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?, uri.port_u16()))) {
+        Some((scheme, host, Some(port))) => format!("{scheme}://{host}:{port}"),
+        Some((scheme, host, None)) => format!("{scheme}://{host}"),
+        None => "another path of the same host".to_owned(),
+    }
+}
+
+/// Seconds or a date. A date is taken against the answer's own, so that the box's clock does not matter.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let wish = text(header::RETRY_AFTER).and_then(|wish| match wish.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(http_date(wish)?.since(text(header::DATE).and_then(http_date)?)),
+    });
+    wish.unwrap_or(PAUSE).clamp(Duration::from_secs(1), RETRY_DELAY_MAX)
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(Timestamp(date.as_millisecond()))
+}
+
+/// RFC 4648, for Basic authentication. ureq has it only for proxies.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    bytes
+        .chunks(3)
+        .flat_map(|chunk| {
+            let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+            let bits = at(0) << 16 | at(1) << 8 | at(2);
+            (0..4).map(move |digit| {
+                if digit > chunk.len() { '=' } else { char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]) }
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
