@@ -4,4 +4,5 @@
 //! `sonar`, and from everywhere to `domain`, which decides and does nothing else.
 
 pub mod admin;
+pub mod cli;
 pub mod domain;
