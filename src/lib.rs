@@ -4,6 +4,7 @@
 //! `sonar`, and from everywhere to `domain`, which decides and does nothing else.
 
 pub mod admin;
+pub mod cli;
 pub mod domain;
 pub mod ingress;
 pub mod sonar;

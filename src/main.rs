@@ -1,1 +1,13 @@
-fn main() {}
+//! Parses the command line, dispatches it and gives the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hydrophone::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    cli::run(Cli::parse(), |_flags, _paths| {
+        eprintln!("not linked yet");
+        ExitCode::FAILURE
+    })
+}

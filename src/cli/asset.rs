@@ -1,0 +1,125 @@
+//! `asset`: what the security team manages, each with one or more projects.
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde::de::IgnoredAny;
+
+use super::Session;
+use super::client::{Answer, Failure, path};
+use super::table::{Output, cell, cell_of, clean, counted, number, severities, shortened, table};
+use crate::admin::shapes::{Asset, AssetEdit, AssetList};
+
+/// What can be done with assets.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the assets with their open findings.
+    List,
+    /// Add an asset without projects.
+    #[command(
+        after_help = "Example:\n  hydrophone asset add Shop --description \"Everything behind shop.example.com\""
+    )]
+    Add(Add),
+    /// Show an asset and its projects.
+    Show {
+        /// Name the asset.
+        name: String,
+    },
+    /// Change an asset's name or description.
+    Edit(Edit),
+    /// Remove an asset.
+    Remove {
+        /// Name the asset.
+        name: String,
+    },
+}
+
+/// A new asset.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Name the asset.
+    name: String,
+    /// Say what it is.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+/// A change to an asset.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["new_name", "description"]))]
+pub struct Edit {
+    /// Name the asset.
+    name: String,
+    /// Give it this name.
+    #[arg(long = "name", value_name = "NEW")]
+    new_name: Option<String>,
+    /// Give it this description.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self, session: &mut Session) -> Result<(), Failure> {
+        match self {
+            Self::List => list(session),
+            Self::Add(Add { name, description }) => {
+                let edit = AssetEdit { name: Some(name.clone()), description };
+                let answer: Answer<IgnoredAny> = session.client.post("assets", &edit)?;
+                session.show(&answer, |out, _| {
+                    out.line(format_args!("Added the asset {}.", clean(&name)))?;
+                    out.line("Next: hydrophone project import ORG --project KEY --asset NAME")
+                })
+            }
+            Self::Show { name } => show(session, &name),
+            Self::Edit(Edit { name, new_name, description }) => {
+                let edit = AssetEdit { name: new_name, description };
+                let answer: Answer<IgnoredAny> = session.client.patch(&path(&["assets", &name]), &edit)?;
+                session.show(&answer, |out, _| out.line(format_args!("Changed the asset {}.", clean(&name))))
+            }
+            Self::Remove { name } => {
+                let answer: Answer<IgnoredAny> = session.client.delete(&path(&["assets", &name]))?;
+                session.show(&answer, |out, _| out.line(format_args!("Removed the asset {}.", clean(&name))))
+            }
+        }
+    }
+}
+
+fn list(session: &mut Session) -> Result<(), Failure> {
+    let answer: Answer<AssetList> = session.client.get("assets")?;
+    session.show(&answer, |out, list| {
+        if list.assets.is_empty() {
+            return out.line("No assets yet. Importing projects makes them: hydrophone project import --help");
+        }
+        let mut rows = table(&["asset", "projects", "open findings", "description"]);
+        for asset in &list.assets {
+            let projects = number(asset.projects.len() as u64);
+            let description = shortened(asset.description.as_deref().unwrap_or_default(), DESCRIPTION_MAX);
+            rows.add_row([cell(&asset.name), cell(projects), cell(severities(&asset.open)), cell(description)]);
+        }
+        out.table(rows)
+    })
+}
+
+fn show(session: &mut Session, name: &str) -> Result<(), Failure> {
+    let answer: Answer<Asset> = session.client.get(&path(&["assets", name]))?;
+    session.show(&answer, print)
+}
+
+fn print(out: &mut Output, asset: &Asset) -> Result<(), Failure> {
+    out.field("Asset", &asset.name)?;
+    out.field("Description", asset.description.as_deref().unwrap_or_default())?;
+    out.field("Open findings", severities(&asset.open))?;
+    out.field("Projects", counted(asset.projects.len() as u64, "project"))?;
+    if asset.projects.is_empty() {
+        return out.line("Add some: hydrophone project import ORG --project KEY --asset NAME");
+    }
+    let mut rows = table(&["source", "organization", "project", "name"]);
+    for project in &asset.projects {
+        let name = cell_of(Some(&project.name));
+        rows.add_row([cell(&project.source), cell(&project.organization), cell(&project.key), name]);
+    }
+    out.line("")?;
+    out.table(rows)
+}
+
+/// Characters of a description in a list.
+const DESCRIPTION_MAX: usize = 60;

@@ -1,0 +1,226 @@
+//! `project`: which of Sonar's projects are kept in step.
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde::de::IgnoredAny;
+
+use super::Session;
+use super::client::{Answer, Failure, path, path_with};
+use super::table::{Output, cell, cell_of, clean, counted, minute, minute_ago, now, number, table};
+use super::wait::{self, Wait};
+use crate::admin::shapes::{Branch, NewImport, Project, ProjectList};
+
+/// What can be done with projects.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List all projects that the token sees, imported or not.
+    List {
+        /// Name the organization, as ORG or SOURCE/ORG.
+        #[arg(value_name = "ORG")]
+        organization: String,
+        /// Show those whose name or key holds this text.
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+    },
+    /// Import projects: from now on they are kept in step.
+    #[command(after_help = "Without --asset or --new-asset each project gets an asset of its own name.\n\n\
+        Examples:\n  hydrophone project import acme --project web-shop --new-asset Shop --wait\n  \
+        hydrophone project import acme --all --branch main --branch 'release/*'")]
+    Import(Import),
+    /// Show an imported project and its branches.
+    Show(Name),
+    /// Stop keeping a project in step and remove its findings here.
+    Remove(Name),
+}
+
+/// Names a project.
+#[derive(Debug, Args)]
+pub struct Name {
+    /// Name the organization, as ORG or SOURCE/ORG.
+    #[arg(value_name = "ORG")]
+    organization: String,
+    /// Give the project's key.
+    key: String,
+}
+
+/// An import.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["projects", "all"]))]
+pub struct Import {
+    /// Name the organization, as ORG or SOURCE/ORG.
+    #[arg(value_name = "ORG")]
+    organization: String,
+    /// Import the project with this key; may be repeated.
+    #[arg(long = "project", value_name = "KEY")]
+    projects: Vec<String>,
+    /// Import all projects that the token sees.
+    #[arg(long)]
+    all: bool,
+    /// Add them to this asset.
+    #[arg(long, value_name = "NAME", conflicts_with = "new_asset")]
+    asset: Option<String>,
+    /// Add them to a new asset.
+    #[arg(long, value_name = "NAME")]
+    new_asset: Option<String>,
+    /// Keep this branch, or those of a pattern such as `release/*` [default: the main branch].
+    #[arg(long = "branch", value_name = "NAME")]
+    branches: Vec<String>,
+    /// Keep pull requests too.
+    #[arg(long)]
+    pull_requests: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self, session: &mut Session) -> Result<(), Failure> {
+        match self {
+            Self::List { organization, search } => list(session, &organization, search.as_deref()),
+            Self::Import(import) => import.run(session),
+            Self::Show(name) => {
+                let answer: Answer<Project> = session.client.get(&name.path())?;
+                session.show(&answer, print)
+            }
+            Self::Remove(name) => {
+                let answer: Answer<IgnoredAny> = session.client.delete(&name.path())?;
+                session.show(&answer, |out, _| out.line(format_args!("Removed the project {}.", clean(&name.key))))
+            }
+        }
+    }
+}
+
+impl Name {
+    fn path(&self) -> String {
+        path(&["organizations", &self.organization, "projects", &self.key])
+    }
+}
+
+impl Import {
+    fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let since = now();
+        let organization = self.organization.clone();
+        let new = NewImport {
+            organization: self.organization,
+            projects: self.projects,
+            all: self.all,
+            asset: self.asset,
+            new_asset: self.new_asset,
+            branches: self.branches,
+            pull_requests: self.pull_requests,
+        };
+        let answer: Answer<ProjectList> = session.client.post_long("imports", &new)?;
+        let projects = &answer.value.projects;
+        let waits = self.wait.wait && !projects.is_empty();
+        if !session.out.json {
+            session.out.line(format_args!("Imported {}.", counted(projects.len() as u64, "project")))?;
+        }
+        if waits {
+            wait::until_read(session, projects, since, self.wait)?;
+        } else if session.out.json {
+            session.out.document(&answer.document)?;
+        }
+        if session.out.json || projects.is_empty() {
+            return Ok(());
+        }
+        session.out.line(format_args!("Next: hydrophone webhook show {}", clean(&organization)))
+    }
+}
+
+fn list(session: &mut Session, organization: &str, search: Option<&str>) -> Result<(), Failure> {
+    let path = path_with(&["organizations", organization, "projects"], &[("search", search)]);
+    let answer: Answer<ProjectList> = session.client.get(&path)?;
+    session.show(&answer, |out, list| {
+        if list.projects.is_empty() {
+            return out.line("No projects. The token may not see any; see: hydrophone source check NAME");
+        }
+        let mut rows = table(&["project", "name", "imported", "asset", "open", "problem"]);
+        for project in &list.projects {
+            let open: u64 = project.branches.iter().map(|branch| branch.stored_total).sum();
+            let problem = project.branches.iter().find_map(|branch| branch.error.as_deref());
+            rows.add_row([
+                cell(&project.key),
+                cell(&project.name),
+                cell(if project.imported { "yes" } else { "no" }),
+                cell_of(project.asset.as_deref()),
+                cell(if project.imported { number(open) } else { String::new() }),
+                problem.map_or_else(|| cell(""), |problem| out.alarm_cell(problem)),
+            ]);
+        }
+        out.table(rows)?;
+        if !list.projects.iter().any(|project| project.imported) {
+            let organization = clean(organization);
+            out.line(format_args!(
+                "None is imported yet. Next: hydrophone project import {organization} --project KEY"
+            ))?;
+        }
+        Ok(())
+    })
+}
+
+fn print(out: &mut Output, project: &Project) -> Result<(), Failure> {
+    let selected = match project.selected_branches.as_slice() {
+        [] => "the main branch".to_owned(),
+        patterns => patterns.join(", "),
+    };
+    out.field("Project", &project.key)?;
+    out.field("Name", &project.name)?;
+    out.field("Source", &project.source)?;
+    out.field("Organization", &project.organization)?;
+    if !project.imported {
+        return out.line("It is not imported. See: hydrophone project import --help");
+    }
+    out.field("Asset", project.asset.as_deref().unwrap_or_default())?;
+    out.field("Branches", selected)?;
+    out.field("Pull requests", if project.pull_requests { "yes" } else { "no" })?;
+    if project.branches.is_empty() {
+        return out.line("Its branches are not known yet. See: hydrophone status");
+    }
+    out.line("")?;
+    let mut rows = table(&["branch", "gate", "analysed", "read", "in Sonar", "here", "state"]);
+    for branch in &project.branches {
+        rows.add_row(row(out, branch));
+    }
+    out.table(rows)
+}
+
+fn row(out: &Output, branch: &Branch) -> [comfy_table::Cell; 7] {
+    let name = match branch.kind.as_str() {
+        "pull_request" => format!("{} (pull request)", branch.name),
+        _ if branch.main => format!("{} (main)", branch.name),
+        _ => branch.name.clone(),
+    };
+    let synced = branch.synced_at.as_deref().map_or_else(|| "never".to_owned(), |time| minute_ago(time, now()));
+    [
+        cell(name),
+        cell_of(branch.quality_gate.as_deref()),
+        cell(branch.analysed_at.as_deref().map(minute).unwrap_or_default()),
+        cell(synced),
+        cell(branch.sonar_total.map(number).unwrap_or_default()),
+        cell(number(branch.stored_total)),
+        match &branch.error {
+            Some(error) => out.alarm_cell(error),
+            None if branch.activity != "idle" => cell(wait::activity(branch)),
+            None => cell(if branch.complete { "complete" } else { "incomplete" }),
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::client::tests::FakeDaemon;
+    use super::super::tests::told;
+
+    #[test]
+    fn an_import_tells_the_next_step() {
+        let project = json!({"source": "eu", "organization": "acme", "key": "web", "name": "Web", "imported": true,
+                             "asset": "Web", "branches": []});
+        let daemon = FakeDaemon::start(move |_, _| (200, json!({"projects": [project]}).to_string()));
+        let line = ["project", "import", "eu/acme", "--project", "web", "--branch", "release/*"];
+        assert_eq!(told(&daemon, &line).0, "Imported 1 project.\nNext: hydrophone webhook show eu/acme\n");
+        let expected = json!({"organization": "eu/acme", "projects": ["web"], "all": false, "asset": null,
+                              "new_asset": null, "branches": ["release/*"], "pull_requests": false});
+        assert_eq!(daemon.asked(), [("POST /api/v1/imports".to_owned(), expected)]);
+    }
+}

@@ -1,0 +1,35 @@
+//! The flags of `serve`. What they do is the daemon's; a flag that was given wins over the stored setting for that
+//! run, so each of them can tell whether it was given.
+
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+
+/// Run the gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(after_help = "Set HYDROPHONE_LOG to choose what is logged, such as `info,hydrophone=debug`.\n\n\
+    Example: try it without installing\n  hydrophone serve --state ./state")]
+pub struct Serve {
+    /// Take webhooks at this address [default: 0.0.0.0:8443].
+    #[arg(long, value_name = "ADDR")]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Take webhooks without TLS, for use behind a proxy or tunnel.
+    #[arg(long)]
+    pub webhook_plain: bool,
+    /// Name this address to Sonar as the webhooks' own.
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Write logs in this form [default: text].
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The form of the logs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,375 @@
+//! Waits until Sonar was read, and shows how far it is. Only the daemon's answers count here; the daemon goes on
+//! whether somebody waits or not.
+
+use std::collections::HashSet;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use super::client::{Client, Failure, Interrupts, path};
+use super::pages::shaped;
+use super::table::{counted, number};
+use super::{Session, note};
+use crate::admin::shapes::{Branch, Project, SourceList};
+use crate::domain::time::Timestamp;
+
+/// The flags of commands that can wait.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Wait {
+    /// Wait until Sonar was read.
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait at most so long; the daemon goes on.
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    pub timeout: Option<u64>,
+}
+
+/// Where a project stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// Some of it is still to be read.
+    Waiting,
+    /// All of it was read.
+    Read,
+    /// Nothing is under way any more, and these are the reasons.
+    Failed(Vec<String>),
+}
+
+/// Waits until every branch of the projects was read since that time or has ended with an error, and shows the
+/// outcome.
+pub fn until_read(session: &mut Session, projects: &[Project], since: Timestamp, wait: Wait) -> Result<(), Failure> {
+    let mut interrupts = session.client.interrupts()?;
+    let progress = Progress::new(projects.len());
+    let mut watch = Watch { projects, since: whole_second(since), progress, told: HashSet::new(), asked_sources: None };
+    let begin = Instant::now();
+    let mut interval = POLL_MIN;
+    let (latest, failures) = loop {
+        let latest = read_projects(&session.client, &mut interrupts, projects)?;
+        if let Some(failures) = watch.look(&session.client, &mut interrupts, &latest)? {
+            break (latest, failures);
+        }
+        if let Some(seconds) = wait.timeout.filter(|&seconds| begin.elapsed() >= Duration::from_secs(seconds)) {
+            return Err(Failure::Unfinished { seconds });
+        }
+        session.client.pause(&mut interrupts, interval)?;
+        interval = (interval * 5 / 4).min(POLL_MAX);
+    };
+    drop(watch);
+    show(session, latest, &failures)
+}
+
+fn show(session: &mut Session, latest: Vec<Option<Value>>, failures: &[String]) -> Result<(), Failure> {
+    let latest: Vec<Value> = latest.into_iter().flatten().collect();
+    if session.out.json {
+        session.out.document(&serde_json::json!({"projects": latest}).to_string())?;
+    } else {
+        let projects = latest.iter().map(shaped::<Project>).collect::<Result<Vec<_>, _>>()?;
+        let open: u64 = projects.iter().map(open_findings).sum();
+        let read = counted(projects.len() as u64, "project");
+        session.out.line(format_args!("{read} done, {} open.", counted(open, "finding")))?;
+    }
+    session.out.flush()?;
+    for failure in failures {
+        note(&format!("error: {failure}"));
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// The projects as they are now, in the order asked for; none for one that is gone.
+fn read_projects(
+    client: &Client,
+    interrupts: &mut Interrupts,
+    projects: &[Project],
+) -> Result<Vec<Option<Value>>, Failure> {
+    if let [project] = projects {
+        let organization = format!("{}/{}", project.source, project.organization);
+        let path = path(&["organizations", &organization, "projects", &project.key]);
+        return match client.get_unless::<Value>(interrupts, &path) {
+            Ok(answer) => Ok(vec![Some(answer.value)]),
+            Err(failure) if failure.is_not_found() => Ok(vec![None]),
+            Err(failure) => Err(failure),
+        };
+    }
+    let mut all = client.get_unless::<Value>(interrupts, "projects")?.value;
+    let all = all["projects"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let mut known: std::collections::HashMap<_, _> = all.into_iter().map(|value| (identity(&value), value)).collect();
+    let wanted = |project: &Project| [project.source.clone(), project.organization.clone(), project.key.clone()];
+    Ok(projects.iter().map(|project| known.remove(&wanted(project))).collect())
+}
+
+fn identity(value: &Value) -> [String; 3] {
+    ["source", "organization", "key"].map(|field| value[field].as_str().unwrap_or_default().to_owned())
+}
+
+/// What the waiting has seen so far.
+struct Watch<'a> {
+    projects: &'a [Project],
+    since: Timestamp,
+    progress: Progress,
+    told: HashSet<usize>,
+    asked_sources: Option<Instant>,
+}
+
+impl Watch<'_> {
+    /// Takes in how the projects are now. Gives what failed once nothing is left to wait for.
+    fn look(
+        &mut self,
+        client: &Client,
+        interrupts: &mut Interrupts,
+        latest: &[Option<Value>],
+    ) -> Result<Option<Vec<String>>, Failure> {
+        let (mut failures, mut branches) = (Vec::new(), Vec::new());
+        let mut waiting = false;
+        let broken = self.broken_sources(client, interrupts)?;
+        for (index, value) in latest.iter().enumerate() {
+            let name = &self.projects[index].key;
+            let project = value.as_ref().map(shaped::<Project>).transpose()?.filter(|project| project.imported);
+            let standing = match &project {
+                None => Standing::Failed(vec![format!("{name} is not imported any more")]),
+                Some(project) => standing(project, self.since, &broken),
+            };
+            match standing {
+                Standing::Waiting => waiting = true,
+                Standing::Read => self.tell(index, project.as_ref()),
+                Standing::Failed(reasons) => {
+                    self.told.insert(index);
+                    failures.extend(reasons);
+                }
+            }
+            branches.extend(project.into_iter().flat_map(|project| project.branches));
+        }
+        self.progress.update(self.told.len(), &branches);
+        Ok(if waiting { None } else { Some(failures) })
+    }
+
+    fn tell(&mut self, index: usize, project: Option<&Project>) {
+        if self.told.insert(index)
+            && let Some(project) = project
+        {
+            let branches = counted(project.branches.len() as u64, "scope");
+            let findings = counted(open_findings(project), "finding");
+            self.progress.line(&format!("{}: {findings} open in {branches}", project.key));
+        }
+    }
+
+    /// Sources whose last call failed. A project whose branches were never found has no place for an error of its
+    /// own, so its source is asked from time to time.
+    fn broken_sources(
+        &mut self,
+        client: &Client,
+        interrupts: &mut Interrupts,
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let asked = *self.asked_sources.get_or_insert_with(Instant::now);
+        if asked.elapsed() < SOURCES_INTERVAL {
+            return Ok(Vec::new());
+        }
+        self.asked_sources = Some(Instant::now());
+        let list: SourceList = client.get_unless(interrupts, "sources")?.value;
+        Ok(list.sources.into_iter().filter_map(|source| Some((source.name, source.error?))).collect())
+    }
+}
+
+fn standing(project: &Project, since: Timestamp, broken: &[(String, String)]) -> Standing {
+    if project.branches.is_empty() {
+        // Just imported: its branches are not known yet, unless nothing can be asked at all.
+        return match broken.iter().find(|(source, _)| *source == project.source) {
+            Some((_, error)) => Standing::Failed(vec![format!("{}: {error}", project.key)]),
+            None => Standing::Waiting,
+        };
+    }
+    let mut reasons = Vec::new();
+    for branch in &project.branches {
+        let read = branch.synced_at.as_deref().and_then(|time| Timestamp::parse(time).ok());
+        match &branch.error {
+            _ if branch.activity != "idle" => return Standing::Waiting,
+            Some(error) => reasons.push(format!("{} {}: {error}", project.key, branch.name)),
+            None if read.is_none_or(|read| read < since) => return Standing::Waiting,
+            None => {}
+        }
+    }
+    if reasons.is_empty() { Standing::Read } else { Standing::Failed(reasons) }
+}
+
+/// The API's times have whole seconds, so a read that ends within the second of the request carries its number.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp(time.0.div_euclid(1000) * 1000)
+}
+
+fn open_findings(project: &Project) -> u64 {
+    project.branches.iter().map(|branch| branch.stored_total).sum()
+}
+
+/// Bars on a terminal, lines elsewhere; on standard error, as the answer has standard output to itself.
+struct Progress {
+    bars: Option<(MultiProgress, ProgressBar, ProgressBar)>,
+}
+
+impl Progress {
+    fn new(projects: usize) -> Self {
+        let bars = (io::stderr().is_terminal() && io::stdout().is_terminal()).then(|| {
+            let bars = MultiProgress::new();
+            let bar = |length, unit: &'static str| {
+                let template = format!("{unit:<9} {{bar:30}} {{human_pos}} of {{human_len}}");
+                let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+                bars.add(ProgressBar::new(length).with_style(style))
+            };
+            let (first, second) = (bar(projects as u64, "projects"), bar(0, "findings"));
+            (bars, first, second)
+        });
+        Self { bars }
+    }
+
+    fn update(&self, done: usize, branches: &[Branch]) {
+        let Some((_, projects, findings)) = &self.bars else { return };
+        let (mut read, mut expected) = (0, 0);
+        for branch in branches.iter().filter(|branch| branch.activity == "running") {
+            read += branch.read;
+            expected += branch.expected.max(branch.read);
+        }
+        projects.set_position(done as u64);
+        findings.set_length(expected);
+        findings.set_position(read);
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bars {
+            Some((bars, ..)) => bars.suspend(|| note(text)),
+            None => note(text),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((bars, ..)) = &self.bars {
+            // Nothing more is drawn after this, so a terminal that does not answer changes nothing.
+            let _ = bars.clear();
+        }
+    }
+}
+
+/// `web (main): 1,200 of 5,000` for what is being read, for commands that show a project.
+pub fn activity(branch: &Branch) -> String {
+    match branch.activity.as_str() {
+        "running" if branch.expected > 0 => {
+            format!("reading, {} of {}", number(branch.read), number(branch.expected))
+        }
+        "running" => "reading".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The pause between the first two looks; it grows from there.
+const POLL_MIN: Duration = Duration::from_millis(200);
+
+/// The longest pause between two looks.
+const POLL_MAX: Duration = Duration::from_secs(1);
+
+/// How often sources are asked for errors while projects wait.
+const SOURCES_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+
+    use super::super::client::tests::FakeDaemon;
+    use super::super::tests::told;
+    use super::*;
+
+    fn branch(activity: &str, synced_at: Option<&str>, error: Option<&str>) -> Value {
+        json!({"name": "main", "kind": "branch", "main": true, "analysed_at": null, "quality_gate": null,
+               "synced_at": synced_at, "complete": true, "sonar_total": 2, "stored_total": 2, "error": error,
+               "activity": activity, "read": 1, "expected": 2})
+    }
+
+    fn project(key: &str, branches: &[Value]) -> Value {
+        json!({"source": "eu", "organization": "acme", "key": key, "name": key, "imported": true, "asset": null,
+               "branches": branches})
+    }
+
+    fn stands(branches: &[Value]) -> Standing {
+        let since = Timestamp::parse("2026-11-21T14:03:00Z").unwrap();
+        standing(&shaped(&project("web", branches)).unwrap(), since, &[])
+    }
+
+    #[test]
+    fn a_project_is_done_when_every_branch_was_read_since() {
+        let (before, at, after) = ("2026-11-21T14:02:59Z", "2026-11-21T14:03:00Z", "2026-11-21T14:03:01Z");
+        assert_eq!(stands(&[]), Standing::Waiting);
+        assert_eq!(stands(&[branch("idle", None, None)]), Standing::Waiting);
+        assert_eq!(stands(&[branch("idle", Some(before), None)]), Standing::Waiting);
+        assert_eq!(stands(&[branch("running", Some(after), None)]), Standing::Waiting);
+        assert_eq!(stands(&[branch("queued", Some(after), Some("old"))]), Standing::Waiting);
+        assert_eq!(stands(&[branch("idle", Some(at), None)]), Standing::Read);
+        assert_eq!(stands(&[branch("idle", Some(after), None), branch("queued", None, None)]), Standing::Waiting);
+        let failed = Standing::Failed(vec!["web main: no".to_owned()]);
+        assert_eq!(stands(&[branch("idle", Some(before), Some("no")), branch("idle", Some(at), None)]), failed);
+    }
+
+    #[test]
+    fn a_project_whose_branches_cannot_be_asked_for_ends_with_its_sources_error() {
+        let broken = [("eu".to_owned(), "token refused".to_owned())];
+        let project: Project = shaped(&project("web", &[])).unwrap();
+        let failed = Standing::Failed(vec!["web: token refused".to_owned()]);
+        assert_eq!(standing(&project, Timestamp(0), &broken), failed);
+        assert_eq!(standing(&project, Timestamp(0), &[("us".to_owned(), "x".to_owned())]), Standing::Waiting);
+    }
+
+    #[test]
+    fn waiting_ends_once_the_daemon_has_read_the_project() {
+        let looks = AtomicUsize::new(0);
+        let daemon = FakeDaemon::start(move |line, _| match line {
+            "POST /api/v1/sync" => (200, json!({"projects": [project("web", &[])]}).to_string()),
+            "GET /api/v1/organizations/eu%2Facme/projects/web" => {
+                let branches = match looks.fetch_add(1, Ordering::Relaxed) {
+                    0 => vec![],
+                    1 => vec![branch("running", None, None)],
+                    _ => vec![branch("idle", Some("2999-01-01T00:00:00Z"), None)],
+                };
+                (200, project("web", &branches).to_string())
+            }
+            other => panic!("{other}"),
+        });
+        let (text, done) = told(&daemon, &["sync", "acme", "web", "--wait"]);
+        assert_eq!(text, "1 project done, 2 findings open.\n");
+        assert!(done.is_ok());
+        assert_eq!(daemon.asked().len(), 4);
+    }
+
+    #[test]
+    fn waiting_for_several_projects_reads_them_in_one_call_and_reports_what_failed() {
+        let daemon = FakeDaemon::start(move |line, _| {
+            let a = project("a", &[branch("idle", Some("2999-01-01T00:00:00Z"), None)]);
+            let b = project("b", &[branch("idle", None, Some("refused"))]);
+            match line {
+                "POST /api/v1/sync" => (200, json!({"projects": [a, b]}).to_string()),
+                "GET /api/v1/projects" => (200, json!({"projects": [b, a, project("c", &[])]}).to_string()),
+                other => panic!("{other}"),
+            }
+        });
+        let (text, done) = told(&daemon, &["sync", "--wait", "--json"]);
+        let keys: Vec<_> = serde_json::from_str::<Value>(&text).unwrap()["projects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|project| project["key"].clone())
+            .collect();
+        assert_eq!(keys, ["a", "b"]);
+        assert!(matches!(done, Err(Failure::Told)));
+    }
+
+    #[test]
+    fn waiting_ends_at_its_limit() {
+        let daemon = FakeDaemon::start(|line, _| match line {
+            "POST /api/v1/sync" => (200, json!({"projects": [project("web", &[])]}).to_string()),
+            _ => (200, project("web", &[]).to_string()),
+        });
+        let (_, done) = told(&daemon, &["sync", "--wait", "--timeout", "0"]);
+        assert!(matches!(done, Err(Failure::Unfinished { seconds: 0 })));
+    }
+}
