@@ -12,9 +12,10 @@ use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::{AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits;
 use crate::domain::schedule::{Reason, Task};
+use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
 use crate::sonar::wire;
-use crate::store::records::{Asset, Project, Selection};
+use crate::store::records::{Asset, Project};
 use crate::store::{Batch, StoreError, agenda, catalogue};
 use crate::sys::clock;
 
@@ -140,6 +141,7 @@ pub(super) async fn remove(
         .run(move |admin| {
             let (_, id, _) = admin.store.read(|view| imported(view, &organization, &key))?;
             admin.store.write::<_, Problem>(move |batch| Ok(catalogue::remove_project(batch, id, clock::now())?))?;
+            admin.work.tidy();
             admin.directory.reload(&admin.store)?;
             Ok(StatusCode::NO_CONTENT)
         })
@@ -272,37 +274,34 @@ fn take_in(
     now: Timestamp,
     ticket: u64,
 ) -> Result<ProjectId, Problem> {
-    let id = match catalogue::project_id(batch, organization, &seen.key)? {
-        Some(id) => {
-            let known = catalogue::project(batch, id)?
-                .ok_or_else(|| Problem::internal(format!("the record of project {} is missing", seen.key)))?;
-            let asset = match placing {
-                // Importing again without naming an asset leaves the project where it is.
-                Placing::OwnName => known.asset,
-                _ => placing.place(batch, &seen, now)?,
-            };
-            let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
-            catalogue::put_project(batch, id, &project)?;
-            // Whoever imports again wants to see the present state.
-            for (scope, _) in catalogue::scopes(batch, id)? {
-                agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, ticket)?;
-            }
-            id
+    let id = if let Some(id) = catalogue::project_id(batch, organization, &seen.key)? {
+        let known = catalogue::project(batch, id)?
+            .ok_or_else(|| Problem::internal(format!("the record of project {} is missing", seen.key)))?;
+        let asset = match placing {
+            // Importing again without naming an asset leaves the project where it is.
+            Placing::OwnName => known.asset,
+            _ => placing.place(batch, &seen, now)?,
+        };
+        let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
+        catalogue::put_project(batch, id, &project)?;
+        // Whoever imports again wants to see the present state.
+        for (scope, _) in catalogue::scopes(batch, id)? {
+            agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, ticket)?;
         }
-        None => {
-            let asset = placing.place(batch, &seen, now)?;
-            let project = Project {
-                organization: organization.clone(),
-                key: seen.key,
-                name: seen.name,
-                asset,
-                selection: selection.clone(),
-                main: None,
-                imported_at: now,
-                error: None,
-            };
-            catalogue::add_project(batch, &project)?
-        }
+        id
+    } else {
+        let asset = placing.place(batch, &seen, now)?;
+        let project = Project {
+            organization: organization.clone(),
+            key: seen.key,
+            name: seen.name,
+            asset,
+            selection: selection.clone(),
+            main: None,
+            imported_at: now,
+            error: None,
+        };
+        catalogue::add_project(batch, &project)?
     };
     agenda::ask(batch, Task::Discover(id), Reason::Manual, now, ticket)?;
     Ok(id)

@@ -23,6 +23,8 @@ pub const SYNC_WORKERS: &str = "sync-workers";
 /// Free space below which nothing new is taken in, MiB.
 pub const FREE_SPACE_MIN: &str = "free-space-min-mib";
 
+const _: () = assert!(limits::FREE_SPACE_BYTES_MIN == 64 * 1024 * 1024, "the table's default is the limit's");
+
 const KNOWN: &[Known] = &[
     Known {
         key: FREE_SPACE_MIN,
@@ -118,7 +120,6 @@ pub(super) async fn set(
             Ok(())
         })
         .await?;
-    debug_assert!(limits::FREE_SPACE_BYTES_MIN == 64 * 1024 * 1024, "the default in the table is the limit's");
     Ok(Json(shapes::Setting {
         key,
         value: value.or_else(|| known.default.map(str::to_owned)),

@@ -19,7 +19,10 @@ pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, P
             let held = admin.store.read(|view| held(admin, view));
             Ok(match held {
                 Ok((sync, inventory, conditions)) => status(admin, true, sync, inventory, conditions),
-                Err(error) => status(admin, false, Default::default(), Default::default(), vec![unreadable(&error)]),
+                Err(error) => {
+                    let (sync, inventory) = (shapes::SyncCounts::default(), shapes::InventoryCounts::default());
+                    status(admin, false, sync, inventory, vec![unreadable(&error)])
+                }
             })
         })
         .await?;

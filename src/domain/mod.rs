@@ -10,5 +10,6 @@ pub mod limits;
 pub mod reconcile;
 pub mod rule;
 pub mod schedule;
+pub mod selection;
 pub mod signature;
 pub mod time;

@@ -112,7 +112,19 @@ fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) 
 }
 
 fn put(batch: &Batch, id: DeliveryId, record: &Delivery) -> Result<(), StoreError> {
+    if !record.body.is_empty() {
+        batch.put(tables::META, &bodies_key(), &(bodies(batch)? + record.body.len() as u64))?;
+    }
     batch.put(tables::DELIVERIES, &Key::new().u64(id.0), record)
+}
+
+fn bodies_key() -> Key {
+    Key::new().tail(b"delivery bodies")
+}
+
+/// Bytes that the raw bodies in the log take.
+fn bodies(view: &impl View) -> Result<u64, StoreError> {
+    Ok(passing_over(get(view, tables::META, &bodies_key()))?.unwrap_or(0))
 }
 
 /// A damaged value that only helps to decide must not keep a delivery from being stored: the worst that follows
@@ -248,33 +260,37 @@ pub(super) fn settle(
     batch.delete(tables::PENDING, &Key::new().u32(project.0).u64(id.0))
 }
 
-/// Whether the oldest delivery arrived before a time.
-pub fn has_older(view: &impl View, before: Timestamp) -> Result<bool, StoreError> {
+/// Whether the log holds deliveries that arrived before a time, or more bytes than it may.
+pub fn is_overfull(view: &impl View, before: Timestamp) -> Result<bool, StoreError> {
     let mut older = false;
     scan::<Delivery>(view, tables::DELIVERIES, &Key::new(), |_, delivery| {
         older = delivery.received_at < before;
         false
     })?;
-    Ok(older)
+    Ok(older || bodies(view)? > limits::DELIVERY_LOG_BYTES_MAX)
 }
 
-/// Deletes deliveries that arrived before a time, oldest first, as many as one batch may. Returns how many are
-/// gone. A read that one of them still waits for stays on the agenda.
+/// Deletes the oldest deliveries: those that arrived before a time, and more while the log has too many bytes; as
+/// many as one batch may. Returns how many are gone. A read that one of them still waits for stays on the agenda.
 pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
     let mut gone = 0;
+    let mut bytes = bodies(batch)?;
     for key in keys(batch, tables::DELIVERIES, &Key::new(), limits::DELETIONS_PER_COMMIT_MAX)? {
         let key = Key::new().tail(&key);
         let delivery = passing_over(get::<Delivery>(batch, tables::DELIVERIES, &key))?;
-        if batch.is_over() || delivery.as_ref().is_some_and(|delivery| delivery.received_at >= before) {
+        let older = delivery.as_ref().is_none_or(|delivery| delivery.received_at < before);
+        if batch.is_over() || !(older || bytes > limits::DELIVERY_LOG_BYTES_MAX) {
             break;
         }
         if let Some(delivery) = delivery {
+            bytes = bytes.saturating_sub(delivery.body.len() as u64);
             forget_call(batch, &key, &delivery)?;
         }
         batch.delete(tables::DELIVERIES, &key)?;
         batch.delete(tables::SETTLEMENTS, &key)?;
         gone += 1;
     }
+    batch.put(tables::META, &bodies_key(), &bytes)?;
     Ok(gone)
 }
 

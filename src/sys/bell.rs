@@ -44,7 +44,7 @@ mod tests {
         let heard = bell.rings();
         bell.ring();
         let began = Instant::now();
-        bell.wait(heard, Duration::from_secs(60));
+        bell.wait(heard, Duration::from_mins(1));
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 
@@ -54,7 +54,7 @@ mod tests {
         let heard = bell.rings();
         let waiter = std::thread::spawn({
             let bell = Arc::clone(&bell);
-            move || bell.wait(heard, Duration::from_secs(60))
+            move || bell.wait(heard, Duration::from_mins(1))
         });
         bell.ring();
         waiter.join().unwrap();

@@ -1,7 +1,6 @@
 //! Logs go to stderr: as text with journal priorities under systemd, as plain text on a terminal, or as JSON.
 
 use std::fmt;
-use std::io::IsTerminal;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -47,9 +46,4 @@ where
         context.format_fields(writer.by_ref(), event)?;
         writeln!(writer)
     }
-}
-
-/// Whether a person reads stderr.
-pub fn is_terminal() -> bool {
-    std::io::stderr().is_terminal()
 }

@@ -20,6 +20,7 @@ use crate::domain::schedule::{self, Due, Next, Task};
 use crate::sonar::FetchError;
 use crate::store::records::Source;
 use crate::store::{Store, StoreError, agenda, catalogue};
+use crate::sys::bell::Bell;
 use crate::sys::clock;
 use crate::sys::guard::EndWithMe;
 
@@ -33,6 +34,8 @@ pub struct Work {
     pub progress: Arc<Progress>,
     busy: Mutex<BTreeSet<Task>>,
     stopping: AtomicBool,
+    /// Rings when something was removed whose findings are to be deleted.
+    tidy: Bell,
 }
 
 /// Why a task did not end well.
@@ -66,7 +69,14 @@ pub enum WorkError {
 impl Work {
     /// Puts the workers' common things together.
     pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>) -> Arc<Self> {
-        Arc::new(Self { store, sources, progress, busy: Mutex::new(BTreeSet::new()), stopping: AtomicBool::new(false) })
+        Arc::new(Self {
+            store,
+            sources,
+            progress,
+            busy: Mutex::new(BTreeSet::new()),
+            stopping: AtomicBool::new(false),
+            tidy: Bell::default(),
+        })
     }
 
     /// Starts so many workers and the upkeep.
@@ -92,6 +102,12 @@ impl Work {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.store.bell().ring();
+        self.tidy.ring();
+    }
+
+    /// Has the upkeep look at once for what is to be deleted.
+    pub fn tidy(&self) {
+        self.tidy.ring();
     }
 
     /// Whether the workers were told to end.
@@ -146,8 +162,17 @@ impl Work {
             self.progress.end(scope);
         }
         match result {
-            Ok(()) | Err(WorkError::Stopping | WorkError::Gone) => {}
+            Ok(()) | Err(WorkError::Stopping) => {}
+            Err(WorkError::Gone) => self.forget(task, due),
             Err(error) => self.put_off(task, due, &error),
+        }
+    }
+
+    /// Takes a task off the agenda whose project was removed.
+    fn forget(&self, task: Task, due: Due) {
+        if let Err(error) = self.store.write::<(), StoreError>(move |batch| agenda::follow(batch, task, due, None)) {
+            tracing::warn!("the agenda cannot be written: {error}");
+            self.store.bell().wait(self.store.bell().rings(), RETRY);
         }
     }
 

@@ -9,14 +9,14 @@ use crate::sys::clock;
 /// Runs until the daemon stops.
 pub(super) fn run(work: &Work) {
     while !work.is_stopping() {
-        let heard = work.store.bell().rings();
+        let heard = work.tidy.rings();
         let left = discard(work).and_then(|left| Ok(prune(work)? || left));
         match left {
             Ok(true) => {}
-            Ok(false) => work.store.bell().wait(heard, super::IDLE_MAX),
+            Ok(false) => work.tidy.wait(heard, super::IDLE_MAX),
             Err(error) => {
                 tracing::warn!("the upkeep could not delete: {error}");
-                work.store.bell().wait(work.store.bell().rings(), super::RETRY);
+                work.tidy.wait(work.tidy.rings(), super::RETRY);
             }
         }
     }
@@ -32,7 +32,7 @@ fn discard(work: &Work) -> Result<bool, StoreError> {
 /// Deletes some deliveries that are too old, or too many; true if more are left.
 fn prune(work: &Work) -> Result<bool, StoreError> {
     let before = clock::now().minus(limits::DELIVERY_AGE_MAX);
-    if !work.store.read(|view| deliveries::has_older(view, before))? {
+    if !work.store.read(|view| deliveries::is_overfull(view, before))? {
         return Ok(false);
     }
     Ok(work.store.delete(move |batch| deliveries::prune(batch, before))? > 0)

@@ -54,14 +54,12 @@ pub struct Said {
 /// The program under test. An example cannot have the program built beside it, so it is the program itself when its
 /// first argument is [`AS_HYDROPHONE`].
 pub fn program() -> Command {
-    match option_env!("CARGO_BIN_EXE_hydrophone") {
-        Some(program) => Command::new(program),
-        None => {
-            let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-            command.arg(AS_HYDROPHONE);
-            command
-        }
+    if let Some(program) = option_env!("CARGO_BIN_EXE_hydrophone") {
+        return Command::new(program);
     }
+    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+    command.arg(AS_HYDROPHONE);
+    command
 }
 
 /// See [`program`].
