@@ -350,4 +350,35 @@ mod tests {
         assert!(!met.mark(70));
         assert!(met.has(70) && !met.has(69) && !met.has(100_000));
     }
+
+    proptest::proptest! {
+        /// Whatever rows the pages hold: a snapshot is made only if as many different keys were read as there are.
+        #[test]
+        fn a_snapshot_never_holds_less_than_sonar_says(
+            total in 0..1600_u64,
+            facet_sum in proptest::option::weighted(0.9, 0..1600_u64),
+            rows in proptest::collection::vec(proptest::collection::vec(0..1600_u64, 0..500), 4),
+            honest in proptest::bool::ANY,
+        ) {
+            let mut read = std::collections::BTreeSet::new();
+            let (_, held) = run(CLOUD, |ask| {
+                let first = u64::from(ask.page - 1) * 500;
+                let page: Vec<u64> = if honest {
+                    (first..total.min(first + 500)).collect()
+                } else {
+                    rows.get(ask.page as usize - 1).cloned().unwrap_or_default()
+                };
+                let new_keys = page.iter().filter(|&&key| read.insert(key)).count() as u64;
+                let facet_sum = if honest { Some(total) } else { facet_sum };
+                PageCount { rows: page.len() as u64, new_keys, total, facet_sum }
+            });
+            if honest {
+                proptest::prop_assert_eq!(&held, &Ok(total));
+            }
+            if let Ok(held) = held {
+                proptest::prop_assert_eq!(held, read.len() as u64);
+                proptest::prop_assert_eq!(held, total);
+            }
+        }
+    }
 }

@@ -296,4 +296,46 @@ mod tests {
     fn what_was_closed_before_it_was_ever_held_is_not_taken_in() {
         assert_eq!(steps(vec![], vec![seen(observed("A", State::Fixed)), gone("B")]), vec![]);
     }
+
+    proptest::proptest! {
+        /// Whatever is stored and staged: after the steps, every staged row is as staged, everything else as it
+        /// was, and a change is told exactly where more than Sonar's date differs.
+        #[test]
+        fn applying_the_steps_makes_the_inventory_what_was_staged(
+            before in proptest::collection::btree_map(0..30_u8, 0..6_usize, 0..20),
+            staged in proptest::collection::btree_map(0..30_u8, proptest::option::of(0..6_usize), 0..20),
+        ) {
+            let key = |number: &u8| format!("K{number:02}");
+            let stored: Vec<_> = before.iter().map(|(k, s)| stored(&key(k), State::ALL[*s])).collect();
+            let rows: Vec<_> = staged
+                .iter()
+                .map(|(k, s)| s.map_or_else(|| gone(&key(k)), |s| seen(observed(&key(k), State::ALL[s]))))
+                .collect();
+            let mut after: std::collections::BTreeMap<_, _> =
+                stored.iter().map(|f| (f.observed.key.clone(), f.observed.state)).collect();
+            let mut told = 0;
+            for step in reconcile(stored.into_iter(), rows.into_iter()) {
+                let (observed, change) = match step {
+                    Step::Open(observed) => (observed, Some(ChangeKind::Opened)),
+                    Step::Rewrite { observed, change, .. } => (observed, change),
+                };
+                told += usize::from(change.is_some());
+                after.insert(observed.key.clone(), observed.state);
+            }
+            let mut expected = std::collections::BTreeMap::new();
+            let mut differ = 0;
+            for number in 0..30_u8 {
+                let was = before.get(&number).map(|&s| State::ALL[s]);
+                let is = match staged.get(&number) {
+                    None => was,
+                    Some(Some(s)) => was.or(Some(State::ALL[*s]).filter(|s| !s.is_closed())).map(|_| State::ALL[*s]),
+                    Some(None) => was.map(|was| if was.is_closed() { was } else { State::Removed }),
+                };
+                differ += usize::from(is != was);
+                expected.extend(is.map(|is| (IssueKey::parse(&key(&number)).unwrap(), is)));
+            }
+            proptest::prop_assert_eq!(after, expected);
+            proptest::prop_assert_eq!(told, differ);
+        }
+    }
 }
