@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -179,7 +179,7 @@ impl Ingress {
             // Java writes header text as Latin-1 or UTF-8; what is neither ASCII nor UTF-8 cannot be compared.
             Some(bytes) => std::str::from_utf8(bytes).map(|text| Some(text.to_owned())),
         };
-        let body = self.body(request.into_body()).await?;
+        let Received { bytes: body, room: _room } = self.body(request.into_body()).await?;
         let now = clock::now();
         if !endpoint.verifies(&signature, &body, now) {
             return Err(Refusal::Signature);
@@ -193,13 +193,7 @@ impl Ingress {
             _ => Ok(payload),
         });
         let problem = payload.as_ref().err().copied();
-        let arrival = Arrival {
-            at: now,
-            organization: endpoint.organization.clone(),
-            payload,
-            body: body.to_vec(),
-            replay_of: None,
-        };
+        let arrival = Arrival { at: now, organization: endpoint.organization.clone(), payload, body, replay_of: None };
         let accepted = self.store(arrival).await?;
         match problem {
             None => Ok(accepted),
@@ -213,22 +207,31 @@ impl Ingress {
     }
 
     /// Reads a body up to its limit, within its time, and within what all bodies together may take.
-    async fn body(&self, body: Incoming) -> Result<Bytes, Refusal> {
-        let announced = body.size_hint();
-        if announced.lower() > limits::WEBHOOK_BODY_BYTES_MAX as u64 {
+    async fn body(&self, body: Incoming) -> Result<Received<'_>, Refusal> {
+        if body.size_hint().lower() > limits::WEBHOOK_BODY_BYTES_MAX as u64 {
             return Err(Refusal::TooLarge);
         }
-        let most = announced.upper().map_or(limits::WEBHOOK_BODY_BYTES_MAX, |upper| {
-            usize::try_from(upper).unwrap_or(usize::MAX).min(limits::WEBHOOK_BODY_BYTES_MAX)
-        });
-        let units = u32::try_from(most.div_ceil(BODY_UNIT)).expect("the limit fits");
-        let _room = self.bodies.try_acquire_many(units).map_err(|_| Refusal::Unavailable)?;
-        let limited = http_body_util::Limited::new(body, limits::WEBHOOK_BODY_BYTES_MAX);
-        match timeout(limits::BODY_WAIT_MAX, limited.collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Slow),
+        timeout(limits::BODY_WAIT_MAX, self.frames(body)).await.unwrap_or(Err(Refusal::Slow))
+    }
+
+    /// Room is taken as bytes arrive, not as they are announced: whoever announces much and sends nothing takes
+    /// nothing away from others.
+    async fn frames(&self, mut body: Incoming) -> Result<Received<'_>, Refusal> {
+        let mut received = Received { bytes: Vec::new(), room: None };
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame.map_err(|_| Refusal::Slow)?.into_data() else { continue };
+            if received.bytes.len() + frame.len() > limits::WEBHOOK_BODY_BYTES_MAX {
+                return Err(Refusal::TooLarge);
+            }
+            let units = u32::try_from(frame.len().div_ceil(BODY_UNIT)).expect("the limit fits");
+            let more = self.bodies.try_acquire_many(units).map_err(|_| Refusal::Unavailable)?;
+            match &mut received.room {
+                Some(room) => room.merge(more),
+                None => received.room = Some(more),
+            }
+            received.bytes.extend_from_slice(&frame);
         }
+        Ok(received)
     }
 
     async fn store(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
@@ -248,6 +251,12 @@ impl Ingress {
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the daemon is gone altogether, which is as good as being told to stop.
     let _ = stop.wait_for(|&stop| stop).await;
+}
+
+/// A body, and its share of what all bodies together may take until it is stored.
+struct Received<'i> {
+    bytes: Vec<u8>,
+    room: Option<SemaphorePermit<'i>>,
 }
 
 /// Bodies are counted in this many bytes.

@@ -46,8 +46,11 @@ pub fn put_source(batch: &Batch, source: &Source, token: Option<&SecretBytes>) -
     batch.put(tables::SOURCES, &source_key(&source.name), source)
 }
 
-/// Forgets a source, its token and its endpoints. Its projects must be gone before.
+/// Forgets a source, its token, its endpoints and what was read of its rules. Its projects must be gone before.
 pub fn remove_source(batch: &Batch, name: &SourceName) -> Result<(), StoreError> {
+    for rule in keys(batch, tables::RULES, &Key::new().name(name.as_str()), usize::MAX)? {
+        batch.delete(tables::RULES, &Key::new().tail(&rule))?;
+    }
     hooks::remove(batch, |hook| hook.organization.source == *name)?;
     batch.delete(tables::SECRETS, &token_key(name))?;
     batch.delete(tables::SOURCES, &source_key(name))

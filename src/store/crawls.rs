@@ -54,6 +54,11 @@ pub fn seal(batch: &Batch, scope: ScopeId, crawl: &SealedCrawl) -> Result<(), St
     batch.put(tables::CRAWLS, &Key::new().u32(scope.0), crawl)
 }
 
+/// Gives a sealed crawl up, as a staged row of it is damaged: the scope is to be crawled anew.
+pub fn abandon(batch: &Batch, scope: ScopeId) -> Result<(), StoreError> {
+    batch.delete(tables::CRAWLS, &Key::new().u32(scope.0))
+}
+
 /// How far applying has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {

@@ -26,8 +26,14 @@ use crate::sys::clock;
 
 /// Carries the task out, or the rest of it that a former process left.
 pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
-    if work.store.read(|view| crawls::sealed(view, id))?.is_some() {
-        return apply(work, id);
+    match work.store.read(|view| crawls::sealed(view, id)) {
+        Ok(None) => {}
+        Ok(Some(_)) => match apply(work, id) {
+            Err(WorkError::Store(StoreError::Damaged { what })) => give_up(work, id, what)?,
+            done => return done,
+        },
+        Err(StoreError::Damaged { what }) => give_up(work, id, what)?,
+        Err(error) => return Err(error.into()),
     }
     let reading = Reading::begin(work, id, due)?;
     let source = reading.project.organization.source.clone();
@@ -43,6 +49,13 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
         crawls::apply(batch, id, clock::now())
     })?;
     if applied == Applied::Some { apply(work, id) } else { Ok(()) }
+}
+
+/// What a crawl staged can be read again from Sonar.
+fn give_up(work: &Work, id: ScopeId, what: &str) -> Result<(), WorkError> {
+    tracing::warn!("a {what} of an interrupted read is damaged; the scope is read anew");
+    work.store.write(move |batch| crawls::abandon(batch, id))?;
+    Ok(())
 }
 
 fn apply(work: &Work, id: ScopeId) -> Result<(), WorkError> {
