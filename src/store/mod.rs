@@ -50,10 +50,12 @@ pub enum StoreError {
     #[error("the store failed and is being opened anew: {0}")]
     Failed(String),
     /// Too little free space to admit anything but deletions.
-    #[error("only {} MiB are free where the store is; below {} MiB nothing new is taken in", .free / 1_048_576, limits::FREE_SPACE_BYTES_MIN / 1_048_576)]
+    #[error("only {} MiB are free where the store is; below {} MiB nothing new is taken in", .free / 1_048_576, .least / 1_048_576)]
     Full {
         /// Bytes that are free.
         free: u64,
+        /// Bytes that must be.
+        least: u64,
     },
     /// A value's checksum or form is wrong. Only this value is lost.
     #[error("a stored {what} is damaged")]
@@ -194,9 +196,13 @@ impl Store {
     /// Reads the last commit. Keep it short: a long reader pins pages (`limits::READ_MAX`).
     pub fn read<T, E: From<StoreError>>(&self, read: impl FnOnce(&Reader) -> Result<T, E>) -> Result<T, E> {
         let handle = self.shared.handle.read().unwrap_or_else(PoisonError::into_inner);
-        let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open yet".to_owned()))?;
-        let transaction = database.begin_read().map_err(StoreError::from)?;
-        read(&Reader(transaction))
+        let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is being opened anew".to_owned()))?;
+        let result =
+            database.begin_read().map_err(|error| StoreError::from(error).into()).and_then(|view| read(&Reader(view)));
+        if result.is_err() {
+            self.shared.queue.push_probe();
+        }
+        result
     }
 
     /// Runs a batch in a transaction of its own and returns after its commit is synced to disk. A batch that

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, Durability};
 
 use super::deliveries::{self, Accepted, Arrival};
+use super::tables::{self, Key};
 use super::{Batch, Shared, StoreError};
 use crate::domain::limits::{BATCH_MAX, DELIVERIES_PER_COMMIT_MAX, QUICK_REPAIR_INTERVAL_MAX};
 use crate::sys::guard::EndWithMe;
@@ -94,12 +95,15 @@ pub(super) struct Queue {
 struct Waiting {
     deliveries: VecDeque<Delivered>,
     work: VecDeque<Job>,
+    probe: bool,
     closed: bool,
 }
 
 enum Turn {
     Deliveries(Vec<Delivered>),
     Work(Job),
+    /// Look whether the store still answers.
+    Probe,
     Close,
 }
 
@@ -131,6 +135,12 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Has the writer look whether the store still answers.
+    pub(super) fn push_probe(&self) {
+        self.lock().probe = true;
+        self.wake.notify_one();
+    }
+
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.wake.notify_one();
@@ -147,6 +157,9 @@ impl Queue {
             if !waiting.deliveries.is_empty() {
                 let most = waiting.deliveries.len().min(DELIVERIES_PER_COMMIT_MAX);
                 return Turn::Deliveries(waiting.deliveries.drain(..most).collect());
+            }
+            if std::mem::take(&mut waiting.probe) {
+                return Turn::Probe;
             }
             if let Some(job) = waiting.work.pop_front() {
                 return Turn::Work(job);
@@ -182,6 +195,7 @@ impl Writer {
         let outcome = match self.shared.queue.next() {
             Turn::Deliveries(delivered) => self.take_deliveries(delivered),
             Turn::Work(job) => self.work(job),
+            Turn::Probe => self.probe(),
             Turn::Close => return false,
         };
         match outcome {
@@ -251,11 +265,30 @@ impl Writer {
                 finish(result.clone());
                 result
             }
-            Err(error) => {
+            // The caller's reason is not known here: most often a refusal, perhaps a failure of the store.
+            Err(None) => {
                 transaction.abort()?;
-                error.map_or(Ok(()), Err)
+                self.shared.queue.push_probe();
+                Ok(())
+            }
+            Err(Some(error)) => {
+                transaction.abort()?;
+                Err(error)
             }
         }
+    }
+
+    /// Looks whether the store still answers, and changes nothing. Whoever met an error that may have been the
+    /// store's has this done, so that it is opened anew soon and not with the next write, whenever that is.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
+        let transaction = self.begin(database, Manner::Deletes)?;
+        let batch = Batch { transaction: &transaction, deadline: Instant::now() };
+        let found = super::has(&batch, tables::META, &Key::new().tail(b"schema"));
+        transaction.abort()?;
+        found.map(|_| ())
     }
 
     fn transaction(
@@ -297,8 +330,9 @@ impl Writer {
                 free
             }
         };
+        let least = self.shared.free_space_min.load(Ordering::Relaxed);
         match free {
-            Some(free) if free < self.shared.free_space_min.load(Ordering::Relaxed) => Err(StoreError::Full { free }),
+            Some(free) if free < least => Err(StoreError::Full { free, least }),
             _ => Ok(()),
         }
     }
