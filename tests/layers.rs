@@ -4,6 +4,8 @@
 //!
 //! Code for tests (`#[cfg(test)]`) may use clocks, threads, files and every library, but not other layers.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -616,8 +618,7 @@ fn after_item(tokens: &[Token], from: usize) -> usize {
                     return at + 1;
                 }
             }
-            ";" if depth == 0 => return at + 1,
-            "," if depth == 0 => return at + 1,
+            ";" | "," if depth == 0 => return at + 1,
             _ => {}
         }
         at += 1;
