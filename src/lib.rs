@@ -5,8 +5,10 @@
 
 pub mod admin;
 pub mod cli;
+pub mod daemon;
 pub mod domain;
 pub mod ingress;
 pub mod sonar;
 pub mod store;
 pub mod sys;
+pub mod work;

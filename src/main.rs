@@ -6,8 +6,5 @@ use clap::Parser;
 use hydrophone::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), |_flags, _paths| {
-        eprintln!("not linked yet");
-        ExitCode::FAILURE
-    })
+    cli::run(Cli::parse())
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::shapes;
 use crate::domain::finding::BadWord;
 use crate::domain::ids::BadName;
-use crate::sonar::client::FetchError;
+use crate::sonar::FetchError;
 use crate::store::StoreError;
 use crate::work::WorkError;
 
@@ -63,9 +63,7 @@ impl IntoResponse for Problem {
             remedy: self.remedy,
         };
         let mut response = (self.status, Json(body)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }

@@ -68,17 +68,7 @@ impl Admin {
         started_at: Timestamp,
     ) -> Arc<Self> {
         let reads = Semaphore::new(limits::ADMIN_READS_MAX);
-        Arc::new(Self {
-            store,
-            work,
-            directory,
-            counters,
-            webhook_address,
-            webhook_tls,
-            public_url,
-            started_at,
-            reads,
-        })
+        Arc::new(Self { store, work, directory, counters, webhook_address, webhook_tls, public_url, started_at, reads })
     }
 
     /// Does something that blocks, as one of a few at a time.

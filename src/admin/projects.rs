@@ -15,7 +15,7 @@ use crate::domain::schedule::{Reason, Task};
 use crate::domain::time::Timestamp;
 use crate::sonar::wire;
 use crate::store::records::{Asset, Project, Selection};
-use crate::store::{Batch, StoreError, View, agenda, catalogue};
+use crate::store::{Batch, StoreError, agenda, catalogue};
 use crate::sys::clock;
 
 #[derive(Deserialize)]
@@ -165,9 +165,7 @@ pub(super) async fn import(
                 ids.extend(admin.store.write::<_, Problem>(move |batch| {
                     let now = clock::now();
                     some.into_iter()
-                        .map(|seen| {
-                            take_in(batch, &organization, seen, &placing, &selection, now, store.ticket())
-                        })
+                        .map(|seen| take_in(batch, &organization, seen, &placing, &selection, now, store.ticket()))
                         .collect::<Result<Vec<_>, _>>()
                 })?);
             }
@@ -285,6 +283,10 @@ fn take_in(
             };
             let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
             catalogue::put_project(batch, id, &project)?;
+            // Whoever imports again wants to see the present state.
+            for (scope, _) in catalogue::scopes(batch, id)? {
+                agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, ticket)?;
+            }
             id
         }
         None => {
@@ -353,9 +355,9 @@ fn concerned(admin: &Admin, new: &shapes::NewSync) -> Result<Vec<ProjectId>, Pro
         (organization, None) => {
             let organization = organization.as_deref().map(|text| views::organization(view, text)).transpose()?;
             let projects = catalogue::projects(view)?;
-            let of = projects
-                .into_iter()
-                .filter(|(_, project)| organization.as_ref().is_none_or(|organization| project.organization == *organization));
+            let of = projects.into_iter().filter(|(_, project)| {
+                organization.as_ref().is_none_or(|organization| project.organization == *organization)
+            });
             Ok(of.map(|(id, _)| id).collect())
         }
     })

@@ -102,7 +102,8 @@ pub(super) async fn set(
 ) -> Result<Json<shapes::Setting>, Problem> {
     let known = KNOWN.iter().find(|known| known.key == key).ok_or_else(|| {
         let names: Vec<_> = KNOWN.iter().map(|known| known.key).collect();
-        Problem::missing(format!("there is no setting {key:?}")).remedy(format!("the settings are: {}", names.join(", ")))
+        Problem::missing(format!("there is no setting {key:?}"))
+            .remedy(format!("the settings are: {}", names.join(", ")))
     })?;
     let value = new.value.filter(|value| !value.is_empty());
     if let Some(value) = &value {
@@ -111,9 +112,7 @@ pub(super) async fn set(
     let stored = value.clone();
     admin
         .run(move |admin| {
-            admin
-                .store
-                .write::<_, Problem>(move |batch| Ok(settings::set(batch, known.key, stored.as_deref())?))?;
+            admin.store.write::<_, Problem>(move |batch| Ok(settings::set(batch, known.key, stored.as_deref())?))?;
             let free = admin.store.read::<_, Problem>(|view| Ok(number_of(view, FREE_SPACE_MIN)?))?;
             admin.store.set_free_space_min(free * 1024 * 1024);
             Ok(())

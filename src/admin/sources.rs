@@ -109,8 +109,11 @@ fn ask(admin: &Admin, source: Source, token: &Token) -> Result<Source, Problem> 
         .map_err(|error| Problem::bad(error.to_string()))?;
     let checked = client.validate()?;
     if !checked.valid {
-        return Err(Problem::bad(format!("{} does not accept this token: it is wrong, revoked or expired", source.url))
-            .remedy("make a new one in Sonar (My Account, Security) and put it into the file"));
+        return Err(Problem::bad(format!(
+            "{} does not accept this token: it is wrong, revoked or expired",
+            source.url
+        ))
+        .remedy("make a new one in Sonar (My Account, Security) and put it into the file"));
     }
     let (dialect, version) = client.dialect()?;
     let organizations = client.organizations()?;

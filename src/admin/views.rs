@@ -57,7 +57,8 @@ pub(super) fn organizations(source: &Source) -> Vec<shapes::Organization> {
 pub(super) fn organization(view: &Reader, text: &str) -> Result<OrganizationRef, Problem> {
     let sources = catalogue::sources(view)?;
     if sources.is_empty() {
-        return Err(Problem::missing("no source is connected yet").remedy("hydrophone source add NAME --cloud --token-file FILE"));
+        return Err(Problem::missing("no source is connected yet")
+            .remedy("hydrophone source add NAME --cloud --token-file FILE"));
     }
     if let Some((source, key)) = text.split_once('/') {
         let (source, key) = (SourceName::parse(source)?, OrganizationKey::parse(key)?);
@@ -302,11 +303,8 @@ pub(super) fn open_by_severity(
     crate::domain::finding::Severity::ALL
         .iter()
         .map(|&severity| {
-            let filter = lists::Filter {
-                scopes: scopes.cloned(),
-                severities: [severity].into(),
-                ..lists::Filter::default()
-            };
+            let filter =
+                lists::Filter { scopes: scopes.cloned(), severities: [severity].into(), ..lists::Filter::default() };
             Ok(shapes::SeverityCount { severity: severity.to_string(), count: lists::count(view, &filter)? })
         })
         .collect()

@@ -1,6 +1,6 @@
 //! The command line: one file per subcommand. Each asks the running daemon over its socket and shows the answer, as
-//! JSON or for people. What the daemon does is none of this module's business, nor is running it: `serve` is
-//! handed to whoever calls [`run`].
+//! JSON or for people. What the daemon does is none of this module's business: `serve`
+//! hands over to it.
 
 pub mod asset;
 pub mod client;
@@ -180,10 +180,10 @@ impl Session {
 }
 
 /// Carries out what was asked for. `serve` runs the daemon.
-pub fn run(args: Cli, serve: impl FnOnce(serve::Serve, &Paths) -> ExitCode) -> ExitCode {
+pub fn run(args: Cli) -> ExitCode {
     let paths = Paths::of_process(&args.global);
     let command = match args.command {
-        Command::Serve(flags) => return serve(flags, &paths),
+        Command::Serve(flags) => return flags.run(&paths),
         command => command,
     };
     let mut session = match Client::new(&paths.socket) {

@@ -1,9 +1,13 @@
 //! The flags of `serve`. What they do is the daemon's; a flag that was given wins over the stored setting for that
 //! run, so each of them can tell whether it was given.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+
+use super::Paths;
+use crate::daemon::{self, Options};
 
 /// Run the gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -23,6 +27,23 @@ pub struct Serve {
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
 }
+
+impl Serve {
+    /// Runs the daemon until it is told to stop.
+    pub(super) fn run(self, paths: &Paths) -> ExitCode {
+        daemon::serve(&Options {
+            state: &paths.state,
+            socket: &paths.socket,
+            webhook_listen: self.webhook_listen.unwrap_or(WEBHOOK_LISTEN),
+            webhook_plain: self.webhook_plain,
+            public_url: self.public_url,
+            log_json: self.log_format == Some(LogFormat::Json),
+        })
+    }
+}
+
+/// Every address of the box, as Sonar comes from outside.
+const WEBHOOK_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
 
 /// The form of the logs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

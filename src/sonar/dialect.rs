@@ -85,6 +85,11 @@ impl Dialect {
         Self { server: Some(Server { version, mode }) }
     }
 
+    /// In which model a Server counts, where it has two.
+    pub fn mode(self) -> Option<Mode> {
+        self.server.and_then(|server| server.mode)
+    }
+
     /// Whether Servers of this version can be switched between two models.
     pub fn has_modes(version: Version) -> bool {
         version >= Version::new(10, 8)

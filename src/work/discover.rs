@@ -3,7 +3,7 @@
 use super::{Work, WorkError};
 use crate::domain::ids::{ProjectId, ScopeKind, ScopeName};
 use crate::domain::schedule::{Due, Reason, Task};
-use crate::sonar::client::FetchError;
+use crate::sonar::FetchError;
 use crate::store::records::{Project, Scope};
 use crate::store::{Batch, StoreError, agenda, catalogue, deliveries};
 use crate::sys::clock;

@@ -17,7 +17,7 @@ use self::progress::Progress;
 use self::sources::Sources;
 use crate::domain::ids::SourceName;
 use crate::domain::schedule::{self, Due, Next, Task};
-use crate::sonar::client::FetchError;
+use crate::sonar::FetchError;
 use crate::store::records::Source;
 use crate::store::{Store, StoreError, agenda, catalogue};
 use crate::sys::clock;
@@ -48,7 +48,9 @@ pub enum WorkError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Sonar no longer shows the branch, pull request or project. Nothing is closed because of it.
-    #[error("Sonar no longer shows {what}; its findings stay as they are. If it was removed on purpose, remove the project here or import it anew")]
+    #[error(
+        "Sonar no longer shows {what}; its findings stay as they are. If it was removed on purpose, remove the project here or import it anew"
+    )]
     NotShown {
         /// `branch main`, `project x`.
         what: String,
@@ -64,18 +66,13 @@ pub enum WorkError {
 impl Work {
     /// Puts the workers' common things together.
     pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            sources,
-            progress,
-            busy: Mutex::new(BTreeSet::new()),
-            stopping: AtomicBool::new(false),
-        })
+        Arc::new(Self { store, sources, progress, busy: Mutex::new(BTreeSet::new()), stopping: AtomicBool::new(false) })
     }
 
     /// Starts so many workers and the upkeep.
     pub fn start(self: &Arc<Self>, workers: usize) -> Vec<JoinHandle<()>> {
-        let mut threads: Vec<_> = (1..=workers).map(|number| self.thread(&format!("sync {number}"), Self::run)).collect();
+        let mut threads: Vec<_> =
+            (1..=workers).map(|number| self.thread(&format!("sync {number}"), Self::run)).collect();
         threads.push(self.thread("upkeep", upkeep::run));
         threads
     }
@@ -206,6 +203,27 @@ impl Work {
             }))
         });
         words.ok().flatten().unwrap_or_else(|| "a removed project".to_owned())
+    }
+
+    /// Makes all waiting tasks of a source due at once, as its token was replaced.
+    pub fn retry_source(&self, name: &SourceName) -> Result<(), StoreError> {
+        let (name, store) = (name.clone(), self.store.clone());
+        self.store.write(move |batch| {
+            let now = clock::now();
+            for (task, due) in agenda::all(batch)? {
+                let project = match task {
+                    Task::Discover(project) => catalogue::project(batch, project)?,
+                    Task::Sync(scope) => match catalogue::scope(batch, scope)? {
+                        Some(scope) => catalogue::project(batch, scope.project)?,
+                        None => None,
+                    },
+                };
+                if project.is_some_and(|project| project.organization.source == name) {
+                    agenda::ask(batch, task, due.reason, now, store.ticket())?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Notes with the source whether a person has to do something about it; writes only if that changed.

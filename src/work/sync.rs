@@ -18,7 +18,7 @@ use crate::domain::limits;
 use crate::domain::reconcile::{Closing, End, Staged};
 use crate::domain::schedule::Due;
 use crate::domain::time::Timestamp;
-use crate::sonar::client::FetchError;
+use crate::sonar::FetchError;
 use crate::store::crawls::Applied;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
 use crate::store::{StoreError, catalogue, crawls, deliveries, findings, lists};
@@ -95,11 +95,8 @@ impl<'w> Reading<'w> {
             Ok((scope, project, waiting))
         })?;
         let connected = work.sources.connect(&project.organization.source)?;
-        let scope_ref = if scope.main {
-            ScopeRef::Main
-        } else {
-            ScopeRef::Named { kind: scope.kind, name: scope.name.clone() }
-        };
+        let scope_ref =
+            if scope.main { ScopeRef::Main } else { ScopeRef::Named { kind: scope.kind, name: scope.name.clone() } };
         Ok(Self { work, id, due, scope, project, scope_ref, connected, deliveries: waiting, began_at })
     }
 
@@ -140,15 +137,14 @@ impl<'w> Reading<'w> {
     fn standing(&self) -> Result<(Option<Timestamp>, Option<String>), WorkError> {
         let client = &self.connected.client;
         let gone = |error| match error {
-            FetchError::NotFound { .. } => {
-                WorkError::NotShown { what: format!("project {}", self.project.key) }
-            }
+            FetchError::NotFound { .. } => WorkError::NotShown { what: format!("project {}", self.project.key) },
             other => WorkError::Fetch(other),
         };
         if self.scope.kind == ScopeKind::PullRequest {
             let requests = client.pull_requests(&self.project.key).map_err(gone)?;
             let found = requests.into_iter().find(|request| request.key == self.scope.name);
-            let found = found.ok_or_else(|| WorkError::NotShown { what: format!("pull request {}", self.scope.name) })?;
+            let found =
+                found.ok_or_else(|| WorkError::NotShown { what: format!("pull request {}", self.scope.name) })?;
             return Ok((found.analysed_at, found.quality_gate));
         }
         let branches = client.branches(&self.project.key).map_err(gone)?;
@@ -257,7 +253,8 @@ impl<'w> Reading<'w> {
         let mut after: Option<IssueKey> = None;
         loop {
             self.work.go_on()?;
-            let stored = self.work.store.read(|view| findings::after(view, self.id, after.as_ref(), STORED_PER_READ))?;
+            let stored =
+                self.work.store.read(|view| findings::after(view, self.id, after.as_ref(), STORED_PER_READ))?;
             let Some(last) = stored.last() else { break };
             after = Some(last.observed.key.clone());
             let gone: Vec<&Observed> = stored

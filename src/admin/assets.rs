@@ -1,0 +1,151 @@
+//! Assets: what the security team manages.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::answers::Sent;
+use super::{Problem, Shared, shapes, views};
+use crate::domain::ids::{AssetId, AssetName, ProjectId};
+use crate::store::records::{Asset, Project};
+use crate::store::{Reader, StoreError, View, catalogue};
+use crate::sys::clock;
+
+/// `GET /assets`.
+pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::AssetList>, Problem> {
+    let assets = admin
+        .read(|_, view| {
+            let projects = catalogue::projects(view)?;
+            let assets = catalogue::assets(view)?;
+            Ok(assets
+                .into_iter()
+                .map(|(id, asset)| shown(view, id, asset, &projects))
+                .collect::<Result<Vec<_>, StoreError>>()?)
+        })
+        .await?;
+    Ok(Json(shapes::AssetList { assets }))
+}
+
+fn shown(
+    view: &Reader,
+    id: AssetId,
+    asset: Asset,
+    projects: &[(ProjectId, Project)],
+) -> Result<shapes::Asset, StoreError> {
+    let mut scopes = BTreeSet::new();
+    let mut names = Vec::new();
+    for (number, project) in projects.iter().filter(|(_, project)| project.asset == id) {
+        scopes.extend(catalogue::scopes(view, *number)?.into_iter().map(|(scope, _)| scope));
+        names.push(shapes::ProjectName {
+            source: project.organization.source.to_string(),
+            organization: project.organization.key.to_string(),
+            key: project.key.to_string(),
+            name: project.name.clone(),
+        });
+    }
+    Ok(shapes::Asset {
+        id: id.to_string(),
+        name: asset.name.to_string(),
+        description: asset.description,
+        projects: names,
+        open: views::open_by_severity(view, Some(&scopes))?,
+    })
+}
+
+/// The asset that a text names.
+pub(super) fn named(view: &impl View, name: &str) -> Result<(AssetId, Asset), Problem> {
+    let name = AssetName::parse(name)?;
+    let missing = || Problem::missing(format!("there is no asset {name}")).remedy("`hydrophone asset list` shows them");
+    let id = catalogue::asset_named(view, &name)?.ok_or_else(missing)?;
+    Ok((id, catalogue::asset(view, id)?.ok_or_else(missing)?))
+}
+
+fn one(view: &Reader, name: &str) -> Result<shapes::Asset, Problem> {
+    let (id, asset) = named(view, name)?;
+    Ok(shown(view, id, asset, &catalogue::projects(view)?)?)
+}
+
+fn must_be_free(view: &impl View, name: &AssetName) -> Result<(), Problem> {
+    match catalogue::asset_named(view, name)? {
+        None => Ok(()),
+        Some(_) => Err(Problem::conflict(format!("there is an asset {name} already"))),
+    }
+}
+
+/// `GET /assets/{name}`.
+pub(super) async fn show(State(admin): Shared, Path(name): Path<String>) -> Result<Json<shapes::Asset>, Problem> {
+    Ok(Json(admin.read(move |_, view| one(view, &name)).await?))
+}
+
+/// `POST /assets`.
+pub(super) async fn add(
+    State(admin): Shared,
+    Sent(new): Sent<shapes::AssetEdit>,
+) -> Result<(StatusCode, Json<shapes::Asset>), Problem> {
+    let asset = admin
+        .run(move |admin| {
+            let name = AssetName::parse(new.name.as_deref().unwrap_or_default())?;
+            let description = new.description.filter(|text| !text.is_empty());
+            let asset = Asset { name: name.clone(), description, created_at: clock::now() };
+            admin.store.write::<_, Problem>(move |batch| {
+                must_be_free(batch, &asset.name)?;
+                Ok(catalogue::add_asset(batch, &asset)?)
+            })?;
+            admin.store.read(|view| one(view, name.as_str()))
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(asset)))
+}
+
+/// `PATCH /assets/{name}`.
+pub(super) async fn edit(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Sent(edit): Sent<shapes::AssetEdit>,
+) -> Result<Json<shapes::Asset>, Problem> {
+    let asset = admin
+        .run(move |admin| {
+            let new_name = edit.name.as_deref().map(AssetName::parse).transpose()?;
+            let shown = new_name.as_ref().map_or(name.clone(), ToString::to_string);
+            admin.store.write::<_, Problem>(move |batch| {
+                let (id, mut asset) = named(batch, &name)?;
+                if let Some(new_name) = new_name.filter(|new_name| *new_name != asset.name) {
+                    must_be_free(batch, &new_name)?;
+                    asset.name = new_name;
+                }
+                if let Some(description) = edit.description {
+                    asset.description = Some(description).filter(|text| !text.is_empty());
+                }
+                Ok(catalogue::put_asset(batch, id, &asset)?)
+            })?;
+            admin.store.read(|view| one(view, &shown))
+        })
+        .await?;
+    Ok(Json(asset))
+}
+
+/// `DELETE /assets/{name}`.
+pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    admin
+        .run(move |admin| {
+            admin.store.write::<_, Problem>(move |batch| {
+                let (id, asset) = named(batch, &name)?;
+                let projects = catalogue::projects(batch)?;
+                let holds: Vec<_> = projects
+                    .iter()
+                    .filter(|(_, project)| project.asset == id)
+                    .map(|(_, project)| project.key.to_string())
+                    .collect();
+                if !holds.is_empty() {
+                    return Err(Problem::conflict(format!("asset {name} holds {}", holds.join(", "))).remedy(
+                        "move them first (`hydrophone project import ORG --project KEY --asset OTHER`) or remove them",
+                    ));
+                }
+                Ok(catalogue::remove_asset(batch, id, &asset)?)
+            })?;
+            Ok(StatusCode::NO_CONTENT)
+        })
+        .await
+}

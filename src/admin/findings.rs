@@ -1,0 +1,191 @@
+//! The inventory: lists of findings, and one of them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+
+use super::views::Home;
+use super::{Problem, Shared, shapes, views};
+use crate::domain::finding::Finding;
+use crate::domain::ids::{FindingId, ProjectKey, RuleKey, ScopeId, SourceName};
+use crate::domain::limits;
+use crate::store::findings::{self, Place};
+use crate::store::lists::{self, Filter};
+use crate::store::records::Rule;
+use crate::store::{Reader, StoreError, catalogue};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    organization: Option<String>,
+    project: Option<String>,
+    asset: Option<String>,
+    branch: Option<String>,
+    severity: Option<String>,
+    state: Option<String>,
+    kind: Option<String>,
+    search: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /findings`.
+pub(super) async fn list(
+    State(admin): Shared,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<shapes::FindingList>, Problem> {
+    Ok(Json(admin.read(move |_, view| page(view, &wanted)).await?))
+}
+
+fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> {
+    let filter = filter(view, wanted)?;
+    let after = match wanted.cursor.as_deref() {
+        None => None,
+        Some(cursor) => Some(
+            Place::from_cursor(cursor).ok_or_else(|| Problem::bad("the cursor is none of ours; begin without one"))?,
+        ),
+    };
+    let most = wanted.limit.unwrap_or(50).clamp(1, limits::LIST_ROWS_MAX);
+    let cache = Cache::new(view);
+    let title = |scope: ScopeId, finding: &Finding| cache.rule(scope, finding).and_then(|rule| rule.name);
+    let page = lists::page(view, &filter, after, most, &title)?;
+    let findings = page.findings.into_iter().filter_map(|(scope, finding)| cache.shown(scope, finding)).collect();
+    Ok(shapes::FindingList {
+        findings,
+        total: page.total,
+        total_exact: page.total_exact,
+        next: page.next.map(Place::to_cursor),
+    })
+}
+
+/// Scopes and rules that one page needs again and again.
+struct Cache<'v> {
+    view: &'v Reader,
+    homes: RefCell<BTreeMap<ScopeId, Option<std::rc::Rc<Home>>>>,
+    rules: RefCell<BTreeMap<(SourceName, RuleKey), Option<Rule>>>,
+}
+
+impl<'v> Cache<'v> {
+    fn new(view: &'v Reader) -> Self {
+        Self { view, homes: RefCell::default(), rules: RefCell::default() }
+    }
+
+    fn home(&self, scope: ScopeId) -> Option<std::rc::Rc<Home>> {
+        let mut homes = self.homes.borrow_mut();
+        homes.entry(scope).or_insert_with(|| Home::read(self.view, scope).ok().flatten().map(std::rc::Rc::new)).clone()
+    }
+
+    fn rule(&self, scope: ScopeId, finding: &Finding) -> Option<Rule> {
+        let source = self.home(scope)?.source().clone();
+        let rule = finding.observed.rule.clone()?;
+        let mut rules = self.rules.borrow_mut();
+        rules
+            .entry((source, rule))
+            .or_insert_with_key(|(source, rule)| {
+                // The text is not needed for a list, and it is the larger part.
+                let rule = catalogue::rule(self.view, source, rule).ok().flatten()?;
+                Some(Rule { description: None, ..rule })
+            })
+            .clone()
+    }
+
+    fn shown(&self, scope: ScopeId, finding: Finding) -> Option<shapes::Finding> {
+        let rule = self.rule(scope, &finding);
+        Some(self.home(scope)?.finding(finding, rule.as_ref()))
+    }
+}
+
+fn filter(view: &Reader, wanted: &Wanted) -> Result<Filter, Problem> {
+    let mut filter = Filter {
+        scopes: scopes(view, wanted)?,
+        severities: words(wanted.severity.as_deref())?,
+        states: words(wanted.state.as_deref())?,
+        kind: wanted.kind.as_deref().map(str::parse).transpose()?,
+        words: Vec::new(),
+    };
+    if let Some(search) = &wanted.search {
+        filter.search(search);
+        if filter.words.is_empty() {
+            return Err(Problem::bad(format!("{search:?} has no word to search for")));
+        }
+    }
+    Ok(filter)
+}
+
+/// Words separated by commas.
+fn words<T: FromStr<Err = crate::domain::finding::BadWord> + Ord>(text: Option<&str>) -> Result<BTreeSet<T>, Problem> {
+    let words = text.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
+    Ok(words.map(str::parse).collect::<Result<_, _>>()?)
+}
+
+/// The scopes that organization, project, asset and branch leave; nothing where none of them is given.
+fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<ScopeId>>, Problem> {
+    let Wanted { organization, project, asset, branch, .. } = wanted;
+    if organization.is_none() && project.is_none() && asset.is_none() && branch.is_none() {
+        return Ok(None);
+    }
+    let organization = organization.as_deref().map(|text| views::organization(view, text)).transpose()?;
+    let key = project.as_deref().map(ProjectKey::parse).transpose()?;
+    let asset = asset.as_deref().map(|name| super::assets::named(view, name)).transpose()?.map(|(id, _)| id);
+    let mut found = BTreeSet::new();
+    let mut known = false;
+    for (id, project) in catalogue::projects(view)? {
+        let of = organization.as_ref().is_none_or(|organization| project.organization == *organization)
+            && key.as_ref().is_none_or(|key| project.key == *key);
+        known |= of;
+        if !of || asset.is_some_and(|asset| project.asset != asset) {
+            continue;
+        }
+        for (scope, record) in catalogue::scopes(view, id)? {
+            if branch.as_deref().is_none_or(|branch| record.name.as_str() == branch) {
+                found.insert(scope);
+            }
+        }
+    }
+    match key {
+        Some(key) if !known => Err(Problem::missing(format!("project {key} is not imported"))
+            .remedy("`hydrophone status` and `hydrophone asset list` show what is held")),
+        _ => Ok(Some(found)),
+    }
+}
+
+/// `GET /findings/{id}`.
+pub(super) async fn show(State(admin): Shared, Path(id): Path<String>) -> Result<Json<shapes::FindingDetail>, Problem> {
+    Ok(Json(admin.read(move |_, view| detail(view, id.parse()?)).await?))
+}
+
+fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDetail, Problem> {
+    let missing =
+        || Problem::missing(format!("there is no finding {id}")).remedy("`hydrophone finding list` shows them");
+    let (scope, finding) = findings::with_id(view, id)?.ok_or_else(missing)?;
+    let home = Home::read(view, scope)?.ok_or_else(missing)?;
+    let rule = match &finding.observed.rule {
+        Some(rule) => catalogue::rule(view, home.source(), rule)?,
+        None => None,
+    };
+    let changes = findings::changes_of(view, id)?
+        .into_iter()
+        .map(|(number, change)| shapes::Change {
+            id: number.to_string(),
+            at: change.at.to_string(),
+            kind: change.kind.as_str().to_owned(),
+            from: change.from.map(|state| state.to_string()),
+            to: change.to.to_string(),
+        })
+        .collect();
+    Ok(shapes::FindingDetail {
+        finding: home.finding(finding, rule.as_ref()),
+        rule_description: rule.and_then(|rule| rule.description).filter(|text| !text.is_empty()),
+        changes,
+    })
+}
+
+/// Findings that are not closed by severity, and how many are closed.
+pub(super) fn counts(view: &Reader) -> Result<(Vec<shapes::SeverityCount>, u64), StoreError> {
+    let closed = lists::count(view, &Filter { states: views::closed_states(), ..Filter::default() })?;
+    Ok((views::open_by_severity(view, None)?, closed))
+}

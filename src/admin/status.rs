@@ -1,0 +1,209 @@
+//! Health on one screen. Conditions are worked out anew from the present state, so none outlives its cause.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::settings::PUBLIC_URL;
+use super::{Admin, Problem, Shared, findings, shapes};
+use crate::domain::condition::{Condition, Urgency};
+use crate::store::records::{Project, Scope};
+use crate::store::{Reader, StoreError, agenda, catalogue, settings};
+use crate::sys::clock;
+
+/// `GET /status`. Answers even when the store does not, and then says so.
+pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, Problem> {
+    let status = admin
+        .run(|admin| {
+            let held = admin.store.read(|view| held(admin, view));
+            Ok(match held {
+                Ok((sync, inventory, conditions)) => status(admin, true, sync, inventory, conditions),
+                Err(error) => status(admin, false, Default::default(), Default::default(), vec![unreadable(&error)]),
+            })
+        })
+        .await?;
+    Ok(Json(status))
+}
+
+fn status(
+    admin: &Admin,
+    ready: bool,
+    sync: shapes::SyncCounts,
+    inventory: shapes::InventoryCounts,
+    mut conditions: Vec<Condition>,
+) -> shapes::Status {
+    conditions.extend(of_store(admin));
+    conditions.sort();
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    shapes::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: ready && !admin.store.is_full(),
+        webhook_listener: admin.listener_url(),
+        state_folder: admin.store.folder().display().to_string(),
+        started_at: admin.started_at.to_string(),
+        conditions: conditions.into_iter().map(condition).collect(),
+        deliveries: shapes::DeliveryCounts {
+            accepted: count(&admin.counters.accepted),
+            rejected: count(&admin.counters.rejected),
+            duplicate: count(&admin.counters.duplicate),
+            unavailable: count(&admin.counters.unavailable),
+        },
+        sync,
+        inventory,
+        destinations: Vec::new(),
+    }
+}
+
+fn condition(condition: Condition) -> shapes::Condition {
+    shapes::Condition {
+        code: condition.code.to_owned(),
+        severity: condition.urgency.to_string(),
+        text: condition.text,
+        remedy: condition.remedy,
+    }
+}
+
+type Held = (shapes::SyncCounts, shapes::InventoryCounts, Vec<Condition>);
+
+fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
+    let now = clock::now();
+    let agenda = agenda::all(view)?;
+    let due = agenda.iter().filter(|(_, due)| due.at <= now).count() as u64;
+    let running = admin.work.progress.running();
+    let sync = shapes::SyncCounts { queued: due.saturating_sub(running), running, later: agenda.len() as u64 - due };
+    let sources = catalogue::sources(view)?;
+    let projects = catalogue::projects(view)?;
+    let (open, closed) = findings::counts(view)?;
+    let inventory = shapes::InventoryCounts {
+        sources: sources.len() as u64,
+        projects: projects.len() as u64,
+        assets: catalogue::assets(view)?.len() as u64,
+        open,
+        closed,
+    };
+    let mut conditions: Vec<Condition> = Vec::new();
+    for source in &sources {
+        conditions.extend(source.error.as_ref().map(|error| Condition {
+            urgency: Urgency::Error,
+            code: "source_refused",
+            text: format!("source {}: {error}", source.name),
+            remedy: format!("hydrophone source check {}", source.name),
+        }));
+    }
+    for (id, project) in &projects {
+        conditions.extend(of_project(project));
+        for (_, scope) in catalogue::scopes(view, *id)? {
+            conditions.extend(of_scope(project, &scope));
+        }
+    }
+    if !sources.is_empty() && admin.public_url.is_none() && settings::value(view, PUBLIC_URL)?.is_none() {
+        conditions.extend(sources.iter().any(|source| source.webhook_url.is_none()).then(no_public_url));
+    }
+    Ok((sync, inventory, conditions))
+}
+
+fn of_project(project: &Project) -> Option<Condition> {
+    project.error.as_ref().map(|error| Condition {
+        urgency: Urgency::Warning,
+        code: "project_unread",
+        text: format!("the branches of {}/{} are not known: {error}", project.organization, project.key),
+        remedy: format!("hydrophone project show {} {}", project.organization, project.key),
+    })
+}
+
+fn of_scope(project: &Project, scope: &Scope) -> Vec<Condition> {
+    let name = format!("{}/{} {}", project.organization, project.key, scope.name);
+    let look = format!("hydrophone project show {} {}", project.organization, project.key);
+    let mut conditions = Vec::new();
+    if scope.suspected_at.is_some() {
+        conditions.push(Condition {
+            urgency: Urgency::Warning,
+            code: "closing_held_back",
+            text: format!("{name}: {}", scope.error.clone().unwrap_or_default()),
+            remedy:
+                "nothing is to be done unless the findings should still be there: then look at the project in Sonar"
+                    .to_owned(),
+        });
+    } else if let Some(error) = &scope.error {
+        conditions.push(Condition {
+            urgency: Urgency::Warning,
+            code: if scope.complete { "sync_failed" } else { "scope_incomplete" },
+            text: format!("{name}: {error}"),
+            remedy: look.clone(),
+        });
+    }
+    if !scope.odd_words.is_empty() {
+        conditions.push(Condition {
+            urgency: Urgency::Info,
+            code: "unknown_words",
+            text: format!(
+                "{name}: Sonar says states that this version does not know ({}); those findings count as open",
+                scope.odd_words.join(", ")
+            ),
+            remedy: "a newer version of hydrophone may know them".to_owned(),
+        });
+    }
+    conditions
+}
+
+fn of_store(admin: &Admin) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    if admin.store.is_full() {
+        conditions.push(Condition {
+            urgency: Urgency::Error,
+            code: "disk_full",
+            text: format!(
+                "only {} MiB are free where the state folder is: webhooks are answered 503, nothing is lost that was acknowledged",
+                admin.store.free_space().unwrap_or_default() / 1024 / 1024
+            ),
+            remedy: "free some space on that disk".to_owned(),
+        });
+    }
+    if admin.store.damaged() > 0 {
+        conditions.push(Condition {
+            urgency: Urgency::Error,
+            code: "store_damaged",
+            text: format!("{} stored values were met damaged since the start and passed over", admin.store.damaged()),
+            remedy: "check the disk; `hydrophone sync --full` reads the findings anew".to_owned(),
+        });
+    }
+    if admin.work.sources.trust().fell_back() {
+        conditions.push(Condition {
+            urgency: Urgency::Info,
+            code: "no_system_authorities",
+            text: "the system has no certificate authorities; those that hydrophone brings along are used".to_owned(),
+            remedy: "install the package ca-certificates and restart hydrophone".to_owned(),
+        });
+    }
+    conditions
+}
+
+fn no_public_url() -> Condition {
+    Condition {
+        urgency: Urgency::Info,
+        code: "no_public_url",
+        text:
+            "the address at which SonarQube reaches this box is not known, so webhook addresses show the listener's own"
+                .to_owned(),
+        remedy: "hydrophone config set public-url https://…".to_owned(),
+    }
+}
+
+fn unreadable(error: &StoreError) -> Condition {
+    Condition {
+        urgency: Urgency::Error,
+        code: "store_failed",
+        text: error.to_string(),
+        remedy: "it is opened anew by itself; if this stays, look at the disk and at `journalctl -u hydrophone`"
+            .to_owned(),
+    }
+}
+
+impl Admin {
+    /// Where webhooks are taken, as far as the box itself can say.
+    pub(super) fn listener_url(&self) -> String {
+        let scheme = if self.webhook_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.webhook_address)
+    }
+}

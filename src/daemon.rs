@@ -1,0 +1,239 @@
+//! Builds everything, runs it, and takes it down in order: first the listeners, then the workers, then the store.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::admin::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, number_of};
+use crate::admin::{self, Admin, NoSocket};
+use crate::ingress::directory::Directory;
+use crate::ingress::{Counters, Ingress};
+use crate::store::records::SecretBytes;
+use crate::store::{OpenError, Store, StoreError, settings};
+use crate::sys::bell::Bell;
+use crate::sys::tls::{BadIdentity, Identity, own_names};
+use crate::sys::trust::Trust;
+use crate::sys::{clock, log, notify};
+use crate::work::Work;
+use crate::work::progress::Progress;
+use crate::work::sources::Sources;
+
+/// What `serve` was told.
+#[derive(Debug, Clone)]
+pub struct Options<'a> {
+    /// The state folder.
+    pub state: &'a Path,
+    /// The admin socket.
+    pub socket: &'a Path,
+    /// Where webhooks are taken.
+    pub webhook_listen: SocketAddr,
+    /// Without TLS, behind a proxy or tunnel that adds it.
+    pub webhook_plain: bool,
+    /// The address that Sonar reaches the listener at, for this run.
+    pub public_url: Option<String>,
+    /// Logs as JSON.
+    pub log_json: bool,
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("webhooks cannot be taken on {address}: {error}{hint}")]
+    Listen { address: SocketAddr, error: io::Error, hint: &'static str },
+    #[error(transparent)]
+    Socket(#[from] NoSocket),
+    #[error(transparent)]
+    Certificate(#[from] BadIdentity),
+    #[error("--public-url {0}")]
+    PublicUrl(String),
+    #[error("the daemon cannot start its threads: {0}")]
+    Runtime(io::Error),
+}
+
+impl StartError {
+    /// 78 where only a person can change anything, so that the service manager does not try again; else 1.
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Open(OpenError::NotWritable { .. } | OpenError::Newer { .. } | OpenError::Damaged { .. })
+            | Self::PublicUrl(_) => ExitCode::from(78),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs the gateway until it is told to stop.
+pub fn serve(options: &Options) -> ExitCode {
+    log::start(options.log_json);
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("hydrophone does not start: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), StartError> {
+    if let Some(url) = &options.public_url {
+        admin::settings::check_url(url).map_err(StartError::PublicUrl)?;
+    }
+    let store = Store::open(options.state, Arc::new(Bell::default()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_keep_alive(Duration::from_secs(5))
+        .thread_stack_size(512 * 1024)
+        .thread_name("async")
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let result = runtime.block_on(run_with(options, &store));
+    // Whatever is still being done for an API call may end, but not hold the daemon up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    store.close();
+    if result.is_ok() {
+        tracing::info!("stopped");
+    }
+    result
+}
+
+async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError> {
+    let started_at = clock::now();
+    // Bound before anything else is made, so that a port that is taken leaves nothing behind.
+    let webhooks = listen(options.webhook_listen).await?;
+    let address = webhooks.local_addr().map_err(|error| failed(options.webhook_listen, error))?;
+    let (free_space_min, workers) =
+        store.read::<_, StoreError>(|view| Ok((number_of(view, FREE_SPACE_MIN)?, number_of(view, SYNC_WORKERS)?)))?;
+    store.set_free_space_min(free_space_min * 1024 * 1024);
+    let tls = if options.webhook_plain { None } else { Some(acceptor(store, options.public_url.as_deref())?) };
+    let directory = Arc::new(Directory::default());
+    directory.reload(store)?;
+    let counters = Arc::new(Counters::default());
+    let sources = Arc::new(Sources::new(store.clone(), Trust::load()));
+    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()));
+    let admin = Admin::new(
+        store.clone(),
+        Arc::clone(&work),
+        Arc::clone(&directory),
+        Arc::clone(&counters),
+        address,
+        !options.webhook_plain,
+        options.public_url.clone(),
+        started_at,
+    );
+    let socket = admin::bind(options.socket)?;
+    let (stop, stopped) = watch::channel(false);
+    let ingress = tokio::spawn(Ingress::new(store.clone(), directory, counters).serve(webhooks, tls, stopped.clone()));
+    let api = tokio::spawn(admin::serve(socket, admin, stopped));
+    let threads = work.start(usize::try_from(workers).unwrap_or(1));
+    let scheme = if options.webhook_plain { "http" } else { "https" };
+    tracing::info!("hydrophone {} takes webhooks on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
+    tracing::info!("admin socket {}, state folder {}", options.socket.display(), options.state.display());
+    notify::ready(&format!("takes webhooks on {scheme}://{address}"));
+
+    told_to_stop().await;
+    tracing::info!("stopping");
+    notify::stopping();
+    work.stop();
+    // The receivers are gone only if both servers have ended already.
+    let _ = stop.send(true);
+    let drained = async {
+        let _ = ingress.await;
+        let _ = api.await;
+    };
+    if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+    let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+    if tokio::time::timeout(DRAIN_MAX, joined).await.is_err() {
+        // A call to Sonar may take that long; what it asked for is still on the agenda.
+        tracing::warn!("a read of Sonar was still under way; it begins anew at the next start");
+    }
+    // Only now, so that no command finds a socket that nobody answers on.
+    let _ = std::fs::remove_file(options.socket);
+    Ok(())
+}
+
+/// How long connections, and then workers, may take to end.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+async fn told_to_stop() {
+    let mut terminate = signal(SignalKind::terminate()).expect("the system has signals");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("the system has signals");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| failed(address, error))
+}
+
+fn failed(address: SocketAddr, error: io::Error) -> StartError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has this port: choose another one with --webhook-listen, or stop that program"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a right that hydrophone does not have: choose another one with --webhook-listen"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address: see `ip address`",
+        _ => "",
+    };
+    StartError::Listen { address, error, hint }
+}
+
+/// The listener's certificate, made at the first start.
+fn acceptor(store: &Store, public_url: Option<&str>) -> Result<TlsAcceptor, StartError> {
+    let (stored, public_url) = store.read::<_, StoreError>(|view| {
+        let certificate = settings::secret(view, CERTIFICATE)?;
+        let key = settings::secret(view, KEY)?;
+        let url = match public_url {
+            Some(url) => Some(url.to_owned()),
+            None => settings::value(view, PUBLIC_URL)?,
+        };
+        Ok((certificate.zip(key), url))
+    })?;
+    let identity = if let Some((certificate, key)) = stored {
+        Identity { certificate: certificate.as_bytes().to_vec(), key: key.as_bytes().to_vec() }
+    } else {
+        let host = public_url.as_deref().and_then(host);
+        let identity = Identity::self_signed(own_names(host))?;
+        let (certificate, key) =
+            (SecretBytes::new(identity.certificate.clone()), SecretBytes::new(identity.key.clone()));
+        store.write::<_, StoreError>(move |batch| {
+            settings::set_secret(batch, CERTIFICATE, &certificate)?;
+            settings::set_secret(batch, KEY, &key)
+        })?;
+        tracing::info!(
+            "made a self-signed certificate for the webhook listener; SonarQube does not trust it by itself"
+        );
+        identity
+    };
+    Ok(TlsAcceptor::from(identity.server()?))
+}
+
+const CERTIFICATE: &str = "tls/webhook/certificate";
+const KEY: &str = "tls/webhook/key";
+
+/// The host of an address, without port and brackets.
+fn host(url: &str) -> Option<&str> {
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => authority.split(':').next(),
+    }
+}

@@ -1,0 +1,7 @@
+//! Whole-daemon scenarios: the real program between a simulated SonarQube and the people who use it, over real
+//! sockets and TLS.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod flow;
