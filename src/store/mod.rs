@@ -50,10 +50,12 @@ pub enum StoreError {
     #[error("the store failed and is being opened anew: {0}")]
     Failed(String),
     /// Too little free space to admit anything but deletions.
-    #[error("only {} MiB are free where the store is; below {} MiB nothing new is taken in", .free / 1_048_576, limits::FREE_SPACE_BYTES_MIN / 1_048_576)]
+    #[error("only {} MiB are free where the store is; below {} MiB nothing new is taken in", .free / 1_048_576, .least / 1_048_576)]
     Full {
         /// Bytes that are free.
         free: u64,
+        /// Bytes that have to be.
+        least: u64,
     },
     /// A value's checksum or form is wrong. Only this value is lost.
     #[error("a stored {what} is damaged")]

@@ -297,8 +297,9 @@ impl Writer {
                 free
             }
         };
+        let least = self.shared.free_space_min.load(Ordering::Relaxed);
         match free {
-            Some(free) if free < self.shared.free_space_min.load(Ordering::Relaxed) => Err(StoreError::Full { free }),
+            Some(free) if free < least => Err(StoreError::Full { free, least }),
             _ => Ok(()),
         }
     }

@@ -112,7 +112,8 @@ fn a_call_without_a_right_signature_is_refused_without_a_word_and_leaves_only_a_
     let scene = Scene::new();
     let call = scene.hook.call(&body("shop", "T1"));
     let right = signature(&scene.hook.secret, &call.body);
-    let wrong = if right.starts_with('0') { format!("1{}", &right[1..]) } else { format!("0{}", &right[1..]) };
+    let wrong = right.replace(['0', '1'], "2").replace('e', "d");
+    assert_ne!(wrong, right);
     let signed = |text: &str| (401, call.clone().with(SIGNATURE, text));
     scene.refused([
         (401, call.clone().without(SIGNATURE)),
@@ -448,6 +449,38 @@ fn equal_project_keys_of_two_organizations_are_two_projects() {
         .collect();
     held.sort();
     assert_eq!(held, ["one A", "two B"]);
+}
+
+/// A disk counts as full below a limit that can be set; a limit above what any disk has free makes it full.
+#[test]
+fn while_the_disk_is_full_calls_are_answered_503_and_the_operator_is_told() {
+    let scene = Scene::new();
+    let free = rustix::fs::statvfs(scene.gateway.folder()).unwrap();
+    if free.f_bavail.saturating_mul(free.f_frsize) >= 1_000_000 * MIB as u64 {
+        println!("skipped: this disk has more free space than the limit can be set to");
+        return;
+    }
+    let first = scene.hook.accepted(&body("shop", "T1"));
+    settled(&scene.gateway, &first, "synced");
+    scene.gateway.json(&["config", "set", "free-space-min-mib", "1000000"]);
+    let call = scene.hook.call(&body("shop", "T2"));
+    let answer = scene.hook.send(&call);
+    assert_eq!((answer.status, answer.body.as_str()), (503, ""), "{answer:?}");
+    assert!(answer.header("retry-after").unwrap().parse::<u32>().is_ok(), "{answer:?}");
+    assert_eq!(scene.hook.send(&call.clone().without(SIGNATURE)).status, 401);
+    let status = scene.gateway.json(&["status"]);
+    assert_eq!(status["deliveries"], json!({ "accepted": 1, "duplicate": 0, "rejected": 1, "unavailable": 1 }));
+    assert_eq!(status["ready"], false);
+    let mut conditions = status["conditions"].as_array().unwrap().iter();
+    assert!(conditions.any(|one| one["code"] == "disk_full" && one["severity"] == "error"), "{status}");
+    assert_eq!(findings(&scene.gateway, &["--project", "shop"]).len(), 1, "lists go on working");
+    assert_eq!(deliveries(&scene.gateway).len(), 1);
+    let told = scene.gateway.refused(&["asset", "add", "Another"], "");
+    assert!(told.contains("below 1000000 MiB nothing new is taken in"), "{told}");
+
+    scene.gateway.json(&["config", "set", "free-space-min-mib", "64"]);
+    let answer = scene.hook.send(&call);
+    assert_eq!((answer.status, &answer.json()["duplicate"]), (202, &json!(null)), "nothing was kept: {answer:?}");
 }
 
 #[test]
