@@ -129,7 +129,8 @@ impl redb::StorageBackend for Disk {
         platters.waiting = false;
         Self::fails(&mut platters)?;
         platters.syncs += 1;
-        platters.synced = platters.written.clone();
+        let Platters { written, synced, .. } = &mut *platters;
+        synced.clone_from(written);
         Ok(())
     }
 

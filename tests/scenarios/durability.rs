@@ -189,13 +189,13 @@ fn a_crawl_cut_short_by_a_kill_closes_nothing_and_is_made_again() {
     let mut expected = [keys[0].as_str(), keys[700].as_str()];
     expected.sort_unstable();
     assert_eq!(fixed, expected);
-    let held = stored(&scene.gateway.stop());
-    assert_eq!(held.len(), 1205);
+    let kept = stored(&scene.gateway.stop());
+    assert_eq!(kept.len(), 1205);
     for key in &added {
-        assert_eq!(held[key].changes, [Kind::Opened], "{key}");
+        assert_eq!(kept[key].changes, [Kind::Opened], "{key}");
     }
     for key in expected {
-        assert_eq!(held[key].changes, [Kind::Opened, Kind::Fixed], "{key}");
+        assert_eq!(kept[key].changes, [Kind::Opened, Kind::Fixed], "{key}");
     }
 }
 
