@@ -420,6 +420,8 @@ fn a_failed_read_closes_nothing_and_the_delivery_waits_for_sonar_to_recover() {
         scene.sonar.clear_faults();
         scene.gateway.json(&["sync"]);
         settled(&scene.gateway, &id, "synced");
+        // The person's question looks at the branches too, which may ask for one more read.
+        idle(&scene.gateway);
         expected.insert(key, "fixed".to_owned());
         assert_eq!(scene.held(), expected, "{fault:?}");
         let branch = scene.branch();
