@@ -114,7 +114,8 @@ pub(super) async fn set(
     let stored = value.clone();
     admin
         .run(move |admin| {
-            admin.store.write::<_, Problem>(move |batch| Ok(settings::set(batch, known.key, stored.as_deref())?))?;
+            // Admitted on a full disk as deletions are: it takes no room, and is how a person lets more in again.
+            admin.store.delete::<_, Problem>(move |batch| Ok(settings::set(batch, known.key, stored.as_deref())?))?;
             let free = admin.store.read::<_, Problem>(|view| Ok(number_of(view, FREE_SPACE_MIN)?))?;
             admin.store.set_free_space_min(free * 1024 * 1024);
             Ok(())

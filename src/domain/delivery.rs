@@ -109,6 +109,10 @@ struct Wire {
 impl Payload {
     /// Reads a body whose signature was right.
     pub fn parse(body: &[u8], project_header: Option<&str>) -> Result<Self, BadPayload> {
+        // Serde would also take an array for the struct, member by member in their order.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(BadPayload::NotAnObject);
+        }
         let wire: Wire = serde_json::from_slice(body).map_err(|_| BadPayload::NotAnObject)?;
         let project = text(wire.project.as_ref(), "key")
             .and_then(|key| ProjectKey::parse(key).ok())
@@ -318,6 +322,8 @@ mod tests {
     #[test]
     fn what_is_answered_400_says_why() {
         assert_eq!(parse("[]"), Err(BadPayload::NotAnObject));
+        assert_eq!(parse(r#"[null,null,null,null,{"key":"P1"},null,null]"#), Err(BadPayload::NotAnObject));
+        assert!(parse(" \r\n\t{\"project\":{\"key\":\"P1\"}}").is_ok());
         assert_eq!(parse("{"), Err(BadPayload::NotAnObject));
         assert_eq!(parse("{}"), Err(BadPayload::NoProject));
         assert_eq!(parse(r#"{"project":{"key":""}}"#), Err(BadPayload::NoProject));

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use self::progress::Progress;
+use self::progress::{Progress, Step};
 use self::sources::Sources;
 use crate::domain::ids::SourceName;
 use crate::domain::schedule::{self, Due, Next, Task};
@@ -154,6 +154,10 @@ impl Work {
     }
 
     fn carry_out(&self, task: Task, due: Due) {
+        if let Task::Sync(scope) = task {
+            // From the first question on, and also while a crawl of a former process is applied.
+            self.progress.set(scope, Step::default());
+        }
         let result = match task {
             Task::Discover(project) => discover::discover(self, project, due),
             Task::Sync(scope) => sync::sync(self, scope, due),

@@ -135,7 +135,9 @@ impl<'w> Reading<'w> {
                 crawl.problem = Some(problem.to_string());
             }
             Ok(snapshot) => match self.close_what_is_gone(&gathered, &snapshot)? {
-                Gone::Settled => crawl.sonar_total = Some(snapshot.held() - gathered.closed),
+                Gone::Settled { still_open } => {
+                    crawl.sonar_total = Some(snapshot.held() - gathered.closed + still_open);
+                }
                 Gone::Suspicious => {
                     crawl.suspected_at = Some(self.scope.suspected_at.unwrap_or(self.began_at));
                     crawl.problem = Some(SUSPICIOUS.to_owned());
@@ -263,6 +265,7 @@ impl<'w> Reading<'w> {
         let agreed = self.scope.suspected_at.is_some_and(|at| self.began_at.since(at) >= limits::GUARD_WAIT);
         let mut unknown = Unknown { open, agreed, count: 0, held: Vec::new() };
         let mut hotspots_asked = 0;
+        let mut still_open = 0;
         let mut after: Option<IssueKey> = None;
         loop {
             self.work.go_on()?;
@@ -277,6 +280,8 @@ impl<'w> Reading<'w> {
                 .collect();
             for some in gone.chunks(limits::SONAR_KEYS_PER_QUESTION) {
                 let rows = self.ask_for(some, snapshot, &mut hotspots_asked, &mut unknown)?;
+                let open = |row: &&Staged| matches!(row, Staged::Seen(seen) if !seen.state.is_closed());
+                still_open += rows.iter().filter(open).count() as u64;
                 self.stage_rows(rows)?;
                 if unknown.is_suspicious() {
                     return Ok(Gone::Suspicious);
@@ -284,7 +289,7 @@ impl<'w> Reading<'w> {
             }
         }
         self.stage_rows(std::mem::take(&mut unknown.held))?;
-        Ok(Gone::Settled)
+        Ok(Gone::Settled { still_open })
     }
 
     fn stage_rows(&self, rows: Vec<Staged>) -> Result<(), WorkError> {
@@ -378,7 +383,10 @@ impl<'w> Reading<'w> {
 
 /// How asking for vanished findings ended.
 enum Gone {
-    Settled,
+    /// So many are open all the same: Sonar has them too, although its lists did not hold them.
+    Settled {
+        still_open: u64,
+    },
     Suspicious,
 }
 

@@ -1,7 +1,14 @@
 //! Whole-daemon scenarios: the real program between a simulated SonarQube and the people who use it, over real
 //! sockets and TLS.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, reason = "a test program exports nothing")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
+mod durability;
 mod flow;
+mod ingress;
+mod samples;

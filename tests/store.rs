@@ -1,0 +1,468 @@
+//! The store on a disk of the test's own: what is answered is synced, and a failed write is got over.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use hydrophone::domain::delivery::{Outcome, Payload};
+use hydrophone::domain::ids::{DeliveryId, OrganizationKey, OrganizationRef, SourceName};
+use hydrophone::domain::time::Timestamp;
+use hydrophone::store::records::Delivery;
+use hydrophone::store::{Accepted, Arrival, Reply, Store, StoreError, deliveries, settings};
+use hydrophone::sys::bell::Bell;
+
+/// How long anything may take that should take a moment.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A disk: what was written to it, and of that what would outlive a power cut.
+#[derive(Clone, Default)]
+struct Disk(Arc<(Mutex<Platters>, Condvar)>);
+
+#[derive(Default)]
+struct Platters {
+    written: Vec<u8>,
+    synced: Vec<u8>,
+    syncs: u64,
+    /// The next so many writes and syncs fail.
+    failures: u32,
+    /// After so many more writes and syncs one fails.
+    stumbles_after: Option<u32>,
+    /// After so many more writes and syncs it is broken.
+    breaks_after: Option<u32>,
+    /// A disk that stays broken cannot even be opened.
+    broken: bool,
+    /// Whoever syncs waits while this is set, and says so.
+    held: bool,
+    waiting: bool,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Disk")
+    }
+}
+
+impl Disk {
+    fn lock(&self) -> MutexGuard<'_, Platters> {
+        self.0.0.lock().unwrap()
+    }
+
+    fn edit<R>(&self, change: impl FnOnce(&mut Platters) -> R) -> R {
+        let result = change(&mut self.lock());
+        self.0.1.notify_all();
+        result
+    }
+
+    /// Blocks until somebody waits in a held sync.
+    fn wait_for_sync(&self) {
+        let (platters, waited) = self.0.1.wait_timeout_while(self.lock(), SOON, |platters| !platters.waiting).unwrap();
+        drop(platters);
+        assert!(!waited.timed_out(), "nobody syncs");
+    }
+
+    /// The disk as it is after a power cut: what was not synced is gone.
+    fn after_power_cut(&self) -> Self {
+        let synced = self.lock().synced.clone();
+        let disk = Self::default();
+        disk.edit(|platters| {
+            platters.written.clone_from(&synced);
+            platters.synced = synced;
+        });
+        disk
+    }
+
+    fn fails(platters: &mut Platters) -> io::Result<()> {
+        platters.breaks_after = match platters.breaks_after {
+            Some(0) => {
+                platters.broken = true;
+                None
+            }
+            left => left.map(|left| left - 1),
+        };
+        platters.stumbles_after = match platters.stumbles_after {
+            Some(0) => {
+                platters.failures += 1;
+                None
+            }
+            left => left.map(|left| left - 1),
+        };
+        if platters.broken || platters.failures > 0 {
+            platters.failures = platters.failures.saturating_sub(1);
+            return Err(io::Error::other("the disk says no"));
+        }
+        Ok(())
+    }
+}
+
+fn place(offset: u64, length: usize) -> std::ops::Range<usize> {
+    let start = usize::try_from(offset).unwrap();
+    start..start + length
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        let platters = self.lock();
+        if platters.broken { Err(io::Error::other("the disk says no")) } else { Ok(platters.written.len() as u64) }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.copy_from_slice(&self.lock().written[place(offset, out.len())]);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut platters = self.lock();
+        Self::fails(&mut platters)?;
+        platters.written.resize(usize::try_from(length).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut platters = self.lock();
+        platters.waiting = true;
+        self.0.1.notify_all();
+        let mut platters = self.0.1.wait_while(platters, |platters| platters.held).unwrap();
+        platters.waiting = false;
+        Self::fails(&mut platters)?;
+        platters.syncs += 1;
+        let Platters { written, synced, .. } = &mut *platters;
+        synced.clone_from(written);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut platters = self.lock();
+        Self::fails(&mut platters)?;
+        platters.written[place(offset, data.len())].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn open(disk: &Disk) -> Store {
+    let disk = disk.clone();
+    Store::open_on(move || disk.clone(), Arc::new(Bell::default())).unwrap()
+}
+
+struct Waiting(mpsc::Sender<Result<Accepted, StoreError>>);
+
+impl Reply for Waiting {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn send(self: Box<Self>, result: Result<Accepted, StoreError>) {
+        let _ = self.0.send(result);
+    }
+}
+
+/// A reply that nobody waits for any more.
+struct Unwanted(mpsc::Sender<()>);
+
+impl Reply for Unwanted {
+    fn is_wanted(&self) -> bool {
+        false
+    }
+
+    fn send(self: Box<Self>, _: Result<Accepted, StoreError>) {
+        let _ = self.0.send(());
+    }
+}
+
+fn arrival(task: &str) -> Arrival {
+    let body = format!(r#"{{"taskId":"{task}","status":"SUCCESS","project":{{"key":"shop"}}}}"#).into_bytes();
+    Arrival {
+        at: Timestamp(1_700_000_000_000),
+        organization: OrganizationRef {
+            source: SourceName::parse("sonar").unwrap(),
+            key: OrganizationKey::parse("acme").unwrap(),
+        },
+        payload: Payload::parse(&body, None),
+        body,
+        replay_of: None,
+    }
+}
+
+/// Hands a delivery to the store; the answer comes when it comes.
+fn hand_in(store: &Store, task: &str) -> Receiver<Result<Accepted, StoreError>> {
+    let (reply, answer) = mpsc::channel();
+    store.accept(arrival(task), Box::new(Waiting(reply)));
+    answer
+}
+
+/// Hands a delivery to the store and waits for the answer.
+fn accept(store: &Store, task: &str) -> Result<Accepted, StoreError> {
+    hand_in(store, task).recv_timeout(SOON).expect("every delivery is answered")
+}
+
+/// The tasks of all stored deliveries, oldest first.
+fn stored(store: &Store) -> Result<Vec<String>, StoreError> {
+    store.read(|view| {
+        let list = deliveries::list(view, None, 10_000)?;
+        Ok(list.into_iter().rev().map(|(_, Delivery { task, .. }, _)| task.unwrap()).collect())
+    })
+}
+
+/// Asks until there is an answer.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + SOON;
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_delivery_is_answered_only_after_the_sync_of_its_commit() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    disk.edit(|platters| platters.held = true);
+    let answer = hand_in(&store, "T1");
+    disk.wait_for_sync();
+    assert!(answer.try_recv().is_err(), "it is answered before it is synced");
+    assert_eq!(stored(&store).unwrap(), Vec::<String>::new(), "it is shown before it is synced");
+    let syncs = disk.edit(|platters| {
+        platters.held = false;
+        platters.syncs
+    });
+    let accepted = answer.recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!(accepted, Accepted { id: DeliveryId(1), duplicate: false, outcome: Outcome::NotImported });
+    assert!(disk.lock().syncs > syncs);
+    // Cut the power at this moment: what was answered is there.
+    assert_eq!(stored(&open(&disk.after_power_cut())).unwrap(), ["T1"]);
+}
+
+#[test]
+fn whatever_was_answered_at_a_power_cut_is_there_after_it() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    let mut answered = Vec::new();
+    for number in 0..50 {
+        let task = format!("T{number}");
+        accept(&store, &task).unwrap();
+        answered.push(task);
+        // Rows whose sync may wait must not make one that may not wait.
+        store.write_unsynced::<(), StoreError>(move |batch| settings::set(batch, "note", Some("x"))).unwrap();
+        if number % 10 == 0 {
+            assert_eq!(stored(&open(&disk.after_power_cut())).unwrap(), answered);
+        }
+    }
+    assert_eq!(stored(&open(&disk.after_power_cut())).unwrap(), answered);
+}
+
+/// Breaks the disk at every write and sync that three deliveries take, one after the other, and looks at what a power
+/// cut at that moment leaves: no less than what was answered, and no more than what was handed in, in its order.
+#[test]
+fn whichever_write_or_sync_is_the_last_what_was_answered_is_there() {
+    let tasks = ["T1", "T2", "T3"];
+    for last in 0.. {
+        let disk = Disk::default();
+        let store = open(&disk);
+        accept(&store, "T0").unwrap();
+        disk.edit(|platters| platters.breaks_after = Some(last));
+        let mut answered = vec!["T0"];
+        answered.extend(tasks.iter().take_while(|task| accept(&store, task).is_ok()));
+        let broke = disk.lock().broken;
+        let after = disk.after_power_cut();
+        store.close();
+        let kept = stored(&open(&after)).unwrap();
+        assert!(
+            kept.starts_with(&answered.iter().map(|&task| task.to_owned()).collect::<Vec<_>>()),
+            "{last}: {kept:?}"
+        );
+        assert!(kept.iter().eq(["T0", "T1", "T2", "T3"].iter().take(kept.len())), "{last}: {kept:?}");
+        if !broke {
+            assert!(last > 6, "only {last} writes and syncs for three commits");
+            assert_eq!(answered.len(), 4);
+            break;
+        }
+    }
+}
+
+/// As before, but the disk only stumbles: the store goes on by itself, with everything that it answered.
+#[test]
+fn whichever_write_or_sync_fails_once_the_store_goes_on() {
+    for nth in 0..12 {
+        let disk = Disk::default();
+        let store = open(&disk);
+        let mut answered = Vec::new();
+        for number in 0..6 {
+            let task = format!("T{number}");
+            if number == 2 {
+                disk.edit(|platters| platters.stumbles_after = Some(nth));
+            }
+            if accept(&store, &task).is_ok() {
+                answered.push(task);
+            }
+        }
+        until("the store to take deliveries", || accept(&store, "last").ok());
+        let kept = stored(&store).unwrap();
+        assert!(answered.iter().all(|task| kept.contains(task)), "{nth}: {answered:?} was answered, {kept:?} is kept");
+        assert_eq!(kept.iter().collect::<std::collections::BTreeSet<_>>().len(), kept.len(), "{nth}: {kept:?}");
+    }
+}
+
+#[test]
+fn deliveries_that_wait_share_a_commit() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    accept(&store, "T").unwrap();
+    let one = {
+        let before = disk.lock().syncs;
+        accept(&store, "one").unwrap();
+        disk.lock().syncs - before
+    };
+    disk.edit(|platters| platters.held = true);
+    let first = hand_in(&store, "first");
+    disk.wait_for_sync();
+    let others: Vec<_> = (0..500).map(|number| hand_in(&store, &format!("T{number}"))).collect();
+    let before = disk.edit(|platters| {
+        platters.held = false;
+        platters.syncs
+    });
+    first.recv_timeout(SOON).unwrap().unwrap();
+    let mut ids: Vec<u64> = others.into_iter().map(|answer| answer.recv_timeout(SOON).unwrap().unwrap().id.0).collect();
+    let syncs = disk.lock().syncs - before;
+    assert!(syncs <= 2 * one.max(2), "{syncs} syncs for two commits, where one takes {one}");
+    ids.dedup();
+    assert_eq!(ids, (4..504).collect::<Vec<_>>(), "numbered in the order in which they came");
+}
+
+#[test]
+fn a_failed_write_is_told_and_the_store_opens_itself_again() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    accept(&store, "before").unwrap();
+    disk.edit(|platters| platters.failures = 1);
+    let failed = accept(&store, "failed");
+    assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
+    until("the store to open again", || (store.reopened() == 1).then_some(()));
+    assert_eq!(stored(&store).unwrap(), ["before"]);
+    assert!(!accept(&store, "after").unwrap().duplicate);
+    assert_eq!(stored(&store).unwrap(), ["before", "after"]);
+    assert_eq!(store.reopened(), 1);
+    assert_eq!(stored(&open(&disk.after_power_cut())).unwrap(), ["before", "after"]);
+}
+
+/// Sonar repeats nothing, but a sender that was told 503 may: what failed must not be taken for the former call.
+#[test]
+fn a_call_whose_commit_failed_is_no_duplicate_when_it_comes_again() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    disk.edit(|platters| platters.failures = 1);
+    accept(&store, "T1").unwrap_err();
+    let again = until("the store to take it", || accept(&store, "T1").ok());
+    assert!(!again.duplicate);
+    assert_eq!(stored(&store).unwrap(), ["T1"]);
+}
+
+#[test]
+fn a_failed_sync_is_a_failed_commit() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    accept(&store, "before").unwrap();
+    disk.edit(|platters| platters.held = true);
+    let answer = hand_in(&store, "failed");
+    disk.wait_for_sync();
+    disk.edit(|platters| {
+        platters.failures = 1;
+        platters.held = false;
+    });
+    let failed = answer.recv_timeout(SOON).unwrap();
+    assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
+    until("the store to take deliveries", || accept(&store, "after").ok());
+    let kept = stored(&store).unwrap();
+    assert!(kept.starts_with(&["before".to_owned()]) && kept.ends_with(&["after".to_owned()]), "{kept:?}");
+}
+
+/// While the disk stays broken, whoever reads or writes is told so at once; nobody waits for it to recover.
+#[test]
+fn while_the_disk_is_broken_everybody_is_told_and_nobody_hangs() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    accept(&store, "before").unwrap();
+    disk.edit(|platters| platters.broken = true);
+    let over = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (store, over) = (store.clone(), Arc::clone(&over));
+            std::thread::spawn(move || {
+                let (mut data, mut errors) = (0_u64, 0_u64);
+                while !over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    match stored(&store) {
+                        Ok(found) => {
+                            assert_eq!(found[0], "before");
+                            data += 1;
+                        }
+                        Err(StoreError::Failed(_)) => errors += 1,
+                        Err(other) => panic!("{other}"),
+                    }
+                    assert!(began.elapsed() < SOON, "a reader hung");
+                }
+                (data, errors)
+            })
+        })
+        .collect();
+    let failed = accept(&store, "failed");
+    assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
+    let told = until("a reader to be told", || stored(&store).err());
+    assert!(matches!(told, StoreError::Failed(_)), "{told:?}");
+    assert_eq!(store.reopened(), 0);
+    disk.edit(|platters| platters.broken = false);
+    until("the store to take deliveries", || accept(&store, "after").ok());
+    over.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    assert_eq!(store.reopened(), 1);
+    assert_eq!(stored(&store).unwrap(), ["before", "after"]);
+}
+
+#[test]
+fn a_failed_write_of_work_is_told_and_got_over_too() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    let note =
+        |text: &'static str| store.write::<(), StoreError>(move |batch| settings::set(batch, "note", Some(text)));
+    note("one").unwrap();
+    disk.edit(|platters| platters.failures = 1);
+    assert!(matches!(note("two"), Err(StoreError::Failed(_))));
+    until("the store to open again", || (store.reopened() == 1).then_some(()));
+    let read = || store.read::<_, StoreError>(|view| settings::value(view, "note")).unwrap();
+    assert_eq!(read().as_deref(), Some("one"));
+    note("three").unwrap();
+    assert_eq!(read().as_deref(), Some("three"));
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_stored() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    let (reply, answer) = mpsc::channel();
+    store.accept(arrival("given up"), Box::new(Unwanted(reply)));
+    accept(&store, "T1").unwrap();
+    assert_eq!(answer.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected), "nobody is told");
+    assert_eq!(stored(&store).unwrap(), ["T1"]);
+}
+
+#[test]
+fn closing_finishes_what_waits_and_refuses_what_comes_after() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    let answers: Vec<_> = (0..20).map(|number| hand_in(&store, &format!("T{number}"))).collect();
+    store.close();
+    for answer in answers {
+        answer.recv_timeout(SOON).unwrap().unwrap();
+    }
+    assert_eq!(accept(&store, "late"), Err(StoreError::Closed));
+    let late = store.write::<(), StoreError>(|batch| settings::set(batch, "note", Some("x")));
+    assert_eq!(late, Err(StoreError::Closed));
+    assert_eq!(stored(&open(&disk)).unwrap().len(), 20);
+}
