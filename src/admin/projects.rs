@@ -62,6 +62,7 @@ fn not_imported(organization: &OrganizationRef, seen: wire::Project) -> shapes::
         pull_requests: false,
         branches: Vec::new(),
         error: None,
+        activity: "idle".to_owned(),
     }
 }
 

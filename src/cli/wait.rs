@@ -13,7 +13,7 @@ use super::client::{Client, Failure, Interrupts, path};
 use super::pages::shaped;
 use super::table::{counted, number};
 use super::{Session, note};
-use crate::admin::shapes::{Branch, Project, SourceList};
+use crate::admin::shapes::{Branch, Project};
 use crate::domain::time::Timestamp;
 
 /// The flags of commands that can wait.
@@ -43,12 +43,12 @@ enum Standing {
 pub fn until_read(session: &mut Session, projects: &[Project], since: Timestamp, wait: Wait) -> Result<(), Failure> {
     let mut interrupts = session.client.interrupts()?;
     let progress = Progress::new(projects.len());
-    let mut watch = Watch { projects, since: whole_second(since), progress, told: HashSet::new(), asked_sources: None };
+    let mut watch = Watch { projects, since: whole_second(since), progress, told: HashSet::new() };
     let begin = Instant::now();
     let mut interval = POLL_MIN;
     let (latest, failures) = loop {
         let latest = read_projects(&session.client, &mut interrupts, projects)?;
-        if let Some(failures) = watch.look(&session.client, &mut interrupts, &latest)? {
+        if let Some(failures) = watch.look(&latest)? {
             break (latest, failures);
         }
         if let Some(seconds) = wait.timeout.filter(|&seconds| begin.elapsed() >= Duration::from_secs(seconds)) {
@@ -110,26 +110,19 @@ struct Watch<'a> {
     since: Timestamp,
     progress: Progress,
     told: HashSet<usize>,
-    asked_sources: Option<Instant>,
 }
 
 impl Watch<'_> {
     /// Takes in how the projects are now. Gives what failed once nothing is left to wait for.
-    fn look(
-        &mut self,
-        client: &Client,
-        interrupts: &mut Interrupts,
-        latest: &[Option<Value>],
-    ) -> Result<Option<Vec<String>>, Failure> {
+    fn look(&mut self, latest: &[Option<Value>]) -> Result<Option<Vec<String>>, Failure> {
         let (mut failures, mut branches) = (Vec::new(), Vec::new());
         let mut waiting = false;
-        let broken = self.broken_sources(client, interrupts)?;
         for (index, value) in latest.iter().enumerate() {
             let name = &self.projects[index].key;
             let project = value.as_ref().map(shaped::<Project>).transpose()?.filter(|project| project.imported);
             let standing = match &project {
                 None => Standing::Failed(vec![format!("{name} is not imported any more")]),
-                Some(project) => standing(project, self.since, &broken),
+                Some(project) => standing(project, self.since),
             };
             match standing {
                 Standing::Waiting => waiting = true,
@@ -154,33 +147,17 @@ impl Watch<'_> {
             self.progress.line(&format!("{}: {findings} open in {branches}", project.key));
         }
     }
-
-    /// Sources whose last call failed. A project whose branches were never found has no place for an error of its
-    /// own, so its source is asked from time to time.
-    fn broken_sources(
-        &mut self,
-        client: &Client,
-        interrupts: &mut Interrupts,
-    ) -> Result<Vec<(String, String)>, Failure> {
-        let asked = *self.asked_sources.get_or_insert_with(Instant::now);
-        if asked.elapsed() < SOURCES_INTERVAL {
-            return Ok(Vec::new());
-        }
-        self.asked_sources = Some(Instant::now());
-        let list: SourceList = client.get_unless(interrupts, "sources")?.value;
-        Ok(list.sources.into_iter().filter_map(|source| Some((source.name, source.error?))).collect())
-    }
 }
 
-fn standing(project: &Project, since: Timestamp, broken: &[(String, String)]) -> Standing {
-    if project.branches.is_empty() {
-        // Just imported: its branches are not known yet, unless nothing can be asked at all.
-        return match broken.iter().find(|(source, _)| *source == project.source) {
-            Some((_, error)) => Standing::Failed(vec![format!("{}: {error}", project.key)]),
-            None => Standing::Waiting,
-        };
+fn standing(project: &Project, since: Timestamp) -> Standing {
+    if project.activity == "queued" {
+        return Standing::Waiting;
     }
-    let mut reasons = Vec::new();
+    // A project whose branches were never found, or of which none was chosen, has no branch to hold the reason.
+    let mut reasons: Vec<_> = project.error.iter().map(|error| format!("{}: {error}", project.key)).collect();
+    if project.branches.is_empty() && reasons.is_empty() {
+        return Standing::Waiting;
+    }
     for branch in &project.branches {
         let read = branch.synced_at.as_deref().and_then(|time| Timestamp::parse(time).ok());
         match &branch.error {
@@ -268,9 +245,6 @@ const POLL_MIN: Duration = Duration::from_millis(200);
 /// The longest pause between two looks.
 const POLL_MAX: Duration = Duration::from_secs(1);
 
-/// How often sources are asked for errors while projects wait.
-const SOURCES_INTERVAL: Duration = Duration::from_secs(10);
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -294,7 +268,7 @@ mod tests {
 
     fn stands(branches: &[Value]) -> Standing {
         let since = Timestamp::parse("2026-11-21T14:03:00Z").unwrap();
-        standing(&shaped(&project("web", branches)).unwrap(), since, &[])
+        standing(&shaped(&project("web", branches)).unwrap(), since)
     }
 
     #[test]
@@ -312,12 +286,25 @@ mod tests {
     }
 
     #[test]
-    fn a_project_whose_branches_cannot_be_asked_for_ends_with_its_sources_error() {
-        let broken = [("eu".to_owned(), "token refused".to_owned())];
-        let project: Project = shaped(&project("web", &[])).unwrap();
-        let failed = Standing::Failed(vec!["web: token refused".to_owned()]);
-        assert_eq!(standing(&project, Timestamp(0), &broken), failed);
-        assert_eq!(standing(&project, Timestamp(0), &[("us".to_owned(), "x".to_owned())]), Standing::Waiting);
+    fn a_project_without_branches_ends_with_its_own_error_once_they_were_asked_for() {
+        let standing = |activity: &str, error: Option<&str>| {
+            let mut project = project("web", &[]);
+            project["activity"] = json!(activity);
+            project["error"] = json!(error);
+            standing(&shaped(&project).unwrap(), Timestamp(0))
+        };
+        assert_eq!(standing("queued", None), Standing::Waiting);
+        assert_eq!(standing("queued", Some("of before")), Standing::Waiting);
+        assert_eq!(standing("idle", None), Standing::Waiting);
+        let failed = Standing::Failed(vec!["web: no branch matches x".to_owned()]);
+        assert_eq!(standing("idle", Some("no branch matches x")), failed);
+    }
+
+    #[test]
+    fn branches_that_are_read_do_not_end_the_wait_while_more_are_asked_for() {
+        let mut project = project("web", &[branch("idle", Some("2999-01-01T00:00:00Z"), None)]);
+        project["activity"] = json!("queued");
+        assert_eq!(standing(&shaped(&project).unwrap(), Timestamp(0)), Standing::Waiting);
     }
 
     #[test]
