@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -111,6 +111,8 @@ fn run(options: &Options) -> Result<(), StartError> {
 
 async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError> {
     let started_at = clock::now();
+    // Taken before anybody is told that we run: a signal that comes at once must end us in order, too.
+    let signals = Signals::take();
     // Bound before anything else is made, so that a port that is taken leaves nothing behind.
     let webhooks = listen(options.webhook_listen).await?;
     let address = webhooks.local_addr().map_err(|error| failed(options.webhook_listen, error))?;
@@ -143,7 +145,7 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     tracing::info!("admin socket {}, state folder {}", options.socket.display(), options.state.display());
     notify::ready(&format!("takes webhooks on {scheme}://{address}"));
 
-    told_to_stop().await;
+    signals.told_to_stop().await;
     tracing::info!("stopping");
     notify::stopping();
     work.stop();
@@ -169,12 +171,23 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
 /// How long connections, and then workers, may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-async fn told_to_stop() {
-    let mut terminate = signal(SignalKind::terminate()).expect("the system has signals");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("the system has signals");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask us to stop. From the moment they are taken, none of them ends the process by itself.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> Self {
+        let take = |kind| signal(kind).expect("the system has signals");
+        Self { terminate: take(SignalKind::terminate()), interrupt: take(SignalKind::interrupt()) }
+    }
+
+    async fn told_to_stop(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -403,16 +403,41 @@ fn get(sonar: &Sonar, path: &str) -> (u16, Value) {
 }
 
 fn raw_get(sonar: &Sonar, path: &str, token: &str) -> (u16, Option<String>, String) {
+    if !sonar.edit(|model| model.edition.since(10, 0)) {
+        // Servers before 10.0 take a token as the name of Basic authentication only.
+        let basic = format!("Basic {}", base64(format!("{token}:").as_bytes()));
+        return raw_as(&basic, &sonar.url(), path, None);
+    }
     raw(&sonar.url(), path, token, None)
 }
 
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut text, mut held, mut bits) = (String::new(), 0_u32, 0);
+    for &byte in bytes {
+        (held, bits) = (held << 8 | u32::from(byte), bits + 8);
+        while bits >= 6 {
+            bits -= 6;
+            text.push(char::from(LETTERS[(held >> bits & 63) as usize]));
+        }
+    }
+    if bits > 0 {
+        text.push(char::from(LETTERS[(held << (6 - bits) & 63) as usize]));
+    }
+    text
+}
+
 fn raw(root: &str, path: &str, token: &str, form: Option<&str>) -> (u16, Option<String>, String) {
-    let (agent, url, bearer) = (agent(None), format!("{root}{path}"), format!("Bearer {token}"));
+    raw_as(&format!("Bearer {token}"), root, path, form)
+}
+
+fn raw_as(authorization: &str, root: &str, path: &str, form: Option<&str>) -> (u16, Option<String>, String) {
+    let (agent, url) = (agent(None), format!("{root}{path}"));
     let answer = match form {
-        None => agent.get(url).header("Authorization", bearer).call(),
+        None => agent.get(url).header("Authorization", authorization).call(),
         Some(form) => agent
             .post(url)
-            .header("Authorization", bearer)
+            .header("Authorization", authorization)
             .header("Content-Type", "application/x-www-form-urlencoded")
             .send(form),
     };

@@ -16,7 +16,7 @@ use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
 use crate::sonar::wire;
 use crate::store::records::{Asset, Project};
-use crate::store::{Batch, StoreError, agenda, catalogue};
+use crate::store::{Batch, StoreError, View, agenda, catalogue};
 use crate::sys::clock;
 
 #[derive(Deserialize)]
@@ -63,6 +63,7 @@ fn not_imported(organization: &OrganizationRef, seen: wire::Project) -> shapes::
         pull_requests: false,
         branches: Vec::new(),
         error: None,
+        activity: "idle".to_owned(),
     }
 }
 
@@ -158,6 +159,7 @@ pub(super) async fn import(
             let organization = admin.store.read(|view| views::organization(view, &new.organization))?;
             let wanted = wanted(admin, &organization, &new)?;
             let placing = Placing::of(&new)?;
+            admin.store.read(|view| placing.check(view))?;
             let selection = selection(&new)?;
             let mut ids = Vec::with_capacity(wanted.len());
             // Some at a time, so that deliveries are answered in between.
@@ -238,6 +240,16 @@ impl Placing {
             (Some(name), None) => Ok(Self::Existing(AssetName::parse(name)?)),
             (None, Some(name)) => Ok(Self::New(AssetName::parse(name)?)),
             (Some(_), Some(_)) => Err(Problem::bad("an asset is either new or exists")),
+        }
+    }
+
+    /// A name for a new asset must be free: joining another team's by accident would go unnoticed.
+    fn check(&self, view: &impl View) -> Result<(), Problem> {
+        match self {
+            Self::New(name) if catalogue::asset_named(view, name)?.is_some() => {
+                Err(Problem::conflict(format!("there is an asset {name} already")).remedy("--asset adds to it"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -218,6 +218,9 @@ pub struct Project {
     /// Why its branches could not be asked for, or that none was found.
     #[serde(default)]
     pub error: Option<String>,
+    /// `queued` while Sonar is to be asked for its branches, else `idle`.
+    #[serde(default)]
+    pub activity: String,
 }
 
 /// A scope of a project.

@@ -199,7 +199,7 @@ pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Re
                 .read::<_, Problem>(|view| Ok((catalogue::source(view, &name)?, project_count(view, &name)?)))?;
             known.ok_or_else(|| views::no_source(&name))?;
             if projects > 0 {
-                return Err(Problem::conflict(format!("{projects} projects are imported from {name}")).remedy(
+                return Err(Problem::conflict(format!("projects are imported from {name} ({projects})")).remedy(
                     "remove them first: `hydrophone project list ORG`, `hydrophone project remove ORG KEY`; nothing is closed on a platform",
                 ));
             }

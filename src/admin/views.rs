@@ -125,6 +125,7 @@ impl Context {
             .into_iter()
             .map(|(id, scope)| self.branch(admin, view, id, scope))
             .collect::<Result<Vec<_>, _>>()?;
+        let queued = self.is_queued(Task::Discover(id));
         Ok(shapes::Project {
             source: project.organization.source.to_string(),
             organization: project.organization.key.to_string(),
@@ -135,7 +136,8 @@ impl Context {
             selected_branches: project.selection.branches.clone(),
             pull_requests: project.selection.pull_requests,
             // While its branches are asked for, an error of before is no news.
-            error: project.error.clone().filter(|_| !self.is_queued(Task::Discover(id))),
+            error: project.error.clone().filter(|_| !queued),
+            activity: if queued { "queued" } else { "idle" }.to_owned(),
             branches,
         })
     }

@@ -99,13 +99,16 @@ impl From<csv::Error> for Stop {
 
 fn write_json(next_page: &mut NextPage, writer: &mut dyn Write) -> Result<u64, Stop> {
     let mut count = 0;
+    // Read before anything is written, so that a refusal leaves no half of a document.
+    let mut next = next_page().map_err(Stop::Read)?;
     writer.write_all(b"{\"findings\":[")?;
-    while let Some(page) = next_page().map_err(Stop::Read)? {
+    while let Some(page) = next {
         for finding in findings(&page) {
             writer.write_all(if count == 0 { b"\n" } else { b",\n" })?;
             serde_json::to_writer(&mut *writer, finding).map_err(io::Error::from)?;
             count += 1;
         }
+        next = next_page().map_err(Stop::Read)?;
     }
     writer.write_all(b"\n]}\n")?;
     writer.flush()?;
@@ -115,9 +118,10 @@ fn write_json(next_page: &mut NextPage, writer: &mut dyn Write) -> Result<u64, S
 /// A terminal gets cleaned text, a file or program every character.
 fn write_csv(next_page: &mut NextPage, writer: &mut dyn Write, terminal: bool) -> Result<u64, Stop> {
     let mut count = 0;
+    let mut next = next_page().map_err(Stop::Read)?;
     let mut rows = csv::Writer::from_writer(writer);
     rows.write_record(FIELDS.iter().copied().chain(SONAR_FIELDS.iter().map(|(column, _)| *column)))?;
-    while let Some(page) = next_page().map_err(Stop::Read)? {
+    while let Some(page) = next {
         for finding in findings(&page) {
             let sonar = &finding["sonar"];
             let ours = FIELDS.iter().map(|field| &finding[*field]);
@@ -126,6 +130,7 @@ fn write_csv(next_page: &mut NextPage, writer: &mut dyn Write, terminal: bool) -
             rows.write_record(cells.map(|text| if terminal { clean(&text).into_owned() } else { text }))?;
             count += 1;
         }
+        next = next_page().map_err(Stop::Read)?;
     }
     rows.flush()?;
     Ok(count)

@@ -137,6 +137,7 @@ fn list(session: &mut Session, organization: &str, search: Option<&str>) -> Resu
         for project in &list.projects {
             let open: u64 = project.branches.iter().map(|branch| branch.stored_total).sum();
             let problem = project.branches.iter().find_map(|branch| branch.error.as_deref());
+            let problem = project.error.as_deref().or(problem);
             rows.add_row([
                 cell(&project.key),
                 cell(&project.name),
@@ -172,8 +173,13 @@ fn print(out: &mut Output, project: &Project) -> Result<(), Failure> {
     out.field("Asset", project.asset.as_deref().unwrap_or_default())?;
     out.field("Branches", selected)?;
     out.field("Pull requests", if project.pull_requests { "yes" } else { "no" })?;
+    if let Some(error) = &project.error {
+        out.field("Problem", error)?;
+    } else if project.branches.is_empty() {
+        out.line("Its branches are not known yet; they are being asked for.")?;
+    }
     if project.branches.is_empty() {
-        return out.line("Its branches are not known yet. See: hydrophone status");
+        return Ok(());
     }
     out.line("")?;
     let mut rows = table(&["branch", "gate", "analysed", "read", "in Sonar", "here", "state"]);

@@ -12,7 +12,9 @@ use crate::daemon::{self, Options};
 /// Run the gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(after_help = "Set HYDROPHONE_LOG to choose what is logged, such as `info,hydrophone=debug`.\n\n\
-    Example: try it without installing\n  hydrophone serve --state ./state")]
+    Example: try it without installing\n  hydrophone serve --state ./state\n\
+    and in another terminal\n  hydrophone --state ./state source add --help\n\n\
+    Exit codes: 0 stopped, 1 failed, 2 wrong usage, 78 configuration refused.")]
 pub struct Serve {
     /// Take webhooks at this address [default: 0.0.0.0:8443].
     #[arg(long, value_name = "ADDR")]

@@ -34,7 +34,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },
-    /// Remove a source with its projects and their findings.
+    /// Remove a source from which no project is imported any more.
     Remove {
         /// Name the source.
         name: String,

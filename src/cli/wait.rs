@@ -150,9 +150,12 @@ impl Watch<'_> {
 }
 
 fn standing(project: &Project, since: Timestamp) -> Standing {
-    let mut reasons: Vec<String> = project.error.iter().map(|error| format!("{}: {error}", project.key)).collect();
+    if project.activity == "queued" {
+        return Standing::Waiting;
+    }
+    // A project whose branches were never found, or of which none was chosen, has no branch to hold the reason.
+    let mut reasons: Vec<_> = project.error.iter().map(|error| format!("{}: {error}", project.key)).collect();
     if project.branches.is_empty() && reasons.is_empty() {
-        // Just imported: its branches are not known yet.
         return Standing::Waiting;
     }
     for branch in &project.branches {
@@ -283,11 +286,25 @@ mod tests {
     }
 
     #[test]
-    fn a_project_whose_branches_cannot_be_asked_for_ends_with_its_error() {
-        let mut refused = project("web", &[]);
-        refused["error"] = "token refused".into();
-        let failed = Standing::Failed(vec!["web: token refused".to_owned()]);
-        assert_eq!(standing(&shaped(&refused).unwrap(), Timestamp(0)), failed);
+    fn a_project_without_branches_ends_with_its_own_error_once_they_were_asked_for() {
+        let standing = |activity: &str, error: Option<&str>| {
+            let mut project = project("web", &[]);
+            project["activity"] = json!(activity);
+            project["error"] = json!(error);
+            standing(&shaped(&project).unwrap(), Timestamp(0))
+        };
+        assert_eq!(standing("queued", None), Standing::Waiting);
+        assert_eq!(standing("queued", Some("of before")), Standing::Waiting);
+        assert_eq!(standing("idle", None), Standing::Waiting);
+        let failed = Standing::Failed(vec!["web: no branch matches x".to_owned()]);
+        assert_eq!(standing("idle", Some("no branch matches x")), failed);
+    }
+
+    #[test]
+    fn branches_that_are_read_do_not_end_the_wait_while_more_are_asked_for() {
+        let mut project = project("web", &[branch("idle", Some("2999-01-01T00:00:00Z"), None)]);
+        project["activity"] = json!("queued");
+        assert_eq!(standing(&shaped(&project).unwrap(), Timestamp(0)), Standing::Waiting);
     }
 
     #[test]

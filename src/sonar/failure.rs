@@ -96,7 +96,7 @@ pub enum FetchError {
     /// Somebody else answered than Sonar's Web API.
     #[error(
         "{host} gave an answer (HTTP {status}) that is {hint}: a proxy or a login page stands between, or the \
-         address is not Sonar's; check --url and --proxy of the source"
+         address is not Sonar's; check the address and the proxy that the source was added with"
     )]
     NotJson {
         /// Whom we asked.
@@ -119,7 +119,7 @@ pub enum FetchError {
         detail: String,
     },
     /// The address has moved. Not followed, so that the token goes only where a person sent it.
-    #[error("{host} answers that it has moved to {to}; if that is right, give it with --url")]
+    #[error("{host} answers that it has moved to {to}; if that is right, add the source with that address")]
     Moved {
         /// Whom we asked.
         host: String,
@@ -147,7 +147,7 @@ pub enum FetchError {
 pub enum CertificateProblem {
     /// Made for another name.
     #[error(
-        "is made for {}, not for this name; use that name in --url, or give the server a certificate for this one",
+        "is made for {}, not for this name; use that name in the address, or give the server a certificate for this one",
         if presented.is_empty() { "another name".to_owned() } else { presented.join(", ") }
     )]
     WrongName {

@@ -233,7 +233,8 @@ const NAMES_MAX: usize = 5;
 
 /// rustls prints `DnsName("a.example")`; a person wants the name.
 fn plain_name(presented: &str) -> String {
-    presented.split('"').nth(1).unwrap_or(presented).to_owned()
+    let address = presented.strip_prefix("IpAddress(").and_then(|rest| rest.strip_suffix(')'));
+    address.or_else(|| presented.split('"').nth(1)).unwrap_or(presented).to_owned()
 }
 
 fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {

@@ -7,8 +7,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod calls;
+mod commands;
 mod durability;
 mod flow;
 mod ingress;
 mod samples;
+mod sources;
+mod steps;

@@ -20,6 +20,9 @@ pub struct Gateway {
     flags: Vec<String>,
 }
 
+/// What chooses the log's lines.
+const LOG_FILTER: &str = "HYDROPHONE_LOG";
+
 /// What the gateway wrote to stderr.
 #[derive(Default)]
 struct Log {
@@ -100,9 +103,22 @@ impl Gateway {
         Self::start_in(folder, flags).unwrap_or_else(|log| panic!("the gateway does not start:\n{log}"))
     }
 
+    /// Starts a gateway in a new folder that logs what this filter lets through.
+    pub fn start_logging(filter: &str) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let mut command = program();
+        command.env(LOG_FILTER, filter);
+        Self::start_as(command, folder, &[]).unwrap_or_else(|log| panic!("the gateway does not start:\n{log}"))
+    }
+
     /// Starts a gateway in a folder; without success, returns what it logged.
     pub fn start_in(folder: Arc<tempfile::TempDir>, flags: &[&str]) -> Result<Self, String> {
         let mut command = program();
+        command.env_remove(LOG_FILTER);
+        Self::start_as(command, folder, flags)
+    }
+
+    fn start_as(mut command: Command, folder: Arc<tempfile::TempDir>, flags: &[&str]) -> Result<Self, String> {
         command.arg("serve").arg("--state").arg(folder.path().join("state"));
         if !flags.contains(&"--webhook-listen") {
             command.args(["--webhook-listen", "127.0.0.1:0"]);

@@ -65,7 +65,8 @@ async fn respond(shared: Arc<Shared>, host: Host, request: Request<Incoming>) ->
     if shared.offline.load(Ordering::SeqCst) {
         return Err(gone());
     }
-    let asked = take_apart(host, request).await?;
+    let takes_bearer = lock(&shared.model).edition.since(10, 0);
+    let asked = take_apart(host, takes_bearer, request).await?;
     let (path, method) = (asked.path.clone(), asked.method.clone());
     let mut call = Call { path, method, query: asked.pairs.clone(), status: 0 };
     shared.traps.pass(&call, Moment::BeforeReading).await;
@@ -95,7 +96,7 @@ async fn respond(shared: Arc<Shared>, host: Host, request: Request<Incoming>) ->
     Ok(response.body(Reply::new(answer.body, cut)).expect("status and headers of an answer are well-formed"))
 }
 
-async fn take_apart(host: Host, request: Request<Incoming>) -> Result<Asked, io::Error> {
+async fn take_apart(host: Host, takes_bearer: bool, request: Request<Incoming>) -> Result<Asked, io::Error> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, FORM_BYTES_MAX).collect().await.map_err(io::Error::other)?.to_bytes();
     let mut pairs = parse_pairs(head.uri.query().unwrap_or_default());
@@ -108,9 +109,34 @@ async fn take_apart(host: Host, request: Request<Incoming>) -> Result<Asked, io:
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         pairs,
-        // Any other scheme names no token we know.
-        token: authorization.map(|text| text.strip_prefix("Bearer ").unwrap_or_default().to_owned()),
+        token: authorization.and_then(|text| token(text, takes_bearer)),
     })
+}
+
+/// The token of an Authorization header. Servers before 10.0 take it as the name of Basic authentication only, and
+/// read any other scheme as nobody; elsewhere another scheme names no token we know.
+fn token(authorization: &str, takes_bearer: bool) -> Option<String> {
+    if let Some(basic) = authorization.strip_prefix("Basic ") {
+        let text = String::from_utf8(decoded(basic)).unwrap_or_default();
+        return Some(text.strip_suffix(':').unwrap_or_default().to_owned());
+    }
+    takes_bearer.then(|| authorization.strip_prefix("Bearer ").unwrap_or_default().to_owned())
+}
+
+/// Base64 as bytes; what is none of its letters is passed over.
+fn decoded(base64: &str) -> Vec<u8> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut held, mut bits) = (Vec::new(), 0_u32, 0);
+    let value = |letter: u8| LETTERS.iter().position(|&one| one == letter);
+    for value in base64.bytes().filter_map(value) {
+        held = held << 6 | u32::try_from(value).expect("a value below 64");
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from(held >> bits & 0xff).expect("eight bits"));
+        }
+    }
+    bytes
 }
 
 /// A body that may break off in its middle.
