@@ -130,7 +130,7 @@ pub(super) async fn edit(
 pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     admin
         .run(move |admin| {
-            admin.store.write::<_, Problem>(move |batch| {
+            admin.store.delete::<_, Problem>(move |batch| {
                 let (id, asset) = named(batch, &name)?;
                 let projects = catalogue::projects(batch)?;
                 let holds: Vec<_> = projects

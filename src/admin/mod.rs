@@ -15,7 +15,7 @@ mod webhooks;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -142,6 +142,10 @@ pub fn bind(path: &Path) -> Result<UnixListener, NoSocket> {
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => return Err(failed(io::Error::new(io::ErrorKind::AddrInUse, "another daemon answers on it"))),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            let kind = std::fs::symlink_metadata(path).map_err(failed)?.file_type();
+            if !kind.is_socket() {
+                return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket")));
+            }
             std::fs::remove_file(path).map_err(failed)?;
         }
         Err(_) => {}

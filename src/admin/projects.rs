@@ -141,7 +141,12 @@ pub(super) async fn remove(
     admin
         .run(move |admin| {
             let (_, id, _) = admin.store.read(|view| imported(view, &organization, &key))?;
-            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::remove_project(batch, id, clock::now())?))?;
+            // Some at a time; what is left at the end goes with the project.
+            while admin
+                .store
+                .delete::<_, Problem>(move |batch| Ok(catalogue::drop_pending(batch, id, clock::now())?))?
+            {}
+            admin.store.delete::<_, Problem>(move |batch| Ok(catalogue::remove_project(batch, id, clock::now())?))?;
             admin.work.tidy();
             admin.directory.reload(&admin.store)?;
             Ok(StatusCode::NO_CONTENT)

@@ -12,7 +12,7 @@ use crate::domain::ids::SourceName;
 use crate::sonar::client::{Client, Token};
 use crate::sonar::dialect::Mode;
 use crate::store::records::{Organization, SecretBytes, Source};
-use crate::store::{Reader, StoreError, catalogue};
+use crate::store::{StoreError, View, catalogue};
 use crate::sys::clock;
 use crate::work::sources::connection;
 
@@ -30,7 +30,7 @@ pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::SourceList
     Ok(Json(shapes::SourceList { sources }))
 }
 
-fn project_count(view: &Reader, source: &SourceName) -> Result<u64, StoreError> {
+fn project_count(view: &impl View, source: &SourceName) -> Result<u64, StoreError> {
     Ok(catalogue::projects(view)?.iter().filter(|(_, project)| project.organization.source == *source).count() as u64)
 }
 
@@ -131,13 +131,35 @@ fn ask(admin: &Admin, source: Source, token: &Token) -> Result<Source, Problem> 
     })
 }
 
-/// Asks with a stored source, and stores what was found out, a failure too.
+/// Asks with a stored source.
 fn ask_stored(admin: &Admin, name: &SourceName, token: &Token) -> Result<Source, Problem> {
     let known = admin
         .store
         .read::<_, Problem>(|view| Ok(catalogue::source(view, name)?))?
         .ok_or_else(|| views::no_source(name))?;
     ask(admin, known, token)
+}
+
+/// Stores what a check found out, with the token it was made with where that is new. The source may have been
+/// changed or removed while Sonar was asked: only the check's own findings are written.
+fn store_check(admin: &Admin, checked: Source, token: Option<SecretBytes>) -> Result<Source, Problem> {
+    let name = checked.name.clone();
+    let source = admin.store.write::<_, Problem>(move |batch| {
+        let known = catalogue::source(batch, &checked.name)?.ok_or_else(|| views::no_source(&checked.name))?;
+        let source = Source {
+            version: checked.version,
+            standard_mode: checked.standard_mode,
+            checked_at: checked.checked_at,
+            token_expires_at: checked.token_expires_at,
+            error: None,
+            organizations: checked.organizations,
+            ..known
+        };
+        catalogue::put_source(batch, &source, token.as_ref())?;
+        Ok(source)
+    })?;
+    admin.work.sources.forget(&name);
+    Ok(source)
 }
 
 fn checked(admin: &Admin, source: &Source) -> Result<shapes::SourceCheck, Problem> {
@@ -159,9 +181,7 @@ pub(super) async fn check(
                 .ok_or_else(|| views::no_source(&name))?;
             let token = Token::parse(token.as_text()).map_err(|error| Problem::conflict(error.to_string()))?;
             let source = ask_stored(admin, &name, &token)?;
-            let stored = source.clone();
-            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::put_source(batch, &stored, None)?))?;
-            admin.work.sources.forget(&name);
+            let source = store_check(admin, source, None)?;
             checked(admin, &source)
         })
         .await?;
@@ -179,9 +199,8 @@ pub(super) async fn token(
             let name = SourceName::parse(&name)?;
             let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
             let source = ask_stored(admin, &name, &token)?;
-            let (stored, secret) = (source.clone(), SecretBytes::new(new.token.trim().as_bytes().to_vec()));
-            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::put_source(batch, &stored, Some(&secret))?))?;
-            admin.work.sources.forget(&name);
+            let secret = SecretBytes::new(new.token.trim().as_bytes().to_vec());
+            let source = store_check(admin, source, Some(secret))?;
             admin.work.retry_source(&name)?;
             checked(admin, &source)
         })
@@ -194,17 +213,17 @@ pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Re
     admin
         .run(move |admin| {
             let name = SourceName::parse(&name)?;
-            let (known, projects) = admin
-                .store
-                .read::<_, Problem>(|view| Ok((catalogue::source(view, &name)?, project_count(view, &name)?)))?;
-            known.ok_or_else(|| views::no_source(&name))?;
-            if projects > 0 {
-                return Err(Problem::conflict(format!("projects are imported from {name} ({projects})")).remedy(
-                    "remove them first: `hydrophone project list ORG`, `hydrophone project remove ORG KEY`; nothing is closed on a platform",
-                ));
-            }
             let gone = name.clone();
-            admin.store.write::<_, Problem>(move |batch| Ok(catalogue::remove_source(batch, &gone)?))?;
+            admin.store.delete::<_, Problem>(move |batch| {
+                catalogue::source(batch, &gone)?.ok_or_else(|| views::no_source(&gone))?;
+                let projects = project_count(batch, &gone)?;
+                if projects > 0 {
+                    return Err(Problem::conflict(format!("projects are imported from {gone} ({projects})")).remedy(
+                        "remove them first: `hydrophone project list ORG`, `hydrophone project remove ORG KEY`; nothing is closed on a platform",
+                    ));
+                }
+                Ok(catalogue::remove_source(batch, &gone)?)
+            })?;
             admin.work.sources.forget(&name);
             admin.directory.reload(&admin.store)?;
             Ok(StatusCode::NO_CONTENT)

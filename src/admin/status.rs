@@ -119,7 +119,7 @@ fn of_scope(project: &Project, scope: &Scope) -> Vec<Condition> {
     let name = format!("{}/{} {}", project.organization, project.key, scope.name);
     let look = format!("hydrophone project show {} {}", project.organization, project.key);
     let mut conditions = Vec::new();
-    if scope.suspected_at.is_some() {
+    if scope.suspicion.is_some() {
         conditions.push(Condition {
             urgency: Urgency::Warning,
             code: "closing_held_back",

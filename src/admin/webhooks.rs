@@ -72,6 +72,10 @@ fn named(
 /// The endpoint, made with 128 random bits and a secret of 256 if it is not there yet.
 fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectKey>) -> Result<Hook, Problem> {
     if let Some(hook) = admin.store.read::<_, Problem>(|view| Ok(hooks::hook(view, organization, project)?))? {
+        // The listener may have missed it, if the store failed just after it was made.
+        if admin.directory.find(hook.endpoint).is_none() {
+            admin.directory.reload(&admin.store)?;
+        }
         return Ok(hook);
     }
     let (organization, project) = (organization.clone(), project.cloned());

@@ -3,9 +3,13 @@
 //! Only a crawl whose counts add up becomes a [`Snapshot`], and only a snapshot can close a finding. A crawl that
 //! ends otherwise is [`Incomplete`]: what it read may add and update, and closes nothing.
 
+use minicbor::{Decode, Encode};
+
+use super::finding::Digest;
 use super::ids::IssueKey;
-use super::limits::{SONAR_PAGE_ROWS, SONAR_WINDOW};
+use super::limits::{GUARD_WAIT, SONAR_PAGE_ROWS, SONAR_WINDOW};
 use super::reconcile::{Closing, End};
+use super::time::Timestamp;
 
 /// One of Sonar's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +220,24 @@ pub fn is_suspicious(unknown: u64, stored: u64) -> bool {
     unknown > 0 && (unknown >= stored || unknown > (stored / 10).max(3))
 }
 
+/// What was missing when so much was missing that a second crawl has to agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Suspicion {
+    /// When it was first seen.
+    #[n(0)]
+    pub since: Timestamp,
+    /// A digest of the keys that were missing.
+    #[n(1)]
+    pub keys: Digest,
+}
+
+impl Suspicion {
+    /// Whether a crawl that finds the very same keys missing now confirms it.
+    pub fn is_confirmed(self, now: Timestamp) -> bool {
+        now.since(self.since) >= GUARD_WAIT
+    }
+}
+
 /// Which findings of a scope a crawl has met: one bit each, by slot, so that a scope of a million findings
 /// takes 125 kB.
 #[derive(Debug, Clone, Default)]
@@ -341,6 +363,14 @@ mod tests {
         {
             assert_eq!(is_suspicious(unknown, stored), suspicious, "{unknown} of {stored}");
         }
+    }
+
+    #[test]
+    fn a_suspicion_is_confirmed_after_ten_minutes() {
+        let suspicion = Suspicion { since: Timestamp(0), keys: Digest([7; 16]) };
+        assert!(!suspicion.is_confirmed(Timestamp(599_999)));
+        assert!(suspicion.is_confirmed(Timestamp(600_000)));
+        assert!(!Suspicion { since: Timestamp(900_000), ..suspicion }.is_confirmed(Timestamp(600_000)));
     }
 
     #[test]

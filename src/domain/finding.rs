@@ -235,15 +235,6 @@ pub struct Observed {
     pub sonar: SonarWords,
 }
 
-impl Observed {
-    /// Whether this is a security finding at all: the older model says it by type, the newer by impact.
-    pub fn is_security(&self) -> bool {
-        self.kind == Kind::Hotspot
-            || self.sonar.r#type.as_deref() == Some("VULNERABILITY")
-            || self.sonar.impacts.iter().any(|impact| impact.software_quality == "SECURITY")
-    }
-}
-
 /// Sixteen bytes of a SHA-256: enough to tell texts apart that nobody chose to collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]

@@ -47,7 +47,8 @@ pub const SAME_BODY_WINDOW: Duration = Duration::from_mins(10);
 /// Deliveries are kept for as long as Sonar keeps its own log of them.
 pub const DELIVERY_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// Raw bodies in the delivery log, together. Past it the oldest settled deliveries go first.
+/// The delivery log, all records together. Past it the oldest deliveries go first; a read that one of them waits
+/// for stays on the agenda.
 pub const DELIVERY_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Entries that one transaction of the upkeep deletes.
@@ -85,6 +86,24 @@ pub const CRAWL_ATTEMPTS_MAX: u32 = 3;
 
 /// When Sonar is asked again after a webhook, as the first read may be stale on Cloud.
 pub const SECOND_LOOK_AFTER: Duration = Duration::from_mins(1);
+
+/// How often a project's branches are asked for before a delivery for one that is not listed is given up.
+pub const DISCOVERIES_MAX: u32 = 6;
+
+/// How often a scope that Sonar no longer shows is asked for before its deliveries are given up.
+pub const NOT_SHOWN_ATTEMPTS_MAX: u32 = 8;
+
+/// The longest that any task may lie ahead. One that lies further was planned by a clock that was wrong.
+pub const AGENDA_AHEAD_MAX: Duration = Duration::from_hours(25);
+
+/// The longest pause that Sonar may ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// A webhook connection is ended kindly after this, and then not so kindly: nobody holds a place for ever.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(5);
+
+/// Rows that one page of Sonar's may have, however many were asked for.
+pub const SONAR_ANSWER_ROWS_MAX: usize = 10_000;
 
 /// How long a suspicious mass closing waits for a second crawl that agrees.
 pub const GUARD_WAIT: Duration = Duration::from_mins(10);

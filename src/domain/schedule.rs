@@ -5,7 +5,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 
 use super::ids::{ProjectId, ScopeId};
-use super::limits::{RETRY_DELAY_MAX, RETRY_DELAY_MIN, SECOND_LOOK_AFTER};
+use super::limits::{AGENDA_AHEAD_MAX, RETRY_AFTER_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, SECOND_LOOK_AFTER};
 use super::time::Timestamp;
 
 /// Something that a worker can do.
@@ -69,7 +69,9 @@ pub fn next(agenda: impl Iterator<Item = (Task, Due)>, busy: &[Task], now: Times
     let mut best: Option<(Task, Due)> = None;
     let mut earliest: Option<Timestamp> = None;
     for (task, due) in agenda.filter(|(task, _)| !busy.contains(task)) {
-        if due.at > now {
+        // No delay is that long: the clock was ahead when this was planned.
+        let misplanned = due.at > now.plus(AGENDA_AHEAD_MAX);
+        if due.at > now && !misplanned {
             earliest = Some(earliest.map_or(due.at, |time| time.min(due.at)));
         } else if best.is_none_or(|(_, other)| (due.reason, due.at) < (other.reason, other.at)) {
             best = Some((task, due));
@@ -105,7 +107,12 @@ pub fn after_failure(failed: Due, now: Timestamp, wait_at_least: Duration) -> Du
     let delay = RETRY_DELAY_MIN.saturating_mul(2_u32.saturating_pow(failed.attempts)).min(RETRY_DELAY_MAX);
     // A webhook's second look must not be forgotten because the first attempt failed.
     let reason = if failed.reason == Reason::Webhook { Reason::Webhook } else { Reason::Retry };
-    Due { at: now.plus(delay.max(wait_at_least)), reason, attempts: failed.attempts.saturating_add(1), ..failed }
+    Due {
+        at: now.plus(delay.max(wait_at_least.min(RETRY_AFTER_MAX))),
+        reason,
+        attempts: failed.attempts.saturating_add(1),
+        ..failed
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +139,13 @@ mod tests {
         assert_eq!(pick(&[B, A], 10), Ok(C));
         assert_eq!(pick(&[A, B, C], 10), Err(None));
         assert_eq!(pick(&[], 0), Err(Some(Timestamp(1))));
+    }
+
+    #[test]
+    fn a_task_that_a_wrong_clock_planned_years_ahead_is_due() {
+        let years = 10 * 365 * 24 * 3600 * 1000;
+        let agenda = [(A, due(years, Reason::SecondLook))];
+        assert_eq!(next(agenda.into_iter(), &[], Timestamp(0)), Next::Run(A, agenda[0].1));
     }
 
     #[test]

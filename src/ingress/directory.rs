@@ -1,7 +1,7 @@
 //! Which endpoints there are, in memory, so that a call to none of them is answered before anything is read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
 use crate::domain::signature::{Secret, Signature};
@@ -30,6 +30,8 @@ impl Endpoint {
 #[derive(Debug, Default)]
 pub struct Directory {
     endpoints: RwLock<Arc<HashMap<EndpointId, Arc<Endpoint>>>>,
+    /// Held while endpoints are read and set, so that an older reading never replaces a newer one.
+    reloading: Mutex<()>,
 }
 
 impl Directory {
@@ -40,6 +42,7 @@ impl Directory {
 
     /// Reads all endpoints anew, after one was made or changed.
     pub fn reload(&self, store: &Store) -> Result<(), StoreError> {
+        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let hooks = store.read(hooks::all)?;
         let endpoints = hooks.into_iter().map(|(hook, secrets)| {
             let secrets = secrets.iter().zip(&hook.secrets);

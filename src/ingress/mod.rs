@@ -129,15 +129,15 @@ impl Ingress {
             .max_buf_size(limits::HEADER_BYTES_MAX)
             .serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stopped(&mut stop) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!("a webhook connection ended early: {error}");
+        tokio::select! {
+            ended = connection.as_mut() => return note(ended),
+            () = stopped(&mut stop) => {}
+            () = tokio::time::sleep(limits::CONNECTION_AGE_MAX) => {}
+        }
+        // Whoever neither sends nor reads any more does not hold the place for ever.
+        connection.as_mut().graceful_shutdown();
+        if let Ok(ended) = timeout(limits::COMMIT_WAIT_MAX, connection).await {
+            note(ended);
         }
     }
 
@@ -245,6 +245,12 @@ impl Ingress {
             }
             Ok(Err(_)) | Err(_) => Err(Refusal::Unavailable),
         }
+    }
+}
+
+fn note(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!("a webhook connection ended early: {error}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! The token goes only to the host that a person named: redirects are not followed. Answers are read as they
 //! arrive, up to a limit, and never kept whole.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::OnceLock;
@@ -391,10 +392,14 @@ impl Client {
                     whole.odd_words.push(word);
                 }
             }
-            // As many rows as keys is all there can be, whatever the total says.
-            if last || whole.rows >= keys.len() as u64 {
+            if last {
                 break;
             }
+        }
+        // A key without an answer will count as unknown to Sonar, so the answers have to be all there are.
+        let distinct: BTreeSet<&IssueKey> = whole.findings.iter().map(|finding| &finding.key).collect();
+        if whole.unusable > 0 || distinct.len() as u64 != whole.total {
+            return Err(FetchError::CutShort { host: self.base.host.clone() });
         }
         Ok(whole)
     }

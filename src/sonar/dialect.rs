@@ -7,6 +7,7 @@ use minicbor::{Decode, Encode};
 
 use crate::domain::crawl::Lists;
 use crate::domain::delivery::ScopeRef;
+use crate::domain::finding::{Kind, Observed};
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, ScopeKind};
 use crate::domain::limits::SONAR_PAGE_ROWS;
 
@@ -128,6 +129,17 @@ impl Dialect {
             query.push(("facets", "statuses".to_owned()));
         }
         paged(query, page)
+    }
+
+    /// Whether the crawl's list would hold this, if it is not closed: the same question, asked of one finding.
+    pub fn lists_it(self, finding: &Observed) -> bool {
+        match finding.kind {
+            Kind::Hotspot => true,
+            Kind::Vulnerability if self.knows_impacts() => {
+                finding.sonar.impacts.iter().any(|impact| impact.software_quality == "SECURITY")
+            }
+            Kind::Vulnerability => finding.sonar.r#type.as_deref() == Some("VULNERABILITY"),
+        }
     }
 
     /// These issues, whatever has become of them.

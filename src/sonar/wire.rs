@@ -17,7 +17,7 @@ use crate::domain::finding::{
     Impact, Kind, Observed, Severity, SonarWords, State, TextRange, hotspot_state, issue_state, severity,
 };
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeName};
-use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX};
+use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX, SONAR_ANSWER_ROWS_MAX};
 use crate::domain::rule::cwe_numbers;
 use crate::domain::time::Timestamp;
 
@@ -163,6 +163,7 @@ pub fn organizations_page(answer: impl Read) -> Result<OrganizationsPage, BadAns
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
+        #[serde(default, deserialize_with = "rows")]
         organizations: Option<Vec<WireOrganization>>,
     }
     let wire: Wire = read(answer)?;
@@ -179,6 +180,7 @@ pub fn projects(answer: impl Read) -> Result<ProjectsPage, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
+        #[serde(default, deserialize_with = "rows")]
         components: Option<Vec<Component>>,
     }
     let wire: Wire = read(answer)?;
@@ -211,6 +213,7 @@ pub fn project(answer: impl Read) -> Result<Project, BadAnswer> {
 pub fn branches(answer: impl Read) -> Result<Vec<Branch>, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
+        #[serde(default, deserialize_with = "rows")]
         branches: Option<Vec<WireBranch>>,
     }
     #[derive(Deserialize)]
@@ -244,6 +247,7 @@ pub fn pull_requests(answer: impl Read) -> Result<Vec<PullRequest>, BadAnswer> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Wire {
+        #[serde(default, deserialize_with = "rows")]
         pull_requests: Option<Vec<WirePullRequest>>,
     }
     #[derive(Deserialize)]
@@ -282,6 +286,7 @@ pub fn pull_requests(answer: impl Read) -> Result<Vec<PullRequest>, BadAnswer> {
 pub fn analyses(answer: impl Read) -> Result<Vec<Timestamp>, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
+        #[serde(default, deserialize_with = "rows")]
         analyses: Option<Vec<Analysis>>,
     }
     #[derive(Deserialize)]
@@ -293,6 +298,40 @@ pub fn analyses(answer: impl Read) -> Result<Vec<Timestamp>, BadAnswer> {
     Ok(rows.iter().filter_map(|row| time(row.date.as_deref())).collect())
 }
 
+/// A list, of which no more is taken into memory than any list of Sonar's can have.
+fn rows<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Rows<T>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Rows<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut rows = Vec::new();
+            while let Some(row) = list.next_element()? {
+                if rows.len() == SONAR_ANSWER_ROWS_MAX {
+                    return Err(serde::de::Error::custom("a list has more rows than any of Sonar's"));
+                }
+                rows.push(row);
+            }
+            Ok(Some(rows))
+        }
+    }
+
+    deserializer.deserialize_any(Rows(std::marker::PhantomData))
+}
+
 /// `issues/search`. Old exports hold the bare array of issues; its length is then the total, and it has no counts
 /// per status, so that it proves nothing.
 pub fn issues(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
@@ -301,10 +340,11 @@ pub fn issues(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
         paging: Option<Paging>,
         #[serde(default, deserialize_with = "number")]
         total: Option<u64>,
+        #[serde(default, deserialize_with = "rows")]
         issues: Option<Vec<WireIssue>>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "rows")]
         components: Option<Vec<Component>>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "rows")]
         facets: Option<Vec<Facet>>,
     }
     match read::<BareOr<WireIssue, Wire>>(answer)? {
@@ -323,8 +363,9 @@ pub fn hotspots(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
+        #[serde(default, deserialize_with = "rows")]
         hotspots: Option<Vec<WireHotspot>>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "rows")]
         components: Option<Vec<Component>>,
     }
     let wire: Wire = read(answer)?;
@@ -477,7 +518,7 @@ impl Component {
 struct Facet {
     #[serde(default, deserialize_with = "text")]
     property: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "rows")]
     values: Option<Vec<FacetValue>>,
 }
 
@@ -564,9 +605,9 @@ struct WireIssue {
     resolution: Option<String>,
     #[serde(default, deserialize_with = "text")]
     issue_status: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "rows")]
     impacts: Option<Vec<WireImpact>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "rows")]
     tags: Option<Vec<String>>,
     #[serde(default, deserialize_with = "text")]
     hash: Option<String>,
@@ -794,7 +835,7 @@ struct WireRule {
     lang: Option<String>,
     #[serde(default, deserialize_with = "text")]
     html_desc: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "rows")]
     description_sections: Option<Vec<Section>>,
     #[serde(default, deserialize_with = "text")]
     risk_description: Option<String>,

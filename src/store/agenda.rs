@@ -1,7 +1,9 @@
 //! What is to be read, and when: the queue of the workers. It survives everything that the store survives.
 
+use redb::ReadableTable;
+
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, get, scan};
+use super::{Batch, StoreError, View, codec, get};
 use crate::domain::ids::{ProjectId, ScopeId};
 use crate::domain::schedule::{self, Due, Reason, Task};
 use crate::domain::time::Timestamp;
@@ -16,33 +18,40 @@ fn key(task: Task) -> Key {
 /// The whole agenda. It holds what waits for something, not every scope, so it is short at rest.
 pub fn all(view: &impl View) -> Result<Vec<(Task, Due)>, StoreError> {
     let mut found = Vec::new();
-    scan::<Due>(view, tables::AGENDA, &Key::new(), |key, due| {
-        let number = tables::u32_at(key, 1).unwrap_or_default();
-        match key.first() {
-            Some(0) => found.push((Task::Discover(ProjectId(number)), due)),
-            Some(1) => found.push((Task::Sync(ScopeId(number)), due)),
-            _ => {}
-        }
-        true
-    })?;
+    for row in view.rows(tables::AGENDA)?.iter()? {
+        let (key, value) = row?;
+        let number = tables::u32_at(key.value(), 1).unwrap_or_default();
+        let task = match key.value().first() {
+            Some(0) => Task::Discover(ProjectId(number)),
+            Some(1) => Task::Sync(ScopeId(number)),
+            _ => continue,
+        };
+        found.push((task, codec::open(value.value()).unwrap_or(DAMAGED)));
+    }
     Ok(found)
+}
+
+/// What an entry whose value is damaged counts as: its key still says what is to be done, so it is done at once.
+const DAMAGED: Due = Due { at: Timestamp(0), reason: Reason::Webhook, attempts: 0, ticket: 0 };
+
+/// A task's entry.
+pub fn of(view: &impl View, task: Task) -> Result<Option<Due>, StoreError> {
+    match get(view, tables::AGENDA, &key(task)) {
+        Err(StoreError::Damaged { .. }) => Ok(Some(DAMAGED)),
+        found => found,
+    }
 }
 
 /// Puts a task on the agenda, at once.
 pub fn ask(batch: &Batch, task: Task, reason: Reason, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
     let key = key(task);
-    let former = match get(batch, tables::AGENDA, &key) {
-        // A damaged entry is replaced by the new one.
-        Err(StoreError::Damaged { .. }) => None,
-        found => found?,
-    };
-    batch.put(tables::AGENDA, &key, &schedule::asked(former, reason, now, ticket))
+    batch.put(tables::AGENDA, &key, &schedule::asked(of(batch, task)?, reason, now, ticket))
 }
 
 /// Replaces the entry that a worker has worked off by what follows from it, unless somebody asked again meanwhile.
 pub fn follow(batch: &Batch, task: Task, done: Due, then: Option<Due>) -> Result<(), StoreError> {
     let key = key(task);
-    if get::<Due>(batch, tables::AGENDA, &key)? != Some(done) {
+    if of(batch, task)? != Some(done) {
         return Ok(());
     }
     match then {

@@ -7,6 +7,7 @@ use crate::domain::delivery::{Outcome, ScopeRef};
 use crate::domain::ids::{
     AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
 };
+use crate::domain::limits;
 use crate::domain::schedule::Task;
 use crate::domain::time::Timestamp;
 
@@ -109,7 +110,14 @@ pub fn project_id(
     organization: &OrganizationRef,
     key: &ProjectKey,
 ) -> Result<Option<ProjectId>, StoreError> {
-    Ok(get(view, tables::PROJECT_NAMES, &project_name(organization, key))?.map(ProjectId))
+    match get(view, tables::PROJECT_NAMES, &project_name(organization, key)) {
+        // The records say the same, only slower.
+        Err(StoreError::Damaged { .. }) => Ok(projects(view)?
+            .into_iter()
+            .find(|(_, project)| project.organization == *organization && project.key == *key)
+            .map(|(id, _)| id)),
+        found => Ok(found?.map(ProjectId)),
+    }
 }
 
 /// An imported project.
@@ -147,9 +155,7 @@ pub fn remove_project(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<()
     for (scope, record) in scopes(batch, id)? {
         remove_scope(batch, scope, &record, &project.organization.source)?;
     }
-    for (delivery, _) in deliveries::pending(batch, id)? {
-        deliveries::settle(batch, id, delivery, Outcome::Dropped, now)?;
-    }
+    drop_pending(batch, id, now)?;
     agenda::forget(batch, Task::Discover(id))?;
     hooks::remove(batch, |hook| {
         hook.organization == project.organization && hook.project.as_ref() == Some(&project.key)
@@ -219,23 +225,44 @@ pub fn put_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreE
     batch.put(tables::SCOPES, &Key::new().u32(id.0), scope)
 }
 
-/// Gives a scope another name, as the main branch may get one.
-pub fn rename_scope(batch: &Batch, id: ScopeId, name: &ScopeName) -> Result<(), StoreError> {
-    let Some(former) = scope(batch, id)? else { return Ok(()) };
+/// Gives a scope another name, as the main branch may get one; false if another scope of its project bears it.
+pub fn rename_scope(batch: &Batch, id: ScopeId, name: &ScopeName) -> Result<bool, StoreError> {
+    let Some(former) = scope(batch, id)? else { return Ok(false) };
+    let key = scope_name(former.project, former.kind, name);
+    if super::has(batch, tables::SCOPE_NAMES, &key)? {
+        return Ok(false);
+    }
     batch.delete(tables::SCOPE_NAMES, &scope_name(former.project, former.kind, &former.name))?;
-    batch.put(tables::SCOPE_NAMES, &scope_name(former.project, former.kind, name), &id.0)?;
-    put_scope(batch, id, &Scope { name: name.clone(), ..former })
+    batch.put(tables::SCOPE_NAMES, &key, &id.0)?;
+    put_scope(batch, id, &Scope { name: name.clone(), ..former })?;
+    Ok(true)
 }
 
-/// Settles the deliveries of a project whose scope is not held and was not chosen, now that it is known which are.
-pub fn settle_unselected(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<(), StoreError> {
-    let Some(project) = project(batch, id)? else { return Ok(()) };
-    for (delivery, scope) in deliveries::pending(batch, id)? {
-        if scope_id(batch, id, &project, &scope)?.is_none() {
-            deliveries::settle(batch, id, delivery, Outcome::NotSelected, now)?;
+/// Notes which branch of a project is the main one, on the project and on its scopes. It may not be held.
+pub fn set_main(batch: &Batch, id: ProjectId, name: Option<&ScopeName>) -> Result<(), StoreError> {
+    let mut main = None;
+    for (scope, record) in scopes(batch, id)? {
+        let is_main = record.kind == ScopeKind::Branch && Some(&record.name) == name;
+        if is_main {
+            main = Some(scope);
+        }
+        if record.main != is_main {
+            put_scope(batch, scope, &Scope { main: is_main, ..record })?;
         }
     }
-    Ok(())
+    match project(batch, id)? {
+        Some(record) if record.main != main => put_project(batch, id, &Project { main, ..record }),
+        _ => Ok(()),
+    }
+}
+
+/// Settles deliveries of a project, as many as one batch may; returns whether some are left.
+pub fn drop_pending(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<bool, StoreError> {
+    let pending = deliveries::pending(batch, id)?;
+    for (delivery, _) in pending.iter().take(limits::DELETIONS_PER_COMMIT_MAX) {
+        deliveries::settle(batch, id, *delivery, Outcome::Dropped, now)?;
+    }
+    Ok(pending.len() > limits::DELETIONS_PER_COMMIT_MAX)
 }
 
 fn rule_key(source: &SourceName, rule: &RuleKey) -> Key {

@@ -1,6 +1,8 @@
 //! The bytes of a stored value: one byte for the version of its form, the value in CBOR (arrays by index, so that
 //! members can be added), and a CRC-32 over both. A value whose checksum is wrong is reported, never used.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use minicbor::decode::Decoder;
 use minicbor::{Decode, Encode};
 
@@ -23,9 +25,15 @@ pub(super) fn seal<R: Record>(record: &R) -> Vec<u8> {
     bytes
 }
 
+/// Damaged values that were met since the process started.
+pub(super) static DAMAGED: AtomicU64 = AtomicU64::new(0);
+
 /// The value of a stored form.
 pub(super) fn open<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
-    let damaged = || StoreError::Damaged { what: R::NAME };
+    let damaged = || {
+        DAMAGED.fetch_add(1, Ordering::Relaxed);
+        StoreError::Damaged { what: R::NAME }
+    };
     let (value, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
     if crc32fast::hash(value) != u32::from_le_bytes(*checksum) {
         return Err(damaged());

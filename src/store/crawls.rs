@@ -4,6 +4,8 @@
 //! are applied in key order, and each batch deletes those that it applied, so that the table is its own position:
 //! after a kill the rest is applied, nothing twice. The batch that finds nothing left settles the deliveries.
 
+use std::time::Duration;
+
 use super::findings::Inventory;
 use super::records::{Scope, SealedCrawl};
 use super::tables::{self, Key};
@@ -21,6 +23,10 @@ fn key(scope: ScopeId, key: &IssueKey) -> Key {
 
 /// Stages rows; a key that is staged already is replaced. Says of each row whether its key was new.
 pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<Vec<bool>, StoreError> {
+    if !super::has(batch, tables::SCOPES, &Key::new().u32(scope.0))? {
+        // Removed meanwhile: nobody would take the rows away again.
+        return Ok(vec![false; rows.len()]);
+    }
     let mut staging = batch.rows(tables::STAGING)?;
     rows.iter()
         .map(|row| {
@@ -51,6 +57,9 @@ pub fn sealed(view: &impl View, scope: ScopeId) -> Result<Option<SealedCrawl>, S
 
 /// Seals a crawl: all its rows are staged, and applying them may begin.
 pub fn seal(batch: &Batch, scope: ScopeId, crawl: &SealedCrawl) -> Result<(), StoreError> {
+    if !super::has(batch, tables::SCOPES, &Key::new().u32(scope.0))? {
+        return Ok(());
+    }
     batch.put(tables::CRAWLS, &Key::new().u32(scope.0), crawl)
 }
 
@@ -77,16 +86,19 @@ pub fn apply(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<Applied, Stor
     let Some(project) = catalogue::project(batch, scope.project)? else { return Ok(Applied::Gone) };
     let mut left = FINDINGS_PER_COMMIT_MAX;
     let mut inventory = Inventory::open(batch, id, &project.organization.source)?;
-    // Small bites, so that a slow disk does not make a batch hold the writer for long.
-    while left > 0 && !batch.is_over() {
+    // Small bites, so that a slow disk does not make a batch hold the writer for long; and at least one, so that
+    // the slowest disk gets there in the end.
+    loop {
         let bite = first_staged(batch, id, left.min(BITE))?;
         if bite.is_empty() {
             inventory.finish(batch)?;
-            settle(batch, id, scope, crawl, now)?;
-            return Ok(Applied::All);
+            return settle(batch, id, scope, crawl, now);
         }
         left -= bite.len();
         apply_bite(batch, id, &mut inventory, &mut scope, bite, now)?;
+        if left == 0 || batch.is_over() {
+            break;
+        }
     }
     inventory.finish(batch)?;
     catalogue::put_scope(batch, id, &scope)?;
@@ -130,16 +142,29 @@ fn first_staged(batch: &Batch, scope: ScopeId, most: usize) -> Result<Vec<Staged
     Ok(found)
 }
 
-/// The last batch of a crawl: the scope's new standing, its deliveries, and what follows on the agenda.
-fn settle(batch: &Batch, id: ScopeId, scope: Scope, crawl: SealedCrawl, now: Timestamp) -> Result<(), StoreError> {
+/// The last batches of a crawl: its deliveries, some at a time; then the scope's new standing, and what follows on
+/// the agenda.
+fn settle(
+    batch: &Batch,
+    id: ScopeId,
+    scope: Scope,
+    mut crawl: SealedCrawl,
+    now: Timestamp,
+) -> Result<Applied, StoreError> {
     let complete = crawl.sonar_total.is_some();
     let follow = if crawl.again {
-        Some(schedule::after_failure(crawl.due, now, std::time::Duration::ZERO))
-    } else if crawl.suspected_at.is_some() {
+        Some(schedule::after_failure(crawl.due, now, Duration::ZERO))
+    } else if crawl.suspicion.is_some() {
         Some(schedule::after_failure(crawl.due, now, limits::GUARD_WAIT))
     } else {
-        for &delivery in &crawl.deliveries {
+        let later = crawl.deliveries.split_off(crawl.deliveries.len().min(limits::DELETIONS_PER_COMMIT_MAX));
+        for delivery in std::mem::replace(&mut crawl.deliveries, later) {
             deliveries::settle(batch, scope.project, delivery, Outcome::Synced, now)?;
+        }
+        if !crawl.deliveries.is_empty() {
+            catalogue::put_scope(batch, id, &scope)?;
+            seal(batch, id, &crawl)?;
+            return Ok(Applied::Some);
         }
         schedule::after_success(crawl.due, now)
     };
@@ -151,10 +176,11 @@ fn settle(batch: &Batch, id: ScopeId, scope: Scope, crawl: SealedCrawl, now: Tim
         complete,
         sonar_total: crawl.sonar_total.or(scope.sonar_total),
         error: crawl.problem,
-        suspected_at: crawl.suspected_at,
+        suspicion: crawl.suspicion,
         odd_words: crawl.odd_words,
         ..scope
     };
     catalogue::put_scope(batch, id, &standing)?;
-    batch.delete(tables::CRAWLS, &Key::new().u32(id.0))
+    batch.delete(tables::CRAWLS, &Key::new().u32(id.0))?;
+    Ok(Applied::All)
 }

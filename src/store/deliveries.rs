@@ -1,9 +1,11 @@
 //! Inbox and log of webhook calls. A delivery is one appended record; how it was settled is a small record beside
 //! it, so that a body is never written twice.
 
+use redb::ReadableTable;
+
 use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, agenda, catalogue, get, keys, scan};
+use super::{Batch, StoreError, View, agenda, catalogue, codec, get, keys, scan};
 use crate::domain::delivery::{self, BadPayload, Circumstances, Identity, Outcome, Payload, ScopeRef};
 use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
 use crate::domain::limits;
@@ -50,9 +52,13 @@ pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Acc
         Some(_) => None,
         None => same_call(batch, &arrival.organization, identity, arrival.at)?,
     };
-    let project = passing_over(catalogue::project_id(batch, &arrival.organization, &payload.project))?;
+    let project = catalogue::project_id(batch, &arrival.organization, &payload.project)?;
     let place = match project {
-        Some(project) => passing_over(place(batch, project, &payload))?,
+        Some(project) => match place(batch, project, &payload) {
+            // What is damaged is looked at again, never passed over.
+            Err(StoreError::Damaged { .. }) => Some(Place::Undiscovered),
+            found => found?,
+        },
         None => None,
     };
     let outcome = delivery::outcome(Circumstances {
@@ -112,19 +118,18 @@ fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) 
 }
 
 fn put(batch: &Batch, id: DeliveryId, record: &Delivery) -> Result<(), StoreError> {
-    if !record.body.is_empty() {
-        batch.put(tables::META, &bodies_key(), &(bodies(batch)? + record.body.len() as u64))?;
-    }
-    batch.put(tables::DELIVERIES, &Key::new().u64(id.0), record)
+    let record = codec::seal(record);
+    batch.put(tables::META, &log_bytes_key(), &(log_bytes(batch)? + record.len() as u64))?;
+    batch.put_bytes(tables::DELIVERIES, &Key::new().u64(id.0), &record)
 }
 
-fn bodies_key() -> Key {
-    Key::new().tail(b"delivery bodies")
+fn log_bytes_key() -> Key {
+    Key::new().tail(b"delivery log bytes")
 }
 
-/// Bytes that the raw bodies in the log take.
-fn bodies(view: &impl View) -> Result<u64, StoreError> {
-    Ok(passing_over(get(view, tables::META, &bodies_key()))?.unwrap_or(0))
+/// Bytes that the records of the log take.
+fn log_bytes(view: &impl View) -> Result<u64, StoreError> {
+    Ok(passing_over(get(view, tables::META, &log_bytes_key()))?.unwrap_or(0))
 }
 
 /// A damaged value that only helps to decide must not keep a delivery from being stored: the worst that follows
@@ -202,7 +207,6 @@ pub fn list(
     before: Option<DeliveryId>,
     most: usize,
 ) -> Result<Vec<(DeliveryId, Delivery, Option<Settlement>)>, StoreError> {
-    use redb::ReadableTable;
     let rows = view.rows(tables::DELIVERIES)?;
     let end = Key::new().u64(before.map_or(u64::MAX, |before| before.0));
     let mut found = Vec::new();
@@ -213,9 +217,10 @@ pub fn list(
         let (key, value) = row?;
         let Some(id) = tables::u64_at(key.value(), 0) else { continue };
         // One damaged record must not hide the others.
-        let Ok(delivery) = super::codec::open::<Delivery>(value.value()) else { continue };
-        let settlement = get(view, tables::SETTLEMENTS, &Key::new().u64(id))?;
-        found.push((DeliveryId(id), delivery, settlement));
+        let Ok(delivery) = codec::open::<Delivery>(value.value()) else { continue };
+        let settlement = passing_over(get(view, tables::SETTLEMENTS, &Key::new().u64(id)))?;
+        // Nobody lists bodies, and a page of them may be large.
+        found.push((DeliveryId(id), Delivery { body: Vec::new(), ..delivery }, settlement));
     }
     Ok(found)
 }
@@ -248,8 +253,29 @@ pub fn pending(view: &impl View, project: ProjectId) -> Result<Vec<(DeliveryId, 
     Ok(found)
 }
 
+/// Settles the deliveries that wait for a task which cannot be done, as many as one batch may; returns whether some
+/// are left.
+pub fn give_up(batch: &Batch, id: ProjectId, task: Task, now: Timestamp) -> Result<bool, StoreError> {
+    let Some(project) = catalogue::project(batch, id)? else { return Ok(false) };
+    let mut settled = 0;
+    for (delivery, scope) in pending(batch, id)? {
+        let waits = match task {
+            Task::Discover(_) => true,
+            Task::Sync(wanted) => catalogue::scope_id(batch, id, &project, &scope)? == Some(wanted),
+        };
+        if waits && settled == limits::DELETIONS_PER_COMMIT_MAX {
+            return Ok(true);
+        }
+        if waits {
+            settle(batch, id, delivery, Outcome::Dropped, now)?;
+            settled += 1;
+        }
+    }
+    Ok(false)
+}
+
 /// Settles a queued delivery.
-pub(super) fn settle(
+pub fn settle(
     batch: &Batch,
     project: ProjectId,
     id: DeliveryId,
@@ -267,30 +293,31 @@ pub fn is_overfull(view: &impl View, before: Timestamp) -> Result<bool, StoreErr
         older = delivery.received_at < before;
         false
     })?;
-    Ok(older || bodies(view)? > limits::DELIVERY_LOG_BYTES_MAX)
+    Ok(older || log_bytes(view)? > limits::DELIVERY_LOG_BYTES_MAX)
 }
 
 /// Deletes the oldest deliveries: those that arrived before a time, and more while the log has too many bytes; as
 /// many as one batch may. Returns how many are gone. A read that one of them still waits for stays on the agenda.
 pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
     let mut gone = 0;
-    let mut bytes = bodies(batch)?;
+    let mut bytes = log_bytes(batch)?;
     for key in keys(batch, tables::DELIVERIES, &Key::new(), limits::DELETIONS_PER_COMMIT_MAX)? {
         let key = Key::new().tail(&key);
+        let length = batch.rows(tables::DELIVERIES)?.get(key.0.as_slice())?.map_or(0, |value| value.value().len());
         let delivery = passing_over(get::<Delivery>(batch, tables::DELIVERIES, &key))?;
         let older = delivery.as_ref().is_none_or(|delivery| delivery.received_at < before);
         if batch.is_over() || !(older || bytes > limits::DELIVERY_LOG_BYTES_MAX) {
             break;
         }
         if let Some(delivery) = delivery {
-            bytes = bytes.saturating_sub(delivery.body.len() as u64);
             forget_call(batch, &key, &delivery)?;
         }
         batch.delete(tables::DELIVERIES, &key)?;
         batch.delete(tables::SETTLEMENTS, &key)?;
+        bytes = bytes.saturating_sub(length as u64);
         gone += 1;
     }
-    batch.put(tables::META, &bodies_key(), &bytes)?;
+    batch.put(tables::META, &log_bytes_key(), &bytes)?;
     Ok(gone)
 }
 

@@ -121,11 +121,11 @@ impl<'t> Inventory<'t> {
         })
     }
 
-    /// The stored finding with a key.
+    /// The stored finding with a key. A damaged one counts as none: Sonar's row replaces it.
     pub(super) fn find(&self, key: &IssueKey) -> Result<Option<Finding>, StoreError> {
         use redb::ReadableTable;
         let stored = self.findings.get(finding_key(self.scope, key).0.as_slice())?;
-        stored.map(|value| codec::open(value.value())).transpose()
+        Ok(stored.and_then(|value| codec::open(value.value()).ok()))
     }
 
     /// Carries a step out. `slot` is used for a new finding; returns whether it was.
@@ -210,6 +210,18 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 
+    /// Removes what is at a key of the table, damaged or not.
+    fn remove_at(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        use redb::ReadableTable;
+        let finding = self.findings.get(key)?.and_then(|value| codec::open::<Finding>(value.value()).ok());
+        if let Some(finding) = finding {
+            self.remove(&finding)
+        } else {
+            self.findings.remove(key)?;
+            Ok(())
+        }
+    }
+
     fn log(
         &mut self,
         finding: &Finding,
@@ -267,7 +279,7 @@ pub fn with_id(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, Findi
     Ok(finding.map(|finding| (ScopeId(scope), finding)))
 }
 
-/// Looks many keys of a scope up with one opening of the table.
+/// Looks many keys of a scope up with one opening of the table. A damaged finding counts as none.
 pub fn with_keys<'k>(
     view: &impl View,
     scope: ScopeId,
@@ -277,12 +289,13 @@ pub fn with_keys<'k>(
     let findings = view.rows(tables::FINDINGS)?;
     keys.map(|key| {
         let stored = findings.get(finding_key(scope, key).0.as_slice())?;
-        stored.map(|value| codec::open(value.value())).transpose()
+        Ok(stored.and_then(|value| codec::open(value.value()).ok()))
     })
     .collect()
 }
 
-/// Findings of a scope in key order from after a key, at most so many that one read stays short.
+/// Findings of a scope in key order from after a key, at most so many that one read stays short. Damaged ones are
+/// passed over.
 pub fn after(
     view: &impl View,
     scope: ScopeId,
@@ -299,7 +312,14 @@ pub fn after(
         start.as_ref().map_or(Bound::Included(prefix.0.as_slice()), |key| Bound::Excluded(key.0.as_slice())),
         end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
     );
-    findings.range::<&[u8]>(range)?.take(most).map(|row| codec::open(row?.1.value())).collect()
+    let mut found = Vec::new();
+    for row in findings.range::<&[u8]>(range)? {
+        found.extend(codec::open(row?.1.value()).ok());
+        if found.len() == most {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// What happened to a finding, oldest first.
@@ -329,10 +349,11 @@ pub fn discard(batch: &Batch, scope: ScopeId) -> Result<bool, StoreError> {
     for staged in keys(batch, tables::STAGING, &Key::new().u32(scope.0), limits::DELETIONS_PER_COMMIT_MAX)? {
         batch.delete(tables::STAGING, &Key::new().tail(&staged))?;
     }
-    let gone = after(batch, scope, None, limits::DELETIONS_PER_COMMIT_MAX)?;
+    let prefix = Key::new().u32(scope.0);
+    let gone = keys(batch, tables::FINDINGS, &prefix, limits::DELETIONS_PER_COMMIT_MAX)?;
     let mut inventory = Inventory::open(batch, scope, &source)?;
-    for finding in &gone {
-        inventory.remove(finding)?;
+    for key in &gone {
+        inventory.remove_at(key)?;
     }
     inventory.finish(batch)?;
     let left = gone.len() == limits::DELETIONS_PER_COMMIT_MAX

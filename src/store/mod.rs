@@ -117,7 +117,15 @@ pub enum OpenError {
     },
 }
 
-type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+/// Opens the database; makes it only the first time.
+type Opener = Box<dyn Fn(Opening) -> Result<Database, DatabaseError> + Send + Sync>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    First,
+    /// After an error: if the file is not there any more, a new one must not take its place.
+    Again,
+}
 
 /// The store. Cheap to clone; the writer thread ends when [`Store::close`] is called.
 #[derive(Clone)]
@@ -133,7 +141,6 @@ struct Shared {
     bell: Arc<Bell>,
     tickets: AtomicU64,
     free_space_min: AtomicU64,
-    damaged: AtomicU64,
     reopened: AtomicU64,
     writer: RwLock<Option<JoinHandle<()>>>,
 }
@@ -146,7 +153,10 @@ impl Store {
         let not_writable = |error| OpenError::NotWritable { path: folder.to_owned(), error };
         make_private(folder, &path).map_err(not_writable)?;
         let file = path.clone();
-        let opener: Opener = Box::new(move || builder().create(&file));
+        let opener: Opener = Box::new(move |opening| match opening {
+            Opening::First => builder().create(&file),
+            Opening::Again => builder().open(&file),
+        });
         Self::start(opener, folder.to_owned(), bell)
     }
 
@@ -155,12 +165,12 @@ impl Store {
         storage: impl Fn() -> B + Send + Sync + 'static,
         bell: Arc<Bell>,
     ) -> Result<Self, OpenError> {
-        Self::start(Box::new(move || builder().create_with_backend(storage())), PathBuf::new(), bell)
+        Self::start(Box::new(move |_| builder().create_with_backend(storage())), PathBuf::new(), bell)
     }
 
     fn start(opener: Opener, folder: PathBuf, bell: Arc<Bell>) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
-        let database = opener().map_err(|error| match error {
+        let database = opener(Opening::First).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
                 OpenError::InUse(folder.clone())
             }
@@ -184,7 +194,6 @@ impl Store {
             // Tickets only have to differ from those that an earlier process left on the agenda.
             tickets: AtomicU64::new(u64::from_be_bytes(random::bytes())),
             free_space_min: AtomicU64::new(limits::FREE_SPACE_BYTES_MIN),
-            damaged: AtomicU64::new(0),
             reopened: AtomicU64::new(0),
             writer: RwLock::new(None),
         });
@@ -283,7 +292,7 @@ impl Store {
 
     /// Values that were met damaged since the start.
     pub fn damaged(&self) -> u64 {
-        self.shared.damaged.load(Ordering::Relaxed)
+        codec::DAMAGED.load(Ordering::Relaxed)
     }
 
     /// How often the database was opened anew after an error since the start.
@@ -419,7 +428,8 @@ fn has(view: &impl View, table: Table, key: &Key) -> Result<bool, StoreError> {
     Ok(view.rows(table)?.get(key.0.as_slice())?.is_some())
 }
 
-/// All records whose key begins like `prefix`, in order, until `each` says that it has enough.
+/// All records whose key begins like `prefix`, in order, until `each` says that it has enough. A damaged record is
+/// passed over, and counted: one must not hide the others.
 fn scan<R: Record>(
     view: &impl View,
     table: Table,
@@ -434,8 +444,13 @@ fn scan<R: Record>(
     );
     for row in rows.range::<&[u8]>(range)? {
         let (key, value) = row?;
-        if !each(key.value(), codec::open(value.value())?) {
-            break;
+        match codec::open(value.value()) {
+            Ok(record) => {
+                if !each(key.value(), record) {
+                    break;
+                }
+            }
+            Err(error) => tracing::warn!("{error}; it was passed over"),
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::codec::record;
+use crate::domain::crawl::Suspicion;
 use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
 use crate::domain::finding::State;
 use crate::domain::ids::{
@@ -148,9 +149,9 @@ pub struct Scope {
     /// Why the last read failed or proved nothing.
     #[n(10)]
     pub error: Option<String>,
-    /// Since when a mass closing waits for a second crawl that agrees.
+    /// What a mass closing waits for that a second crawl has to confirm.
     #[n(11)]
-    pub suspected_at: Option<Timestamp>,
+    pub suspicion: Option<Suspicion>,
     /// Words of Sonar's that this version does not know.
     #[n(12)]
     pub odd_words: Vec<String>,
@@ -287,9 +288,9 @@ pub struct SealedCrawl {
     /// The agenda's entry that it works off.
     #[n(7)]
     pub due: Due,
-    /// Since when a mass closing waits.
+    /// What a mass closing waits for.
     #[n(8)]
-    pub suspected_at: Option<Timestamp>,
+    pub suspicion: Option<Suspicion>,
     /// Words of Sonar's that are not known.
     #[n(9)]
     pub odd_words: Vec<String>,

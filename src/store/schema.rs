@@ -44,6 +44,11 @@ pub(super) fn prepare(database: &Database) -> Result<(), Unfit> {
     }
 }
 
+/// Whether this is a database of the newest format, and not an empty file in its place.
+pub(super) fn is_newest(database: &Database) -> bool {
+    matches!(found(database), Ok(Some(NEWEST)))
+}
+
 fn found(database: &Database) -> Result<Option<u32>, Unfit> {
     let reader = Reader(database.begin_read().map_err(StoreError::from)?);
     match reader.0.open_table(tables::META) {

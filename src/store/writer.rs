@@ -14,7 +14,7 @@ use redb::{Database, Durability};
 
 use super::deliveries::{self, Accepted, Arrival};
 use super::tables::{self, Key};
-use super::{Batch, Shared, StoreError};
+use super::{Batch, Opening, Shared, StoreError, schema};
 use crate::domain::limits::{BATCH_MAX, DELIVERIES_PER_COMMIT_MAX, QUICK_REPAIR_INTERVAL_MAX};
 use crate::sys::guard::EndWithMe;
 
@@ -195,16 +195,17 @@ impl Writer {
         let outcome = match self.shared.queue.next() {
             Turn::Deliveries(delivered) => self.take_deliveries(delivered),
             Turn::Work(job) => self.work(job),
-            Turn::Probe => self.probe(),
+            Turn::Probe => match self.probe() {
+                // Nothing was written, so nobody has to be woken.
+                Ok(()) => return true,
+                failed => failed,
+            },
             Turn::Close => return false,
         };
         match outcome {
             Ok(()) => self.shared.bell.ring(),
             Err(StoreError::Failed(problem)) => self.reopen(&problem),
-            Err(StoreError::Damaged { .. }) => {
-                self.shared.damaged.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(StoreError::Full { .. } | StoreError::Closed) => {}
+            Err(StoreError::Damaged { .. } | StoreError::Full { .. } | StoreError::Closed) => {}
         }
         true
     }
@@ -288,7 +289,7 @@ impl Writer {
         let batch = Batch { transaction: &transaction, deadline: Instant::now() };
         let found = super::has(&batch, tables::META, &Key::new().tail(b"schema"));
         transaction.abort()?;
-        found.map(|_| ())
+        if found? { Ok(()) } else { Err(StoreError::Failed("the store's tables are gone".to_owned())) }
     }
 
     fn transaction(
@@ -346,7 +347,10 @@ impl Writer {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
             // The file's lock goes with the former handle.
             *handle = None;
-            match (self.shared.opener)() {
+            match (self.shared.opener)(Opening::Again) {
+                Ok(database) if !schema::is_newest(&database) => {
+                    tracing::error!("the file in the store's place is not the store that was open");
+                }
                 Ok(database) => {
                     *handle = Some(database);
                     self.shared.reopened.fetch_add(1, Ordering::Relaxed);
@@ -356,6 +360,10 @@ impl Writer {
                 Err(error) => tracing::error!("the store cannot be opened yet: {error}"),
             }
             drop(handle);
+            // Nobody is to wait for a store that may not come back; what is refused was not acknowledged.
+            for delivered in std::mem::take(&mut self.shared.queue.lock().deliveries) {
+                delivered.reply.send(Err(StoreError::Failed(problem.to_owned())));
+            }
             if self.shared.queue.lock().closed {
                 return;
             }

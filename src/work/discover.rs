@@ -1,8 +1,13 @@
 //! Which branches and pull requests of a project are held: asks Sonar, and makes scopes of those that were chosen.
 
+use std::time::Duration;
+
 use super::{Work, WorkError};
-use crate::domain::ids::{ProjectId, ScopeKind, ScopeName};
-use crate::domain::schedule::{Due, Reason, Task};
+use crate::domain::delivery::{Outcome, ScopeRef};
+use crate::domain::ids::{DeliveryId, ProjectId, ScopeKind, ScopeName};
+use crate::domain::limits;
+use crate::domain::schedule::{self, Due, Reason, Task};
+use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::store::records::{Project, Scope};
 use crate::store::{Batch, StoreError, agenda, catalogue, deliveries};
@@ -15,36 +20,31 @@ struct Listed {
     main: bool,
 }
 
-/// Carries the task out: new scopes go on the agenda, deliveries that waited for them too, and deliveries whose
-/// branch was not chosen are settled.
+/// Carries the task out: new scopes go on the agenda, and deliveries that waited to know their scope follow it. A
+/// delivery whose branch was chosen but is not listed yet waits for the next time.
 pub(super) fn discover(work: &Work, id: ProjectId, due: Due) -> Result<(), WorkError> {
-    let project = work.store.read(|view| catalogue::project(view, id))?.ok_or(WorkError::Gone)?;
+    let (project, waiting) = work.store.read::<_, WorkError>(|view| {
+        let project = catalogue::project(view, id)?.ok_or(WorkError::Gone)?;
+        Ok((project, deliveries::pending(view, id)?))
+    })?;
     let result = list(work, &project);
     if let Err(WorkError::Fetch(error)) = &result {
         work.note_source(&project.organization.source, Some(error))?;
     }
     let listed = result?;
     work.note_source(&project.organization.source, None)?;
-    let chosen: Vec<Listed> = listed
-        .into_iter()
-        .filter(|listed| project.selection.selects(listed.kind, listed.name.as_str(), listed.main))
-        .collect();
-    let now = clock::now();
-    let store = work.store.clone();
+    let (now, store) = (clock::now(), work.store.clone());
     work.store.write(move |batch| {
-        let Some(mut project) = catalogue::project(batch, id)? else { return Ok(()) };
-        project.error = chosen.is_empty().then(|| nothing_chosen(&project));
-        for listed in chosen {
-            hold(batch, id, &mut project, listed, |task| (task, now, store.ticket()))?;
+        let Some(project) = catalogue::project(batch, id)? else { return Ok(()) };
+        let held = hold(batch, id, &project, &listed, now, store.ticket())?;
+        let error = (!held).then(|| nothing_chosen(&project));
+        // Holding may have changed the record.
+        if let Some(project) = catalogue::project(batch, id)? {
+            catalogue::put_project(batch, id, &Project { error, ..project })?;
         }
-        catalogue::put_project(batch, id, &project)?;
-        for (_, scope) in deliveries::pending(batch, id)? {
-            if let Some(scope) = catalogue::scope_id(batch, id, &project, &scope)? {
-                agenda::ask(batch, Task::Sync(scope), Reason::Webhook, now, store.ticket())?;
-            }
-        }
-        catalogue::settle_unselected(batch, id, now)?;
-        agenda::follow(batch, Task::Discover(id), due, None)
+        let left = resolve(batch, id, &waiting, due, now, store.ticket())?;
+        let again = left.then(|| schedule::after_failure(due, now, Duration::ZERO));
+        agenda::follow(batch, Task::Discover(id), due, again)
     })?;
     Ok(())
 }
@@ -79,45 +79,94 @@ fn nothing_chosen(project: &Project) -> String {
     }
 }
 
-/// Makes a scope unless it is held already, and puts its first read on the agenda.
+/// Makes scopes of what was chosen and is not held yet, and puts their first read on the agenda. Returns whether
+/// anything was chosen at all.
 fn hold(
     batch: &Batch,
     id: ProjectId,
-    project: &mut Project,
-    listed: Listed,
-    ask: impl FnOnce(Task) -> (Task, crate::domain::time::Timestamp, u64),
-) -> Result<(), StoreError> {
-    let named = crate::domain::delivery::ScopeRef::Named { kind: listed.kind, name: listed.name.clone() };
-    if let Some(scope) = catalogue::scope_id(batch, id, project, &named)? {
-        if listed.main {
-            project.main = Some(scope);
+    project: &Project,
+    listed: &[Listed],
+    now: Timestamp,
+    ticket: u64,
+) -> Result<bool, StoreError> {
+    let chosen = |listed: &&Listed| project.selection.selects(listed.kind, listed.name.as_str(), listed.main);
+    let mut any = false;
+    for listed_one in listed.iter().filter(chosen) {
+        any = true;
+        let named = ScopeRef::Named { kind: listed_one.kind, name: listed_one.name.clone() };
+        if catalogue::scope_id(batch, id, project, &named)?.is_some() || is_renamed(batch, project, listed_one, listed)?
+        {
+            continue;
         }
-        return Ok(());
+        let scope = catalogue::add_scope(batch, &new_scope(id, listed_one))?;
+        agenda::ask(batch, Task::Sync(scope), Reason::Import, now, ticket)?;
     }
-    if let (true, Some(main)) = (listed.main, project.main) {
-        return catalogue::rename_scope(batch, main, &listed.name);
+    let main = listed.iter().find(|listed| listed.main).map(|listed| &listed.name);
+    catalogue::set_main(batch, id, main)?;
+    Ok(any)
+}
+
+/// Whether this is the main branch that is held, under a new name; then its scope gets the name. It is the same
+/// branch only if nothing bears the former name any more.
+fn is_renamed(batch: &Batch, project: &Project, listed_one: &Listed, listed: &[Listed]) -> Result<bool, StoreError> {
+    let (true, Some(main)) = (listed_one.main, project.main) else { return Ok(false) };
+    let Some(held) = catalogue::scope(batch, main)? else { return Ok(false) };
+    if listed.iter().any(|listed| listed.kind == ScopeKind::Branch && listed.name == held.name) {
+        return Ok(false);
     }
-    let scope = catalogue::add_scope(
-        batch,
-        &Scope {
-            project: id,
-            kind: listed.kind,
-            name: listed.name,
-            main: listed.main,
-            slot_next: 0,
-            analysed_at: None,
-            gate: None,
-            synced_at: None,
-            complete: false,
-            sonar_total: None,
-            error: None,
-            suspected_at: None,
-            odd_words: Vec::new(),
-        },
-    )?;
-    if listed.main {
-        project.main = Some(scope);
+    catalogue::rename_scope(batch, main, &listed_one.name)
+}
+
+fn new_scope(project: ProjectId, listed: &Listed) -> Scope {
+    Scope {
+        project,
+        kind: listed.kind,
+        name: listed.name.clone(),
+        main: listed.main,
+        slot_next: 0,
+        analysed_at: None,
+        gate: None,
+        synced_at: None,
+        complete: false,
+        sonar_total: None,
+        error: None,
+        suspicion: None,
+        odd_words: Vec::new(),
     }
-    let (task, now, ticket) = ask(Task::Sync(scope));
-    agenda::ask(batch, task, Reason::Import, now, ticket)
+}
+
+/// Deliveries that came before the branches were asked for: those whose scope is held by now have it read, those
+/// that nobody chose are settled, the others wait. Returns whether any has to.
+fn resolve(
+    batch: &Batch,
+    id: ProjectId,
+    waiting: &[(DeliveryId, ScopeRef)],
+    due: Due,
+    now: Timestamp,
+    ticket: u64,
+) -> Result<bool, StoreError> {
+    let Some(project) = catalogue::project(batch, id)? else { return Ok(false) };
+    let mut left = false;
+    let mut settled = 0;
+    for (delivery, scope) in waiting {
+        if let Some(scope) = catalogue::scope_id(batch, id, &project, scope)? {
+            // What was held before has been asked for with the delivery itself; a new one is read after a webhook.
+            if agenda::of(batch, Task::Sync(scope))?.is_some_and(|due| due.reason == Reason::Import) {
+                agenda::ask(batch, Task::Sync(scope), Reason::Webhook, now, ticket)?;
+            }
+            continue;
+        }
+        let chosen = match scope {
+            ScopeRef::Main => project.selection.branches.is_empty(),
+            ScopeRef::Named { kind, name } => project.selection.selects(*kind, name.as_str(), false),
+        };
+        if settled == limits::DELETIONS_PER_COMMIT_MAX || (chosen && due.attempts < limits::DISCOVERIES_MAX) {
+            left = true;
+        } else {
+            let outcome = if chosen { Outcome::Dropped } else { Outcome::NotSelected };
+            deliveries::settle(batch, id, *delivery, outcome, now)?;
+            settled += 1;
+        }
+    }
+    Ok(left)
 }

@@ -2,6 +2,7 @@
 //! store what follows. What is to be done stands in the store, so that a worker that ends loses nothing but time.
 
 pub mod discover;
+mod gone;
 pub mod progress;
 pub mod sources;
 pub mod sync;
@@ -15,11 +16,12 @@ use std::time::Duration;
 
 use self::progress::{Progress, Step};
 use self::sources::Sources;
-use crate::domain::ids::SourceName;
-use crate::domain::schedule::{self, Due, Next, Task};
+use crate::domain::ids::{ProjectId, SourceName};
+use crate::domain::limits;
+use crate::domain::schedule::{self, Due, Next, Reason, Task};
 use crate::sonar::FetchError;
 use crate::store::records::Source;
-use crate::store::{Store, StoreError, agenda, catalogue};
+use crate::store::{Store, StoreError, agenda, catalogue, deliveries};
 use crate::sys::bell::Bell;
 use crate::sys::clock;
 use crate::sys::guard::EndWithMe;
@@ -58,6 +60,12 @@ pub enum WorkError {
         /// `branch main`, `project x`.
         what: String,
     },
+    /// Another branch has become the project's main one; its scopes know it by now.
+    #[error("another branch has become the main one")]
+    MainMoved,
+    /// Too little space is free to store what would be read.
+    #[error("too little space is free on the disk of the state folder")]
+    Full,
     /// Project, scope or source were removed here meanwhile.
     #[error("it was removed meanwhile")]
     Gone,
@@ -166,7 +174,8 @@ impl Work {
             self.progress.end(scope);
         }
         match result {
-            Ok(()) | Err(WorkError::Stopping) => {}
+            // After a move of the main branch the task is still on the agenda, and now reads the right branch.
+            Ok(()) | Err(WorkError::Stopping | WorkError::MainMoved) => {}
             Err(WorkError::Gone) => self.forget(task, due),
             Err(error) => self.put_off(task, due, &error),
         }
@@ -174,7 +183,7 @@ impl Work {
 
     /// Takes a task off the agenda whose project was removed.
     fn forget(&self, task: Task, due: Due) {
-        if let Err(error) = self.store.write::<(), StoreError>(move |batch| agenda::follow(batch, task, due, None)) {
+        if let Err(error) = self.store.delete::<(), StoreError>(move |batch| agenda::follow(batch, task, due, None)) {
             tracing::warn!("the agenda cannot be written: {error}");
             self.store.bell().wait(self.store.bell().rings(), RETRY);
         }
@@ -189,22 +198,33 @@ impl Work {
         tracing::warn!("{}: {error}", self.describe(task));
         let text = error.to_string();
         let now = clock::now();
-        let noted = self.store.write::<(), StoreError>(move |batch| {
+        let hopeless = matches!(error, WorkError::NotShown { .. }) && due.attempts >= limits::NOT_SHOWN_ATTEMPTS_MAX;
+        // Admitted as deletions are: a full disk is among the reasons for a failure, and this is what ends the haste.
+        let noted = self.store.delete::<(), StoreError>(move |batch| {
+            let mut project = None;
             match task {
                 Task::Sync(id) => {
                     if let Some(mut scope) = catalogue::scope(batch, id)? {
+                        project = Some(scope.project);
                         scope.error = Some(text);
                         catalogue::put_scope(batch, id, &scope)?;
                     }
                 }
                 Task::Discover(id) => {
-                    if let Some(mut project) = catalogue::project(batch, id)? {
-                        project.error = Some(text);
-                        catalogue::put_project(batch, id, &project)?;
+                    if let Some(mut record) = catalogue::project(batch, id)? {
+                        project = Some(id);
+                        record.error = Some(text);
+                        catalogue::put_project(batch, id, &record)?;
                     }
                 }
             }
-            agenda::follow(batch, task, due, Some(schedule::after_failure(due, now, at_least)))
+            let mut then = Some(schedule::after_failure(due, now, at_least));
+            if let (true, Some(project)) = (hopeless, project)
+                && !deliveries::give_up(batch, project, task, now)?
+            {
+                then = None;
+            }
+            agenda::follow(batch, task, due, then)
         });
         if let Err(error) = noted {
             tracing::warn!("a failed read could not be noted: {error}");
@@ -253,6 +273,12 @@ impl Work {
             }
             Ok(())
         })
+    }
+
+    /// Has the branches of a project asked for again.
+    fn rediscover(&self, project: ProjectId) -> Result<(), StoreError> {
+        let ticket = self.store.ticket();
+        self.store.write(move |batch| agenda::ask(batch, Task::Discover(project), Reason::Retry, clock::now(), ticket))
     }
 
     /// Notes with the source whether a person has to do something about it; writes only if that changed.

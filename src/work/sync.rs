@@ -6,22 +6,24 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
+use super::gone::{self, Gone};
 use super::progress::Step;
 use super::sources::Connected;
 use super::{Work, WorkError};
-use crate::domain::crawl::{Ask, Crawl, Incomplete, List, Met, PageCount, Snapshot, is_suspicious};
+use crate::domain::crawl::{Ask, Crawl, Incomplete, List, Met, PageCount, Snapshot};
 use crate::domain::delivery::ScopeRef;
-use crate::domain::finding::{Kind, Observed};
+use crate::domain::finding::Observed;
 use crate::domain::ids::{DeliveryId, IssueKey, RuleKey, ScopeId, ScopeKind};
 use crate::domain::limits;
-use crate::domain::reconcile::{Closing, End, Staged};
+use crate::domain::reconcile::Staged;
 use crate::domain::schedule::Due;
 use crate::domain::time::Timestamp;
-use crate::sonar::FetchError;
+use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
-use crate::store::{StoreError, catalogue, crawls, deliveries, findings, lists};
+use crate::store::{StoreError, catalogue, crawls, deliveries, findings};
 use crate::sys::clock;
 
 /// Carries the task out, or the rest of it that a former process left.
@@ -34,6 +36,10 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
         },
         Err(StoreError::Damaged { what }) => give_up(work, id, what)?,
         Err(error) => return Err(error.into()),
+    }
+    if work.store.is_full() {
+        // What is read could not be stored: no reason to ask Sonar again and again.
+        return Err(WorkError::Full);
     }
     let reading = Reading::begin(work, id, due)?;
     let source = reading.project.organization.source.clone();
@@ -69,22 +75,22 @@ fn apply(work: &Work, id: ScopeId) -> Result<(), WorkError> {
 }
 
 /// One scope being read.
-struct Reading<'w> {
-    work: &'w Work,
-    id: ScopeId,
+pub(super) struct Reading<'w> {
+    pub(super) work: &'w Work,
+    pub(super) id: ScopeId,
+    pub(super) scope: Scope,
+    pub(super) project: Project,
+    pub(super) scope_ref: ScopeRef,
+    pub(super) connected: Arc<Connected>,
+    pub(super) began_at: Timestamp,
     due: Due,
-    scope: Scope,
-    project: Project,
-    scope_ref: ScopeRef,
-    connected: std::sync::Arc<Connected>,
     deliveries: Vec<DeliveryId>,
-    began_at: Timestamp,
 }
 
 /// What a crawl gathers beside the staged rows.
 #[derive(Default)]
-struct Gathered {
-    met: Met,
+pub(super) struct Gathered {
+    pub(super) met: Met,
     /// Closed rows that the inventory does not hold, by a hash of their key: counted, and not worth staging.
     closed_elsewhere: HashSet<u64>,
     /// Rows that are closed; Sonar's lists of hotspots hold some.
@@ -126,7 +132,7 @@ impl<'w> Reading<'w> {
             gate,
             deliveries: self.deliveries.clone(),
             due: self.due,
-            suspected_at: None,
+            suspicion: None,
             odd_words: gathered.odd_words.iter().take(ODD_WORDS_MAX).cloned().collect(),
         };
         match proof {
@@ -134,12 +140,14 @@ impl<'w> Reading<'w> {
                 crawl.again = problem.is_passing();
                 crawl.problem = Some(problem.to_string());
             }
-            Ok(snapshot) => match self.close_what_is_gone(&gathered, &snapshot)? {
-                Gone::Settled { still_open } => {
-                    crawl.sonar_total = Some(snapshot.held() - gathered.closed + still_open);
+            Ok(snapshot) => match gone::settle(&self, &gathered, &snapshot)? {
+                Gone::Settled => crawl.sonar_total = Some(snapshot.held() - gathered.closed),
+                Gone::Disputed(problem) => {
+                    crawl.again = true;
+                    crawl.problem = Some(problem);
                 }
-                Gone::Suspicious => {
-                    crawl.suspected_at = Some(self.scope.suspected_at.unwrap_or(self.began_at));
+                Gone::Suspicious(suspicion) => {
+                    crawl.suspicion = Some(suspicion);
                     crawl.problem = Some(SUSPICIOUS.to_owned());
                 }
             },
@@ -162,15 +170,37 @@ impl<'w> Reading<'w> {
                 found.ok_or_else(|| WorkError::NotShown { what: format!("pull request {}", self.scope.name) })?;
             return Ok((found.analysed_at, found.quality_gate));
         }
-        let branches = client.branches(&self.project.key).map_err(gone)?;
-        let main = self.scope.main;
-        let found = branches.into_iter().find(|branch| if main { branch.main } else { branch.name == self.scope.name });
-        let found = found.ok_or_else(|| WorkError::NotShown { what: format!("branch {}", self.scope.name) })?;
-        if found.name != self.scope.name {
-            let (id, name) = (self.id, found.name.clone());
-            self.work.store.write(move |batch| catalogue::rename_scope(batch, id, &name))?;
-        }
+        let found = self.branch(client.branches(&self.project.key).map_err(gone)?)?;
         Ok((found.analysed_at, found.quality_gate))
+    }
+
+    /// This scope's branch among those that Sonar lists. Another branch may have become the main one, which moves
+    /// no finding; or the main branch has a new name, which is the same branch only if nothing bears the former.
+    fn branch(&self, listed: Vec<Branch>) -> Result<Branch, WorkError> {
+        let main = listed.iter().position(|branch| branch.main);
+        let named = listed.iter().position(|branch| branch.name == self.scope.name);
+        let (id, project) = (self.id, self.scope.project);
+        let at = match (named, main) {
+            (Some(named), main) if self.scope.main == (main == Some(named)) => named,
+            (Some(_), main) => {
+                let main = main.map(|main| listed[main].name.clone());
+                self.work.store.write(move |batch| catalogue::set_main(batch, project, main.as_ref()))?;
+                self.work.rediscover(project)?;
+                return Err(WorkError::MainMoved);
+            }
+            (None, Some(main)) if self.scope.main => {
+                let name = listed[main].name.clone();
+                if !self.work.store.write(move |batch| catalogue::rename_scope(batch, id, &name))? {
+                    // The new main branch is held as a scope of its own, and this one is no more.
+                    let name = listed[main].name.clone();
+                    self.work.store.write(move |batch| catalogue::set_main(batch, project, Some(&name)))?;
+                    return Err(WorkError::MainMoved);
+                }
+                main
+            }
+            (None, _) => return Err(WorkError::NotShown { what: format!("branch {}", self.scope.name) }),
+        };
+        Ok(listed.into_iter().nth(at).expect("its place was found in this list"))
     }
 
     /// Crawls again when rows moved between the pages: a list that is read while it changes does not add up.
@@ -258,90 +288,6 @@ impl<'w> Reading<'w> {
         Ok(new_keys + staged.into_iter().filter(|&is_new| is_new).count() as u64)
     }
 
-    /// Asks how the findings ended that the snapshot does not hold, and stages the answers.
-    fn close_what_is_gone(&self, gathered: &Gathered, snapshot: &Snapshot) -> Result<Gone, WorkError> {
-        let open = self.work.store.read(|view| lists::count_open(view, self.id))?;
-        // A second crawl that finds the same, long enough after the first, settles the suspicion.
-        let agreed = self.scope.suspected_at.is_some_and(|at| self.began_at.since(at) >= limits::GUARD_WAIT);
-        let mut unknown = Unknown { open, agreed, count: 0, held: Vec::new() };
-        let mut hotspots_asked = 0;
-        let mut still_open = 0;
-        let mut after: Option<IssueKey> = None;
-        loop {
-            self.work.go_on()?;
-            let stored =
-                self.work.store.read(|view| findings::after(view, self.id, after.as_ref(), STORED_PER_READ))?;
-            let Some(last) = stored.last() else { break };
-            after = Some(last.observed.key.clone());
-            let gone: Vec<&Observed> = stored
-                .iter()
-                .filter(|finding| !finding.observed.state.is_closed() && !gathered.met.has(finding.slot))
-                .map(|finding| &finding.observed)
-                .collect();
-            for some in gone.chunks(limits::SONAR_KEYS_PER_QUESTION) {
-                let rows = self.ask_for(some, snapshot, &mut hotspots_asked, &mut unknown)?;
-                let open = |row: &&Staged| matches!(row, Staged::Seen(seen) if !seen.state.is_closed());
-                still_open += rows.iter().filter(open).count() as u64;
-                self.stage_rows(rows)?;
-                if unknown.is_suspicious() {
-                    return Ok(Gone::Suspicious);
-                }
-            }
-        }
-        self.stage_rows(std::mem::take(&mut unknown.held))?;
-        Ok(Gone::Settled { still_open })
-    }
-
-    fn stage_rows(&self, rows: Vec<Staged>) -> Result<(), WorkError> {
-        let id = self.id;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.work.store.write_unsynced(move |batch| crawls::stage(batch, id, &rows).map(|_| ()))?;
-        Ok(())
-    }
-
-    /// What Sonar says of findings that its lists did not hold.
-    fn ask_for(
-        &self,
-        gone: &[&Observed],
-        snapshot: &Snapshot,
-        hotspots_asked: &mut usize,
-        unknown: &mut Unknown,
-    ) -> Result<Vec<Staged>, WorkError> {
-        let keys: Vec<IssueKey> =
-            gone.iter().filter(|row| row.kind == Kind::Vulnerability).map(|row| row.key.clone()).collect();
-        let mut answers = if keys.is_empty() {
-            Vec::new()
-        } else {
-            let (organization, project) = (&self.project.organization.key, &self.project.key);
-            let Connected { client, dialect } = &*self.connected;
-            client.issues_by_key(*dialect, organization, project, &self.scope_ref, &keys)?.findings
-        };
-        for hotspot in gone.iter().filter(|row| row.kind == Kind::Hotspot) {
-            if *hotspots_asked < limits::HOTSPOT_QUESTIONS_MAX {
-                *hotspots_asked += 1;
-                answers.extend(self.connected.client.hotspot(&hotspot.key)?);
-            }
-        }
-        let mut rows = Vec::new();
-        for row in gone {
-            match answers.iter().position(|answer| answer.key == row.key) {
-                Some(at) => {
-                    let answer = answers.swap_remove(at);
-                    // Still there and open: the list moved under us; the answer by key is as good as a row.
-                    rows.push(if answer.state.is_closed() || answer.is_security() {
-                        Staged::Seen(Box::new(answer))
-                    } else {
-                        Staged::Gone(snapshot.close(row.key.clone(), End::NoLongerSecurity))
-                    });
-                }
-                None => rows.extend(unknown.meet(snapshot.close(row.key.clone(), End::Unknown))),
-            }
-        }
-        Ok(rows)
-    }
-
     /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync.
     fn learn_rules(&self, rules: &BTreeSet<RuleKey>) -> Result<(), WorkError> {
         let source = &self.project.organization.source;
@@ -381,42 +327,6 @@ impl<'w> Reading<'w> {
     }
 }
 
-/// How asking for vanished findings ended.
-enum Gone {
-    /// So many are open all the same: Sonar has them too, although its lists did not hold them.
-    Settled {
-        still_open: u64,
-    },
-    Suspicious,
-}
-
-/// Findings that Sonar no longer knows at all. Many of them at once are held back until a second crawl agrees.
-struct Unknown {
-    open: u64,
-    agreed: bool,
-    count: u64,
-    held: Vec<Staged>,
-}
-
-impl Unknown {
-    /// Returns the closing if it may be staged at once; else holds it until all are counted.
-    fn meet(&mut self, closing: Closing) -> Option<Staged> {
-        self.count += 1;
-        let closing = Staged::Gone(closing);
-        if self.agreed {
-            return Some(closing);
-        }
-        if !self.is_suspicious() {
-            self.held.push(closing);
-        }
-        None
-    }
-
-    fn is_suspicious(&self) -> bool {
-        !self.agreed && is_suspicious(self.count, self.open)
-    }
-}
-
 fn hash(key: &IssueKey) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
@@ -424,9 +334,6 @@ fn hash(key: &IssueKey) -> u64 {
 }
 
 const SUSPICIOUS: &str = "many findings are unknown to Sonar all at once; they are closed when a second read, ten minutes later, finds the same";
-
-/// Stored findings looked at in one read of the store.
-const STORED_PER_READ: usize = 1000;
 
 /// Words of Sonar's kept with a scope.
 const ODD_WORDS_MAX: usize = 10;

@@ -10,7 +10,9 @@ use crate::sys::clock;
 pub(super) fn run(work: &Work) {
     while !work.is_stopping() {
         let heard = work.tidy.rings();
-        let left = discard(work).and_then(|left| Ok(prune(work)? || left));
+        // One of the two failing must not keep the other from its work.
+        let (discarded, pruned) = (discard(work), prune(work));
+        let left = discarded.and_then(|left| Ok(pruned? || left));
         match left {
             Ok(true) => {}
             Ok(false) => work.tidy.wait(heard, super::IDLE_MAX),

@@ -1,0 +1,200 @@
+//! How findings ended that a complete crawl did not meet: Sonar is asked for each by key.
+//!
+//! What Sonar says was fixed or removed is closed on its word. What it no longer knows at all is closed on the
+//! snapshot's, unless so many are missing that a second crawl has to find the very same ones missing first. Where
+//! an answer contradicts the list, the list is not believed and nothing is closed because of it.
+
+use super::WorkError;
+use super::sources::Connected;
+use super::sync::{Gathered, Reading};
+use crate::domain::crawl::{Snapshot, Suspicion, is_suspicious};
+use crate::domain::finding::{Digest, Finding, Kind, Observed};
+use crate::domain::ids::IssueKey;
+use crate::domain::limits;
+use crate::domain::reconcile::{Closing, End, Staged};
+use crate::store::{crawls, findings, lists};
+
+/// What came of asking.
+pub(super) enum Gone {
+    /// Every missing finding's end is known and staged.
+    Settled,
+    /// The list contradicts the answers, or not all could be asked for: the scope is to be read again soon.
+    Disputed(String),
+    /// Too many are unknown to close them on one crawl's word.
+    Suspicious(Suspicion),
+}
+
+/// Asks for what the crawl did not meet, and stages the answers.
+pub(super) fn settle(reading: &Reading, gathered: &Gathered, snapshot: &Snapshot) -> Result<Gone, WorkError> {
+    let Some(missing) = missing(reading, gathered)? else { return Ok(Gone::Settled) };
+    let former = reading.scope.suspicion;
+    let suspicion =
+        former.filter(|former| former.keys == missing).unwrap_or(Suspicion { since: reading.began_at, keys: missing });
+    let mut asking = Asking {
+        reading,
+        snapshot,
+        open: reading.work.store.read(|view| lists::count_open(view, reading.id))?,
+        agreed: suspicion.is_confirmed(reading.began_at),
+        unknown: 0,
+        held: Vec::new(),
+        hotspots_asked: 0,
+        hotspots_left: 0,
+        still_open: 0,
+    };
+    each_missing(reading, gathered, |some| asking.ask(some))?;
+    asking.end(suspicion)
+}
+
+/// A digest of the keys that are missing, in order; nothing if none is.
+fn missing(reading: &Reading, gathered: &Gathered) -> Result<Option<Digest>, WorkError> {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut any = false;
+    each_missing(reading, gathered, |some| {
+        for row in some {
+            any = true;
+            hash.update(row.key.as_str().as_bytes());
+            hash.update(&[0]);
+        }
+        Ok(true)
+    })?;
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hash.finish().as_ref()[..16]);
+    Ok(any.then_some(Digest(digest)))
+}
+
+/// Feeds the stored findings that are open and were not met, in key order and in portions that one question to
+/// Sonar can hold, until `each` says that it has enough.
+fn each_missing(
+    reading: &Reading,
+    gathered: &Gathered,
+    mut each: impl FnMut(&[Observed]) -> Result<bool, WorkError>,
+) -> Result<(), WorkError> {
+    let mut after: Option<IssueKey> = None;
+    loop {
+        reading.work.go_on()?;
+        let stored: Vec<Finding> =
+            reading.work.store.read(|view| findings::after(view, reading.id, after.as_ref(), STORED_PER_READ))?;
+        let Some(last) = stored.last() else { return Ok(()) };
+        after = Some(last.observed.key.clone());
+        let missing: Vec<Observed> = stored
+            .into_iter()
+            .filter(|finding| !finding.observed.state.is_closed() && !gathered.met.has(finding.slot))
+            .map(|finding| finding.observed)
+            .collect();
+        for some in missing.chunks(limits::SONAR_KEYS_PER_QUESTION) {
+            if !each(some)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Stored findings looked at in one read of the store.
+const STORED_PER_READ: usize = 1000;
+
+/// The questions of one crawl.
+struct Asking<'r> {
+    reading: &'r Reading<'r>,
+    snapshot: &'r Snapshot,
+    /// Findings of the scope that are stored as not closed.
+    open: u64,
+    /// Whether an earlier crawl, long enough ago, missed the very same findings.
+    agreed: bool,
+    unknown: u64,
+    /// Closings that wait until all unknown findings are counted.
+    held: Vec<Staged>,
+    hotspots_asked: usize,
+    hotspots_left: u64,
+    still_open: u64,
+}
+
+impl Asking<'_> {
+    /// Asks for some; false when there is no point in asking on.
+    fn ask(&mut self, some: &[Observed]) -> Result<bool, WorkError> {
+        self.reading.work.go_on()?;
+        let answers = self.issues(some)?;
+        let mut rows = Vec::new();
+        for row in some {
+            let answer = if row.kind == Kind::Vulnerability {
+                answers.iter().find(|answer| answer.key == row.key).cloned()
+            } else if self.hotspots_asked < limits::HOTSPOT_QUESTIONS_MAX {
+                self.hotspots_asked += 1;
+                self.reading.connected.client.hotspot(&row.key)?
+            } else {
+                // Not asked for is not unknown: it stays as it is until the next crawl asks.
+                self.hotspots_left += 1;
+                continue;
+            };
+            rows.extend(self.judge(row, answer));
+        }
+        stage(self.reading, rows)?;
+        Ok(!self.is_suspicious())
+    }
+
+    fn issues(&self, some: &[Observed]) -> Result<Vec<Observed>, WorkError> {
+        let keys: Vec<IssueKey> =
+            some.iter().filter(|row| row.kind == Kind::Vulnerability).map(|row| row.key.clone()).collect();
+        let Connected { client, dialect } = &*self.reading.connected;
+        let project = &self.reading.project;
+        let scope = &self.reading.scope_ref;
+        Ok(client.issues_by_key(*dialect, &project.organization.key, &project.key, scope, &keys)?.findings)
+    }
+
+    /// What to stage for a missing finding after Sonar's answer.
+    fn judge(&mut self, row: &Observed, answer: Option<Observed>) -> Option<Staged> {
+        match answer {
+            Some(answer) if answer.state.is_closed() => Some(Staged::Seen(Box::new(answer))),
+            Some(answer) if self.reading.connected.dialect.lists_it(&answer) => {
+                self.still_open += 1;
+                Some(Staged::Seen(Box::new(answer)))
+            }
+            Some(_) => Some(Staged::Gone(self.snapshot.close(row.key.clone(), End::NoLongerSecurity))),
+            None => self.unknown(self.snapshot.close(row.key.clone(), End::Unknown)),
+        }
+    }
+
+    fn unknown(&mut self, closing: Closing) -> Option<Staged> {
+        self.unknown += 1;
+        let closing = Staged::Gone(closing);
+        if self.agreed {
+            return Some(closing);
+        }
+        if !self.is_suspicious() {
+            self.held.push(closing);
+        }
+        None
+    }
+
+    fn is_suspicious(&self) -> bool {
+        !self.agreed && is_suspicious(self.unknown, self.open)
+    }
+
+    fn end(self, suspicion: Suspicion) -> Result<Gone, WorkError> {
+        if self.is_suspicious() {
+            return Ok(Gone::Suspicious(suspicion));
+        }
+        if self.still_open > 0 {
+            return Ok(Gone::Disputed(format!(
+                "Sonar's list lacks {} findings that it says, asked for them, are open",
+                self.still_open
+            )));
+        }
+        stage(self.reading, self.held)?;
+        if self.hotspots_left > 0 {
+            return Ok(Gone::Disputed(format!(
+                "{} hotspots that are gone from Sonar's list are still to be asked for",
+                self.hotspots_left
+            )));
+        }
+        Ok(Gone::Settled)
+    }
+}
+
+fn stage(reading: &Reading, rows: Vec<Staged>) -> Result<(), WorkError> {
+    let id = reading.id;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    reading.work.store.write_unsynced(move |batch| crawls::stage(batch, id, &rows).map(|_| ()))?;
+    Ok(())
+}
