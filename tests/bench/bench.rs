@@ -1,0 +1,459 @@
+//! Measures the promises of the main job with the real program, over real sockets, TLS and disk, and prints one table.
+//!
+//! `cargo bench` takes a few minutes; `cargo bench -- --smoke` runs the same with little data, to see that it works.
+//! What a figure was measured on stands above the table: compare figures of one machine only.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod process;
+mod table;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use client::Hook;
+use process::{machine, memory, written};
+use support::gateway::Gateway;
+use support::sonar::{Issue, Mode, Severity, Sonar};
+use support::{api, connect, hook_up};
+use table::{Figure, Table};
+
+fn main() -> ExitCode {
+    let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    // Without `cargo bench` nobody wants to wait for figures, as when all targets are tested.
+    let smoke = asked("--smoke") || !asked("--bench");
+    let scale = if smoke { &SMOKE } else { &FULL };
+    let begin = Instant::now();
+    let mut table = Table::default();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let machine = machine(folder.path());
+    webhook_to_inventory(scale, &mut table);
+    first_import(scale, &mut table);
+    large_inventory(scale, &mut table);
+    burst(scale, &mut table, "over TLS", &[]);
+    burst(scale, &mut table, "plain", &["--webhook-plain"]);
+    println!();
+    for line in machine {
+        println!("{line}");
+    }
+    println!("took      {:.0} s\n", begin.elapsed().as_secs_f64());
+    let over = table.print();
+    if smoke {
+        println!("\nLittle data: these figures say that the measuring works, and nothing else.");
+    } else if over > 0 {
+        println!("\n{over} over their limits");
+    }
+    ExitCode::SUCCESS
+}
+
+/// How much of everything.
+struct Scale {
+    /// Findings of the project whose webhook is timed, those that each analysis changes, and how many analyses.
+    watched: usize,
+    changed: usize,
+    analyses: usize,
+    /// Findings of the two imports that are compared.
+    small: usize,
+    large: usize,
+    /// The inventory: projects, and findings of each. Sonar's window keeps a project below 10,000.
+    projects: usize,
+    of_each: usize,
+    /// How often the start is timed.
+    starts: usize,
+    /// Webhooks and connections of the burst.
+    webhooks: usize,
+    connections: usize,
+}
+
+const FULL: Scale = Scale {
+    watched: 1_000,
+    changed: 10,
+    analyses: 11,
+    small: 900,
+    large: 9_000,
+    projects: 11,
+    of_each: 9_100,
+    starts: 5,
+    webhooks: 2_000,
+    connections: 16,
+};
+
+const SMOKE: Scale = Scale {
+    watched: 50,
+    changed: 4,
+    analyses: 2,
+    small: 30,
+    large: 700,
+    projects: 2,
+    of_each: 700,
+    starts: 1,
+    webhooks: 64,
+    connections: 4,
+};
+
+const ORGANIZATION: &str = "acme";
+const MIB: u64 = 1024 * 1024;
+
+/// From the moment that SonarQube sends the webhook to the moment that the API shows its delivery as synced, which is
+/// committed together with the last finding.
+fn webhook_to_inventory(scale: &Scale, table: &mut Table) {
+    section("A webhook's way into the inventory");
+    let sonar = Sonar::start(Mode::Cloud);
+    let mut keys = sonar.edit(|model| {
+        model.add_project(ORGANIZATION, "watched", "Watched");
+        model.add_issues("watched", "main", scale.watched)
+    });
+    let gateway = Gateway::start();
+    connect(&gateway, &sonar);
+    import(&gateway, &["watched"]);
+    hook_up(&gateway, &sonar, ORGANIZATION);
+    let mut answers = Vec::new();
+    let mut times = Vec::new();
+    for round in 0..scale.analyses {
+        let mut sent = Instant::now();
+        sonar.forget_deliveries();
+        sonar.analyse("watched", "main", |analysis| {
+            let half = scale.changed / 2;
+            for key in keys.drain(..half).collect::<Vec<_>>() {
+                analysis.fix(&key);
+            }
+            for number in half..scale.changed {
+                let line = u32::try_from(round * scale.changed + number).expect("a line number fits");
+                keys.push(analysis.open(Issue::vulnerability("java:S3649", "src/new/Added.java", line)));
+            }
+            sent = Instant::now();
+        });
+        wait("the delivery to be synced", || {
+            let newest = api::get(&gateway.state(), "deliveries?limit=200");
+            let deliveries = newest["deliveries"].as_array().expect("a list");
+            deliveries.len() > round && deliveries.iter().all(|delivery| delivery["outcome"] == "synced")
+        });
+        times.push(sent.elapsed());
+        let delivered = sonar.wait_deliveries(1).remove(0);
+        assert_eq!(delivered.status, Some(202), "{delivered:?}");
+        answers.push(delivered.duration);
+    }
+    let fixed = total(&gateway, "findings?project=watched&state=fixed&limit=1");
+    assert_eq!(fixed, (scale.analyses * (scale.changed / 2)) as u64, "not all changes arrived");
+    let (of, changed) = (scale.watched, scale.changed);
+    let limit = Figure::Time(Duration::from_secs(1));
+    table.limited(
+        &format!("webhook to inventory, {of} findings, {changed} changed, median"),
+        Figure::Time(median(&mut times)),
+        limit,
+    );
+    table.limited("  the slowest of them", Figure::Time(most(&times)), limit);
+    table.noted("  its answer to SonarQube, with a new TLS connection, median", Figure::Time(median(&mut answers)));
+}
+
+/// Imports a small and a large project and reads the large one again, unchanged.
+fn first_import(scale: &Scale, table: &mut Table) {
+    section("First imports");
+    let mut peaks = Vec::new();
+    for count in [scale.small, scale.large] {
+        let sonar = Sonar::start(Mode::Cloud);
+        sonar.edit(|model| {
+            model.add_project(ORGANIZATION, "big", "Big");
+            model.add_issues("big", "main", count)
+        });
+        let gateway = Gateway::start();
+        connect(&gateway, &sonar);
+        sonar.forget_requests();
+        let begin = Instant::now();
+        import(&gateway, &["big"]);
+        let took = begin.elapsed();
+        let calls = sonar.requests();
+        let rules = calls.iter().filter(|call| call.path.contains("rules/show")).count();
+        let needed = count.div_ceil(500) + rules + OTHER_REQUESTS;
+        assert_eq!(total(&gateway, "findings?limit=1"), count as u64);
+        peaks.push(memory(gateway.id(), "VmHWM"));
+        table.noted(&format!("first import of {count} findings"), Figure::Time(took));
+        table.limited(
+            &format!("  its requests; limit: pages + {rules} rules + {OTHER_REQUESTS}"),
+            Figure::Count(calls.len() as u64),
+            Figure::Count(needed as u64),
+        );
+        table.noted("  the gateway's peak memory", Figure::Bytes(peaks[peaks.len() - 1]));
+        if count == scale.large {
+            read_again(&gateway, count, table);
+        }
+    }
+    let grown = peaks[1].saturating_sub(peaks[0]);
+    let what = format!("peak memory with {} findings beyond that with {}", scale.large, scale.small);
+    // What ten times the findings may cost: fixed tables and buffers fill up, but nothing is kept for each finding.
+    table.limited(&what, Figure::Bytes(grown), Figure::Bytes(4 * MIB));
+}
+
+/// Requests of a first import beside pages and rules: is the token good, which branches are there, and the like.
+const OTHER_REQUESTS: usize = 10;
+
+fn read_again(gateway: &Gateway, count: usize, table: &mut Table) {
+    let before = (written(gateway.id()), changes(gateway));
+    let begin = Instant::now();
+    gateway.json(&["sync", ORGANIZATION, "big", "--wait"]);
+    let took = begin.elapsed();
+    table.noted(&format!("reading {count} unchanged findings again"), Figure::Time(took));
+    let bytes = written(gateway.id()) - before.0;
+    table.limited("  bytes that it wrote", Figure::Bytes(bytes), Figure::Bytes(256 * 1024));
+    table.limited("  changes that it found", Figure::Count(changes(gateway) - before.1), Figure::Count(0));
+}
+
+/// Entries in the change log of some findings.
+fn changes(gateway: &Gateway) -> u64 {
+    let list = api::get(&gateway.state(), "findings?limit=200");
+    let ids = list["findings"].as_array().expect("a list").iter().filter_map(|finding| finding["id"].as_str());
+    let of = |id| api::get(&gateway.state(), &format!("findings/{id}"))["changes"].as_array().map_or(0, Vec::len);
+    ids.map(|id| of(id) as u64).sum()
+}
+
+/// Fills an inventory while webhooks come in, then starts with it after every kind of end.
+fn large_inventory(scale: &Scale, table: &mut Table) {
+    let all = scale.projects * scale.of_each;
+    section(&format!("An inventory of {all} findings"));
+    let sonar = Sonar::start(Mode::Cloud);
+    let names: Vec<String> = (0..scale.projects).map(|number| format!("project-{number}")).collect();
+    sonar.edit(|model| {
+        for name in &names {
+            model.add_project(ORGANIZATION, name, name);
+            model.add_issues(name, "main", scale.of_each);
+        }
+        model.add_project(ORGANIZATION, "pulse", "Pulse");
+        model.add_issues("pulse", "main", 5);
+    });
+    let gateway = Gateway::start();
+    connect(&gateway, &sonar);
+    import(&gateway, &["pulse"]);
+    let sender = Steady::start(&gateway);
+    let begin = Instant::now();
+    import(&gateway, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let took = begin.elapsed();
+    let mut answers = sender.stop().expect("every webhook was accepted");
+    answers.sort();
+    table.noted(&format!("import of {all} findings, webhooks coming in meanwhile"), Figure::Time(took));
+    table.noted("  the gateway's peak memory", Figure::Bytes(memory(gateway.id(), "VmHWM")));
+    let limit = Figure::Time(Duration::from_millis(250));
+    let sent = answers.len();
+    table.limited(&format!("  the slowest answer to one of {sent} webhooks"), Figure::Time(most(&answers)), limit);
+    table.noted("  99 of 100 answered within", Figure::Time(answers[sent * 99 / 100]));
+    assert_eq!(total(&gateway, "findings?limit=1"), all as u64 + 5);
+    let size = std::fs::metadata(gateway.state().join("hydrophone.redb")).map_or(0, |file| file.len());
+    table.noted("  the database file", Figure::Bytes(size));
+    starts(scale, table, gateway, &sonar, &names);
+}
+
+fn starts(scale: &Scale, table: &mut Table, mut gateway: Gateway, sonar: &Sonar, names: &[String]) {
+    settle(&gateway);
+    // The threads that the work had called up end after a few seconds.
+    thread::sleep(Duration::from_secs(7));
+    let limit = Figure::Bytes(15 * MIB);
+    table.limited("memory when idle, after the import", Figure::Bytes(memory(gateway.id(), "VmRSS")), limit);
+    let mut clean = Vec::new();
+    for _ in 0..scale.starts {
+        let (again, took) = start_after(gateway.stop());
+        gateway = again;
+        clean.push(took);
+    }
+    table.limited(
+        "start to ready after a clean stop, slowest",
+        Figure::Time(most(&clean)),
+        Figure::Time(Duration::from_millis(100)),
+    );
+    table.limited("memory when idle, after the start", Figure::Bytes(memory(gateway.id(), "VmRSS")), limit);
+    for _ in 0..20 {
+        api::get(&gateway.state(), "status");
+        api::get(&gateway.state(), "projects");
+        assert!(total(&gateway, "findings?limit=50") > 0);
+        api::get(&gateway.state(), "deliveries?limit=50");
+    }
+    thread::sleep(Duration::from_secs(1));
+    table.limited("memory when idle, after 80 calls of the API", Figure::Bytes(memory(gateway.id(), "VmRSS")), limit);
+    let mut killed = Vec::new();
+    for _ in 0..scale.starts {
+        let (again, took) = start_after(gateway.kill());
+        gateway = again;
+        killed.push(took);
+    }
+    let limit = Figure::Time(Duration::from_millis(500));
+    table.limited("start to ready after kill -9, slowest", Figure::Time(most(&killed)), limit);
+    let mut interrupted = Vec::new();
+    for pair in names.chunks_exact(2).take(scale.starts) {
+        // Both workers at work and webhooks between them: the writer is never without work, which is when its commits
+        // are those that a start has to repair.
+        for name in pair {
+            change_all(sonar, name);
+        }
+        let sender = Steady::start(&gateway);
+        for name in pair {
+            gateway.json(&["sync", ORGANIZATION, name]);
+        }
+        let of = |gateway: &Gateway, name| total(gateway, &format!("findings?project={name}&severity=info&limit=1"));
+        wait("half of the changes to be applied", || of(&gateway, &pair[0]) >= scale.of_each as u64 / 2);
+        let folder = gateway.kill();
+        // It was cut off in the middle of a webhook.
+        let _ = sender.stop();
+        let (again, took) = start_after(folder);
+        gateway = again;
+        interrupted.push(took);
+        wait("the rest to be applied", || pair.iter().all(|name| of(&gateway, name) == scale.of_each as u64));
+    }
+    table.limited("start to ready after kill -9 while applying, slowest", Figure::Time(most(&interrupted)), limit);
+    settle(&gateway);
+    drop(gateway.stop());
+}
+
+/// Somebody who sends one webhook after the other, with a short pause between them.
+struct Steady {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Option<Vec<Duration>>>,
+}
+
+impl Steady {
+    fn start(gateway: &Gateway) -> Self {
+        let hook = Hook::of(gateway, ORGANIZATION);
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let mut sender = hook.connect();
+                let mut times = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    times.push(sender.try_send("pulse")?);
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Some(times)
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// How long each answer took; nothing if one failed.
+    fn stop(self) -> Option<Vec<Duration>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it does not panic")
+    }
+}
+
+/// Gives every finding of a project another severity.
+fn change_all(sonar: &Sonar, project: &str) {
+    sonar.edit(|model| {
+        let keys: Vec<String> = model
+            .branch(project, "main")
+            .expect("the project is there")
+            .issues()
+            .iter()
+            .map(|issue| issue.key.clone())
+            .collect();
+        for key in keys {
+            model.set_severity(&key, Severity::Info);
+        }
+    });
+}
+
+fn start_after(folder: Arc<tempfile::TempDir>) -> (Gateway, Duration) {
+    let begin = Instant::now();
+    let gateway = Gateway::start_in(folder, &[]).unwrap_or_else(|log| panic!("the gateway does not start:\n{log}"));
+    let took = begin.elapsed();
+    assert_eq!(api::get(&gateway.state(), "status")["ready"], true);
+    (gateway, took)
+}
+
+/// Webhooks as fast as they are answered.
+fn burst(scale: &Scale, table: &mut Table, how: &str, flags: &[&str]) {
+    section(&format!("A burst of webhooks {how}"));
+    let sonar = Sonar::start(Mode::Cloud);
+    sonar.edit(|model| {
+        model.add_project(ORGANIZATION, "pulse", "Pulse");
+        model.add_issues("pulse", "main", 5);
+    });
+    let gateway = Gateway::start_with(flags);
+    connect(&gateway, &sonar);
+    import(&gateway, &["pulse"]);
+    let hook = Hook::of(&gateway, ORGANIZATION);
+    let mut senders: Vec<_> = (0..scale.connections).map(|_| hook.connect()).collect();
+    let of_each = scale.webhooks / scale.connections;
+    let before = written(gateway.id());
+    let begin = Instant::now();
+    let mut times: Vec<Duration> = thread::scope(|scope| {
+        let running: Vec<_> = senders
+            .iter_mut()
+            .map(|sender| scope.spawn(move || (0..of_each).map(|_| sender.send("pulse")).collect::<Vec<_>>()))
+            .collect();
+        running.into_iter().flat_map(|thread| thread.join().expect("every webhook was accepted")).collect()
+    });
+    let took = begin.elapsed();
+    times.sort();
+    let (count, connections) = (times.len(), scale.connections);
+    #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
+    let rate = count as f64 / took.as_secs_f64();
+    table.noted(&format!("{count} webhooks {how}, {connections} connections"), Figure::Rate(rate));
+    table.noted("  99 of 100 answered within", Figure::Time(times[count * 99 / 100]));
+    table.noted("  bytes written for each", Figure::Bytes((written(gateway.id()) - before) / count as u64));
+    wait("all deliveries to be settled", || {
+        let list = api::get(&gateway.state(), "deliveries?limit=500");
+        list["deliveries"].as_array().is_some_and(|all| all.iter().all(|delivery| delivery["outcome"] == "synced"))
+    });
+    let accepted = api::get(&gateway.state(), "status")["deliveries"]["accepted"].as_u64();
+    assert_eq!(accepted, Some(count as u64), "not all of them were counted");
+}
+
+/// Imports projects and waits, without the pauses of the command line, until they are read.
+fn import(gateway: &Gateway, projects: &[&str]) {
+    let mut arguments = vec!["project", "import", ORGANIZATION];
+    arguments.extend(projects.iter().flat_map(|project| ["--project", project]));
+    gateway.json(&arguments);
+    wait("the import", || {
+        let all = api::get(&gateway.state(), "projects");
+        let all = all["projects"].as_array().expect("a list");
+        let is_read = |branch: &Value| {
+            assert!(branch["error"].is_null(), "{branch}");
+            branch["synced_at"].is_string() && branch["activity"] == "idle"
+        };
+        projects.iter().all(|key| {
+            let project = all.iter().find(|project| project["key"] == *key).expect("it was imported");
+            project["branches"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(is_read))
+        })
+    });
+}
+
+/// Waits until nothing is read from SonarQube.
+fn settle(gateway: &Gateway) {
+    wait("the gateway to come to rest", || {
+        let sync = &api::get(&gateway.state(), "status")["sync"];
+        sync["running"] == 0 && sync["queued"] == 0
+    });
+}
+
+fn total(gateway: &Gateway, path: &str) -> u64 {
+    api::get(&gateway.state(), path)["total"].as_u64().expect("a list has a total")
+}
+
+/// Looks again and again, with a pause that costs the gateway little of its processor.
+fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + WAIT_MAX;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+const WAIT_MAX: Duration = Duration::from_mins(4);
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn most(times: &[Duration]) -> Duration {
+    *times.iter().max().expect("something was measured")
+}
+
+fn section(text: &str) {
+    eprintln!("{text}");
+}
