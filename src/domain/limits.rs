@@ -38,7 +38,8 @@ pub const FINDINGS_PER_COMMIT_MAX: usize = 500;
 /// Time that one batch may hold the writer.
 pub const BATCH_MAX: Duration = Duration::from_millis(50);
 
-/// The longest time between two commits from which the store opens at once after a kill (quick repair).
+/// The longest time that a burst of deliveries may go without a commit from which the store opens at once after a
+/// kill (quick repair).
 pub const QUICK_REPAIR_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// Two calls without task and time are the same if their bodies are equal and they arrive within this time.

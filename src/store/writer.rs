@@ -34,6 +34,8 @@ pub(super) struct Delivered {
 /// How a batch is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
+    /// Deliveries together: synced before they are answered.
+    Deliveries,
     /// Synced before it is answered.
     Durable,
     /// Synced with a later commit.
@@ -146,9 +148,8 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    fn is_empty(&self) -> bool {
-        let waiting = self.lock();
-        waiting.deliveries.is_empty() && waiting.work.is_empty()
+    fn has_deliveries(&self) -> bool {
+        !self.lock().deliveries.is_empty()
     }
 
     fn next(&self) -> Turn {
@@ -213,8 +214,8 @@ impl Writer {
     fn take_deliveries(&mut self, delivered: Vec<Delivered>) -> Result<(), StoreError> {
         let mut answers = Vec::with_capacity(delivered.len());
         let shared = Arc::clone(&self.shared);
-        let result = self.admit(Manner::Durable).and_then(|()| {
-            self.transaction(Manner::Durable, |batch| {
+        let result = self.admit(Manner::Deliveries).and_then(|()| {
+            self.transaction(Manner::Deliveries, |batch| {
                 for Delivered { arrival, reply } in delivered {
                     // Whoever was told 503 in the meantime counts on nothing being stored.
                     let accepted = if reply.is_wanted() {
@@ -307,11 +308,12 @@ impl Writer {
 
     fn begin(&mut self, database: &Database, manner: Manner) -> Result<redb::WriteTransaction, StoreError> {
         let mut transaction = database.begin_write()?;
+        let hurry = manner == Manner::Deliveries && self.shared.queue.has_deliveries();
         if manner == Manner::Unsynced {
             transaction.set_durability(Durability::None)?;
-        } else if self.shared.queue.is_empty() || self.quick_repair_at.elapsed() >= QUICK_REPAIR_INTERVAL_MAX {
-            // Two and a half times the cost of a commit, for opening at once after a kill: spent where nobody waits,
-            // and often enough that little has to be walked.
+        } else if !hurry || self.quick_repair_at.elapsed() >= QUICK_REPAIR_INTERVAL_MAX {
+            // Two and a half times the cost of a commit, for opening at once after a kill, whatever the file's size.
+            // Only a burst of deliveries does without, and not for longer than a second.
             transaction.set_quick_repair(true);
             self.quick_repair_at = Instant::now();
         }
