@@ -8,6 +8,7 @@
 mod support;
 
 mod bad_input;
+mod branches;
 mod calls;
 mod commands;
 mod durability;
