@@ -9,11 +9,22 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hydrophone::domain::delivery::{Outcome, Payload};
-use hydrophone::domain::ids::{DeliveryId, OrganizationKey, OrganizationRef, SourceName};
+use hydrophone::domain::finding::{Kind, Observed, Severity, SonarWords, State};
+use hydrophone::domain::ids::{
+    DeliveryId, EndpointId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
+    ScopeName, SourceName,
+};
+use hydrophone::domain::reconcile::Staged;
+use hydrophone::domain::schedule::{self, Due, Next, Reason, Task};
+use hydrophone::domain::selection::Selection;
 use hydrophone::domain::time::Timestamp;
-use hydrophone::store::records::Delivery;
-use hydrophone::store::{Accepted, Arrival, Reply, Store, StoreError, deliveries, settings};
+use hydrophone::store::records::{Delivery, Project, Scope, SealedCrawl, SecretBytes};
+use hydrophone::store::{
+    Accepted, Arrival, Reply, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, hooks, lists,
+    settings,
+};
 use hydrophone::sys::bell::Bell;
+use redb::{ReadableDatabase, ReadableTable};
 
 /// How long anything may take that should take a moment.
 const SOON: Duration = Duration::from_secs(20);
@@ -176,14 +187,15 @@ fn arrival(task: &str) -> Arrival {
     let body = format!(r#"{{"taskId":"{task}","status":"SUCCESS","project":{{"key":"shop"}}}}"#).into_bytes();
     Arrival {
         at: Timestamp(1_700_000_000_000),
-        organization: OrganizationRef {
-            source: SourceName::parse("sonar").unwrap(),
-            key: OrganizationKey::parse("acme").unwrap(),
-        },
+        organization: organization("acme"),
         payload: Payload::parse(&body, None),
         body,
         replay_of: None,
     }
+}
+
+fn organization(key: &str) -> OrganizationRef {
+    OrganizationRef { source: SourceName::parse("sonar").unwrap(), key: OrganizationKey::parse(key).unwrap() }
 }
 
 /// Hands a delivery to the store; the answer comes when it comes.
@@ -465,4 +477,310 @@ fn closing_finishes_what_waits_and_refuses_what_comes_after() {
     let late = store.write::<(), StoreError>(|batch| settings::set(batch, "note", Some("x")));
     assert_eq!(late, Err(StoreError::Closed));
     assert_eq!(stored(&open(&disk)).unwrap().len(), 20);
+}
+
+// --- Single values that are damaged ---
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+fn observed(key: &str) -> Observed {
+    Observed {
+        key: IssueKey::parse(key).unwrap(),
+        kind: Kind::Vulnerability,
+        rule: None,
+        message: "Change this code.".to_owned(),
+        severity: Severity::High,
+        state: State::Open,
+        path: None,
+        line: None,
+        range: None,
+        created_at: None,
+        updated_at: None,
+        closed_at: None,
+        sonar: SonarWords::default(),
+    }
+}
+
+/// A disk with a closed store: a project `shop` with its main branch, three findings, three deliveries that wait,
+/// two endpoints, and both kinds of task planned for later.
+fn filled() -> (Disk, ProjectId, ScopeId) {
+    let disk = Disk::default();
+    let store = open(&disk);
+    let (project, scope) = store.write::<_, StoreError>(fill).unwrap();
+    for task in ["T1", "T2", "T3"] {
+        assert_eq!(accept(&store, task).unwrap().outcome, Outcome::Queued);
+    }
+    // A task that has failed lies ahead.
+    store
+        .write::<_, StoreError>(move |batch| {
+            for task in [Task::Discover(project), Task::Sync(scope)] {
+                let ticket = agenda::of(batch, task)?.map_or(0, |due| due.ticket);
+                agenda::ask(batch, task, Reason::Manual, NOW, ticket)?;
+                let asked = agenda::of(batch, task)?.unwrap();
+                agenda::follow(batch, task, asked, Some(Due { at: Timestamp(NOW.0 + 60_000), ..asked }))?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    store.close();
+    (disk, project, scope)
+}
+
+fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), StoreError> {
+    let project = Project {
+        organization: organization("acme"),
+        key: ProjectKey::parse("shop").unwrap(),
+        name: "Web shop".to_owned(),
+        asset: hydrophone::domain::ids::AssetId(1),
+        selection: Selection::default(),
+        main: None,
+        imported_at: NOW,
+        error: None,
+    };
+    let id = catalogue::add_project(batch, &project)?;
+    let name = ScopeName::parse("main").unwrap();
+    let scope = catalogue::add_scope(
+        batch,
+        &Scope {
+            project: id,
+            kind: ScopeKind::Branch,
+            name: name.clone(),
+            main: true,
+            slot_next: 0,
+            analysed_at: None,
+            gate: None,
+            synced_at: None,
+            complete: false,
+            sonar_total: None,
+            error: None,
+            suspicion: None,
+            odd_words: Vec::new(),
+        },
+    )?;
+    catalogue::set_main(batch, id, Some(&name))?;
+    let rows: Vec<Staged> = ["A", "B", "C"].map(|key| Staged::Seen(Box::new(observed(key)))).into();
+    crawls::stage(batch, scope, &rows)?;
+    let crawl = SealedCrawl {
+        sonar_total: Some(3),
+        problem: None,
+        again: false,
+        began_at: NOW,
+        analysed_at: None,
+        gate: None,
+        deliveries: Vec::new(),
+        due: Due { at: NOW, reason: Reason::Import, attempts: 0, ticket: 1 },
+        suspicion: None,
+        odd_words: Vec::new(),
+    };
+    crawls::seal(batch, scope, &crawl)?;
+    assert_eq!(crawls::apply(batch, scope, NOW)?, crawls::Applied::All);
+    for (key, number) in [("acme", 1), ("other", 2)] {
+        let secret = SecretBytes::new(vec![number; 32]);
+        hooks::make(batch, &organization(key), None, EndpointId([number; 16]), &secret, NOW)?;
+    }
+    Ok((id, scope))
+}
+
+/// Flips a bit in the middle of a table's value, as a bad block would, past the store's own checks.
+fn damage(disk: &Disk, table: &str, nth: usize) {
+    let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
+    let database = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+    let (key, mut value) = {
+        let view = database.begin_read().unwrap();
+        let rows = view.open_table(table).unwrap();
+        let (key, value) = rows.iter().unwrap().nth(nth).expect("there are as many").unwrap();
+        (key.value().to_vec(), value.value().to_vec())
+    };
+    let middle = value.len() / 2;
+    value[middle] ^= 1;
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(table).unwrap().insert(key.as_slice(), value.as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
+
+/// What can be read of a filled store.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    agenda: Vec<Task>,
+    pending: Vec<u64>,
+    /// Endpoints, and how many secrets each has.
+    hooks: Vec<(String, usize)>,
+    findings: Vec<String>,
+    log: Vec<String>,
+}
+
+/// What a damaged value takes away.
+type Loss = fn(&mut Shown);
+
+fn shown(store: &Store, project: ProjectId, scope: ScopeId) -> Shown {
+    let agenda = store.read::<_, StoreError>(agenda::all).unwrap();
+    let pending = store.read::<_, StoreError>(|view| deliveries::pending(view, project)).unwrap();
+    let hooks = store.read::<_, StoreError>(hooks::all).unwrap();
+    let held = store.read::<_, StoreError>(|view| findings::after(view, scope, None, 100)).unwrap();
+    let filter = lists::Filter::default();
+    let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+    let keys = |mut keys: Vec<String>| {
+        keys.sort();
+        keys
+    };
+    let held = keys(held.iter().map(|finding| finding.observed.key.to_string()).collect());
+    let listed = keys(page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect());
+    assert_eq!(listed, held, "the list shows what is held");
+    Shown {
+        agenda: agenda.into_iter().map(|(task, _)| task).collect(),
+        pending: pending.into_iter().map(|(id, _)| id.0).collect(),
+        hooks: hooks.into_iter().map(|(hook, secrets)| (hook.organization.key.to_string(), secrets.len())).collect(),
+        findings: held,
+        log: stored(store).unwrap(),
+    }
+}
+
+#[test]
+fn a_damaged_value_is_counted_and_hides_no_other() {
+    let whole = |project, scope| Shown {
+        agenda: vec![Task::Discover(project), Task::Sync(scope)],
+        pending: vec![1, 2, 3],
+        hooks: vec![("acme".to_owned(), 1), ("other".to_owned(), 1)],
+        findings: ["A", "B", "C"].map(str::to_owned).into(),
+        log: ["T1", "T2", "T3"].map(str::to_owned).into(),
+    };
+    let cases: [(&str, Loss); 5] = [
+        ("agenda", |_| {}),
+        ("pending", |shown| shown.pending.retain(|id| *id != 2)),
+        ("secrets", |shown| shown.hooks[1].1 = 0),
+        ("findings", |shown| drop(shown.findings.remove(1))),
+        ("deliveries", |shown| drop(shown.log.remove(1))),
+    ];
+    for (table, loss) in cases {
+        let (disk, project, scope) = filled();
+        let store = open(&disk);
+        assert_eq!(shown(&store, project, scope), whole(project, scope));
+        store.close();
+
+        damage(&disk, table, 1);
+        let store = open(&disk);
+        let before = store.damaged();
+        let mut expected = whole(project, scope);
+        loss(&mut expected);
+        assert_eq!(shown(&store, project, scope), expected, "{table}");
+        assert!(store.damaged() > before, "{table}: it is counted");
+        // What comes is taken, and read for.
+        assert_eq!(accept(&store, "T4").unwrap().outcome, Outcome::Queued, "{table}");
+        assert_eq!(store.reopened(), 0, "{table}: a damaged value is no failure of the store");
+        store.close();
+    }
+}
+
+/// The key still says what is to be done; that it is done too soon costs nothing.
+#[test]
+fn an_agenda_entry_whose_value_is_damaged_is_due() {
+    let next = |store: &Store| {
+        let agenda = store.read::<_, StoreError>(agenda::all).unwrap();
+        schedule::next(agenda.into_iter(), &[], NOW)
+    };
+    for nth in 0..2 {
+        let (disk, project, scope) = filled();
+        let task = [Task::Discover(project), Task::Sync(scope)][nth];
+        let store = open(&disk);
+        assert_eq!(next(&store), Next::Wait(Some(Timestamp(NOW.0 + 60_000))), "both lie ahead");
+        store.close();
+
+        damage(&disk, "agenda", nth);
+        let store = open(&disk);
+        let Next::Run(found, due) = next(&store) else { panic!("{task:?} is not due") };
+        assert_eq!(found, task);
+        // It is worked off as any other.
+        store.write::<_, StoreError>(move |batch| agenda::follow(batch, task, due, None)).unwrap();
+        assert_eq!(store.read::<_, StoreError>(|view| agenda::of(view, task)).unwrap(), None);
+        store.close();
+    }
+}
+
+#[test]
+fn a_damaged_finding_is_replaced_by_sonars_row() {
+    let (disk, _, scope) = filled();
+    damage(&disk, "findings", 1);
+    let store = open(&disk);
+    let crawl = SealedCrawl {
+        sonar_total: Some(3),
+        problem: None,
+        again: false,
+        began_at: NOW,
+        analysed_at: None,
+        gate: None,
+        deliveries: Vec::new(),
+        due: Due { at: NOW, reason: Reason::Import, attempts: 0, ticket: 1 },
+        suspicion: None,
+        odd_words: Vec::new(),
+    };
+    let applied = store.write::<_, StoreError>(move |batch| {
+        crawls::stage(batch, scope, &[Staged::Seen(Box::new(observed("B")))])?;
+        crawls::seal(batch, scope, &crawl)?;
+        crawls::apply(batch, scope, NOW)
+    });
+    assert_eq!(applied, Ok(crawls::Applied::All));
+    let held = store.read::<_, StoreError>(|view| findings::after(view, scope, None, 100)).unwrap();
+    let keys: Vec<_> = held.iter().map(|finding| finding.observed.key.to_string()).collect();
+    assert_eq!(keys, ["A", "B", "C"]);
+    // What still leads to the damaged one must not show its successor a second time.
+    for words in ["", "change"] {
+        let mut filter = lists::Filter::default();
+        filter.search(words);
+        let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+        let mut listed: Vec<_> = page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect();
+        listed.sort();
+        assert_eq!(listed, ["A", "B", "C"], "{words:?}");
+    }
+    store.close();
+}
+
+// --- The file itself ---
+
+/// A state folder whose file is lost under the running store: a new, empty one in its place would look like an
+/// inventory without findings, and be answered 202 for.
+#[test]
+fn a_file_that_vanished_is_waited_for_and_not_replaced() {
+    for what in ["nothing", "an empty file"] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state"), Arc::new(Bell::default())).unwrap();
+        let file = store.folder().join(hydrophone::store::FILE_NAME);
+        accept(&store, "before").unwrap();
+        // More than the cache holds, so that reading it means reading the file.
+        let long = "x".repeat(512 * 1024);
+        for number in 0..24 {
+            let (name, long) = (format!("long {number}"), long.clone());
+            store.write::<_, StoreError>(move |batch| settings::set(batch, &name, Some(&long))).unwrap();
+        }
+        let kept = folder.path().join("kept");
+        std::fs::copy(&file, &kept).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(0).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        if what == "an empty file" {
+            std::fs::File::create(&file).unwrap();
+        }
+        until("a read to fail", || {
+            (0..24).find_map(|number| {
+                store.read::<_, StoreError>(|view| settings::value(view, &format!("long {number}"))).err()
+            })
+        });
+        // The first may be refused because of the failure itself, the others after another look for the file. A reply
+        // that is dropped says that nothing was stored.
+        for _ in 0..3 {
+            let refused = until("a delivery to be refused", || match hand_in(&store, "meanwhile").recv_timeout(SOON) {
+                Ok(answer) => Some(answer.unwrap_err()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => None,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("every delivery is answered"),
+            });
+            assert!(matches!(refused, StoreError::Failed(_)), "{what}: {refused:?}");
+        }
+        let length = std::fs::metadata(&file).ok().map(|file| file.len());
+        assert!(length.unwrap_or(0) == 0, "{what}: {length:?} bytes are in its place");
+        assert_eq!(store.reopened(), 0, "{what}");
+        std::fs::rename(&kept, &file).unwrap();
+        until("the store to open again", || (store.reopened() == 1).then_some(()));
+        accept(&store, "after").unwrap();
+        assert_eq!(stored(&store).unwrap(), ["before", "after"], "{what}");
+        assert_eq!(store.reopened(), 1, "{what}");
+        store.close();
+    }
 }

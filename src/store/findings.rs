@@ -269,14 +269,15 @@ pub fn with_key(view: &impl View, scope: ScopeId, key: &IssueKey) -> Result<Opti
     get(view, tables::FINDINGS, &finding_key(scope, key))
 }
 
-/// A finding and its scope.
+/// A finding and its scope. The number of a damaged one, which Sonar's row replaced under a new number, leads to
+/// nothing.
 pub fn with_id(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, Finding)>, StoreError> {
     use redb::ReadableTable;
     let ids = view.rows(tables::FINDING_IDS)?;
     let Some(key) = ids.get(Key::new().u64(id.0).0.as_slice())? else { return Ok(None) };
     let Some(scope) = tables::u32_at(key.value(), 0) else { return Ok(None) };
-    let finding = get(view, tables::FINDINGS, &Key::new().tail(key.value()))?;
-    Ok(finding.map(|finding| (ScopeId(scope), finding)))
+    let finding = get::<Finding>(view, tables::FINDINGS, &Key::new().tail(key.value()))?;
+    Ok(finding.filter(|finding| finding.id == id).map(|finding| (ScopeId(scope), finding)))
 }
 
 /// Looks many keys of a scope up with one opening of the table. A damaged finding counts as none.

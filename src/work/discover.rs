@@ -1,5 +1,6 @@
 //! Which branches and pull requests of a project are held: asks Sonar, and makes scopes of those that were chosen.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Work, WorkError};
@@ -148,10 +149,15 @@ fn resolve(
     let Some(project) = catalogue::project(batch, id)? else { return Ok(false) };
     let mut left = false;
     let mut settled = 0;
-    for (delivery, scope) in waiting {
+    // Some may have been settled while Sonar was asked.
+    let still: BTreeSet<DeliveryId> =
+        deliveries::pending(batch, id)?.into_iter().map(|(delivery, _)| delivery).collect();
+    for (delivery, scope) in waiting.iter().filter(|(delivery, _)| still.contains(delivery)) {
         if let Some(scope) = catalogue::scope_id(batch, id, &project, scope)? {
-            // What was held before has been asked for with the delivery itself; a new one is read after a webhook.
-            if agenda::of(batch, Task::Sync(scope))?.is_some_and(|due| due.reason == Reason::Import) {
+            // The delivery asked for a read, but not of this scope if it was not held then, or was not the main
+            // branch. A read that failed is tried again anyway.
+            let awaited = |due: Due| due.reason == Reason::Webhook || due.attempts > 0;
+            if !agenda::of(batch, Task::Sync(scope))?.is_some_and(awaited) {
                 agenda::ask(batch, Task::Sync(scope), Reason::Webhook, now, ticket)?;
             }
             continue;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use self::progress::{Progress, Step};
 use self::sources::Sources;
-use crate::domain::ids::{ProjectId, SourceName};
+use crate::domain::ids::{ProjectId, ScopeName, SourceName};
 use crate::domain::limits;
 use crate::domain::schedule::{self, Due, Next, Reason, Task};
 use crate::sonar::FetchError;
@@ -275,10 +275,15 @@ impl Work {
         })
     }
 
-    /// Has the branches of a project asked for again.
-    fn rediscover(&self, project: ProjectId) -> Result<(), StoreError> {
+    /// Notes which branch is the main one now, and has the branches asked for again: it may have to be held, and
+    /// deliveries that speak of it have asked for a read of the former one.
+    fn note_main(&self, project: ProjectId, main: Option<ScopeName>) -> Result<(), StoreError> {
         let ticket = self.store.ticket();
-        self.store.write(move |batch| agenda::ask(batch, Task::Discover(project), Reason::Retry, clock::now(), ticket))
+        // Together: nobody would notice the move again.
+        self.store.write(move |batch| {
+            catalogue::set_main(batch, project, main.as_ref())?;
+            agenda::ask(batch, Task::Discover(project), Reason::Retry, clock::now(), ticket)
+        })
     }
 
     /// Notes with the source whether a person has to do something about it; writes only if that changed.

@@ -184,16 +184,14 @@ impl<'w> Reading<'w> {
             (Some(named), main) if self.scope.main == (main == Some(named)) => named,
             (Some(_), main) => {
                 let main = main.map(|main| listed[main].name.clone());
-                self.work.store.write(move |batch| catalogue::set_main(batch, project, main.as_ref()))?;
-                self.work.rediscover(project)?;
+                self.work.note_main(project, main)?;
                 return Err(WorkError::MainMoved);
             }
             (None, Some(main)) if self.scope.main => {
                 let name = listed[main].name.clone();
                 if !self.work.store.write(move |batch| catalogue::rename_scope(batch, id, &name))? {
                     // The new main branch is held as a scope of its own, and this one is no more.
-                    let name = listed[main].name.clone();
-                    self.work.store.write(move |batch| catalogue::set_main(batch, project, Some(&name)))?;
+                    self.work.note_main(project, Some(listed[main].name.clone()))?;
                     return Err(WorkError::MainMoved);
                 }
                 main

@@ -8,7 +8,9 @@
 mod support;
 
 mod bad_input;
+mod branches;
 mod calls;
+mod closing;
 mod commands;
 mod durability;
 mod flow;

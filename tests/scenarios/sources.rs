@@ -3,40 +3,18 @@
 use serde_json::Value;
 
 use crate::steps::{
-    ALL_STATES, CLOUD, NEWEST_SERVER, add_source, assert_refused, assert_tells, branch, conditions, finding,
-    holding_shop, inventory, members, organization, states, sync, text, told_of,
+    ALL_STATES, CLOUD, NEWEST_SERVER, add_source, assert_refused, assert_tells, branch, conditions, count, finding,
+    holding_shop, inventory, members, organization, sonar_with, states, sync, text, told_of, vulnerability,
 };
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{
-    Browse, Call, Fault, Hotspot, HotspotResolution, ImpactSeverity, Issue, Mode, Quality, Rule, Severity, Sonar,
-    Target,
+    Browse, Fault, Hotspot, HotspotResolution, ImpactSeverity, Issue, Mode, Quality, Rule, Severity, Sonar, Target,
 };
 use crate::support::{connect, findings, hook_up, import};
 
 const SERVER_10_6: Mode = Mode::Server { version: "10.6.0.92116", mqr: true };
 const SERVER_9_9: Mode = Mode::Server { version: "9.9.0.65466", mqr: false };
 const STANDARD_SERVER: Mode = Mode::Server { version: "2026.3.0.1", mqr: false };
-
-fn vulnerability(key: &str) -> Issue {
-    Issue::vulnerability("java:S3649", &format!("src/{key}.java"), 12).with_key(key)
-}
-
-/// A SonarQube with a project `shop` that holds these vulnerabilities.
-fn sonar_with(mode: Mode, keys: &[&str]) -> Sonar {
-    let sonar = Sonar::start(mode);
-    sonar.edit(|model| {
-        model.add_project("acme", "shop", "Web shop");
-        for key in keys {
-            model.add_issue("shop", "main", vulnerability(key));
-        }
-    });
-    sonar
-}
-
-/// How many requests went to each path.
-fn count(requests: &[Call], path: &str) -> usize {
-    requests.iter().filter(|call| call.path.starts_with(path)).count()
-}
 
 // --- What counts as a finding, and how bad it is ---
 

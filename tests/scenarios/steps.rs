@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use serde_json::Value;
 
 use crate::support::gateway::{Gateway, SOON, Said, program, run};
-use crate::support::sonar::{Mode, Sonar};
+use crate::support::sonar::{Call, Issue, Mode, Sonar};
 use crate::support::{findings, import};
 
 pub(crate) const CLOUD: Mode = Mode::Cloud;
@@ -82,6 +82,28 @@ pub(crate) fn add_source(gateway: &Gateway, sonar: &Sonar, name: &str, token: &s
     }
     arguments.extend(more);
     gateway.cli_with(&arguments, token)
+}
+
+/// A vulnerability with Sonar's key.
+pub(crate) fn vulnerability(key: &str) -> Issue {
+    Issue::vulnerability("java:S3649", &format!("src/{key}.java"), 12).with_key(key)
+}
+
+/// A SonarQube with a project `shop` that holds these vulnerabilities.
+pub(crate) fn sonar_with(mode: Mode, keys: &[&str]) -> Sonar {
+    let sonar = Sonar::start(mode);
+    sonar.edit(|model| {
+        model.add_project("acme", "shop", "Web shop");
+        for key in keys {
+            model.add_issue("shop", "main", vulnerability(key));
+        }
+    });
+    sonar
+}
+
+/// How many requests went to a path.
+pub(crate) fn count(requests: &[Call], path: &str) -> usize {
+    requests.iter().filter(|call| call.path.starts_with(path)).count()
 }
 
 /// A gateway that holds the project `shop` as it is in this SonarQube.

@@ -235,6 +235,19 @@ impl Model {
         self.project_mut(project).branches.push(branch);
     }
 
+    /// Makes another branch the main one; the former main branch stays as a long-lived one. No webhook tells of it.
+    pub fn set_main(&mut self, project: &str, name: &str) {
+        assert!(self.branch(project, name).is_some(), "no branch {name} of {project} in the model");
+        for branch in self.project_mut(project).branches.iter_mut().filter(|branch| !branch.is_pull_request()) {
+            branch.place = if branch.name == name { Place::Main } else { Place::Branch { long: true } };
+        }
+    }
+
+    /// Gives a branch another name; it stays the branch that it was. No webhook tells of it.
+    pub fn rename_branch(&mut self, project: &str, name: &str, new_name: &str) {
+        new_name.clone_into(&mut self.branch_mut(project, name).name);
+    }
+
     /// Deletes a branch or a pull request with all its findings. No webhook tells of it.
     pub fn delete_branch<'a>(&mut self, project: &str, target: impl Into<Target<'a>>) {
         let target = target.into();
