@@ -165,8 +165,11 @@ impl Asking<'_> {
         None
     }
 
+    /// Where some are unknown, those that could not be asked for yet may be as well: else many could go unnoticed, a
+    /// few with each crawl.
     fn is_suspicious(&self) -> bool {
-        !self.agreed && is_suspicious(self.unknown, self.open)
+        let may_be_unknown = if self.unknown > 0 { self.unknown + self.hotspots_left } else { 0 };
+        !self.agreed && is_suspicious(may_be_unknown, self.open)
     }
 
     fn end(self, suspicion: Suspicion) -> Result<Gone, WorkError> {
