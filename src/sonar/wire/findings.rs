@@ -1,0 +1,393 @@
+//! Findings: issues of either model, and hotspots, in our words.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use serde::Deserialize;
+
+use super::lenient::{BareOr, KeyOrObject, cut, number, object, rows, text, time, word};
+use super::{BadAnswer, Component, ODD_WORDS_MAX, Paging, TAGS_MAX, WORD_BYTES_MAX, read, total};
+use crate::domain::finding::{
+    Impact, Kind, Observed, Severity, SonarWords, State, TextRange, hotspot_state, issue_state, severity,
+};
+use crate::domain::ids::{IssueKey, RuleKey};
+use crate::domain::limits::FINDING_TEXT_BYTES_MAX;
+
+/// A page of findings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FindingsPage {
+    /// Rows on the page, whether they can be used or not.
+    pub rows: u64,
+    /// What Sonar says the whole list has.
+    pub total: u64,
+    /// The rows in our words.
+    pub findings: Vec<Observed>,
+    /// Rows without a key that could be one. A crawl with any of them cannot add up.
+    pub unusable: u64,
+    /// The counts per status of everything that is not closed, summed; absent where the answer has none.
+    pub facet_sum: Option<u64>,
+    /// Words for states that this program does not know, each once. Their findings count as open.
+    pub odd_words: Vec<String>,
+}
+
+/// `issues/search`. Old exports hold the bare array of issues; its length is then the total, and it has no counts
+/// per status, so that it proves nothing.
+pub fn issues(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
+    #[derive(Deserialize)]
+    struct Wire {
+        paging: Option<Paging>,
+        #[serde(default, deserialize_with = "number")]
+        total: Option<u64>,
+        #[serde(default, deserialize_with = "rows")]
+        issues: Option<Vec<WireIssue>>,
+        #[serde(default, deserialize_with = "rows")]
+        components: Option<Vec<Component>>,
+        #[serde(default, deserialize_with = "rows")]
+        facets: Option<Vec<Facet>>,
+    }
+    match read::<BareOr<WireIssue, Wire>>(answer)? {
+        BareOr::Bare(rows) => Ok(page(rows.len() as u64, rows, &[], None)),
+        BareOr::Object(wire) => {
+            let rows = wire.issues.ok_or(BadAnswer::Lacks("issues"))?;
+            let total = total(wire.paging.as_ref(), wire.total)?;
+            let facet_sum = wire.facets.as_deref().and_then(not_closed);
+            Ok(page(total, rows, wire.components.as_deref().unwrap_or_default(), facet_sum))
+        }
+    }
+}
+
+/// `hotspots/search`.
+pub fn hotspots(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
+    #[derive(Deserialize)]
+    struct Wire {
+        paging: Option<Paging>,
+        #[serde(default, deserialize_with = "rows")]
+        hotspots: Option<Vec<WireHotspot>>,
+        #[serde(default, deserialize_with = "rows")]
+        components: Option<Vec<Component>>,
+    }
+    let wire: Wire = read(answer)?;
+    let rows = wire.hotspots.ok_or(BadAnswer::Lacks("hotspots"))?;
+    let total = total(wire.paging.as_ref(), None)?;
+    Ok(page(total, rows, wire.components.as_deref().unwrap_or_default(), None))
+}
+
+/// `hotspots/show`.
+pub fn hotspot(answer: impl Read) -> Result<Observed, BadAnswer> {
+    let row: WireHotspot = read(answer)?;
+    if row.status.is_none() {
+        // Without it the hotspot would count as open whatever became of it.
+        return Err(BadAnswer::Lacks("status"));
+    }
+    row.observed(&HashMap::new()).ok_or(BadAnswer::Lacks("key"))
+}
+
+#[derive(Deserialize)]
+struct Facet {
+    #[serde(default, deserialize_with = "text")]
+    property: Option<String>,
+    #[serde(default, deserialize_with = "rows")]
+    values: Option<Vec<FacetValue>>,
+}
+
+#[derive(Deserialize)]
+struct FacetValue {
+    #[serde(default, deserialize_with = "text")]
+    val: Option<String>,
+    #[serde(default, deserialize_with = "number")]
+    count: Option<u64>,
+}
+
+/// The facet ignores the filter by status that it belongs to, so CLOSED may be among its values.
+fn not_closed(facets: &[Facet]) -> Option<u64> {
+    let values = facets.iter().find(|facet| facet.property.as_deref() == Some("statuses"))?.values.as_ref()?;
+    let counts = values
+        .iter()
+        .filter(|value| {
+            matches!(value.val.as_deref(), Some("OPEN" | "CONFIRMED" | "REOPENED" | "RESOLVED" | "IN_SANDBOX"))
+        })
+        .map(|value| value.count.unwrap_or(0));
+    Some(counts.sum())
+}
+
+/// A row of either list.
+trait Row {
+    fn odd_word(&self) -> Option<&str>;
+    fn observed(self, paths: &HashMap<&str, Option<&str>>) -> Option<Observed>;
+}
+
+fn page<R: Row>(total: u64, rows: Vec<R>, components: &[Component], facet_sum: Option<u64>) -> FindingsPage {
+    let paths: HashMap<&str, Option<&str>> = components
+        .iter()
+        .filter_map(|component| Some((component.key.as_deref()?, component.path.as_deref())))
+        .collect();
+    let mut page = FindingsPage { rows: rows.len() as u64, total, facet_sum, ..FindingsPage::default() };
+    page.findings.reserve_exact(rows.len());
+    for row in rows {
+        if let Some(odd) = row.odd_word()
+            && page.odd_words.len() < ODD_WORDS_MAX
+        {
+            let odd = cut(odd.to_owned(), WORD_BYTES_MAX);
+            if !page.odd_words.contains(&odd) {
+                page.odd_words.push(odd);
+            }
+        }
+        match row.observed(&paths) {
+            Some(observed) => page.findings.push(observed),
+            None => page.unusable += 1,
+        }
+    }
+    page
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireIssue {
+    #[serde(default, deserialize_with = "text")]
+    key: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    rule: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    component: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    project: Option<String>,
+    #[serde(default, deserialize_with = "number")]
+    line: Option<u64>,
+    #[serde(default, deserialize_with = "object")]
+    text_range: Option<WireRange>,
+    #[serde(default, deserialize_with = "text")]
+    message: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    creation_date: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    update_date: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    close_date: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    r#type: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    severity: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    status: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    resolution: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    issue_status: Option<String>,
+    #[serde(default, deserialize_with = "rows")]
+    impacts: Option<Vec<WireImpact>>,
+    #[serde(default, deserialize_with = "rows")]
+    tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "text")]
+    hash: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    assignee: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireImpact {
+    #[serde(default, deserialize_with = "text")]
+    software_quality: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    severity: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireRange {
+    #[serde(default, deserialize_with = "number")]
+    start_line: Option<u64>,
+    #[serde(default, deserialize_with = "number")]
+    end_line: Option<u64>,
+    #[serde(default, deserialize_with = "number")]
+    start_offset: Option<u64>,
+    #[serde(default, deserialize_with = "number")]
+    end_offset: Option<u64>,
+}
+
+impl WireRange {
+    fn read(&self) -> Option<TextRange> {
+        let small = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok());
+        let start_line = small(self.start_line)?;
+        Some(TextRange {
+            start_line,
+            end_line: small(self.end_line).unwrap_or(start_line),
+            start_offset: small(self.start_offset).unwrap_or(0),
+            end_offset: small(self.end_offset).unwrap_or(0),
+        })
+    }
+}
+
+impl Row for WireIssue {
+    fn odd_word(&self) -> Option<&str> {
+        match (self.issue_status.as_deref(), self.status.as_deref()) {
+            (Some("OPEN" | "CONFIRMED" | "ACCEPTED" | "FALSE_POSITIVE" | "FIXED"), _)
+            | (None, None | Some("OPEN" | "CONFIRMED" | "REOPENED" | "RESOLVED" | "CLOSED")) => None,
+            (Some(odd), _) | (None, Some(odd)) => Some(odd),
+        }
+    }
+
+    fn observed(self, paths: &HashMap<&str, Option<&str>>) -> Option<Observed> {
+        let impacts = self.impacts.unwrap_or_default().into_iter().filter_map(|impact| {
+            Some(Impact { software_quality: word(impact.software_quality)?, severity: word(impact.severity)? })
+        });
+        let tags = self.tags.unwrap_or_default().into_iter().take(TAGS_MAX);
+        let words = SonarWords {
+            r#type: word(self.r#type),
+            severity: word(self.severity),
+            status: word(self.status),
+            resolution: word(self.resolution),
+            issue_status: word(self.issue_status),
+            impacts: impacts.collect(),
+            tags: tags.map(|tag| cut(tag, WORD_BYTES_MAX)).collect(),
+            hash: word(self.hash),
+            assignee: word(self.assignee),
+            ..SonarWords::default()
+        };
+        let place = Place {
+            path: path(self.component.as_deref(), self.project.as_deref(), paths),
+            component: self.component,
+            line: self.line,
+            range: self.text_range.and_then(|range| range.read()),
+        };
+        let dates = [self.creation_date, self.update_date, self.close_date];
+        let (ours, state) = (severity(&words), issue_state(&words));
+        let key = IssueKey::parse(&self.key?).ok()?;
+        Some(observed(key, Kind::Vulnerability, self.rule, self.message, (ours, state), place, dates, words))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireHotspot {
+    #[serde(default, deserialize_with = "text")]
+    key: Option<String>,
+    /// Since 9.7; earlier only in `hotspots/show`, there inside `rule`.
+    #[serde(default, deserialize_with = "text")]
+    rule_key: Option<String>,
+    #[serde(default, deserialize_with = "object")]
+    rule: Option<RuleOfHotspot>,
+    #[serde(default)]
+    component: KeyOrObject,
+    #[serde(default)]
+    project: KeyOrObject,
+    #[serde(default, deserialize_with = "number")]
+    line: Option<u64>,
+    #[serde(default, deserialize_with = "object")]
+    text_range: Option<WireRange>,
+    #[serde(default, deserialize_with = "text")]
+    message: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    creation_date: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    update_date: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    status: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    resolution: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    vulnerability_probability: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    security_category: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    hash: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    assignee: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleOfHotspot {
+    #[serde(default, deserialize_with = "text")]
+    key: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    vulnerability_probability: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    security_category: Option<String>,
+}
+
+impl Row for WireHotspot {
+    fn odd_word(&self) -> Option<&str> {
+        let resolution = self.resolution.as_deref();
+        match self.status.as_deref() {
+            None | Some("TO_REVIEW" | "REVIEWED" | "CLOSED") => {
+                resolution.filter(|word| !matches!(*word, "FIXED" | "SAFE" | "ACKNOWLEDGED"))
+            }
+            odd => odd,
+        }
+    }
+
+    fn observed(self, paths: &HashMap<&str, Option<&str>>) -> Option<Observed> {
+        let rule =
+            self.rule.unwrap_or(RuleOfHotspot { key: None, vulnerability_probability: None, security_category: None });
+        let words = SonarWords {
+            status: word(self.status),
+            resolution: word(self.resolution),
+            vulnerability_probability: word(self.vulnerability_probability.or(rule.vulnerability_probability)),
+            security_category: word(self.security_category.or(rule.security_category)),
+            hash: word(self.hash),
+            assignee: word(self.assignee),
+            ..SonarWords::default()
+        };
+        let from_list = path(self.component.key.as_deref(), self.project.key.as_deref(), paths);
+        let place = Place {
+            path: self.component.path.or(from_list),
+            component: self.component.key,
+            line: self.line,
+            range: self.text_range.and_then(|range| range.read()),
+        };
+        let dates = [self.creation_date, self.update_date, None];
+        let (ours, state) = (severity(&words), hotspot_state(&words));
+        let rule = self.rule_key.or(rule.key);
+        let key = IssueKey::parse(&self.key?).ok()?;
+        Some(observed(key, Kind::Hotspot, rule, self.message, (ours, state), place, dates, words))
+    }
+}
+
+struct Place {
+    path: Option<String>,
+    component: Option<String>,
+    line: Option<u64>,
+    range: Option<TextRange>,
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one row, gathered by the two kinds of rows")]
+fn observed(
+    key: IssueKey,
+    kind: Kind,
+    rule: Option<String>,
+    message: Option<String>,
+    (severity, state): (Severity, State),
+    place: Place,
+    [created, updated, closed]: [Option<String>; 3],
+    mut words: SonarWords,
+) -> Observed {
+    words.component = place.component.map(|component| cut(component, FINDING_TEXT_BYTES_MAX));
+    let line = place.line.and_then(|line| u32::try_from(line).ok()).filter(|&line| line > 0);
+    Observed {
+        key,
+        kind,
+        rule: rule.and_then(|rule| RuleKey::parse(&rule).ok()),
+        message: cut(message.unwrap_or_default(), FINDING_TEXT_BYTES_MAX),
+        severity,
+        state,
+        path: place.path.map(|path| cut(path, FINDING_TEXT_BYTES_MAX)).filter(|path| !path.is_empty()),
+        line: line.or(place.range.map(|range| range.start_line).filter(|&line| line > 0)),
+        range: place.range,
+        created_at: time(created.as_deref()),
+        updated_at: time(updated.as_deref()),
+        closed_at: time(closed.as_deref()),
+        sonar: words,
+    }
+}
+
+/// The path that the answer gives the component, else what follows the project's key. A finding on the project
+/// itself has none.
+fn path(component: Option<&str>, project: Option<&str>, paths: &HashMap<&str, Option<&str>>) -> Option<String> {
+    let component = component?;
+    if let Some(Some(path)) = paths.get(component) {
+        return Some((*path).to_owned());
+    }
+    let rest = component.strip_prefix(project?)?.strip_prefix(':')?;
+    Some(rest.to_owned())
+}
