@@ -171,7 +171,7 @@ fn list(session: &mut Session) -> Result<(), Failure> {
 fn found(out: &mut Output, source: &Source, organizations: &[Organization]) -> Result<(), Failure> {
     out.field("Kind", kind(source))?;
     out.field("Address", &source.url)?;
-    out.field("Projects", number(source.projects))?;
+    out.field("Projects", format!("{} imported", number(source.projects)))?;
     if let Some(time) = &source.token_expires_at {
         out.field("Token ends", minute_ago(time, now()))?;
     }
@@ -224,7 +224,7 @@ mod tests {
         let line = ["source", "add", "lab", "--server", "https://s.example", "--token-file", token_file];
         let checked = json!({"source": source(), "organizations": organizations()});
         let expected = "Added the source lab.\nKind:           SonarQube Server 10.7\nAddress:        https://s.example\n\
-            Projects:       0\n\nORGANIZATION  NAME\nlab           Lab\u{fffd}[31m\nNext: hydrophone project list lab\n";
+            Projects:       0 imported\n\nORGANIZATION  NAME\nlab           Lab\u{fffd}[31m\nNext: hydrophone project list lab\n";
         for answer in [checked, source()] {
             let daemon = FakeDaemon::start(move |line, _| match line {
                 "POST /api/v1/sources" => (201, answer.to_string()),
