@@ -12,13 +12,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::admin::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, number_of};
 use crate::admin::{self, Admin, NoSocket};
+use crate::domain::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, check_url};
 use crate::ingress::directory::Directory;
 use crate::ingress::{Counters, Ingress};
 use crate::store::records::SecretBytes;
 use crate::store::{OpenError, Store, StoreError, settings};
 use crate::sys::bell::Bell;
+use crate::sys::clock::Clock;
 use crate::sys::tls::{BadIdentity, Identity, own_names};
 use crate::sys::trust::Trust;
 use crate::sys::{clock, log, notify};
@@ -87,7 +88,7 @@ pub fn serve(options: &Options) -> ExitCode {
 
 fn run(options: &Options) -> Result<(), StartError> {
     if let Some(url) = &options.public_url {
-        admin::settings::check_url(url).map_err(StartError::PublicUrl)?;
+        check_url(url).map_err(StartError::PublicUrl)?;
     }
     let store = Store::open(options.state, Arc::new(Bell::default()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -116,15 +117,16 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     // Bound before anything else is made, so that a port that is taken leaves nothing behind.
     let webhooks = listen(options.webhook_listen).await?;
     let address = webhooks.local_addr().map_err(|error| failed(options.webhook_listen, error))?;
-    let (free_space_min, workers) =
-        store.read::<_, StoreError>(|view| Ok((number_of(view, FREE_SPACE_MIN)?, number_of(view, SYNC_WORKERS)?)))?;
+    let (free_space_min, workers) = store.read::<_, StoreError>(|view| {
+        Ok((settings::number_of(view, FREE_SPACE_MIN)?, settings::number_of(view, SYNC_WORKERS)?))
+    })?;
     store.set_free_space_min(free_space_min * 1024 * 1024);
     let tls = if options.webhook_plain { None } else { Some(acceptor(store, options.public_url.as_deref())?) };
     let directory = Arc::new(Directory::default());
     directory.reload(store)?;
     let counters = Arc::new(Counters::default());
     let sources = Arc::new(Sources::new(store.clone(), Trust::load()));
-    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()));
+    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), Clock::system());
     let admin = Admin::new(
         store.clone(),
         Arc::clone(&work),

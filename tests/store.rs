@@ -191,6 +191,7 @@ fn arrival(task: &str) -> Arrival {
         payload: Payload::parse(&body, None),
         body,
         replay_of: None,
+        healed: None,
     }
 }
 

@@ -84,7 +84,8 @@ fn accept_again(admin: &Admin, id: DeliveryId) -> Result<Accepted, Problem> {
     let payload = Payload::parse(&body, None)
         .map_err(|_| Problem::conflict(format!("delivery {id} has no body that could be run again")))?;
     let (reply, answer) = mpsc::sync_channel(1);
-    let arrival = Arrival { at: clock::now(), organization, payload: Ok(payload), body, replay_of: Some(id) };
+    let arrival =
+        Arrival { at: clock::now(), organization, payload: Ok(payload), body, replay_of: Some(id), healed: None };
     admin.store.accept(arrival, Box::new(Waiting(reply)));
     Ok(answer.recv().unwrap_or(Err(StoreError::Closed))?)
 }

@@ -317,6 +317,7 @@ fn take_in(
             main: None,
             imported_at: now,
             error: None,
+            moved: None,
         };
         catalogue::add_project(batch, &project)?
     };

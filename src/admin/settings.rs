@@ -1,79 +1,13 @@
-//! Settings: their names, defaults, checks and what they are for.
+//! Settings: what they are set to, and setting them.
 
 use axum::Json;
 use axum::extract::{Path, State};
 
 use super::answers::Sent;
 use super::{Problem, Shared, shapes};
-use crate::domain::limits;
-use crate::store::{StoreError, View, settings};
-
-/// A setting that the product knows.
-struct Known {
-    key: &'static str,
-    default: Option<&'static str>,
-    help: &'static str,
-    check: fn(&str) -> Result<(), String>,
-}
-
-/// The address at which Sonar reaches the webhook listener.
-pub const PUBLIC_URL: &str = "public-url";
-/// Threads that read Sonar.
-pub const SYNC_WORKERS: &str = "sync-workers";
-/// Free space below which nothing new is taken in, MiB.
-pub const FREE_SPACE_MIN: &str = "free-space-min-mib";
-
-const _: () = assert!(limits::FREE_SPACE_BYTES_MIN == 64 * 1024 * 1024, "the table's default is the limit's");
-
-const KNOWN: &[Known] = &[
-    Known {
-        key: FREE_SPACE_MIN,
-        default: Some("64"),
-        help: "free space on the state folder's disk, in MiB, below which webhooks are answered 503",
-        check: |value| number(value, 1, 1_000_000),
-    },
-    Known {
-        key: PUBLIC_URL,
-        default: None,
-        help: "the address at which Sonar reaches the webhook listener, such as https://hooks.example.com",
-        check: check_url,
-    },
-    Known {
-        key: SYNC_WORKERS,
-        default: Some("2"),
-        help: "scopes that are read at the same time, 1 to 16; takes effect at the next start",
-        check: |value| number(value, 1, 16),
-    },
-];
-
-fn number(value: &str, least: u64, most: u64) -> Result<(), String> {
-    match value.parse::<u64>() {
-        Ok(number) if (least..=most).contains(&number) => Ok(()),
-        _ => Err(format!("must be a number from {least} to {most}")),
-    }
-}
-
-/// Checks an address that others shall reach us at: http or https, a host, no path that ends in a slash is needed.
-pub fn check_url(value: &str) -> Result<(), String> {
-    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-    let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
-    if value.chars().any(|c| c.is_whitespace() || c.is_control()) || value.contains(['?', '#', '@']) {
-        return Err("must be a plain address without query, fragment or user".to_owned());
-    }
-    // Sonar takes addresses of up to 512 characters; the endpoint's part has 39.
-    match host {
-        Some(host) if !host.is_empty() && value.len() <= 470 => Ok(()),
-        Some(_) => Err("must name a host and have at most 470 characters".to_owned()),
-        None => Err("must begin with https:// (or http:// behind a tunnel that adds TLS)".to_owned()),
-    }
-}
-
-/// A setting's number in force.
-pub fn number_of(view: &impl View, key: &str) -> Result<u64, StoreError> {
-    let own = settings::value(view, key)?.and_then(|value| value.parse().ok());
-    let default = || KNOWN.iter().find(|known| known.key == key)?.default?.parse().ok();
-    Ok(own.or_else(default).unwrap_or_default())
-}
+use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, known};
+use crate::store::settings;
+use crate::store::settings::number_of;
 
 /// `GET /config`.
 pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::SettingList>, Problem> {
@@ -102,7 +36,7 @@ pub(super) async fn set(
     Path(key): Path<String>,
     Sent(new): Sent<shapes::NewValue>,
 ) -> Result<Json<shapes::Setting>, Problem> {
-    let known = KNOWN.iter().find(|known| known.key == key).ok_or_else(|| {
+    let known = known(&key).ok_or_else(|| {
         let names: Vec<_> = KNOWN.iter().map(|known| known.key).collect();
         Problem::missing(format!("there is no setting {key:?}"))
             .remedy(format!("the settings are: {}", names.join(", ")))

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::answers::Sent;
-use super::settings::check_url;
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::SourceName;
+use crate::domain::settings::check_url;
 use crate::sonar::client::{Client, Token};
 use crate::sonar::dialect::Mode;
 use crate::store::records::{Organization, SecretBytes, Source};
@@ -99,6 +99,7 @@ fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
         token_expires_at: None,
         error: None,
         organizations: Vec::new(),
+        unsorted: false,
     };
     Ok((source, token))
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::State;
 
-use super::settings::PUBLIC_URL;
 use super::{Admin, Problem, Shared, findings, shapes};
 use crate::domain::condition::{Condition, Urgency};
+use crate::domain::settings::PUBLIC_URL;
 use crate::store::records::{Project, Scope};
 use crate::store::{Reader, StoreError, agenda, catalogue, settings};
 use crate::sys::clock;

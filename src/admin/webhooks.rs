@@ -5,9 +5,9 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
 use super::answers::Sent;
-use super::settings::PUBLIC_URL;
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
+use crate::domain::settings::PUBLIC_URL;
 use crate::domain::signature::{Secret, to_hex};
 use crate::store::records::{Hook, SecretBytes};
 use crate::store::{Reader, catalogue, deliveries, hooks, settings};

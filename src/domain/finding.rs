@@ -258,7 +258,49 @@ pub struct Finding {
     /// When this box closed it; absent while it is not closed.
     #[n(4)]
     pub closed_at: Option<Timestamp>,
+    /// Why it is closed; absent while it is not, and in findings that were closed before this was noted.
+    #[n(5)]
+    pub closed_by: Option<ClosedBy>,
 }
+
+/// On whose word a finding was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ClosedBy {
+    /// The reason.
+    #[n(0)]
+    pub reason: CloseReason,
+    /// When the read began that closed it.
+    #[n(1)]
+    pub read_at: Timestamp,
+    /// The state that it had before.
+    #[n(2)]
+    pub from: State,
+}
+
+/// Why a finding is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum CloseReason {
+    /// Sonar says that it was fixed.
+    #[n(0)]
+    Fixed,
+    /// Sonar says that it was closed without a fix: its rule is off, or its file out of scope.
+    #[n(1)]
+    Removed,
+    /// A complete snapshot does not hold it, and Sonar, asked for it by key, does not know it.
+    #[n(2)]
+    Unknown,
+    /// Sonar still has it, but no longer as a security finding of this scope.
+    #[n(3)]
+    NoLongerSecurity,
+}
+
+words!(CloseReason {
+    Fixed = "fixed",
+    Removed = "removed",
+    Unknown = "unknown_to_sonar",
+    NoLongerSecurity = "no_longer_security",
+});
 
 /// Our severity from Sonar's words: the SECURITY impact, else the old severity, else a hotspot's probability.
 /// A word that is not known counts as medium, so that nothing is hidden by a new word.

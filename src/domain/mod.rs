@@ -11,5 +11,6 @@ pub mod reconcile;
 pub mod rule;
 pub mod schedule;
 pub mod selection;
+pub mod settings;
 pub mod signature;
 pub mod time;

@@ -9,7 +9,7 @@ use std::iter::Peekable;
 
 use minicbor::{Decode, Encode};
 
-use super::finding::{Finding, Observed, State};
+use super::finding::{CloseReason, Finding, Observed, State};
 use super::ids::IssueKey;
 
 /// Why a finding that a complete snapshot does not hold is closed as removed.
@@ -83,6 +83,9 @@ pub enum ChangeKind {
     /// A person decided about it.
     #[n(5)]
     Triaged,
+    /// Sonar gave it another key: a hotspot became an issue.
+    #[n(6)]
+    Moved,
 }
 
 impl ChangeKind {
@@ -95,6 +98,7 @@ impl ChangeKind {
             Self::Removed => "removed",
             Self::Reopened => "reopened",
             Self::Triaged => "triaged",
+            Self::Moved => "moved",
         }
     }
 }
@@ -112,6 +116,8 @@ pub enum Step {
         observed: Box<Observed>,
         /// What the log tells of it.
         change: Option<ChangeKind>,
+        /// Why it is closed, if it is.
+        closed: Option<CloseReason>,
     },
 }
 
@@ -165,10 +171,23 @@ fn open(staged: Staged) -> Option<Step> {
 
 fn compare(stored: Finding, staged: Staged) -> Option<Step> {
     let before = stored.observed.state;
-    let observed = match staged {
-        Staged::Seen(observed) => observed,
+    let (observed, closed) = match staged {
+        Staged::Seen(observed) => {
+            let closed = match observed.state {
+                State::Fixed => Some(CloseReason::Fixed),
+                State::Removed => Some(CloseReason::Removed),
+                _ => None,
+            };
+            (observed, closed)
+        }
         Staged::Gone(_) if before.is_closed() => return None,
-        Staged::Gone(_) => Box::new(Observed { state: State::Removed, ..stored.observed.clone() }),
+        Staged::Gone(closing) => {
+            let reason = match closing.end {
+                End::Unknown => CloseReason::Unknown,
+                End::NoLongerSecurity => CloseReason::NoLongerSecurity,
+            };
+            (Box::new(Observed { state: State::Removed, ..stored.observed.clone() }), Some(reason))
+        }
     };
     let change = match (before, observed.state) {
         (before, after) if before == after => {
@@ -182,7 +201,7 @@ fn compare(stored: Finding, staged: Staged) -> Option<Step> {
     if change.is_none() && stored.observed == *observed {
         return None;
     }
-    Some(Step::Rewrite { stored: Box::new(stored), observed, change })
+    Some(Step::Rewrite { stored: Box::new(stored), observed, change, closed })
 }
 
 /// Sonar's `updateDate` moves for many reasons; alone it is no change that anybody should be told of.
@@ -222,6 +241,7 @@ mod tests {
             observed: observed(key, state),
             first_seen_at: Timestamp(0),
             closed_at: None,
+            closed_by: None,
         }
     }
 

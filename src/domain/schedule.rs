@@ -17,7 +17,7 @@ pub enum Task {
     Sync(ScopeId),
 }
 
-/// Why a task is on the agenda; the more urgent, the smaller.
+/// Why a task is carried out; the more urgent, the smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Reason {
@@ -27,6 +27,9 @@ pub enum Reason {
     /// A person asked for it.
     #[n(1)]
     Manual,
+    /// A person asked for it to be read whole.
+    #[n(5)]
+    Full,
     /// It was imported and never read.
     #[n(2)]
     Import,
@@ -36,6 +39,12 @@ pub enum Reason {
     /// The former attempt failed.
     #[n(4)]
     Retry,
+    /// Its time has come: nobody asked. Such tasks are planned in memory and leave no trace if nothing changed.
+    #[n(6)]
+    Sweep,
+    /// Only what had changed was read before; what Sonar does not date is found by reading the whole.
+    #[n(7)]
+    Whole,
 }
 
 /// An entry of the agenda.

@@ -193,7 +193,14 @@ impl Ingress {
             _ => Ok(payload),
         });
         let problem = payload.as_ref().err().copied();
-        let arrival = Arrival { at: now, organization: endpoint.organization.clone(), payload, body, replay_of: None };
+        let arrival = Arrival {
+            at: now,
+            organization: endpoint.organization.clone(),
+            payload,
+            body,
+            replay_of: None,
+            healed: None,
+        };
         let accepted = self.store(arrival).await?;
         match problem {
             None => Ok(accepted),

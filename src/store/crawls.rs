@@ -95,7 +95,7 @@ pub fn apply(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<Applied, Stor
             return settle(batch, id, scope, crawl, now);
         }
         left -= bite.len();
-        apply_bite(batch, id, &mut inventory, &mut scope, bite, now)?;
+        apply_bite(batch, id, &mut inventory, &mut scope, bite, (crawl.began_at, now))?;
         if left == 0 || batch.is_over() {
             break;
         }
@@ -113,7 +113,7 @@ fn apply_bite(
     inventory: &mut Inventory,
     scope: &mut Scope,
     bite: Vec<Staged>,
-    now: Timestamp,
+    (read_at, now): (Timestamp, Timestamp),
 ) -> Result<(), StoreError> {
     let mut stored = Vec::with_capacity(bite.len());
     for row in &bite {
@@ -126,7 +126,7 @@ fn apply_bite(
         }
     }
     for step in reconcile(stored.into_iter(), bite.into_iter()) {
-        if inventory.apply(step, scope.slot_next, now)? {
+        if inventory.apply(step, scope.slot_next, read_at, now)? {
             scope.slot_next += 1;
         }
     }

@@ -24,6 +24,8 @@ pub struct Arrival {
     pub body: Vec<u8>,
     /// The delivery that a person had replayed. A replay is never a duplicate.
     pub replay_of: Option<DeliveryId>,
+    /// How the call failed, if it was taken from Sonar's log because it never arrived.
+    pub healed: Option<String>,
 }
 
 /// What was made of it.
@@ -95,6 +97,7 @@ pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Acc
         duplicate_of: former,
         replay_of: arrival.replay_of,
         body: if former.is_some() { Vec::new() } else { arrival.body },
+        healed: arrival.healed,
     };
     put(batch, id, &record)?;
     Ok(Accepted { id, duplicate: former.is_some(), outcome })
@@ -114,6 +117,7 @@ fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) 
         duplicate_of: None,
         replay_of: None,
         body: Vec::new(),
+        healed: None,
     }
 }
 

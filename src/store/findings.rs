@@ -8,7 +8,7 @@ use super::records::Change;
 use super::tables::{self, Key};
 use super::words::Index;
 use super::{Batch, StoreError, View, get, keys};
-use crate::domain::finding::{Finding, Kind, Observed, Severity, State};
+use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
 use crate::domain::ids::{ChangeNumber, FindingId, IssueKey, ScopeId, SourceName};
 use crate::domain::limits;
 use crate::domain::reconcile::{ChangeKind, Step};
@@ -128,25 +128,38 @@ impl<'t> Inventory<'t> {
         Ok(stored.and_then(|value| codec::open(value.value()).ok()))
     }
 
-    /// Carries a step out. `slot` is used for a new finding; returns whether it was.
-    pub(super) fn apply(&mut self, step: Step, slot: u32, now: Timestamp) -> Result<bool, StoreError> {
+    /// Carries a step out that a read which began at `read_at` came to. `slot` is used for a new finding; returns
+    /// whether it was.
+    pub(super) fn apply(
+        &mut self,
+        step: Step,
+        slot: u32,
+        read_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         match step {
             Step::Open(observed) => {
                 let id = FindingId(self.finding_next);
                 self.finding_next += 1;
-                let finding = Finding { id, slot, observed: *observed, first_seen_at: now, closed_at: None };
+                let finding =
+                    Finding { id, slot, observed: *observed, first_seen_at: now, closed_at: None, closed_by: None };
                 self.insert(&finding)?;
                 self.log(&finding, None, ChangeKind::Opened, now)?;
                 Ok(true)
             }
-            Step::Rewrite { stored, observed, change } => {
+            Step::Rewrite { stored, observed, change, closed } => {
                 let closed_at = match (stored.closed_at, observed.state.is_closed()) {
                     (_, false) => None,
                     (Some(closed_at), true) => Some(closed_at),
                     (None, true) => Some(now),
                 };
                 let before = stored.observed.state;
-                let finding = Finding { observed: *observed, closed_at, ..(*stored).clone() };
+                let closed_by = match (closed, before.is_closed()) {
+                    (None, _) => None,
+                    (Some(_), true) => stored.closed_by,
+                    (Some(reason), false) => Some(ClosedBy { reason, read_at, from: before }),
+                };
+                let finding = Finding { observed: *observed, closed_at, closed_by, ..(*stored).clone() };
                 self.rewrite(&stored, &finding)?;
                 if let Some(kind) = change {
                     self.log(&finding, Some(before), kind, now)?;

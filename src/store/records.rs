@@ -57,6 +57,10 @@ pub struct Source {
     /// Organizations that were seen with this token.
     #[n(12)]
     pub organizations: Vec<Organization>,
+    /// Whether it was seen not to sort by update date, so that large scopes can only be read whole.
+    #[n(13)]
+    #[cbor(default)]
+    pub unsorted: bool,
 }
 
 /// An organization as the last check saw it.
@@ -111,6 +115,26 @@ pub struct Project {
     /// Why its branches could not be asked for.
     #[n(7)]
     pub error: Option<String>,
+    /// Where it seems to have gone, if Sonar does not show it any more. Nothing follows until a person confirms it.
+    #[n(8)]
+    pub moved: Option<Moved>,
+}
+
+/// A project of another key that has a project's findings.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Moved {
+    /// The other key.
+    #[n(0)]
+    pub to: ProjectKey,
+    /// Findings that were asked for by key.
+    #[n(1)]
+    pub asked: u32,
+    /// Those of them that the other project has.
+    #[n(2)]
+    pub found: u32,
+    /// When it was first seen.
+    #[n(3)]
+    pub since: Timestamp,
 }
 
 /// A branch or pull request that is held.
@@ -155,6 +179,16 @@ pub struct Scope {
     /// Words of Sonar's that this version does not know.
     #[n(12)]
     pub odd_words: Vec<String>,
+    /// The last complete read of the whole scope; a later `synced_at` is of a read of what had changed, proven by
+    /// counts.
+    #[n(13)]
+    pub crawled_at: Option<Timestamp>,
+    /// What Sonar touched before this, by its own dates, was read.
+    #[n(14)]
+    pub watermark: Option<Timestamp>,
+    /// Since when Sonar does not list the branch or pull request any more.
+    #[n(15)]
+    pub retired_at: Option<Timestamp>,
 }
 
 /// A webhook's endpoint. Its secrets are among the secrets, under the ids given here.
@@ -247,6 +281,9 @@ pub struct Delivery {
     /// The body as it came; kept with the first delivery of a call only.
     #[cbor(n(11), with = "minicbor::bytes")]
     pub body: Vec<u8>,
+    /// How the call failed according to Sonar's log, if it never arrived and was taken from there.
+    #[n(12)]
+    pub healed: Option<String>,
 }
 
 /// How a queued delivery ended.
@@ -294,6 +331,13 @@ pub struct SealedCrawl {
     /// Words of Sonar's that are not known.
     #[n(9)]
     pub odd_words: Vec<String>,
+    /// Whether only what had changed was read.
+    #[n(10)]
+    #[cbor(default)]
+    pub recent: bool,
+    /// What Sonar touched before this was read.
+    #[n(11)]
+    pub watermark: Option<Timestamp>,
 }
 
 /// An entry of the change log.

@@ -3,6 +3,7 @@
 use super::records::SecretBytes;
 use super::tables::{self, Key};
 use super::{Batch, StoreError, View, get};
+use crate::domain::settings::known;
 
 /// A setting's value, if it has one of its own.
 pub fn value(view: &impl View, setting: &str) -> Result<Option<String>, StoreError> {
@@ -26,4 +27,11 @@ pub fn secret(view: &impl View, purpose: &str) -> Result<Option<SecretBytes>, St
 /// Stores a secret.
 pub fn set_secret(batch: &Batch, purpose: &str, secret: &SecretBytes) -> Result<(), StoreError> {
     batch.put(tables::SECRETS, &Key::new().tail(purpose.as_bytes()), secret)
+}
+
+/// The number that a setting has in force: its own, else its default.
+pub fn number_of(view: &impl View, key: &str) -> Result<u64, StoreError> {
+    let own = value(view, key)?.and_then(|value| value.parse().ok());
+    let default = || known(key)?.default?.parse().ok();
+    Ok(own.or_else(default).unwrap_or_default())
 }

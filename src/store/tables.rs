@@ -49,6 +49,9 @@ pub(super) const STAGING: Table = Table::new("staging");
 /// Scope number → a sealed crawl that is being applied.
 pub(super) const CRAWLS: Table = Table::new("crawls");
 
+/// Scope number → how far a crawl has come, so that it goes on there.
+pub(super) const READINGS: Table = Table::new("readings");
+
 /// Scope number, issue key → finding.
 pub(super) const FINDINGS: Table = Table::new("findings");
 /// Finding number → scope number, issue key.
@@ -90,6 +93,7 @@ pub(super) const ALL: &[Table] = &[
     AGENDA,
     STAGING,
     CRAWLS,
+    READINGS,
     FINDINGS,
     FINDING_IDS,
     ORDER,

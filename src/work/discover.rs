@@ -12,7 +12,6 @@ use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::store::records::{Project, Scope};
 use crate::store::{Batch, StoreError, agenda, catalogue, deliveries};
-use crate::sys::clock;
 
 /// A branch or pull request as Sonar lists it.
 struct Listed {
@@ -34,7 +33,7 @@ pub(super) fn discover(work: &Work, id: ProjectId, due: Due) -> Result<(), WorkE
     }
     let listed = result?;
     work.note_source(&project.organization.source, None)?;
-    let (now, store) = (clock::now(), work.store.clone());
+    let (now, store) = (work.clock.now(), work.store.clone());
     work.store.write(move |batch| {
         let Some(project) = catalogue::project(batch, id)? else { return Ok(()) };
         let held = hold(batch, id, &project, &listed, now, store.ticket())?;
@@ -133,6 +132,9 @@ fn new_scope(project: ProjectId, listed: &Listed) -> Scope {
         error: None,
         suspicion: None,
         odd_words: Vec::new(),
+        crawled_at: None,
+        watermark: None,
+        retired_at: None,
     }
 }
 

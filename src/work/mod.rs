@@ -23,7 +23,7 @@ use crate::sonar::FetchError;
 use crate::store::records::Source;
 use crate::store::{Store, StoreError, agenda, catalogue, deliveries};
 use crate::sys::bell::Bell;
-use crate::sys::clock;
+use crate::sys::clock::Clock;
 use crate::sys::guard::EndWithMe;
 
 /// What workers share.
@@ -34,10 +34,24 @@ pub struct Work {
     pub sources: Arc<Sources>,
     /// What is under way, for whoever watches.
     pub progress: Arc<Progress>,
+    /// What time it is for the workers.
+    pub clock: Clock,
     busy: Mutex<BTreeSet<Task>>,
     stopping: AtomicBool,
     /// Rings when something was removed whose findings are to be deleted.
     tidy: Bell,
+}
+
+/// What a worker did in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stepped {
+    /// It carried a task out, well or not.
+    Worked,
+    /// There is nothing to do, for so long at most unless the store's bell rings.
+    Idle {
+        /// How long.
+        most: Duration,
+    },
 }
 
 /// Why a task did not end well.
@@ -76,11 +90,12 @@ pub enum WorkError {
 
 impl Work {
     /// Puts the workers' common things together.
-    pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>) -> Arc<Self> {
+    pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             store,
             sources,
             progress,
+            clock,
             busy: Mutex::new(BTreeSet::new()),
             stopping: AtomicBool::new(false),
             tidy: Bell::default(),
@@ -131,20 +146,32 @@ impl Work {
     fn run(&self) {
         while !self.is_stopping() {
             let heard = self.store.bell().rings();
-            match self.take() {
-                Ok(Next::Run(task, due)) => {
-                    self.carry_out(task, due);
-                    self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
-                    self.store.bell().ring();
-                }
-                Ok(Next::Wait(until)) => {
-                    let most = until.map_or(IDLE_MAX, |until| until.since(clock::now()).clamp(TICK, IDLE_MAX));
-                    self.store.bell().wait(heard, most);
-                }
+            match self.step() {
+                Ok(Stepped::Worked) => {}
+                Ok(Stepped::Idle { most }) => self.store.bell().wait(heard, most),
                 Err(error) => {
                     tracing::warn!("the agenda cannot be read: {error}");
                     self.store.bell().wait(heard, RETRY);
                 }
+            }
+        }
+    }
+
+    /// Carries out the most urgent task that is due, if there is one.
+    ///
+    /// # Errors
+    /// If the agenda cannot be read. What goes wrong with a task is noted with its scope or project instead.
+    pub fn step(&self) -> Result<Stepped, StoreError> {
+        match self.take()? {
+            Next::Run(task, due) => {
+                self.carry_out(task, due);
+                self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+                self.store.bell().ring();
+                Ok(Stepped::Worked)
+            }
+            Next::Wait(until) => {
+                let most = until.map_or(IDLE_MAX, |until| until.since(self.clock.now()).clamp(TICK, IDLE_MAX));
+                Ok(Stepped::Idle { most })
             }
         }
     }
@@ -154,7 +181,7 @@ impl Work {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let agenda = self.store.read(agenda::all)?;
         let taken: Vec<Task> = busy.iter().copied().collect();
-        let next = schedule::next(agenda.into_iter(), &taken, clock::now());
+        let next = schedule::next(agenda.into_iter(), &taken, self.clock.now());
         if let Next::Run(task, _) = next {
             busy.insert(task);
         }
@@ -197,7 +224,7 @@ impl Work {
         };
         tracing::warn!("{}: {error}", self.describe(task));
         let text = error.to_string();
-        let now = clock::now();
+        let now = self.clock.now();
         let hopeless = matches!(error, WorkError::NotShown { .. }) && due.attempts >= limits::NOT_SHOWN_ATTEMPTS_MAX;
         // Admitted as deletions are: a full disk is among the reasons for a failure, and this is what ends the haste.
         let noted = self.store.delete::<(), StoreError>(move |batch| {
@@ -256,9 +283,8 @@ impl Work {
 
     /// Makes all waiting tasks of a source due at once, as its token was replaced.
     pub fn retry_source(&self, name: &SourceName) -> Result<(), StoreError> {
-        let (name, store) = (name.clone(), self.store.clone());
+        let (name, store, now) = (name.clone(), self.store.clone(), self.clock.now());
         self.store.write(move |batch| {
-            let now = clock::now();
             for (task, due) in agenda::all(batch)? {
                 let project = match task {
                     Task::Discover(project) => catalogue::project(batch, project)?,
@@ -278,11 +304,11 @@ impl Work {
     /// Notes which branch is the main one now, and has the branches asked for again: it may have to be held, and
     /// deliveries that speak of it have asked for a read of the former one.
     fn note_main(&self, project: ProjectId, main: Option<ScopeName>) -> Result<(), StoreError> {
-        let ticket = self.store.ticket();
+        let (ticket, now) = (self.store.ticket(), self.clock.now());
         // Together: nobody would notice the move again.
         self.store.write(move |batch| {
             catalogue::set_main(batch, project, main.as_ref())?;
-            agenda::ask(batch, Task::Discover(project), Reason::Retry, clock::now(), ticket)
+            agenda::ask(batch, Task::Discover(project), Reason::Retry, now, ticket)
         })
     }
 

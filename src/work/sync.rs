@@ -24,7 +24,6 @@ use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
 use crate::store::{StoreError, catalogue, crawls, deliveries, findings};
-use crate::sys::clock;
 
 /// Carries the task out, or the rest of it that a former process left.
 pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
@@ -50,9 +49,10 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
         Err(_) => {}
     }
     let crawl = result?;
+    let now = work.clock.now();
     let applied = work.store.write(move |batch| {
         crawls::seal(batch, id, &crawl)?;
-        crawls::apply(batch, id, clock::now())
+        crawls::apply(batch, id, now)
     })?;
     if applied == Applied::Some { apply(work, id) } else { Ok(()) }
 }
@@ -67,7 +67,8 @@ fn give_up(work: &Work, id: ScopeId, what: &str) -> Result<(), WorkError> {
 fn apply(work: &Work, id: ScopeId) -> Result<(), WorkError> {
     loop {
         work.go_on()?;
-        match work.store.write(move |batch| crawls::apply(batch, id, clock::now()))? {
+        let now = work.clock.now();
+        match work.store.write(move |batch| crawls::apply(batch, id, now))? {
             Applied::Some => {}
             Applied::All | Applied::Gone => return Ok(()),
         }
@@ -101,7 +102,7 @@ pub(super) struct Gathered {
 
 impl<'w> Reading<'w> {
     fn begin(work: &'w Work, id: ScopeId, due: Due) -> Result<Self, WorkError> {
-        let began_at = clock::now();
+        let began_at = work.clock.now();
         let (scope, project, waiting) = work.store.read::<_, WorkError>(|view| {
             let scope = catalogue::scope(view, id)?.ok_or(WorkError::Gone)?;
             let project = catalogue::project(view, scope.project)?.ok_or(WorkError::Gone)?;
@@ -134,6 +135,8 @@ impl<'w> Reading<'w> {
             due: self.due,
             suspicion: None,
             odd_words: gathered.odd_words.iter().take(ODD_WORDS_MAX).cloned().collect(),
+            recent: false,
+            watermark: None,
         };
         match proof {
             Err(problem) => {
@@ -289,7 +292,7 @@ impl<'w> Reading<'w> {
     /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync.
     fn learn_rules(&self, rules: &BTreeSet<RuleKey>) -> Result<(), WorkError> {
         let source = &self.project.organization.source;
-        let now = clock::now();
+        let now = self.work.clock.now();
         let missing = self.work.store.read::<_, StoreError>(|view| {
             let mut missing = Vec::new();
             for rule in rules {

@@ -4,7 +4,6 @@
 use super::Work;
 use crate::domain::limits;
 use crate::store::{StoreError, catalogue, deliveries, findings};
-use crate::sys::clock;
 
 /// Runs until the daemon stops.
 pub(super) fn run(work: &Work) {
@@ -33,7 +32,7 @@ fn discard(work: &Work) -> Result<bool, StoreError> {
 
 /// Deletes some deliveries that are too old, or too many; true if more are left.
 fn prune(work: &Work) -> Result<bool, StoreError> {
-    let before = clock::now().minus(limits::DELIVERY_AGE_MAX);
+    let before = work.clock.now().minus(limits::DELIVERY_AGE_MAX);
     if !work.store.read(|view| deliveries::is_overfull(view, before))? {
         return Ok(false);
     }

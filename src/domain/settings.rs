@@ -1,0 +1,114 @@
+//! Settings: their names, defaults, checks and what they are for.
+
+use super::limits;
+
+/// A setting that the product knows.
+#[derive(Debug)]
+pub struct Known {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value while nobody has set one.
+    pub default: Option<&'static str>,
+    /// What it is, for a person.
+    pub help: &'static str,
+    /// Says what is wrong with a value.
+    pub check: fn(&str) -> Result<(), String>,
+}
+
+/// A setting by name.
+pub fn known(key: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.key == key)
+}
+
+/// The address at which Sonar reaches the webhook listener.
+pub const PUBLIC_URL: &str = "public-url";
+/// Threads that read Sonar.
+pub const SYNC_WORKERS: &str = "sync-workers";
+/// Free space below which nothing new is taken in, MiB.
+pub const FREE_SPACE_MIN: &str = "free-space-min-mib";
+/// Minutes between two looks at a project's branches.
+pub const POLL_MINUTES: &str = "poll-minutes";
+/// Minutes after which a branch is read again without being asked to.
+pub const REREAD_MINUTES: &str = "reread-minutes";
+/// Hours after which a branch is read whole again without being asked to.
+pub const WHOLE_HOURS: &str = "whole-read-hours";
+/// Requests to one source in a minute.
+pub const REQUESTS_PER_MINUTE: &str = "requests-per-minute";
+/// Seconds to leave a source alone after HTTP 429 or 503 that does not say for how long.
+pub const PAUSE_SECONDS: &str = "pause-seconds";
+
+const _: () = assert!(limits::FREE_SPACE_BYTES_MIN == 64 * 1024 * 1024, "the table's default is the limit's");
+
+/// All of them by name.
+pub const KNOWN: &[Known] = &[
+    Known {
+        key: FREE_SPACE_MIN,
+        default: Some("64"),
+        help: "free space on the state folder's disk, in MiB, below which webhooks are answered 503",
+        check: |value| number(value, 1, 1_000_000),
+    },
+    Known {
+        key: PAUSE_SECONDS,
+        default: Some("60"),
+        help: "seconds to leave a source alone after HTTP 429 or 503 that does not say for how long; doubles while it goes on",
+        check: |value| number(value, 1, 3600),
+    },
+    Known {
+        key: POLL_MINUTES,
+        default: Some("15"),
+        help: "minutes between two looks at a project's branches and their last analyses",
+        check: |value| number(value, 1, 1440),
+    },
+    Known {
+        key: PUBLIC_URL,
+        default: None,
+        help: "the address at which Sonar reaches the webhook listener, such as https://hooks.example.com",
+        check: check_url,
+    },
+    Known {
+        key: REQUESTS_PER_MINUTE,
+        default: Some("300"),
+        help: "requests that one source is sent in a minute at most",
+        check: |value| number(value, 10, 100_000),
+    },
+    Known {
+        key: REREAD_MINUTES,
+        default: Some("60"),
+        help: "minutes after which a branch is read again although nothing was heard of it; the most that it may be stale",
+        check: |value| number(value, 5, 10_080),
+    },
+    Known {
+        key: SYNC_WORKERS,
+        default: Some("3"),
+        help: "scopes that are read at the same time, 1 to 16; takes effect at the next start",
+        check: |value| number(value, 1, 16),
+    },
+    Known {
+        key: WHOLE_HOURS,
+        default: Some("24"),
+        help: "hours after which a large branch is read whole, and not only what Sonar says has changed",
+        check: |value| number(value, 1, 720),
+    },
+];
+
+fn number(value: &str, least: u64, most: u64) -> Result<(), String> {
+    match value.parse::<u64>() {
+        Ok(number) if (least..=most).contains(&number) => Ok(()),
+        _ => Err(format!("must be a number from {least} to {most}")),
+    }
+}
+
+/// Checks an address that others shall reach us at: http or https, a host, no path that ends in a slash is needed.
+pub fn check_url(value: &str) -> Result<(), String> {
+    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
+    if value.chars().any(|c| c.is_whitespace() || c.is_control()) || value.contains(['?', '#', '@']) {
+        return Err("must be a plain address without query, fragment or user".to_owned());
+    }
+    // Sonar takes addresses of up to 512 characters; the endpoint's part has 39.
+    match host {
+        Some(host) if !host.is_empty() && value.len() <= 470 => Ok(()),
+        Some(_) => Err("must name a host and have at most 470 characters".to_owned()),
+        None => Err("must begin with https:// (or http:// behind a tunnel that adds TLS)".to_owned()),
+    }
+}
