@@ -537,6 +537,7 @@ fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), St
         main: None,
         imported_at: NOW,
         error: None,
+        moved: None,
     };
     let id = catalogue::add_project(batch, &project)?;
     let name = ScopeName::parse("main").unwrap();
@@ -556,6 +557,9 @@ fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), St
             error: None,
             suspicion: None,
             odd_words: Vec::new(),
+            crawled_at: None,
+            watermark: None,
+            retired_at: None,
         },
     )?;
     catalogue::set_main(batch, id, Some(&name))?;
@@ -572,6 +576,8 @@ fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), St
         due: Due { at: NOW, reason: Reason::Import, attempts: 0, ticket: 1 },
         suspicion: None,
         odd_words: Vec::new(),
+        recent: false,
+        watermark: None,
     };
     crawls::seal(batch, scope, &crawl)?;
     assert_eq!(crawls::apply(batch, scope, NOW)?, crawls::Applied::All);
@@ -713,6 +719,8 @@ fn a_damaged_finding_is_replaced_by_sonars_row() {
         due: Due { at: NOW, reason: Reason::Import, attempts: 0, ticket: 1 },
         suspicion: None,
         odd_words: Vec::new(),
+        recent: false,
+        watermark: None,
     };
     let applied = store.write::<_, StoreError>(move |batch| {
         crawls::stage(batch, scope, &[Staged::Seen(Box::new(observed("B")))])?;
