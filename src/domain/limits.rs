@@ -79,6 +79,9 @@ pub const SONAR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// One call to Sonar from connect to last byte.
 pub const SONAR_CALL_MAX: Duration = Duration::from_secs(30);
 
+/// Files that one slice of hotspots names: few enough for an address line, many enough to be worth a request.
+pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
+
 /// Pages of projects that one listing reads (500 rows each).
 pub const PROJECT_PAGES_MAX: u32 = 200;
 
