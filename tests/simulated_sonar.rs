@@ -3,6 +3,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::sonar::{
-    Change, Fault, Hotspot, HotspotResolution, Issue, Mode, Moment, Severity, Sonar, Target, signature,
+    Change, Fault, Hotspot, HotspotResolution, Issue, Mode, Moment, Severity, Sonar, Target, Twist, When, signature,
 };
 
 const NEW_SERVER: Mode = Mode::Server { version: "2026.3.0.1", mqr: true };
@@ -364,6 +365,179 @@ fn a_fault_strikes_as_often_as_asked() {
 }
 
 #[test]
+fn a_fault_keeps_its_rhythm_until_it_is_cleared() {
+    let sonar = server_with_issues(1);
+    let ask = || raw_get(&sonar, "/api/issues/search?components=p", sonar.token());
+    let statuses = |count: usize| (0..count).map(|_| ask().0).collect::<Vec<_>>();
+    sonar.fault_every("api/issues", 3, Fault::internal_error(1));
+    assert_eq!(statuses(7), [200, 200, 500, 200, 200, 500, 200]);
+    assert_eq!(get(&sonar, "/api/components/show?component=p").0, 200);
+    sonar.clear_faults();
+    sonar.fault_always("api/issues", Fault::indexing(1));
+    assert_eq!(statuses(3), [503; 3]);
+    let told = ask();
+    // The very words of an index that is built anew.
+    sonar.clear_faults();
+    sonar.edit(|model| model.settings.indexing = true);
+    assert_eq!(ask(), told);
+    sonar.edit(|model| model.settings.indexing = false);
+    sonar.fault_by(When::Times(2), |call| call.param("components") == Some("p"), Fault::unauthorized(1));
+    assert_eq!((ask(), ask()), ((401, None, String::new()), (401, None, String::new())));
+    sonar.fault_always("api/issues", Fault::html(200, 1));
+    let (status, content_type, body) = ask();
+    assert_eq!((status, content_type.as_deref()), (200, Some("text/html")));
+    assert!(body.starts_with("<!DOCTYPE html>"), "{body}");
+    sonar.clear_faults();
+    assert_eq!(statuses(1), [200]);
+}
+
+#[test]
+fn a_connection_is_reset_before_an_answer_or_within_it() {
+    let sonar = server_with_issues(50);
+    let ask = || {
+        let address = sonar.url().replace("http://", "");
+        let mut stream = std::net::TcpStream::connect(&address).expect("a listener");
+        let head = format!("GET /api/issues/search?components=p HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+        let request = format!("{head}Authorization: Bearer {}\r\n\r\n", sonar.token());
+        stream.write_all(request.as_bytes()).expect("the server listens");
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer).map_err(|error| error.kind());
+        (ended.err(), String::from_utf8(answer).expect("an answer is UTF-8"))
+    };
+    sonar.fault("api/issues", Fault::Reset { times: 1 });
+    sonar.fault("api/issues", Fault::ResetBody { times: 1 });
+    let reset = Some(std::io::ErrorKind::ConnectionReset);
+    assert_eq!(ask(), (reset, String::new()));
+    let (ended, half) = ask();
+    assert_eq!(ended, reset);
+    let (ended, whole) = ask();
+    assert_eq!(ended, None);
+    let body_bytes = |answer: &str| answer.split_once("\r\n\r\n").expect("a whole head").1.len();
+    assert_eq!(body_bytes(&half), body_bytes(&whole) / 2);
+    assert_eq!(sonar.requests().iter().map(|call| call.status).collect::<Vec<_>>(), [0, 200, 200]);
+}
+
+#[test]
+fn a_secure_connection_is_reset_too() {
+    let sonar = Sonar::start_tls(NEW_SERVER);
+    let agent = agent(sonar.ca_pem().as_deref());
+    let url = format!("{}/api/components/search?qualifiers=TRK", sonar.url());
+    let call = || agent.get(&url).header("Authorization", format!("Bearer {}", sonar.token())).call();
+    sonar.fault("api/components", Fault::Reset { times: 1 });
+    sonar.fault("api/components", Fault::ResetBody { times: 1 });
+    call().expect_err("no answer");
+    call().expect("the head of an answer").body_mut().read_to_string().expect_err("half a body");
+    assert_eq!(call().expect("an answer").status(), 200);
+}
+
+#[test]
+fn a_slow_answer_comes_in_pieces() {
+    let sonar = server_with_issues(50);
+    let ask = || raw_get(&sonar, "/api/issues/search?components=p", sonar.token());
+    let whole = ask();
+    let pause = Duration::from_millis(20);
+    sonar.fault("api/issues", Fault::Drip { pieces: 5, pause, times: 1 });
+    let start = std::time::Instant::now();
+    assert_eq!(ask(), whole);
+    assert!(start.elapsed() >= pause * 4);
+    // A client that gives up in the middle does not keep the others waiting.
+    sonar.fault("api/issues", Fault::Drip { pieces: 2, pause: Duration::from_hours(1), times: 1 });
+    let url = format!("{}/api/issues/search?components=p", sonar.url());
+    let agent = agent(None);
+    let slow = agent.get(&url).header("Authorization", format!("Bearer {}", sonar.token()));
+    let slow = slow.config().timeout_global(Some(Duration::from_millis(300))).build().call();
+    slow.expect("the head of an answer").body_mut().read_to_string().expect_err("half a body");
+    assert_eq!(ask(), whole);
+}
+
+#[test]
+fn a_twisted_page_of_issues_keeps_its_form() {
+    let sonar = server_with_issues(10);
+    let page = |number: usize| {
+        let query = format!("components=p&s=CREATION_DATE&facets=severities,rules&ps=4&p={number}");
+        get(&sonar, &format!("/api/issues/search?{query}")).1
+    };
+    let right = [1, 2, 3].map(page);
+    let rows = |pages: &[Value; 3]| pages.each_ref().map(|page| keys(&page["issues"]));
+    let told = |page: &Value| {
+        let sums = ["severities", "rules"].map(|name| counts(page, name).values().sum::<u64>());
+        [page["total"].as_u64(), page["paging"]["total"].as_u64(), Some(sums[0]), Some(sums[1])]
+    };
+    let truth = rows(&right);
+    assert_eq!(told(&right[0]), [Some(10); 4]);
+    let twisted = |twist: Twist| {
+        sonar.fault_always("api/issues/search", Fault::twist(twist, 1));
+        let pages = [1, 2, 3].map(page);
+        sonar.clear_faults();
+        for (right, twisted) in right.iter().zip(&pages) {
+            let members = |page: &Value| page.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+            if twist != Twist::FacetsAbsent {
+                assert_eq!(members(twisted), members(right), "{twist:?}");
+            }
+            assert_eq!((&twisted["p"], &twisted["paging"]["pageIndex"]), (&right["p"], &right["p"]), "{twist:?}");
+        }
+        pages
+    };
+
+    let none = [const { Vec::<String>::new() }; 3];
+    let pages = twisted(Twist::Empty);
+    assert_eq!((rows(&pages), told(&pages[0])), (none.clone(), [Some(0), Some(0), Some(10), Some(10)]));
+    let pages = twisted(Twist::EmptyThroughout);
+    assert_eq!((rows(&pages), told(&pages[0])), (none, [Some(0); 4]));
+    let pages = twisted(Twist::Undercount { by: 3 });
+    assert_eq!((rows(&pages), told(&pages[0])), (truth.clone(), [Some(7); 4]));
+    let pages = twisted(Twist::Shortened { by: 3 });
+    let short = [truth[0].clone(), truth[1][..3].to_vec(), Vec::new()];
+    assert_eq!((rows(&pages), told(&pages[0])), (short, [Some(7); 4]));
+    let pages = twisted(Twist::RowsMissing { rows: 1 });
+    let missing = [&truth[0][..3], &truth[1][..3], &truth[2][..1]].map(<[String]>::to_vec);
+    assert_eq!((rows(&pages), told(&pages[0])), (missing, [Some(10); 4]));
+    let pages = twisted(Twist::PageRepeated);
+    let repeated = [0, 0, 1].map(|number: usize| truth[number].clone());
+    assert_eq!((rows(&pages), told(&pages[2])), (repeated, [Some(10); 4]));
+    let pages = twisted(Twist::RowRepeated);
+    let mut shifted = truth.clone();
+    shifted[1][0].clone_from(&truth[0][3]);
+    shifted[2][0].clone_from(&truth[1][3]);
+    assert_eq!((rows(&pages), told(&pages[2])), (shifted, [Some(10); 4]));
+    let pages = twisted(Twist::FacetsEmpty);
+    assert_eq!((rows(&pages), &pages[0]["facets"]), (truth.clone(), &serde_json::json!([])));
+    let pages = twisted(Twist::FacetsAbsent);
+    assert_eq!((rows(&pages), pages[0].get("facets")), (truth, None));
+    assert_eq!([1, 2, 3].map(page), right);
+}
+
+#[test]
+fn a_twisted_page_of_hotspots_keeps_its_form() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_hotspots("p", "main", 5);
+    });
+    let page = |number: usize| {
+        let (_, page) = get(&sonar, &format!("/api/hotspots/search?project=p&ps=2&p={number}"));
+        (page["paging"]["total"].as_u64().expect("a number"), keys(&page["hotspots"]))
+    };
+    let [(_, first), (_, second), (_, third)] = [1, 2, 3].map(page);
+    let crossed = vec![first[1].clone(), second[1].clone()];
+    for (twist, expected) in [
+        (Twist::Empty, (0, vec![])),
+        (Twist::EmptyThroughout, (0, vec![])),
+        (Twist::Undercount { by: 2 }, (3, second.clone())),
+        (Twist::Shortened { by: 2 }, (3, second[..1].to_vec())),
+        (Twist::RowsMissing { rows: 1 }, (5, second[..1].to_vec())),
+        (Twist::PageRepeated, (5, first)),
+        (Twist::RowRepeated, (5, crossed)),
+        (Twist::FacetsAbsent, (5, second.clone())),
+    ] {
+        sonar.fault_always("api/hotspots/search", Fault::twist(twist, 1));
+        assert_eq!(page(2), expected, "{twist:?}");
+        sonar.clear_faults();
+    }
+    assert_eq!(page(3), (5, third));
+}
+
+#[test]
 fn a_held_request_sees_the_model_of_its_moment() {
     let sonar = Arc::new(server_with_issues(1));
     for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {
@@ -395,6 +569,20 @@ fn server_with_issues(count: usize) -> Sonar {
         model.add_issues("p", "main", count);
     });
     sonar
+}
+
+/// The keys of a list of findings.
+fn keys(list: &Value) -> Vec<String> {
+    let key = |one: &Value| one["key"].as_str().expect("a finding has a key").to_owned();
+    list.as_array().expect("a list").iter().map(key).collect()
+}
+
+/// The values of a facet.
+fn counts(page: &Value, facet: &str) -> BTreeMap<String, u64> {
+    let facet = page["facets"].as_array().expect("a list").iter().find(|one| one["property"] == facet);
+    let values = facet.expect("the facet asked for")["values"].as_array().expect("a list");
+    let count = |one: &Value| (one["val"].as_str().expect("text").to_owned(), one["count"].as_u64().expect("a number"));
+    values.iter().map(count).collect()
 }
 
 fn get(sonar: &Sonar, path: &str) -> (u16, Value) {

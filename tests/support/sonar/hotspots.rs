@@ -73,7 +73,8 @@ pub(super) fn search(model: &Model, asked: &Asked) -> Outcome {
     all.sort_by_cached_key(|(_, one)| {
         (one.probability, one.category.clone(), one.path.clone(), line(one), one.key.clone())
     });
-    Ok(Answer::json(render::hotspots_page(model, &all, page)))
+    let (rows, total) = page.twisted(&all, asked.twist);
+    Ok(Answer::json(render::hotspots_page(model, &rows, page, total)))
 }
 
 pub(super) fn show(model: &Model, asked: &Asked) -> Outcome {
