@@ -538,6 +538,68 @@ fn a_twisted_page_of_hotspots_keeps_its_form() {
 }
 
 #[test]
+fn a_held_index_knows_nothing_newer_until_it_is_released() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let spot = Hotspot::new("java:S2245", "src/a.java", 3);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_branch("p", "next");
+        model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/a.java", 1).with_key("a"));
+        model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/a.java", 2).with_key("b"));
+        model.add_issue("p", "next", Issue::vulnerability("java:S3649", "src/a.java", 1).with_key("c"));
+        model.add_hotspot("p", "main", spot.clone().with_key("h"));
+        model.hold_index("p");
+    });
+    let issues =
+        |query: &str| keys(&get(&sonar, &format!("/api/issues/search?s=FILE_LINE&{query}")).1["issues"]).concat();
+    let hotspots = |query: &str| keys(&get(&sonar, &format!("/api/hotspots/search?{query}")).1["hotspots"]).concat();
+    let stale = || {
+        assert_eq!(issues("components=p&resolved=false"), "ab");
+        assert_eq!(issues("components=p&statuses=CLOSED"), "");
+        assert_eq!(
+            (issues("issues=a,n"), hotspots("project=p"), hotspots("hotspots=h,i")),
+            ("a".into(), "h".into(), "h".into())
+        );
+        let facet = get(&sonar, "/api/issues/search?components=p&facets=rules").1;
+        assert_eq!(counts(&facet, "rules")["java:S3649"], 2);
+    };
+    stale();
+    let analysed = get(&sonar, "/api/project_branches/list?project=p").1["branches"][0]["analysisDate"].clone();
+    sonar.analyse("p", "main", |analysis| {
+        analysis.fix("a");
+        analysis.purge("b");
+        analysis.open(Issue::vulnerability("java:S3649", "src/new.java", 1).with_key("n"));
+        analysis.close_hotspot("h");
+        analysis.open_hotspot(spot.clone().with_key("i"));
+    });
+    stale();
+    // What does not come from the index is current.
+    assert_ne!(get(&sonar, "/api/project_branches/list?project=p").1["branches"][0]["analysisDate"], analysed);
+    assert_eq!(get(&sonar, "/api/hotspots/show?hotspot=i").0, 200);
+    sonar.edit(|model| {
+        model.delete_branch("p", "next");
+        model.add_branch("p", "later");
+        model.add_issue("p", "later", Issue::vulnerability("java:S3649", "src/a.java", 1).with_key("l"));
+    });
+    assert_eq!(issues("components=p&branch=next"), "");
+    assert_eq!(issues("components=p&branch=later"), "");
+    sonar.edit(|model| model.rename_project("p", "q"));
+    assert_eq!((issues("components=q"), issues("components=p")), ("ab".into(), String::new()));
+    sonar.edit(|model| {
+        model.release_index("p");
+        model.release_index("q");
+    });
+    assert_eq!((issues("components=q"), hotspots("project=q")), ("an".into(), "i".into()));
+    assert_eq!(issues("components=q&branch=later"), "l");
+    sonar.edit(|model| {
+        model.hold_index("q");
+        model.delete_project("q");
+        model.release_index("q");
+    });
+    assert_eq!((issues("components=q"), issues("issues=a")), (String::new(), String::new()));
+}
+
+#[test]
 fn a_held_request_sees_the_model_of_its_moment() {
     let sonar = Arc::new(server_with_issues(1));
     for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {

@@ -54,9 +54,9 @@ pub(super) fn search(model: &Model, asked: &Asked) -> Outcome {
                     Answer::error(404, &format!("Pull request '{other}' in project '{key}' not found"))
                 }
             })?;
-            branch.hotspots.iter().map(|hotspot| (project, hotspot)).collect()
+            project.indexed(branch).hotspots.iter().map(|hotspot| (project, hotspot)).collect()
         }
-        (None, Some(_)) => everywhere(model).filter(|(project, _)| token.may_browse(&project.key)).collect(),
+        (None, Some(_)) => indexed(model).filter(|(project, _)| token.may_browse(&project.key)).collect(),
     };
     let resolution = given.text("resolution").and_then(HotspotResolution::from_word);
     let files = given.list("files");
@@ -86,6 +86,14 @@ pub(super) fn show(model: &Model, asked: &Asked) -> Outcome {
         return Err(Answer::forbidden());
     }
     Ok(Answer::json(render::hotspot_page(model, project, hotspot)))
+}
+
+/// What the search finds, which may be stale.
+fn indexed(model: &Model) -> impl Iterator<Item = (&Project, &Hotspot)> {
+    model.projects.iter().flat_map(|project| {
+        let branches = project.branches.iter().map(|branch| project.indexed(branch));
+        branches.flat_map(move |branch| branch.hotspots.iter().map(move |hotspot| (project, hotspot)))
+    })
 }
 
 fn everywhere(model: &Model) -> impl Iterator<Item = (&Project, &Hotspot)> {

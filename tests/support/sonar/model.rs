@@ -63,6 +63,22 @@ pub struct Project {
     /// Whether the project has a quality gate; without one webhooks carry no `qualityGate`.
     pub gated: bool,
     pub branches: Vec<Branch>,
+    /// The branches by id as the index has them, while it is held.
+    held: Option<HashMap<String, Held>>,
+}
+
+/// What the index has of a branch.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    issues: Vec<Issue>,
+    hotspots: Vec<Hotspot>,
+}
+
+/// What the searches see of a branch.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Indexed<'a> {
+    pub(super) issues: &'a [Issue],
+    pub(super) hotspots: &'a [Hotspot],
 }
 
 /// A branch or a pull request: both hold findings and are analysed.
@@ -214,6 +230,7 @@ impl Model {
             organization: organization.to_owned(),
             gated: true,
             branches: vec![main],
+            held: None,
         });
         self.projects.last_mut().expect("a project was pushed just now")
     }
@@ -271,6 +288,22 @@ impl Model {
     pub fn delete_project(&mut self, key: &str) {
         self.projects.retain(|project| project.key != key);
         self.webhooks.retain(|webhook| webhook.project.as_deref() != Some(key));
+    }
+
+    /// From here on the searches answer from the project's findings as they are now, whatever happens to them, until
+    /// the index is released. Names and keys of branches and projects are looked up elsewhere and stay current; a
+    /// branch made meanwhile has no findings yet, and those of a deleted one are in no answer.
+    pub fn hold_index(&mut self, project: &str) {
+        let project = self.project_mut(project);
+        let copy = |branch: &Branch| Held { issues: branch.issues.clone(), hotspots: branch.hotspots.clone() };
+        project.held = Some(project.branches.iter().map(|branch| (branch.id.clone(), copy(branch))).collect());
+    }
+
+    /// The index catches up. A project that is gone, or that was not held, is no error.
+    pub fn release_index(&mut self, project: &str) {
+        if let Some(project) = self.projects.iter_mut().find(|one| one.key == project) {
+            project.held = None;
+        }
     }
 
     pub fn project(&self, key: &str) -> Option<&Project> {
@@ -510,6 +543,17 @@ impl Model {
         let mut branches = self.projects.iter_mut().flat_map(|project| &mut project.branches);
         let found = branches.find(|branch| branch.positions.contains_key(key));
         found.unwrap_or_else(|| panic!("no issue {key} in the model"))
+    }
+}
+
+impl Project {
+    /// What the searches see of one of its branches.
+    pub(super) fn indexed<'a>(&'a self, branch: &'a Branch) -> Indexed<'a> {
+        let Some(held) = &self.held else {
+            return Indexed { issues: &branch.issues, hotspots: &branch.hotspots };
+        };
+        let held = held.get(&branch.id);
+        held.map(|held| Indexed { issues: &held.issues, hotspots: &held.hotspots }).unwrap_or_default()
     }
 }
 

@@ -120,7 +120,7 @@ impl Spot {
     pub(super) fn look(self, model: &Model) -> (&Project, &Branch, &Issue) {
         let project = &model.projects[self.project];
         let branch = &project.branches[self.branch];
-        (project, branch, &branch.issues[self.issue])
+        (project, branch, &project.indexed(branch).issues[self.issue])
     }
 }
 
@@ -303,7 +303,7 @@ impl<'a> Query<'a> {
         let mut spots = Vec::new();
         for (project, branch) in scope(model, asked, given) {
             let owner = &model.projects[project];
-            for (issue, one) in owner.branches[branch].issues.iter().enumerate() {
+            for (issue, one) in owner.indexed(&owner.branches[branch]).issues.iter().enumerate() {
                 let failed = self.failed(model, one);
                 for tally in &mut tallies {
                     if failed & !tally.ignores == 0 {
