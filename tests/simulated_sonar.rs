@@ -600,6 +600,41 @@ fn a_held_index_knows_nothing_newer_until_it_is_released() {
 }
 
 #[test]
+fn answers_tell_the_time_of_the_model() {
+    let sonar = server_with_issues(1);
+    let date = |path: &str| {
+        let call = agent(None).get(format!("{}{path}", sonar.url())).header("Authorization", "Bearer wrong").call();
+        call.expect("an answer").headers()["date"].to_str().expect("text").to_owned()
+    };
+    sonar.edit(|model| model.freeze_clock(Some(1_700_000_000)));
+    assert_eq!(date("/api/server/version"), "Tue, 14 Nov 2023 22:13:20 GMT");
+    sonar.fault("api/", Fault::too_many_requests(1));
+    sonar.fault("api/", Fault::too_many_requests(1).with_header("Date", "Thu, 01 Jan 1970 00:00:00 GMT"));
+    assert_eq!(date("/api/server/version"), "Tue, 14 Nov 2023 22:13:20 GMT");
+    assert_eq!(date("/api/server/version"), "Thu, 01 Jan 1970 00:00:00 GMT");
+}
+
+#[test]
+fn an_order_by_update_date_may_be_ignored() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        for (key, created) in [("a", 1_700_000_000), ("b", 1_600_000_000), ("c", 1_650_000_000)] {
+            let issue = Issue::vulnerability("java:S3649", "src/a.java", 1).with_key(key);
+            model.add_issue("p", "main", issue.created_at(created));
+        }
+        model.confirm("b");
+    });
+    let rows = |asc: bool| {
+        let path = format!("/api/issues/search?components=p&s=UPDATE_DATE&asc={asc}");
+        keys(&get(&sonar, &path).1["issues"]).concat()
+    };
+    assert_eq!((rows(true), rows(false)), ("cab".into(), "bac".into()));
+    sonar.edit(|model| model.settings.sorts_by_update_date = false);
+    assert_eq!((rows(true), rows(false)), ("bca".into(), "bca".into()));
+}
+
+#[test]
 fn a_held_request_sees_the_model_of_its_moment() {
     let sonar = Arc::new(server_with_issues(1));
     for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::api::{self, Answer, Asked, Host};
+use super::dates::http_date;
 use super::faults::{Fault, Moment};
 use super::params::parse_pairs;
 use super::{Call, Shared, lock};
@@ -158,6 +159,10 @@ async fn respond(
     // A 401 has neither a body nor a type.
     if !answer.body.is_empty() {
         response = response.header("Content-Type", answer.content_type);
+    }
+    // The server's clock may be a test's; a fault may tell yet another time.
+    if !answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
+        response = response.header("Date", http_date(lock(&shared.model).now()));
     }
     for (name, value) in answer.headers {
         response = response.header(name, value);

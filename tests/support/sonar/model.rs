@@ -45,6 +45,8 @@ pub struct Settings {
     pub newer_taxonomy_only: bool,
     /// The published parameter table has an `issueStatuses` facet, other sources do not; off means refused.
     pub issue_statuses_facet: bool,
+    /// Off, `s=UPDATE_DATE` is accepted and ignored: the rows come in the order of their creation.
+    pub sorts_by_update_date: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -181,6 +183,7 @@ impl Model {
                 indexing: false,
                 newer_taxonomy_only: false,
                 issue_statuses_facet: false,
+                sorts_by_update_date: true,
             },
             edition,
             organizations: Vec::new(),

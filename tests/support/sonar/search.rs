@@ -455,6 +455,8 @@ fn created_range(model: &Model, given: &Given) -> Result<std::ops::Range<i64>, A
 }
 
 fn sort(model: &Model, spots: &mut [Spot], by: Option<&str>, ascending: bool) {
+    // Ignored, the order of update dates is that of creation, whichever way it was asked for.
+    let ascending = ascending || (by == Some("UPDATE_DATE") && !model.settings.sorts_by_update_date);
     let compare = |left: &Spot, right: &Spot| {
         let ((left_project, _, left), (right_project, _, right)) = (left.look(model), right.look(model));
         let place = || {
@@ -462,8 +464,8 @@ fn sort(model: &Model, spots: &mut [Spot], by: Option<&str>, ascending: bool) {
             project.then_with(|| left.path.cmp(&right.path)).then_with(|| left.line().cmp(&right.line()))
         };
         let order = match by {
-            Some("CREATION_DATE") => left.created.cmp(&right.created),
-            Some("UPDATE_DATE") => left.updated.cmp(&right.updated),
+            Some("UPDATE_DATE") if model.settings.sorts_by_update_date => left.updated.cmp(&right.updated),
+            Some("CREATION_DATE" | "UPDATE_DATE") => left.created.cmp(&right.created),
             Some("CLOSE_DATE") => left.closed.cmp(&right.closed),
             Some("SEVERITY") => left.severity.cmp(&right.severity),
             Some("STATUS") => left.status.cmp(&right.status),
