@@ -635,6 +635,47 @@ fn an_order_by_update_date_may_be_ignored() {
 }
 
 #[test]
+fn a_converted_hotspot_is_an_issue_at_the_same_place() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        for (line, key) in (1..).zip(["open", "safe", "known", "fixed"]) {
+            model.add_hotspot("p", "main", Hotspot::new("java:S2245", "src/a.java", line).with_key(key));
+        }
+        model.review_hotspot("safe", HotspotResolution::Safe);
+        model.review_hotspot("known", HotspotResolution::Acknowledged);
+        model.review_hotspot("fixed", HotspotResolution::Fixed);
+    });
+    let before = get(&sonar, "/api/hotspots/search?project=p").1["hotspots"].clone();
+    assert_eq!(get(&sonar, "/api/rules/show?key=java:S2245").1["rule"]["type"], "SECURITY_HOTSPOT");
+    let converted =
+        sonar.edit(|model| ["open", "safe", "known", "fixed"].map(|key| model.convert_hotspot(key, key == "safe")));
+    assert_eq!(get(&sonar, "/api/rules/show?key=java:S2245").1["rule"]["type"], "VULNERABILITY");
+    assert_eq!(get(&sonar, "/api/hotspots/search?project=p").1["paging"]["total"], 0);
+    let query = "components=p&impactSoftwareQualities=SECURITY&types=VULNERABILITY&s=FILE_LINE";
+    let after = get(&sonar, &format!("/api/issues/search?{query}")).1["issues"].clone();
+    assert_eq!(keys(&after), converted);
+    assert_eq!((converted[1].as_str(), converted[0] == "open"), ("safe", false));
+    let states = [
+        ("OPEN", None, "OPEN"),
+        ("RESOLVED", Some("FALSE-POSITIVE"), "FALSE_POSITIVE"),
+        ("RESOLVED", Some("WONTFIX"), "ACCEPTED"),
+        ("RESOLVED", Some("FIXED"), "FIXED"),
+    ];
+    for (number, (status, resolution, issue_status)) in states.into_iter().enumerate() {
+        let issue = &after[number];
+        let hotspot =
+            before.as_array().expect("a list").iter().find(|one| one["line"] == issue["line"]).expect("a hotspot");
+        for member in ["component", "textRange", "message", "creationDate"] {
+            assert_eq!(issue[member], hotspot[member], "{member}");
+        }
+        assert_eq!(issue["rule"], hotspot["ruleKey"]);
+        assert_eq!((&issue["status"], &issue["issueStatus"]), (&status.into(), &issue_status.into()));
+        assert_eq!(issue.get("resolution").and_then(Value::as_str), resolution);
+    }
+}
+
+#[test]
 fn a_held_request_sees_the_model_of_its_moment() {
     let sonar = Arc::new(server_with_issues(1));
     for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::dates::{DAY_SECONDS, Zone};
 use super::edition::{Edition, Mode};
 use super::issue::{self, Change, Hotspot, Issue, scramble};
-use super::rules::{self, Rule};
+use super::rules::{self, Raises, Rule};
 use super::search::Cache;
 use super::webhook::{LoggedDelivery, Webhook};
 use super::words::{GateStatus, HotspotResolution, HotspotStatus, IssueType, Severity};
@@ -457,6 +457,25 @@ impl Model {
         hotspot.status = HotspotStatus::Closed;
         hotspot.resolution = None;
         hotspot.updated = now;
+    }
+
+    /// The rule of a hotspot now raises issues: the hotspot is gone, and an issue with an impact on security lies at
+    /// its place, with the outcome of its review. Gives the issue's key.
+    pub fn convert_hotspot(&mut self, key: &str, keep_key: bool) -> String {
+        let issue_key = if keep_key { key.to_owned() } else { self.new_key() };
+        let now = self.now();
+        let mut branches = self.projects.iter_mut().flat_map(|project| &mut project.branches);
+        let found = branches.find_map(|branch| {
+            let position = branch.hotspots.iter().position(|hotspot| hotspot.key == key)?;
+            Some((branch, position))
+        });
+        let (branch, position) = found.unwrap_or_else(|| panic!("no hotspot {key} in the model"));
+        let hotspot = branch.hotspots.remove(position);
+        let rule = hotspot.rule.clone();
+        branch.push(Issue::from_hotspot(hotspot, &issue_key, now));
+        let rule = self.rules.entry(rule).or_insert_with_key(|key| Rule::unknown(key));
+        rule.raises = Raises::Issues(IssueType::Vulnerability);
+        issue_key
     }
 
     pub fn hotspot_mut(&mut self, key: &str) -> &mut Hotspot {
