@@ -676,6 +676,83 @@ fn a_converted_hotspot_is_an_issue_at_the_same_place() {
 }
 
 #[test]
+fn a_failed_webhook_is_logged_with_the_class_of_its_exception() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let secure = Sonar::start_tls(NEW_SERVER);
+    let refusing = Receiver::start(1, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        format!("http://{}/hook", listener.local_addr().expect("a bound socket has an address"))
+    };
+    let mut sent = 0;
+    let mut logged = |url: &str| {
+        sonar.edit(|model| {
+            model.webhooks.clear();
+            model.add_webhook(None, url, None);
+            if model.project("p").is_none() {
+                model.add_project("", "p", "P");
+            }
+        });
+        let task = sonar.analyse("p", "main", |_| {});
+        sent += 1;
+        sonar.wait_deliveries(sent);
+        let log = admin_get(&sonar, &format!("/api/webhooks/deliveries?ceTaskId={task}"))["deliveries"][0].clone();
+        let id = log["id"].as_str().expect("a delivery has an id");
+        let delivery = admin_get(&sonar, &format!("/api/webhooks/delivery?deliveryId={id}"))["delivery"].clone();
+        assert!(delivery["payload"].as_str().expect("text").contains(&task.0), "{delivery}");
+        assert_eq!(log["success"], false);
+        let error = delivery.get("errorStacktrace").map(|text| text.as_str().expect("text").to_owned());
+        (log.get("httpStatus").and_then(Value::as_u64), error.unwrap_or_default(), log["durationMs"].clone())
+    };
+    let error = |class: &str| (None, class.to_owned());
+    let mut short = |url: &str| {
+        let (status, error, _) = logged(url);
+        (status, error)
+    };
+    assert_eq!(short(&refusing.url), (Some(503), String::new()));
+    assert_eq!(short(&nobody), error("java.net.ConnectException"));
+    assert_eq!(short(&secure.url()), error("javax.net.ssl.SSLHandshakeException"));
+    let unknown = "gateway.invalid";
+    assert_eq!(short(&format!("http://{unknown}/")), error(&format!("java.net.UnknownHostException: {unknown}")));
+    sonar.edit(|model| model.settings.validate_webhooks = true);
+    let refused = "java.lang.IllegalArgumentException: Invalid URL: loopback and wildcard addresses are not allowed for \
+                   webhooks.";
+    assert_eq!(short(&nobody), error(refused));
+    refusing.join();
+}
+
+#[test]
+fn lost_webhooks_are_logged_as_timeouts_newest_first() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let receiver = Receiver::start(1, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let hook = sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_webhook(Some("p"), &receiver.url, None)
+    });
+    sonar.lose_webhooks(true);
+    for lost in 1..=2 {
+        sonar.analyse("p", "main", |_| {});
+        assert_eq!(sonar.wait_deliveries(lost)[lost - 1].status, None);
+    }
+    sonar.lose_webhooks(false);
+    sonar.analyse("p", "main", |_| {});
+    sonar.wait_deliveries(3);
+    assert_eq!(receiver.join().len(), 1);
+    let page = |number: usize| admin_get(&sonar, &format!("/api/webhooks/deliveries?webhook={hook}&ps=2&p={number}"));
+    let [first, second] = [1, 2].map(page);
+    assert_eq!((&first["paging"]["total"], first["deliveries"].as_array().map(Vec::len)), (&3.into(), Some(2)));
+    let success =
+        [&first["deliveries"][0], &first["deliveries"][1], &second["deliveries"][0]].map(|one| &one["success"]);
+    assert_eq!(success, [true, false, false]);
+    let lost = &second["deliveries"][0];
+    assert_eq!(lost.get("httpStatus"), None);
+    assert!(lost["durationMs"].as_u64().expect("a number") >= 10_000, "{lost}");
+    let id = lost["id"].as_str().expect("a delivery has an id");
+    let delivery = admin_get(&sonar, &format!("/api/webhooks/delivery?deliveryId={id}"));
+    assert_eq!(delivery["delivery"]["errorStacktrace"], "java.net.SocketTimeoutException");
+}
+
+#[test]
 fn a_held_request_sees_the_model_of_its_moment() {
     let sonar = Arc::new(server_with_issues(1));
     for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {
@@ -721,6 +798,10 @@ fn counts(page: &Value, facet: &str) -> BTreeMap<String, u64> {
     let values = facet.expect("the facet asked for")["values"].as_array().expect("a list");
     let count = |one: &Value| (one["val"].as_str().expect("text").to_owned(), one["count"].as_u64().expect("a number"));
     values.iter().map(count).collect()
+}
+
+fn admin_get(sonar: &Sonar, path: &str) -> Value {
+    serde_json::from_str(&raw_get(sonar, path, sonar.admin_token()).2).expect("an answer is JSON")
 }
 
 fn get(sonar: &Sonar, path: &str) -> (u16, Value) {

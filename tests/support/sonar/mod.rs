@@ -291,6 +291,11 @@ impl Sonar {
         self.shared.sender.forget();
     }
 
+    /// While webhooks get lost they are not sent, but logged as failed: the receiver did not answer in time.
+    pub fn lose_webhooks(&self, lose: bool) {
+        self.shared.sender.losing.store(lose, Ordering::SeqCst);
+    }
+
     /// Spoils the next answers to calls of a path. Faults strike in the order they were added.
     pub fn fault(&self, path_prefix: &str, fault: Fault) {
         self.shared.traps.add(path_starts(path_prefix), fault);
