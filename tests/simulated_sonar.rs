@@ -753,6 +753,31 @@ fn lost_webhooks_are_logged_as_timeouts_newest_first() {
 }
 
 #[test]
+fn many_issues_of_one_second_are_spread_over_everything_else() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let created = 1_719_466_194;
+    let keys = sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        let mut keys = model.add_issues_at("p", "main", 600, created);
+        keys.extend(model.add_issues_at("p", "main", 300, created));
+        keys.extend(model.add_issues_at("p", "main", 100, created + 1));
+        keys
+    });
+    assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), 1000);
+    let query = "createdAfter=2024-06-27T05:29:54%2B0000&createdBefore=2024-06-27T05:29:55%2B0000";
+    let facets = "impactSoftwareQualities=SECURITY&facets=rules,severities,files&ps=1";
+    let (_, page) = get(&sonar, &format!("/api/issues/search?components=p&{query}&{facets}"));
+    assert_eq!((&page["total"], &page["issues"][0]["creationDate"]), (&900.into(), &"2024-06-27T07:29:54+0200".into()));
+    assert_eq!((counts(&page, "rules").len(), counts(&page, "files").len()), (60, 100));
+    assert!(counts(&page, "severities").values().all(|count| *count > 0));
+    let places = sonar.edit(|model| {
+        let branch = model.branch("p", "main").expect("every project has a main branch");
+        branch.issues().iter().map(|issue| issue.message.clone()).collect::<std::collections::HashSet<_>>().len()
+    });
+    assert_eq!(places, 1000);
+}
+
+#[test]
 fn a_held_request_sees_the_model_of_its_moment() {
     let sonar = Arc::new(server_with_issues(1));
     for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {

@@ -354,6 +354,21 @@ impl Model {
         self.add_numbered(project, target.into(), count, true)
     }
 
+    /// Adds `count` security issues that were all created in one second. Adding more goes on where the last ended, so
+    /// that no two have the same message.
+    pub fn add_issues_at<'a>(
+        &mut self,
+        project: &str,
+        target: impl Into<Target<'a>>,
+        count: usize,
+        created: i64,
+    ) -> Vec<String> {
+        let target = target.into();
+        let first = self.branch_mut(project, target).issues.len();
+        let make = |number| issue::numbered(number, true, created).created_at(created);
+        (first..first + count).map(|number| self.add_issue(project, target, make(number))).collect()
+    }
+
     /// Adds issues that are not about security, which no security inventory may take in.
     pub fn add_code_smells<'a>(&mut self, project: &str, target: impl Into<Target<'a>>, count: usize) -> Vec<String> {
         self.add_numbered(project, target.into(), count, false)
