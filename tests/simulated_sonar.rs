@@ -50,8 +50,9 @@ fn cloud_counts_to_the_window_and_a_server_to_the_end() {
             model.add_issues("p", "main", 10_500);
             model.add_code_smells("p", "main", 10);
         });
-        let path = format!("/api/issues/search?{keys}=p&types=VULNERABILITY&p=20&ps=500");
+        let path = format!("/api/issues/search?{keys}=p&types=VULNERABILITY&p=20&ps=500&facets=types");
         let (_, page) = get(&sonar, &path);
+        assert_eq!(counts(&page, "types")["VULNERABILITY"], 10_500);
         assert_eq!((&page["total"], &page["paging"]["total"]), (&total.into(), &total.into()));
         assert_eq!(page["issues"].as_array().map(Vec::len), Some(500));
     }
@@ -108,6 +109,9 @@ fn a_creation_date_may_be_a_start_but_not_in_the_future() {
     assert_eq!(total("createdAfter=2023-11-15T00:13:20%2B0200"), 1);
     assert_eq!(total("createdBefore=2023-11-15T00:13:20%2B0200"), 0);
     assert_eq!(total("createdBefore=2023-11-15"), 1);
+    assert_eq!(total("createdAfter=2023-11-14T22:13:20%2B0000&createdBefore=2023-11-14T22:13:21%2B0000"), 1);
+    assert_eq!(total("createdAfter=2023-11-14T22:13:21%2B0000"), 0);
+    assert_eq!(total("createdAt=2023-11-14T22:13:20%2B0000"), 1);
     for wrong in [
         "createdAfter=2999-01-01",
         "createdAfter=2023-11-15&createdBefore=2023-11-15T00:00:00%2B0200",
@@ -116,6 +120,77 @@ fn a_creation_date_may_be_a_start_but_not_in_the_future() {
     ] {
         assert_eq!(get(&sonar, &format!("/api/issues/search?components=p&{wrong}")).0, 400, "{wrong}");
     }
+    // The present second has begun, so it is no future.
+    sonar.edit(|model| model.freeze_clock(Some(1_700_000_000)));
+    assert_eq!(total("createdAfter=2023-11-14T22:13:20%2B0000"), 1);
+    assert_eq!(get(&sonar, "/api/issues/search?components=p&createdAfter=2023-11-14T22:13:21%2B0000").0, 400);
+}
+
+#[test]
+fn every_filter_keeps_what_it_names() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        for (key, rule, path) in [
+            ("a", "java:S3649", "src/a/A.java"),
+            ("b", "java:S5145", "src/a/B.java"),
+            ("c", "java:S4423", "src/b/A.java"),
+            ("d", "java:S4423", "pom.xml"),
+        ] {
+            model.add_issue("p", "main", Issue::vulnerability(rule, path, 1).with_key(key));
+        }
+        model.mark_false_positive("b");
+        model.accept("c");
+        model.fix("d");
+    });
+    let found = |query: &str| {
+        let (status, page) = get(&sonar, &format!("/api/issues/search?components=p&s=FILE_LINE&{query}"));
+        assert_eq!(status, 200, "{query}: {page}");
+        let mut keys = keys(&page["issues"]);
+        keys.sort_unstable();
+        assert_eq!(page["total"], keys.len(), "{query}");
+        keys.concat()
+    };
+    for (query, keys) in [
+        ("severities=MINOR,CRITICAL", "bcd"),
+        ("impactSoftwareQualities=SECURITY&impactSeverities=BLOCKER,LOW", "ab"),
+        ("rules=java:S4423", "cd"),
+        ("files=src/b/A.java,pom.xml", "cd"),
+        ("directories=src/a", "ab"),
+        ("issueStatuses=OPEN,FALSE_POSITIVE", "ab"),
+        ("issueStatuses=ACCEPTED,FIXED", "cd"),
+        ("statuses=OPEN,RESOLVED", "abc"),
+        ("statuses=CLOSED", "d"),
+        ("resolved=false", "a"),
+        ("resolutions=FALSE-POSITIVE,WONTFIX", "bc"),
+        ("issues=a,d", "ad"),
+        ("rules=java:S4423&statuses=RESOLVED", "c"),
+    ] {
+        assert_eq!(found(query), keys, "{query}");
+    }
+}
+
+#[test]
+fn a_facet_lists_a_hundred_values_and_those_asked_for() {
+    let sonar = server_with_issues(20_000);
+    let page = |query: &str| get(&sonar, &format!("/api/issues/search?components=p&ps=1&{query}")).1;
+    let all = page("facets=statuses,rules,files,directories");
+    for (name, values, sum) in [("rules", 60, 20_000), ("directories", 80, 20_000), ("statuses", 5, 20_000)] {
+        let counts = counts(&all, name);
+        assert_eq!((counts.len(), counts.values().sum::<u64>()), (values, sum), "{name}");
+    }
+    let files = counts(&all, "files");
+    assert_eq!(files.len(), 100);
+    let rare = sonar.edit(|model| {
+        let branch = model.branch("p", "main").expect("every project has a main branch");
+        let paths = branch.issues().iter().filter_map(|issue| issue.path.clone());
+        paths.into_iter().find(|path| !files.contains_key(path)).expect("there are more than a hundred files")
+    });
+    let chosen = page(&format!("facets=files&files={rare}"));
+    let facet = counts(&chosen, "files");
+    assert_eq!((facet.len(), facet[&rare]), (101, chosen["total"].as_u64().expect("a number")));
+    // Its own filter is ignored, so the others are counted as before.
+    assert!(files.iter().all(|(path, count)| facet[path] == *count));
 }
 
 #[test]

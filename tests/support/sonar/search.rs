@@ -443,7 +443,7 @@ fn created_range(model: &Model, given: &Given) -> Result<std::ops::Range<i64>, A
     }
     let after = read("createdAfter", &|text| zone.parse_start(text))?;
     let before = read("createdBefore", &|text| zone.parse_end(text))?;
-    if after.is_some_and(|after| after >= model.now()) {
+    if after.is_some_and(|after| after > model.now()) {
         return Err(Answer::error(400, "Start bound cannot be in the future"));
     }
     if let (Some(after), Some(before)) = (after, before)
