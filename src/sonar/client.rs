@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -171,6 +171,8 @@ pub struct Client {
     answer_bytes_max: u64,
     /// Set when this Sonar has said that it does not know the word IN_SANDBOX.
     no_sandbox: AtomicBool,
+    /// What time it was for Sonar at its last answer.
+    server_date: Mutex<Option<Timestamp>>,
 }
 
 impl fmt::Debug for Client {
@@ -217,12 +219,18 @@ impl Client {
             basic: OnceLock::new(),
             answer_bytes_max: SONAR_ANSWER_BYTES_MAX,
             no_sandbox: AtomicBool::new(false),
+            server_date: Mutex::new(None),
         })
     }
 
     /// How many requests this client has sent.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// What time it was for Sonar when it last answered; nothing if it does not say.
+    pub fn server_date(&self) -> Option<Timestamp> {
+        *self.server_date.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks what Sonar thinks of the token. A bad one is an answer, not an error.
@@ -363,9 +371,7 @@ impl Client {
         }
         match self.issues_search(&query, project) {
             // Which version brought the word is not documented to the release; one that lacks it has no such issues.
-            Err(FetchError::BadRequest { message, .. })
-                if message.contains(SANDBOX) && without_sandbox(&mut query) =>
-            {
+            Err(FetchError::BadRequest { message, .. }) if message.contains(SANDBOX) && without_sandbox(&mut query) => {
                 self.no_sandbox.store(true, Ordering::Relaxed);
                 self.issues_search(&query, project)
             }
@@ -546,6 +552,9 @@ impl Client {
         let response = request.call().map_err(|error| FetchError::no_answer(error, base.way.clone()))?;
         let (head, mut body) = response.into_parts();
         let status = head.status.as_u16();
+        if let Some(date) = head.headers.get(header::DATE).and_then(|date| date.to_str().ok()).and_then(http_date) {
+            *self.server_date.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
+        }
         if !head.status.is_success() {
             let mut text = Vec::new();
             // An error without its text is still an error.

@@ -154,7 +154,7 @@ impl Dialect {
         }
         query.push(("s", "CREATION_DATE".to_owned()));
         query.push(("asc", "true".to_owned()));
-        query.extend(facet.map(|facet| ("facets", facet_name(facet).to_owned())));
+        query.extend(facet.map(|facet| ("facets", facet.name().to_owned())));
         paged(query, *page)
     }
 
@@ -181,7 +181,7 @@ impl Dialect {
         query.push(("s", "UPDATE_DATE".to_owned()));
         query.push(("asc", "false".to_owned()));
         if page == 1 {
-            query.push(("facets", facet_name(Facet::Status).to_owned()));
+            query.push(("facets", Facet::Status.name().to_owned()));
         }
         paged(query, page)
     }
@@ -278,15 +278,6 @@ impl Dialect {
 
 /// A state that newer versions know; see the client, which does without where it is not known.
 pub(super) const SANDBOX: &str = "IN_SANDBOX";
-
-fn facet_name(facet: Facet) -> &'static str {
-    match facet {
-        Facet::Status => "statuses",
-        Facet::Rules => "rules",
-        Facet::Directories => "directories",
-        Facet::Files => "files",
-    }
-}
 
 /// As Sonar reads and writes dates, in UTC, to the second.
 fn sonar_date(time: Timestamp) -> String {

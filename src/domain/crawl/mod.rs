@@ -11,6 +11,7 @@
 //!
 //! A crawl under way can be stored and gone on with.
 
+mod gathered;
 mod guard;
 mod slice;
 
@@ -18,10 +19,11 @@ use std::collections::BTreeSet;
 
 use minicbor::{Decode, Encode};
 
+pub use self::gathered::Gathered;
 pub use self::guard::{Met, Suspicion, is_suspicious};
 pub use self::slice::{Ask, Facet, List, Lists, Page, Row, Slice};
 use super::ids::IssueKey;
-use super::limits::{CRAWL_ATTEMPTS_MAX, HOTSPOT_FILES_PER_SLICE, SONAR_PAGE_ROWS, SONAR_WINDOW};
+use super::limits::{CRAWL_ATTEMPTS_MAX, HOTSPOT_FILES_PER_SLICE, SONAR_PAGE_ROWS, SONAR_WINDOW, SONAR_WINDOW_PAGES};
 use super::reconcile::{Closing, End};
 use super::time::Timestamp;
 
@@ -29,7 +31,9 @@ use super::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum Incomplete {
     /// More than Sonar's window shows, however the list is cut.
-    #[error("more than 10,000 of this scope's {list} are alike in all that they can be asked for by, and Sonar shows no more")]
+    #[error(
+        "more than 10,000 of this scope's {list} are alike in all that they can be asked for by, and Sonar shows no more"
+    )]
     #[n(0)]
     TooLarge {
         /// Which list.
@@ -207,7 +211,8 @@ struct Second {
 }
 
 const PAGE: u64 = SONAR_PAGE_ROWS as u64;
-const LAST_PAGE: u32 = (SONAR_WINDOW / PAGE) as u32;
+const LAST_PAGE: u32 = SONAR_WINDOW_PAGES;
+const _: () = assert!(SONAR_WINDOW == PAGE * SONAR_WINDOW_PAGES as u64);
 
 impl Crawl {
     /// Begins with the first page of issues.
@@ -268,7 +273,7 @@ impl Crawl {
             Step::First => self.first(open, page),
             Step::Probe => self.probe(open, page),
             Step::Pages | Step::Window | Step::Gather => self.further(open, page),
-            Step::Rules | Step::Directories | Step::Files => self.values(open, page),
+            Step::Rules | Step::Directories | Step::Files => self.values(&open, page),
             Step::Recount => self.recount(page),
         }
     }
@@ -437,7 +442,7 @@ impl Crawl {
         }
     }
 
-    fn values(&mut self, open: Open, page: &Page) {
+    fn values(&mut self, open: &Open, page: &Page) {
         let covered: u64 = page.values.iter().map(|(_, count)| count).sum();
         if covered < open.count {
             // Sonar names a hundred values, and there are more; or some rows have none.

@@ -96,6 +96,18 @@ pub enum Facet {
     Files,
 }
 
+impl Facet {
+    /// Sonar's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "statuses",
+            Self::Rules => "rules",
+            Self::Directories => "directories",
+            Self::Files => "files",
+        }
+    }
+}
+
 /// The next page to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {

@@ -229,22 +229,23 @@ fn an_answer_without_counts_or_with_others_proves_nothing() {
     assert_eq!(run(|page| page.keys = &page.keys[..3]), Err(fewer));
 }
 
+/// One in a slice that is read is fixed, and one appears in a slice that is not: no moment had what was read.
 #[test]
-fn an_issue_that_is_fixed_while_the_others_are_read_is_noticed() {
+fn a_list_that_changes_under_the_crawl_is_no_snapshot() {
     let mut sonar = Sonar::new(CLOUD, spread(25_000));
     let mut crawl = Crawl::new(CLOUD);
-    let mut fixed = false;
+    let mut changed = false;
     while let Some(ask) = crawl.next() {
-        // In a slice that was read, when the second one is half through.
-        if !fixed && crawl.read() > 15_000 {
+        if !changed && crawl.read() > 15_000 {
             sonar.issues.retain(|row| row.key != 70);
-            fixed = true;
+            sonar.issues.push(Held::new(90_000, 24_500 * 60));
+            changed = true;
         }
         sonar.answer(&ask, |page| crawl.page(page));
     }
     assert_eq!(
         crawl.finish().unwrap_err(),
-        Incomplete::Miscounted { list: List::Issues, total: 24_999, distinct: 25_000 }
+        Incomplete::Miscounted { list: List::Issues, total: 25_000, distinct: 25_001 }
     );
 }
 
@@ -283,7 +284,7 @@ fn a_crawl_that_is_stored_after_every_page_goes_on_where_it_was() {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(6))]
 
     /// However the dates are heaped: all is read, or it is said that it was not.
     #[test]
@@ -295,7 +296,7 @@ proptest::proptest! {
         for (second, count) in heaps {
             for _ in 0..count {
                 let key = issues.len() as u64;
-                let severity = if key % 5 == 0 { "LOW" } else { "HIGH" };
+                let severity = if key.is_multiple_of(5) { "LOW" } else { "HIGH" };
                 issues.push(Held { severity, ..Held::new(key, second) });
             }
         }

@@ -585,7 +585,9 @@ fn a_crawl_goes_on_without_a_word_that_this_sonar_does_not_know() {
     let sonar = Sonar::answering([http("400 Bad Request", "", refusal), ok(page), ok(page)]);
     let client = sonar.cloud();
     for number in 1..=2 {
-        let read = client.list(Dialect::cloud(), &organization(), &shop(), &ScopeRef::Main, &ask(List::Issues, number)).unwrap();
+        let read = client
+            .list(Dialect::cloud(), &organization(), &shop(), &ScopeRef::Main, &ask(List::Issues, number))
+            .unwrap();
         assert_eq!(read.by_status(|_| true), Some(0));
     }
     let asked: Vec<bool> = sonar.paths().iter().map(|path| path.contains("IN_SANDBOX")).collect();
@@ -620,7 +622,8 @@ fn hotspots_of_a_page_are_read() {
     let page = r#"{"paging":{"total":1},"hotspots":[{"key":"H","status":"TO_REVIEW"}],"components":[]}"#;
     let sonar = Sonar::answering([ok("10.6.0.1"), ok(page)]);
     let dialect = Dialect::server(Version::new(10, 6), None);
-    let read = sonar.server().list(dialect, &organization(), &shop(), &ScopeRef::Main, &ask(List::Hotspots, 1)).unwrap();
+    let read =
+        sonar.server().list(dialect, &organization(), &shop(), &ScopeRef::Main, &ask(List::Hotspots, 1)).unwrap();
     assert_eq!((read.total, read.findings.len()), (1, 1));
     assert_eq!(sonar.paths()[1], "/api/hotspots/search?project=shop&ps=500&p=1");
 }

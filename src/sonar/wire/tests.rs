@@ -55,7 +55,8 @@ fn an_issue_is_read_whole() {
     let components = r#","components":[{"key":"shop","qualifier":"TRK"},
             {"key":"shop:src/Pay.java","qualifier":"FIL","path":"lib/Pay.java"}]"#;
     let page = issues(answer(ISSUE, components).as_bytes()).unwrap();
-    assert_eq!(page, FindingsPage { rows: 1, total: 7, findings: vec![expected], ..FindingsPage::default() });
+    let projects = [("shop".to_owned(), 1)].into();
+    assert_eq!(page, FindingsPage { rows: 1, total: 7, findings: vec![expected], projects, ..FindingsPage::default() });
 }
 
 #[test]
