@@ -30,7 +30,8 @@ pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<Vec<bool>
     let mut staging = batch.rows(tables::STAGING)?;
     rows.iter()
         .map(|row| {
-            let former = staging.insert(key(scope, row.key()).0.as_slice(), codec::seal(row).as_slice())?;
+            let key = key(scope, row.key());
+            let former = staging.insert(key.0.as_slice(), codec::seal(&key.0, row).as_slice())?;
             Ok(former.is_none())
         })
         .collect()

@@ -391,7 +391,7 @@ impl Batch<'_> {
     }
 
     fn put<R: Record>(&self, table: Table, key: &Key, record: &R) -> Result<(), StoreError> {
-        self.put_bytes(table, key, &codec::seal(record))
+        self.put_bytes(table, key, &codec::seal(&key.0, record))
     }
 
     fn put_bytes(&self, table: Table, key: &Key, value: &[u8]) -> Result<(), StoreError> {
@@ -420,7 +420,7 @@ impl Batch<'_> {
 
 /// The record at a key.
 fn get<R: Record>(view: &impl View, table: Table, key: &Key) -> Result<Option<R>, StoreError> {
-    view.rows(table)?.get(key.0.as_slice())?.map(|value| codec::open(value.value())).transpose()
+    view.rows(table)?.get(key.0.as_slice())?.map(|value| codec::open(&key.0, value.value())).transpose()
 }
 
 /// Whether there is anything at a key.
@@ -444,7 +444,7 @@ fn scan<R: Record>(
     );
     for row in rows.range::<&[u8]>(range)? {
         let (key, value) = row?;
-        match codec::open(value.value()) {
+        match codec::open(key.value(), value.value()) {
             Ok(record) => {
                 if !each(key.value(), record) {
                     break;
