@@ -184,6 +184,9 @@ pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
         .expect("the system can start a thread")
 }
 
+/// Once the disk is well again reads go on within 5 s, and this is a part of them.
+const REOPEN_DELAY_MAX: Duration = Duration::from_secs(2);
+
 struct Writer {
     shared: Arc<Shared>,
     quick_repair_at: Instant,
@@ -398,7 +401,7 @@ impl Writer {
                 return;
             }
             thread::sleep(delay);
-            delay = (delay * 2).min(Duration::from_secs(5));
+            delay = (delay * 2).min(REOPEN_DELAY_MAX);
         }
     }
 }

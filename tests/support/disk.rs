@@ -36,6 +36,8 @@ pub struct Platters {
     pub broken: bool,
     /// The number of the error it answers with; EIO if 0.
     pub error: i32,
+    /// Blocks that were never written find no place any more, as on a full disk with a sparse file.
+    pub full: bool,
     /// Whoever syncs waits while this is set, and says so.
     pub held: bool,
     waiting: bool,
@@ -149,6 +151,9 @@ impl Platters {
 /// What a disk writes as a whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
+/// What a file system gives a file at once.
+const BLOCK_BYTES: usize = 4096;
+
 /// Writes what fits; a disk whose length was not kept has no place for the rest.
 fn lay(bytes: &mut [u8], at: usize, data: &[u8]) {
     if let Some(place) = bytes.get_mut(at..) {
@@ -206,6 +211,14 @@ impl redb::StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut platters = self.lock();
         let failed = Self::fails(&mut platters);
+        if failed.is_ok() && platters.full {
+            let place = place(offset, data.len());
+            let first = place.start / BLOCK_BYTES * BLOCK_BYTES;
+            let last = place.end.next_multiple_of(BLOCK_BYTES).min(platters.written.len());
+            if platters.written[first..last].chunks(BLOCK_BYTES).any(|block| block.iter().all(|&byte| byte == 0)) {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+        }
         // A write that fails has come some way.
         let data = if failed.is_err() { &data[..data.len() / 2] } else { data };
         platters.written[place(offset, data.len())].copy_from_slice(data);
