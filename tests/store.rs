@@ -6,9 +6,9 @@
 #[path = "support/disk.rs"]
 mod disk;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::Arc;
 use std::time::Instant;
 
 use hydrophone::domain::delivery::{Outcome, Payload};

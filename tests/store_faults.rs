@@ -214,7 +214,9 @@ fn first_rows() -> Vec<Staged> {
 /// Half of the changed ones are fixed, the others get worse; some are new.
 fn second_rows() -> Vec<Staged> {
     let changed = (0..CHANGED_ROWS).map(|number| {
-        let Staged::Seen(mut observed) = seen(&format!("row-{:04}", number * 7), Severity::High) else { unreachable!() };
+        let Staged::Seen(mut observed) = seen(&format!("row-{:04}", number * 7), Severity::High) else {
+            unreachable!()
+        };
         observed.message = format!("Look again at this, number {number}.");
         if number % 2 == 0 {
             observed.state = State::Fixed;
@@ -382,9 +384,7 @@ fn whole(store: &Store) -> Inventory {
                     ..lists::Filter::default()
                 };
                 let counted = store.read::<_, StoreError>(|view| lists::count(view, &cell)).unwrap();
-                let fits = |finding: &Finding| {
-                    finding.observed.state == state && finding.observed.severity == severity
-                };
+                let fits = |finding: &Finding| finding.observed.state == state && finding.observed.severity == severity;
                 let there = held.values().filter(|(_, finding)| fits(finding)).count();
                 assert_eq!(counted, there as u64, "{scope:?} {state:?} {severity:?}");
                 all_counted += counted;
@@ -560,8 +560,8 @@ fn whichever_write_or_sync_fails_the_store_goes_on_by_itself() {
         let disk = base.disk();
         let store = open(&disk).unwrap();
         disk.edit(|platters| {
-            platters.error = if nth % 2 == 0 { EIO } else { ENOSPC };
-            platters.stumbles = if nth % 3 == 0 { 3 } else { 1 };
+            platters.error = if nth.is_multiple_of(2) { EIO } else { ENOSPC };
+            platters.stumbles = if nth.is_multiple_of(3) { 3 } else { 1 };
             platters.stumbles_after = Some(nth);
         });
         let mut told = Told::default();
@@ -691,7 +691,9 @@ impl Truth {
         match listed(store, &filter()) {
             Ok(found) => {
                 all &= found.len() == self.inventory.findings.len();
-                found.iter().for_each(|(id, (scope, finding))| known(*id, *scope, finding));
+                for (id, (scope, finding)) in &found {
+                    known(*id, *scope, finding);
+                }
             }
             Err(_) => all = false,
         }
@@ -823,7 +825,11 @@ fn no_flipped_bit_is_shown_as_right() {
     let outcomes = outcomes.into_inner().unwrap();
     assert_eq!(outcomes.values().sum::<usize>(), flips);
     let told: Vec<String> = outcomes.iter().map(|(how, times)| format!("{times} {how}")).collect();
-    survey::note("damaged bit, byte or sector of the file", flips, &format!("nothing wrong shown: {}", told.join(", ")));
+    survey::note(
+        "damaged bit, byte or sector of the file",
+        flips,
+        &format!("nothing wrong shown: {}", told.join(", ")),
+    );
 }
 
 #[test]

@@ -229,8 +229,8 @@ impl Store {
     pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, now: Timestamp) -> Result<Self, OpenError> {
         match Self::open_as(Opening::FirstChecked, folder, Arc::clone(&bell)) {
             Err(OpenError::Damaged { path, problem }) => {
-                let aside = set_aside(&path, now)
-                    .map_err(|error| OpenError::NotWritable { path: folder.to_owned(), error })?;
+                let aside =
+                    set_aside(&path, now).map_err(|error| OpenError::NotWritable { path: folder.to_owned(), error })?;
                 tracing::warn!(
                     "the database is damaged ({problem}); it is kept as {}, and a new one is begun",
                     aside.display()
@@ -454,10 +454,11 @@ fn set_aside(file: &Path, now: Timestamp) -> io::Result<PathBuf> {
         1 => format!("{FILE_NAME}.damaged-{time}"),
         number => format!("{FILE_NAME}.damaged-{time}-{number}"),
     };
-    let aside = (1..)
+    // One name a second and some more; whoever has as many has another trouble.
+    let aside = (1..=100)
         .map(|number| file.with_file_name(name(number)))
         .find(|path| path.symlink_metadata().is_err())
-        .expect("some number is free");
+        .ok_or(io::ErrorKind::AlreadyExists)?;
     std::fs::rename(file, &aside)?;
     if let Some(folder) = file.parent() {
         // The new file must not outlive a power cut that the other name does not.

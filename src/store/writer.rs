@@ -362,8 +362,7 @@ impl Writer {
     /// are waited for, and see an error while there is no handle.
     fn reopen(&mut self, problem: &str) {
         tracing::error!("the store failed and is opened anew: {problem}");
-        let opening =
-            if SUSPECT.swap(false, Ordering::Relaxed) { Opening::AgainChecked } else { Opening::Again };
+        let opening = if SUSPECT.swap(false, Ordering::Relaxed) { Opening::AgainChecked } else { Opening::Again };
         let mut delay = Duration::from_millis(50);
         loop {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
@@ -371,9 +370,8 @@ impl Writer {
             if let Err(panic) = guard::quietly(|| *handle = None) {
                 tracing::error!("closing the store ended in a panic: {panic}");
             }
-            let opened = guard::quietly(|| (self.shared.opener)(opening)).unwrap_or_else(|panic| {
-                Err(DatabaseError::Storage(StorageError::Corrupted(panic)))
-            });
+            let opened = guard::quietly(|| (self.shared.opener)(opening))
+                .unwrap_or_else(|panic| Err(DatabaseError::Storage(StorageError::Corrupted(panic))));
             match opened {
                 Ok(database) if !schema::is_newest(&database) => {
                     tracing::error!("the file in the store's place is not the store that was open");

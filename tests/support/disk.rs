@@ -18,6 +18,7 @@ pub const EIO: i32 = 5;
 pub struct Disk(Arc<(Mutex<Platters>, Condvar)>);
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub struct Platters {
     pub written: Vec<u8>,
     pub synced: Vec<u8>,
