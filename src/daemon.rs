@@ -40,6 +40,8 @@ pub struct Options<'a> {
     pub webhook_plain: bool,
     /// The address that Sonar reaches the listener at, for this run.
     pub public_url: Option<String>,
+    /// A damaged database is renamed and a new one begun.
+    pub set_damaged_aside: bool,
     /// Logs as JSON.
     pub log_json: bool,
 }
@@ -90,7 +92,12 @@ fn run(options: &Options) -> Result<(), StartError> {
     if let Some(url) = &options.public_url {
         check_url(url).map_err(StartError::PublicUrl)?;
     }
-    let store = Store::open(options.state, Arc::new(Bell::default()))?;
+    let bell = Arc::new(Bell::default());
+    let store = if options.set_damaged_aside {
+        Store::open_or_set_aside(options.state, bell, clock::now())?
+    } else {
+        Store::open(options.state, bell)?
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)

@@ -1,12 +1,15 @@
 //! The store on a disk of the test's own: what is answered is synced, and a failed write is got over.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, reason = "a test program exports nothing")]
 
-use std::io;
+#[path = "support/disk.rs"]
+mod disk;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hydrophone::domain::delivery::{Outcome, Payload};
 use hydrophone::domain::finding::{Kind, Observed, Severity, SonarWords, State};
@@ -26,132 +29,7 @@ use hydrophone::store::{
 use hydrophone::sys::bell::Bell;
 use redb::{ReadableDatabase, ReadableTable};
 
-/// How long anything may take that should take a moment.
-const SOON: Duration = Duration::from_secs(20);
-
-/// A disk: what was written to it, and of that what would outlive a power cut.
-#[derive(Clone, Default)]
-struct Disk(Arc<(Mutex<Platters>, Condvar)>);
-
-#[derive(Default)]
-struct Platters {
-    written: Vec<u8>,
-    synced: Vec<u8>,
-    syncs: u64,
-    /// The next so many writes and syncs fail.
-    failures: u32,
-    /// After so many more writes and syncs one fails.
-    stumbles_after: Option<u32>,
-    /// After so many more writes and syncs it is broken.
-    breaks_after: Option<u32>,
-    /// A disk that stays broken cannot even be opened.
-    broken: bool,
-    /// Whoever syncs waits while this is set, and says so.
-    held: bool,
-    waiting: bool,
-}
-
-impl std::fmt::Debug for Disk {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Disk")
-    }
-}
-
-impl Disk {
-    fn lock(&self) -> MutexGuard<'_, Platters> {
-        self.0.0.lock().unwrap()
-    }
-
-    fn edit<R>(&self, change: impl FnOnce(&mut Platters) -> R) -> R {
-        let result = change(&mut self.lock());
-        self.0.1.notify_all();
-        result
-    }
-
-    /// Blocks until somebody waits in a held sync.
-    fn wait_for_sync(&self) {
-        let (platters, waited) = self.0.1.wait_timeout_while(self.lock(), SOON, |platters| !platters.waiting).unwrap();
-        drop(platters);
-        assert!(!waited.timed_out(), "nobody syncs");
-    }
-
-    /// The disk as it is after a power cut: what was not synced is gone.
-    fn after_power_cut(&self) -> Self {
-        let synced = self.lock().synced.clone();
-        let disk = Self::default();
-        disk.edit(|platters| {
-            platters.written.clone_from(&synced);
-            platters.synced = synced;
-        });
-        disk
-    }
-
-    fn fails(platters: &mut Platters) -> io::Result<()> {
-        platters.breaks_after = match platters.breaks_after {
-            Some(0) => {
-                platters.broken = true;
-                None
-            }
-            left => left.map(|left| left - 1),
-        };
-        platters.stumbles_after = match platters.stumbles_after {
-            Some(0) => {
-                platters.failures += 1;
-                None
-            }
-            left => left.map(|left| left - 1),
-        };
-        if platters.broken || platters.failures > 0 {
-            platters.failures = platters.failures.saturating_sub(1);
-            return Err(io::Error::other("the disk says no"));
-        }
-        Ok(())
-    }
-}
-
-fn place(offset: u64, length: usize) -> std::ops::Range<usize> {
-    let start = usize::try_from(offset).unwrap();
-    start..start + length
-}
-
-impl redb::StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        let platters = self.lock();
-        if platters.broken { Err(io::Error::other("the disk says no")) } else { Ok(platters.written.len() as u64) }
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        out.copy_from_slice(&self.lock().written[place(offset, out.len())]);
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut platters = self.lock();
-        Self::fails(&mut platters)?;
-        platters.written.resize(usize::try_from(length).unwrap(), 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut platters = self.lock();
-        platters.waiting = true;
-        self.0.1.notify_all();
-        let mut platters = self.0.1.wait_while(platters, |platters| platters.held).unwrap();
-        platters.waiting = false;
-        Self::fails(&mut platters)?;
-        platters.syncs += 1;
-        let Platters { written, synced, .. } = &mut *platters;
-        synced.clone_from(written);
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platters = self.lock();
-        Self::fails(&mut platters)?;
-        platters.written[place(offset, data.len())].copy_from_slice(data);
-        Ok(())
-    }
-}
+use crate::disk::{Disk, SOON};
 
 fn open(disk: &Disk) -> Store {
     let disk = disk.clone();

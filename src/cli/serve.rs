@@ -25,6 +25,9 @@ pub struct Serve {
     /// Name this address to Sonar as the webhooks' own.
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Rename a damaged database and begin a new one; looks at every page, so the start takes longer.
+    #[arg(long)]
+    pub set_damaged_aside: bool,
     /// Write logs in this form [default: text].
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
@@ -39,6 +42,7 @@ impl Serve {
             webhook_listen: self.webhook_listen.unwrap_or(WEBHOOK_LISTEN),
             webhook_plain: self.webhook_plain,
             public_url: self.public_url,
+            set_damaged_aside: self.set_damaged_aside,
             log_json: self.log_format == Some(LogFormat::Json),
         })
     }

@@ -26,7 +26,7 @@ pub fn all(view: &impl View) -> Result<Vec<(Task, Due)>, StoreError> {
             Some(1) => Task::Sync(ScopeId(number)),
             _ => continue,
         };
-        found.push((task, codec::open(value.value()).unwrap_or(DAMAGED)));
+        found.push((task, codec::open(key.value(), value.value()).unwrap_or(DAMAGED)));
     }
     Ok(found)
 }

@@ -1,5 +1,6 @@
 //! The bytes of a stored value: one byte for the version of its form, the value in CBOR (arrays by index, so that
-//! members can be added), and a CRC-32 over both. A value whose checksum is wrong is reported, never used.
+//! members can be added), and a CRC-32 over both and the key, so that a damaged key does not show a value as
+//! another's. A value whose checksum is wrong is reported, never used.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,11 +17,11 @@ pub(crate) trait Record: Encode<()> + for<'b> Decode<'b, ()> {
     const VERSION: u8 = 1;
 }
 
-/// The stored form of a value.
-pub(super) fn seal<R: Record>(record: &R) -> Vec<u8> {
+/// The stored form of a value at a key.
+pub(super) fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
     let mut bytes = vec![R::VERSION];
     minicbor::encode(record, &mut bytes).expect("encoding to memory cannot fail");
-    let checksum = crc32fast::hash(&bytes);
+    let checksum = checksum(key, &bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes
 }
@@ -28,14 +29,21 @@ pub(super) fn seal<R: Record>(record: &R) -> Vec<u8> {
 /// Damaged values that were met since the process started.
 pub(super) static DAMAGED: AtomicU64 = AtomicU64::new(0);
 
-/// The value of a stored form.
-pub(super) fn open<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
+fn checksum(key: &[u8], value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(value);
+    hasher.update(key);
+    hasher.finalize()
+}
+
+/// The value of a stored form at a key.
+pub(super) fn open<R: Record>(key: &[u8], bytes: &[u8]) -> Result<R, StoreError> {
     let damaged = || {
         DAMAGED.fetch_add(1, Ordering::Relaxed);
         StoreError::Damaged { what: R::NAME }
     };
-    let (value, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
-    if crc32fast::hash(value) != u32::from_le_bytes(*checksum) {
+    let (value, stored) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+    if checksum(key, value) != u32::from_le_bytes(*stored) {
         return Err(damaged());
     }
     match value.split_first() {
@@ -70,20 +78,28 @@ mod tests {
 
     #[test]
     fn a_value_reads_back_and_every_flipped_bit_is_noticed() {
-        let bytes = seal(&"hydrophone".to_owned());
-        assert_eq!(open::<String>(&bytes).unwrap(), "hydrophone");
+        let bytes = seal(b"key", &"hydrophone".to_owned());
+        assert_eq!(open::<String>(b"key", &bytes).unwrap(), "hydrophone");
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(open::<String>(&flipped), Err(StoreError::Damaged { what: "text" })), "bit {bit}");
+            assert!(matches!(open::<String>(b"key", &flipped), Err(StoreError::Damaged { what: "text" })), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_value_at_another_key_is_damaged() {
+        let bytes = seal(b"key", &7_u64);
+        for key in [&b"kex"[..], b"ke", b"key0", b""] {
+            assert!(matches!(open::<u64>(key, &bytes), Err(StoreError::Damaged { what: "number" })), "{key:?}");
         }
     }
 
     #[test]
     fn a_cut_value_is_damaged_not_a_panic() {
-        let bytes = seal(&7_u64);
+        let bytes = seal(b"", &7_u64);
         for length in 0..bytes.len() {
-            assert!(open::<u64>(&bytes[..length]).is_err(), "{length}");
+            assert!(open::<u64>(b"", &bytes[..length]).is_err(), "{length}");
         }
     }
 
@@ -102,9 +118,9 @@ mod tests {
             note: Option<String>,
         }
         record!(Before = "before", After = "after");
-        let older = seal(&Before { name: "n".to_owned() });
-        assert_eq!(open::<After>(&older).unwrap(), After { name: "n".to_owned(), note: None });
-        let newer = seal(&After { name: "n".to_owned(), note: Some("x".to_owned()) });
-        assert_eq!(open::<Before>(&newer).unwrap().name, "n");
+        let older = seal(b"", &Before { name: "n".to_owned() });
+        assert_eq!(open::<After>(b"", &older).unwrap(), After { name: "n".to_owned(), note: None });
+        let newer = seal(b"", &After { name: "n".to_owned(), note: Some("x".to_owned()) });
+        assert_eq!(open::<Before>(b"", &newer).unwrap().name, "n");
     }
 }

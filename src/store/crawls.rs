@@ -32,7 +32,8 @@ pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<(), Store
     }
     let mut staging = batch.rows(tables::STAGING)?;
     for row in rows {
-        staging.insert(key(scope, row.key()).0.as_slice(), codec::seal(row).as_slice())?;
+        let key = key(scope, row.key());
+        staging.insert(key.0.as_slice(), codec::seal(&key.0, row).as_slice())?;
     }
     Ok(())
 }

@@ -122,9 +122,10 @@ fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) 
 }
 
 fn put(batch: &Batch, id: DeliveryId, record: &Delivery) -> Result<(), StoreError> {
-    let record = codec::seal(record);
+    let key = Key::new().u64(id.0);
+    let record = codec::seal(&key.0, record);
     batch.put(tables::META, &log_bytes_key(), &(log_bytes(batch)? + record.len() as u64))?;
-    batch.put_bytes(tables::DELIVERIES, &Key::new().u64(id.0), &record)
+    batch.put_bytes(tables::DELIVERIES, &key, &record)
 }
 
 fn log_bytes_key() -> Key {
@@ -221,7 +222,7 @@ pub fn list(
         let (key, value) = row?;
         let Some(id) = tables::u64_at(key.value(), 0) else { continue };
         // One damaged record must not hide the others.
-        let Ok(delivery) = codec::open::<Delivery>(value.value()) else { continue };
+        let Ok(delivery) = codec::open::<Delivery>(key.value(), value.value()) else { continue };
         let settlement = passing_over(get(view, tables::SETTLEMENTS, &Key::new().u64(id)))?;
         // Nobody lists bodies, and a page of them may be large.
         found.push((DeliveryId(id), Delivery { body: Vec::new(), ..delivery }, settlement));

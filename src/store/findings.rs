@@ -124,8 +124,9 @@ impl<'t> Inventory<'t> {
     /// The stored finding with a key. A damaged one counts as none: Sonar's row replaces it.
     pub(super) fn find(&self, key: &IssueKey) -> Result<Option<Finding>, StoreError> {
         use redb::ReadableTable;
-        let stored = self.findings.get(finding_key(self.scope, key).0.as_slice())?;
-        Ok(stored.and_then(|value| codec::open(value.value()).ok()))
+        let key = finding_key(self.scope, key);
+        let stored = self.findings.get(key.0.as_slice())?;
+        Ok(stored.and_then(|value| codec::open(&key.0, value.value()).ok()))
     }
 
     /// Carries a step out that a read which began at `read_at` came to. `slot` is used for a new finding; returns
@@ -180,7 +181,7 @@ impl<'t> Inventory<'t> {
 
     fn insert(&mut self, finding: &Finding) -> Result<(), StoreError> {
         let key = finding_key(self.scope, &finding.observed.key);
-        self.findings.insert(key.0.as_slice(), codec::seal(finding).as_slice())?;
+        self.findings.insert(key.0.as_slice(), codec::seal(&key.0, finding).as_slice())?;
         self.ids.insert(Key::new().u64(finding.id.0).0.as_slice(), key.0.as_slice())?;
         self.place(finding)?;
         self.index.link(self.source, finding.id, &finding.observed)?;
@@ -206,7 +207,7 @@ impl<'t> Inventory<'t> {
 
     fn rewrite(&mut self, before: &Finding, after: &Finding) -> Result<(), StoreError> {
         let key = finding_key(self.scope, &after.observed.key);
-        self.findings.insert(key.0.as_slice(), codec::seal(after).as_slice())?;
+        self.findings.insert(key.0.as_slice(), codec::seal(&key.0, after).as_slice())?;
         if Place::of(before) != Place::of(after) {
             self.displace(before)?;
             self.place(after)?;
@@ -235,7 +236,7 @@ impl<'t> Inventory<'t> {
     /// Removes what is at a key of the table, damaged or not.
     fn remove_at(&mut self, key: &[u8]) -> Result<(), StoreError> {
         use redb::ReadableTable;
-        let finding = self.findings.get(key)?.and_then(|value| codec::open::<Finding>(value.value()).ok());
+        let finding = self.findings.get(key)?.and_then(|value| codec::open::<Finding>(key, value.value()).ok());
         if let Some(finding) = finding {
             self.remove(&finding)
         } else {
@@ -254,7 +255,8 @@ impl<'t> Inventory<'t> {
         let number = self.change_next;
         self.change_next += 1;
         let change = Change { at, kind, finding: finding.id, scope: self.scope, from, to: finding.observed.state };
-        self.changes.insert(Key::new().u64(number).0.as_slice(), codec::seal(&change).as_slice())?;
+        let key = Key::new().u64(number);
+        self.changes.insert(key.0.as_slice(), codec::seal(&key.0, &change).as_slice())?;
         let of_finding = Key::new().u64(finding.id.0).u64(number);
         self.finding_changes.insert(of_finding.0.as_slice(), &[][..])?;
         Ok(())
@@ -311,8 +313,9 @@ pub fn with_keys<'k>(
     use redb::ReadableTable;
     let findings = view.rows(tables::FINDINGS)?;
     keys.map(|key| {
-        let stored = findings.get(finding_key(scope, key).0.as_slice())?;
-        Ok(stored.and_then(|value| codec::open(value.value()).ok()))
+        let key = finding_key(scope, key);
+        let stored = findings.get(key.0.as_slice())?;
+        Ok(stored.and_then(|value| codec::open(&key.0, value.value()).ok()))
     })
     .collect()
 }
@@ -337,7 +340,8 @@ pub fn after(
     );
     let mut found = Vec::new();
     for row in findings.range::<&[u8]>(range)? {
-        found.extend(codec::open(row?.1.value()).ok());
+        let (key, value) = row?;
+        found.extend(codec::open(key.value(), value.value()).ok());
         if found.len() == most {
             break;
         }

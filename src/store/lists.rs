@@ -206,7 +206,7 @@ fn each_place(
                 }
                 let Some(value) = ReadableTable::get(&findings, key.0.as_slice())? else { continue };
                 // One damaged finding must not hide the others.
-                let Ok(finding) = codec::open(value.value()) else { continue };
+                let Ok(finding) = codec::open(&key.0, value.value()) else { continue };
                 // An entry that a damaged finding left behind leads to its successor, which has a place of its own.
                 if Place::of(&finding) != place {
                     continue;

@@ -22,7 +22,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
@@ -34,8 +34,9 @@ use self::codec::Record;
 use self::tables::{Key, Table};
 use self::writer::{Delivered, Queue};
 use crate::domain::limits;
+use crate::domain::time::Timestamp;
 use crate::sys::bell::Bell;
-use crate::sys::random;
+use crate::sys::{guard, random};
 
 pub use self::deliveries::{Accepted, Arrival};
 pub use self::writer::Reply;
@@ -68,16 +69,51 @@ pub enum StoreError {
     Closed,
 }
 
+/// Whether something was met since the last look that only a damaged page, or a bug, explains. The writer then opens
+/// the file anew with all its checksums.
+static SUSPECT: AtomicBool = AtomicBool::new(false);
+
+impl From<redb::StorageError> for StoreError {
+    fn from(error: redb::StorageError) -> Self {
+        if matches!(error, redb::StorageError::Corrupted(_)) {
+            SUSPECT.store(true, Ordering::Relaxed);
+        }
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<redb::TableError> for StoreError {
+    fn from(error: redb::TableError) -> Self {
+        match error {
+            redb::TableError::Storage(error) => error.into(),
+            // All tables are made with the file.
+            other => {
+                SUSPECT.store(true, Ordering::Relaxed);
+                Self::Failed(other.to_string())
+            }
+        }
+    }
+}
+
 macro_rules! from_redb {
-    ($($type:ty),+) => {
-        $(impl From<$type> for StoreError {
-            fn from(error: $type) -> Self {
-                Self::Failed(error.to_string())
+    ($($type:ident),+) => {
+        $(impl From<redb::$type> for StoreError {
+            fn from(error: redb::$type) -> Self {
+                match error {
+                    redb::$type::Storage(error) => error.into(),
+                    other => Self::Failed(other.to_string()),
+                }
             }
         })+
     };
 }
-from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError, redb::SetDurabilityError);
+from_redb!(TransactionError, CommitError);
+
+impl From<redb::SetDurabilityError> for StoreError {
+    fn from(error: redb::SetDurabilityError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
 
 /// Why the store cannot be opened at start. Each says what a person can do.
 #[derive(Debug, thiserror::Error)]
@@ -108,13 +144,45 @@ pub enum OpenError {
         known: u32,
     },
     /// The file is no database, or a damaged one.
-    #[error("the database {} cannot be read: {problem}; put it aside and start again: all but configuration is read anew from Sonar", .path.display())]
+    #[error("the database {} is damaged ({problem}); put a backup in its place, or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one: connect your sources again, and findings are read anew from Sonar", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
     },
+    /// The disk does not give the file, or not now.
+    #[error("the database {} cannot be used: {problem}; look after the disk (`df`, `dmesg`), then start again", .path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        problem: String,
+    },
+}
+
+impl OpenError {
+    fn of(error: DatabaseError, folder: &Path) -> Self {
+        use io::ErrorKind;
+        let (folder, path) = (folder.to_owned(), folder.join(FILE_NAME));
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse(folder),
+            DatabaseError::Storage(redb::StorageError::Io(error)) => match error.kind() {
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    Self::NotWritable { path: folder, error }
+                }
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                    Self::Damaged { path, problem: "it does not have a database's form".to_owned() }
+                }
+                _ => Self::Unusable { path, problem: error.to_string() },
+            },
+            // Of a redb that is newer than ours; redb has no error of its own for it.
+            DatabaseError::Storage(redb::StorageError::Corrupted(problem)) if problem.contains("format version") => {
+                Self::Unusable { path, problem: format!("it may be a newer version's: {problem}") }
+            }
+            other => Self::Damaged { path, problem: other.to_string() },
+        }
+    }
 }
 
 /// Opens the database; makes it only the first time.
@@ -123,8 +191,12 @@ type Opener = Box<dyn Fn(Opening) -> Result<Database, DatabaseError> + Send + Sy
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Opening {
     First,
+    /// The first time, comparing every page with its checksum.
+    FirstChecked,
     /// After an error: if the file is not there any more, a new one must not take its place.
     Again,
+    /// As `Again`, comparing every page with its checksum.
+    AgainChecked,
 }
 
 /// The store. Cheap to clone; the writer thread ends when [`Store::close`] is called.
@@ -149,15 +221,36 @@ impl Store {
     /// Opens or makes the database in a folder, which is made too if its parent exists. The bell rings after
     /// every commit.
     pub fn open(folder: &Path, bell: Arc<Bell>) -> Result<Self, OpenError> {
+        Self::open_as(Opening::First, folder, bell)
+    }
+
+    /// As [`open`](Self::open), after a look at every page. A damaged database is renamed, with the time, and a new one
+    /// is begun; any other reason not to open it stands.
+    pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, now: Timestamp) -> Result<Self, OpenError> {
+        match Self::open_as(Opening::FirstChecked, folder, Arc::clone(&bell)) {
+            Err(OpenError::Damaged { path, problem }) => {
+                let aside =
+                    set_aside(&path, now).map_err(|error| OpenError::NotWritable { path: folder.to_owned(), error })?;
+                tracing::warn!(
+                    "the database is damaged ({problem}); it is kept as {}, and a new one is begun",
+                    aside.display()
+                );
+                Self::open_as(Opening::First, folder, bell)
+            }
+            other => other,
+        }
+    }
+
+    fn open_as(first: Opening, folder: &Path, bell: Arc<Bell>) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
         let not_writable = |error| OpenError::NotWritable { path: folder.to_owned(), error };
         make_private(folder, &path).map_err(not_writable)?;
         let file = path.clone();
         let opener: Opener = Box::new(move |opening| match opening {
-            Opening::First => builder().create(&file),
-            Opening::Again => builder().open(&file),
+            Opening::First | Opening::FirstChecked => builder(opening).create(&file),
+            Opening::Again | Opening::AgainChecked => builder(opening).open(&file),
         });
-        Self::start(opener, folder.to_owned(), bell)
+        Self::start(first, opener, folder.to_owned(), bell)
     }
 
     /// Opens a database on a storage of one's own, for tests of faults.
@@ -165,26 +258,29 @@ impl Store {
         storage: impl Fn() -> B + Send + Sync + 'static,
         bell: Arc<Bell>,
     ) -> Result<Self, OpenError> {
-        Self::start(Box::new(move |_| builder().create_with_backend(storage())), PathBuf::new(), bell)
+        let opener: Opener = Box::new(move |opening| builder(opening).create_with_backend(storage()));
+        Self::start(Opening::First, opener, PathBuf::new(), bell)
     }
 
-    fn start(opener: Opener, folder: PathBuf, bell: Arc<Bell>) -> Result<Self, OpenError> {
+    fn start(first: Opening, opener: Opener, folder: PathBuf, bell: Arc<Bell>) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
-        let database = opener(Opening::First).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                OpenError::InUse(folder.clone())
-            }
-            DatabaseError::Storage(redb::StorageError::Io(error))
-                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
-            {
-                OpenError::NotWritable { path: folder.clone(), error }
-            }
-            other => OpenError::Damaged { path: path.clone(), problem: other.to_string() },
-        })?;
-        schema::prepare(&database).map_err(|error| match error {
-            schema::Unfit::Newer(found) => OpenError::Newer { path: folder.clone(), found, known: schema::NEWEST },
-            schema::Unfit::Store(error) => OpenError::Damaged { path, problem: error.to_string() },
-        })?;
+        // A plain opening trusts the file and may panic where it is damaged.
+        let database = guard::quietly(|| {
+            let database = opener(first).map_err(|error| OpenError::of(error, &folder))?;
+            SUSPECT.store(false, Ordering::Relaxed);
+            schema::prepare(&database).map_err(|error| match error {
+                schema::Unfit::Newer(found) => OpenError::Newer { path: folder.clone(), found, known: schema::NEWEST },
+                schema::Unfit::Damaged(problem) => OpenError::Damaged { path: path.clone(), problem },
+                schema::Unfit::Store(error) => match error {
+                    StoreError::Failed(problem) if !SUSPECT.swap(false, Ordering::Relaxed) => {
+                        OpenError::Unusable { path: path.clone(), problem }
+                    }
+                    error => OpenError::Damaged { path: path.clone(), problem: error.to_string() },
+                },
+            })?;
+            Ok(database)
+        })
+        .unwrap_or_else(|_| Err(OpenError::Damaged { path, problem: DAMAGED_PAGE.to_owned() }))?;
         let shared = Arc::new(Shared {
             handle: RwLock::new(Some(database)),
             opener,
@@ -206,8 +302,14 @@ impl Store {
     pub fn read<T, E: From<StoreError>>(&self, read: impl FnOnce(&Reader) -> Result<T, E>) -> Result<T, E> {
         let handle = self.shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is being opened anew".to_owned()))?;
-        let result =
-            database.begin_read().map_err(|error| StoreError::from(error).into()).and_then(|view| read(&Reader(view)));
+        // redb may panic over a damaged page; that must not take more than this read with it.
+        let result = guard::quietly(|| {
+            database.begin_read().map_err(|error| StoreError::from(error).into()).and_then(|view| read(&Reader(view)))
+        })
+        .unwrap_or_else(|panic| {
+            SUSPECT.store(true, Ordering::Relaxed);
+            Err(StoreError::Failed(format!("a read ended in a panic: {panic}")).into())
+        });
         if result.is_err() {
             self.shared.queue.push_probe();
         }
@@ -327,10 +429,42 @@ impl Shared {
     }
 }
 
-fn builder() -> redb::Builder {
+fn builder(opening: Opening) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(limits::STORE_CACHE_BYTES);
+    builder.set_check_integrity_on_open(matches!(opening, Opening::FirstChecked | Opening::AgainChecked));
+    if opening == Opening::AgainChecked {
+        // redb takes a commit back whose pages are not whole, as after a power cut. While we run, the last commit was
+        // synced and perhaps answered: it is damaged, and nobody may take it back unasked.
+        builder.set_repair_callback(|repair| {
+            if (0.2..0.5).contains(&repair.progress()) {
+                repair.abort();
+            }
+        });
+    }
     builder
+}
+
+const DAMAGED_PAGE: &str = "a page of it does not hold what was written";
+
+/// Gives a damaged database another name, and returns it. Nothing is overwritten.
+fn set_aside(file: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let time: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    let name = |number: u32| match number {
+        1 => format!("{FILE_NAME}.damaged-{time}"),
+        number => format!("{FILE_NAME}.damaged-{time}-{number}"),
+    };
+    // One name a second and some more; whoever has as many has another trouble.
+    let aside = (1..=100)
+        .map(|number| file.with_file_name(name(number)))
+        .find(|path| path.symlink_metadata().is_err())
+        .ok_or(io::ErrorKind::AlreadyExists)?;
+    std::fs::rename(file, &aside)?;
+    if let Some(folder) = file.parent() {
+        // The new file must not outlive a power cut that the other name does not.
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(aside)
 }
 
 /// Makes the folder and an empty file that only this user may read; redb fills it.
@@ -391,7 +525,7 @@ impl Batch<'_> {
     }
 
     fn put<R: Record>(&self, table: Table, key: &Key, record: &R) -> Result<(), StoreError> {
-        self.put_bytes(table, key, &codec::seal(record))
+        self.put_bytes(table, key, &codec::seal(&key.0, record))
     }
 
     fn put_bytes(&self, table: Table, key: &Key, value: &[u8]) -> Result<(), StoreError> {
@@ -420,7 +554,7 @@ impl Batch<'_> {
 
 /// The record at a key.
 fn get<R: Record>(view: &impl View, table: Table, key: &Key) -> Result<Option<R>, StoreError> {
-    view.rows(table)?.get(key.0.as_slice())?.map(|value| codec::open(value.value())).transpose()
+    view.rows(table)?.get(key.0.as_slice())?.map(|value| codec::open(&key.0, value.value())).transpose()
 }
 
 /// Whether there is anything at a key.
@@ -456,7 +590,7 @@ fn scan_after<R: Record>(
     );
     for row in rows.range::<&[u8]>(range)? {
         let (key, value) = row?;
-        match codec::open(value.value()) {
+        match codec::open(key.value(), value.value()) {
             Ok(record) => {
                 if !each(key.value(), record) {
                     break;

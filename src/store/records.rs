@@ -364,6 +364,9 @@ pub struct Underway {
     /// A digest of the words that the source is asked in: with others it cannot go on.
     #[n(6)]
     pub words: u64,
+    /// Deliveries that waited for it when it began. One that came later asks for a look that begins later.
+    #[n(7)]
+    pub deliveries: Vec<DeliveryId>,
 }
 
 /// An entry of the change log.

@@ -20,6 +20,8 @@ const MIGRATIONS: &[Migration] = &[
 /// Why a database cannot be used.
 pub(super) enum Unfit {
     Newer(u32),
+    /// Tables are missing.
+    Damaged(String),
     Store(StoreError),
 }
 
@@ -34,7 +36,20 @@ impl<E: Into<StoreError>> From<E> for Unfit {
 pub(super) fn prepare(database: &Database) -> Result<(), Unfit> {
     match found(database)? {
         Some(found) if found > NEWEST => Err(Unfit::Newer(found)),
-        Some(found) => migrate(database, found, MIGRATIONS),
+        Some(found) => {
+            migrate(database, found, MIGRATIONS)?;
+            let reader = Reader(database.begin_read().map_err(StoreError::from)?);
+            for &table in tables::ALL {
+                match reader.0.open_table(table) {
+                    Ok(_) => {}
+                    Err(redb::TableError::Storage(error)) => return Err(Unfit::Store(error.into())),
+                    Err(error) => return Err(Unfit::Damaged(error.to_string())),
+                }
+            }
+            Ok(())
+        }
+        // What has tables is not new: it would look like an inventory without findings.
+        None if has_tables(database)? => Err(Unfit::Damaged("its format is not to be found".to_owned())),
         None => {
             write(database, |batch| {
                 for &table in tables::ALL {
@@ -50,6 +65,10 @@ pub(super) fn prepare(database: &Database) -> Result<(), Unfit> {
 /// Whether this is a database of the newest format, and not an empty file in its place.
 pub(super) fn is_newest(database: &Database) -> bool {
     matches!(found(database), Ok(Some(NEWEST)))
+}
+
+fn has_tables(database: &Database) -> Result<bool, StoreError> {
+    Ok(database.begin_read()?.list_tables()?.next().is_some())
 }
 
 fn found(database: &Database) -> Result<Option<u32>, Unfit> {
@@ -104,6 +123,20 @@ mod tests {
         let database = database();
         assert!(prepare(&database).is_ok());
         assert!(matches!(found(&database), Ok(Some(NEWEST))));
+    }
+
+    #[test]
+    fn a_database_that_lacks_a_table_is_damaged_and_not_made_new() {
+        for &table in tables::ALL {
+            let database = database();
+            assert!(prepare(&database).is_ok());
+            let transaction = database.begin_write().unwrap();
+            assert!(transaction.delete_table(table).unwrap());
+            transaction.commit().unwrap();
+            assert!(matches!(prepare(&database), Err(Unfit::Damaged(_))), "{table}");
+            let view = database.begin_read().unwrap();
+            assert_eq!(view.list_tables().unwrap().count(), tables::ALL.len() - 1, "{table}");
+        }
     }
 
     #[test]

@@ -10,13 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability};
+use redb::{Database, DatabaseError, Durability, StorageError};
 
 use super::deliveries::{self, Accepted, Arrival};
 use super::tables::{self, Key};
-use super::{Batch, Opening, Shared, StoreError, schema};
+use super::{Batch, OpenError, Opening, SUSPECT, Shared, StoreError, schema};
 use crate::domain::limits::{BATCH_MAX, DELIVERIES_PER_COMMIT_MAX, QUICK_REPAIR_INTERVAL_MAX};
-use crate::sys::guard::EndWithMe;
+use crate::sys::guard::{self, EndWithMe};
 
 /// Where the outcome of a delivery goes. A reply that is dropped unsent means that nothing was stored.
 pub trait Reply: Send {
@@ -184,6 +184,9 @@ pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
         .expect("the system can start a thread")
 }
 
+/// Once the disk is well again reads go on within 5 s, and this is a part of them.
+const REOPEN_DELAY_MAX: Duration = Duration::from_secs(2);
+
 struct Writer {
     shared: Arc<Shared>,
     quick_repair_at: Instant,
@@ -193,22 +196,34 @@ struct Writer {
 impl Writer {
     /// Works off what is next; false when the store was closed.
     fn turn(&mut self) -> bool {
-        let outcome = match self.shared.queue.next() {
-            Turn::Deliveries(delivered) => self.take_deliveries(delivered),
-            Turn::Work(job) => self.work(job),
-            Turn::Probe => match self.probe() {
-                // Nothing was written, so nobody has to be woken.
-                Ok(()) => return true,
-                failed => failed,
-            },
-            Turn::Close => return false,
-        };
-        match outcome {
-            Ok(()) => self.shared.bell.ring(),
-            Err(StoreError::Failed(problem)) => self.reopen(&problem),
-            Err(StoreError::Damaged { .. } | StoreError::Full { .. } | StoreError::Closed) => {}
+        let turn = self.shared.queue.next();
+        if matches!(turn, Turn::Close) {
+            return false;
+        }
+        let is_probe = matches!(turn, Turn::Probe);
+        match guard::quietly(|| self.take(turn)) {
+            // A probe wrote nothing, so nobody has to be woken.
+            Ok(Ok(())) if is_probe => {}
+            Ok(Ok(())) => self.shared.bell.ring(),
+            Ok(Err(StoreError::Failed(problem))) => self.reopen(&problem),
+            Ok(Err(StoreError::Damaged { .. } | StoreError::Full { .. } | StoreError::Closed)) => {}
+            // A damaged page and a bug of ours look the same; the file's checksums tell which it is.
+            Err(panic) => {
+                SUSPECT.store(true, Ordering::Relaxed);
+                self.reopen(&format!("a write ended in a panic: {panic}"));
+                panic!("{panic}");
+            }
         }
         true
+    }
+
+    fn take(&mut self, turn: Turn) -> Result<(), StoreError> {
+        match turn {
+            Turn::Deliveries(delivered) => self.take_deliveries(delivered),
+            Turn::Work(job) => self.work(job),
+            Turn::Probe => self.probe(),
+            Turn::Close => Ok(()),
+        }
     }
 
     fn take_deliveries(&mut self, delivered: Vec<Delivered>) -> Result<(), StoreError> {
@@ -283,6 +298,9 @@ impl Writer {
     /// Looks whether the store still answers, and changes nothing. Whoever met an error that may have been the
     /// store's has this done, so that it is opened anew soon and not with the next write, whenever that is.
     fn probe(&mut self) -> Result<(), StoreError> {
+        if SUSPECT.load(Ordering::Relaxed) {
+            return Err(StoreError::Failed("a page may be damaged".to_owned()));
+        }
         let shared = Arc::clone(&self.shared);
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
@@ -344,12 +362,17 @@ impl Writer {
     /// are waited for, and see an error while there is no handle.
     fn reopen(&mut self, problem: &str) {
         tracing::error!("the store failed and is opened anew: {problem}");
+        let opening = if SUSPECT.swap(false, Ordering::Relaxed) { Opening::AgainChecked } else { Opening::Again };
         let mut delay = Duration::from_millis(50);
         loop {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
             // The file's lock goes with the former handle.
-            *handle = None;
-            match (self.shared.opener)(Opening::Again) {
+            if let Err(panic) = guard::quietly(|| *handle = None) {
+                tracing::error!("closing the store ended in a panic: {panic}");
+            }
+            let opened = guard::quietly(|| (self.shared.opener)(opening))
+                .unwrap_or_else(|panic| Err(DatabaseError::Storage(StorageError::Corrupted(panic))));
+            match opened {
                 Ok(database) if !schema::is_newest(&database) => {
                     tracing::error!("the file in the store's place is not the store that was open");
                 }
@@ -359,7 +382,13 @@ impl Writer {
                     tracing::info!("the store is open again");
                     return;
                 }
-                Err(error) => tracing::error!("the store cannot be opened yet: {error}"),
+                Err(error) => match OpenError::of(error, &self.shared.folder) {
+                    // What is damaged stays so; to go on would show a part of the inventory as the whole.
+                    damaged @ OpenError::Damaged { .. } if opening == Opening::AgainChecked => {
+                        guard::end_for_a_person(&damaged)
+                    }
+                    error => tracing::error!("the store cannot be opened yet: {error}"),
+                },
             }
             drop(handle);
             // Nobody is to wait for a store that may not come back; what is refused was not acknowledged.
@@ -370,7 +399,7 @@ impl Writer {
                 return;
             }
             thread::sleep(delay);
-            delay = (delay * 2).min(Duration::from_secs(5));
+            delay = (delay * 2).min(REOPEN_DELAY_MAX);
         }
     }
 }

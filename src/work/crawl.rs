@@ -10,6 +10,7 @@ use crate::domain::crawl::{Crawl, Gathered, Incomplete, List, Page, Row, Snapsho
 use crate::domain::finding::Observed;
 use crate::domain::limits;
 use crate::domain::reconcile::Staged;
+use crate::domain::schedule::Reason;
 use crate::domain::time::Timestamp;
 use crate::sonar::FindingsPage;
 use crate::store::records::Underway;
@@ -54,8 +55,11 @@ fn resumed(reading: &Reading) -> Result<Option<Underway>, WorkError> {
     let now = reading.work.clock.now();
     let fresh = underway.noted_at <= now && now.since(underway.noted_at) <= limits::CRAWL_KEPT;
     let same = underway.words == words(reading) && underway.analysed_at == reading.standing.analysed_at;
+    // Whoever asks now wants to know what is there now.
+    let asked = matches!(reading.due.reason, Reason::Manual | Reason::Full)
+        || reading.deliveries.iter().any(|delivery| !underway.deliveries.contains(delivery));
     let lists = reading.connected.dialect.lists();
-    Ok((fresh && same).then(|| Underway { crawl: underway.crawl.resume(lists), ..underway }))
+    Ok((fresh && same && !asked).then(|| Underway { crawl: underway.crawl.resume(lists), ..underway }))
 }
 
 fn begin(reading: &Reading) -> Result<Underway, WorkError> {
@@ -69,6 +73,7 @@ fn begin(reading: &Reading) -> Result<Underway, WorkError> {
         // By Sonar's clock, as its dates are. A Server that does not say the time has at least been analysed then.
         watermark: reading.connected.client.server_date().or(reading.standing.analysed_at),
         words: words(reading),
+        deliveries: reading.deliveries.clone(),
     })
 }
 

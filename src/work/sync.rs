@@ -94,8 +94,9 @@ pub(super) struct Reading<'w> {
     /// What Sonar says of the branch before anything of it is read.
     pub(super) standing: Standing,
     extent: Extent,
-    due: Due,
-    deliveries: Vec<DeliveryId>,
+    pub(super) due: Due,
+    /// Deliveries that wait for this read.
+    pub(super) deliveries: Vec<DeliveryId>,
 }
 
 /// What Sonar says of a branch or pull request.

@@ -491,9 +491,9 @@ fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
     let before = {
         let database = redb::Database::open(&file).unwrap();
         let transaction = database.begin_write().unwrap();
-        // A value: the version of its form, CBOR, and a checksum over both.
+        // A value: the version of its form, CBOR, and a checksum over both and the key.
         let mut value = vec![1, 2];
-        let checksum = crc32fast::hash(&value);
+        let checksum = crc32fast::hash(&[&value[..], b"schema"].concat());
         value.extend(checksum.to_le_bytes());
         transaction.open_table(meta).unwrap().insert(&b"schema"[..], value.as_slice()).unwrap();
         transaction.commit().unwrap();
@@ -517,7 +517,7 @@ fn a_file_that_is_no_database_is_refused_with_a_sentence_and_left_alone() {
         std::fs::write(&file, content).unwrap();
         let said = serve_in(folder.path());
         assert_eq!(said.code, 78, "{said:?}");
-        assert_tells(&said.err, &["the database", file.to_str().unwrap(), "cannot be read", "put it aside"]);
+        assert_tells(&said.err, &["the database", file.to_str().unwrap(), "is damaged", "--set-damaged-aside"]);
         assert!(std::fs::read(&file).unwrap() == content, "the file was written to");
     }
 }

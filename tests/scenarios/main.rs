@@ -18,3 +18,4 @@ mod ingress;
 mod samples;
 mod sources;
 mod steps;
+mod store_damage;

@@ -245,6 +245,18 @@ impl Gateway {
         Arc::clone(&self.folder)
     }
 
+    /// Waits until it ends by itself; its exit code.
+    pub fn ended(mut self) -> (Option<i32>, Arc<tempfile::TempDir>) {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return (status.code(), Arc::clone(&self.folder));
+            }
+            assert!(Instant::now() < end, "it does not end:\n{}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
     /// Starts it anew in the same folder, on the same port, with the same flags.
     pub fn restart(self, how: fn(Self) -> Arc<tempfile::TempDir>) -> Self {
         let address = self.address.split("://").nth(1).expect("it has a scheme").to_owned();

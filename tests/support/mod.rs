@@ -4,6 +4,7 @@
 pub mod api;
 pub mod gateway;
 pub mod sonar;
+pub mod survey;
 pub mod tls;
 
 use gateway::Gateway;
