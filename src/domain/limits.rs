@@ -45,9 +45,6 @@ pub const QUICK_REPAIR_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Two calls without task and time are the same if their bodies are equal and they arrive within this time.
 pub const SAME_BODY_WINDOW: Duration = Duration::from_mins(10);
 
-/// Deliveries are kept for as long as Sonar keeps its own log of them.
-pub const DELIVERY_AGE_MAX: Duration = Duration::from_hours(30 * 24);
-
 /// The delivery log, all records together. Past it the oldest deliveries go first; a read that one of them waits
 /// for stays on the agenda.
 pub const DELIVERY_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;

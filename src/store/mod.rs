@@ -7,6 +7,7 @@
 
 pub mod agenda;
 pub mod catalogue;
+pub mod changes;
 mod codec;
 pub mod crawls;
 pub mod deliveries;
@@ -14,6 +15,7 @@ pub mod findings;
 pub mod hooks;
 pub mod lists;
 pub mod records;
+pub mod retention;
 mod schema;
 pub mod settings;
 mod tables;

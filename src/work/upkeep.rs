@@ -1,18 +1,17 @@
-//! Deletes what has had its time: findings of removed projects, and old deliveries. A little at a time, and
-//! nothing is written where there is nothing to delete.
+//! Deletes what has had its time: findings of removed projects at once; old deliveries, closed findings, branches that
+//! Sonar does not list any more and old changes when the settings say so. A little at a time, and nothing is
+//! written where there is nothing to delete.
 
 use super::Work;
-use crate::domain::limits;
-use crate::store::{StoreError, catalogue, deliveries, findings};
+use crate::domain::time::Timestamp;
+use crate::store::retention::{Keep, Lot};
+use crate::store::{StoreError, catalogue, findings};
 
 /// Runs until the daemon stops.
 pub(super) fn run(work: &Work) {
     while !work.is_stopping() {
         let heard = work.tidy.rings();
-        // One of the two failing must not keep the other from its work.
-        let (discarded, pruned) = (discard(work), prune(work));
-        let left = discarded.and_then(|left| Ok(pruned? || left));
-        match left {
+        match tend(work) {
             Ok(true) => {}
             Ok(false) => work.tidy.wait(heard, super::IDLE_MAX),
             Err(error) => {
@@ -23,6 +22,20 @@ pub(super) fn run(work: &Work) {
     }
 }
 
+/// Deletes some of everything that has had its time; true if more is left. What goes wrong with one must not keep
+/// the others from being deleted.
+fn tend(work: &Work) -> Result<bool, StoreError> {
+    let now = work.clock.now();
+    let discarded = discard(work);
+    let keep = work.store.read(|view| Keep::read(view))?;
+    let pruned = Lot::ALL.map(|lot| prune(work, lot, keep, now));
+    let mut left = discarded?;
+    for pruned in pruned {
+        left |= pruned?;
+    }
+    Ok(left)
+}
+
 /// Deletes some findings of a scope that was removed; true if more are left.
 fn discard(work: &Work) -> Result<bool, StoreError> {
     let Some(scope) = work.store.read(catalogue::discarded)? else { return Ok(false) };
@@ -30,11 +43,10 @@ fn discard(work: &Work) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Deletes some deliveries that are too old, or too many; true if more are left.
-fn prune(work: &Work) -> Result<bool, StoreError> {
-    let before = work.clock.now().minus(limits::DELIVERY_AGE_MAX);
-    if !work.store.read(|view| deliveries::is_overfull(view, before))? {
+/// Deletes some of a lot; true if more may be left.
+fn prune(work: &Work, lot: Lot, keep: Keep, now: Timestamp) -> Result<bool, StoreError> {
+    if !work.store.read(|view| lot.is_due(view, &keep, now))? {
         return Ok(false);
     }
-    Ok(work.store.delete(move |batch| deliveries::prune(batch, before))? > 0)
+    Ok(work.store.delete(move |batch| lot.prune(batch, &keep, now))? > 0)
 }

@@ -1,0 +1,457 @@
+//! What is kept and for how long, at the level of the store: retention, the change log's followers, and a year that
+//! passes in a moment.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hydrophone::domain::delivery::Payload;
+use hydrophone::domain::finding::{Finding, Kind, Observed, Severity, SonarWords, State};
+use hydrophone::domain::ids::{
+    AssetId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind, ScopeName,
+    SourceName,
+};
+use hydrophone::domain::limits;
+use hydrophone::domain::reconcile::Staged;
+use hydrophone::domain::schedule::{Due, Reason, Task};
+use hydrophone::domain::selection::Selection;
+use hydrophone::domain::time::Timestamp;
+use hydrophone::store::records::{Project, Scope, SealedCrawl};
+use hydrophone::store::retention::{Keep, Lot};
+use hydrophone::store::{
+    Accepted, Arrival, Reply, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings,
+};
+use hydrophone::sys::bell::Bell;
+use redb::{ReadableDatabase, ReadableTableMetadata};
+
+const DAY: Duration = Duration::from_hours(24);
+const START: Timestamp = Timestamp(1_800_000_000_000);
+
+/// A disk that is never broken.
+#[derive(Clone, Default)]
+struct Disk(Arc<Mutex<Vec<u8>>>);
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Disk")
+    }
+}
+
+fn place(offset: u64, length: usize) -> std::ops::Range<usize> {
+    let start = usize::try_from(offset).unwrap();
+    start..start + length
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.copy_from_slice(&self.0.lock().unwrap()[place(offset, out.len())]);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.lock().unwrap().resize(usize::try_from(length).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap()[place(offset, data.len())].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+/// A store, and what time it is.
+struct Home {
+    disk: Disk,
+    store: Store,
+    now: Timestamp,
+}
+
+impl Home {
+    fn new() -> Self {
+        let disk = Disk::default();
+        let storage = disk.clone();
+        let store = Store::open_on(move || storage.clone(), Arc::new(Bell::default())).unwrap();
+        Self { disk, store, now: START }
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        batch: impl FnOnce(&mut hydrophone::store::Batch) -> Result<T, StoreError> + Send + 'static,
+    ) -> T {
+        self.store.write(batch).unwrap()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&hydrophone::store::Reader) -> Result<T, StoreError>) -> T {
+        self.store.read(read).unwrap()
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now.plus(span);
+    }
+
+    fn project(&self, key: &str) -> ProjectId {
+        let project = Project {
+            organization: organization(),
+            key: ProjectKey::parse(key).unwrap(),
+            name: key.to_owned(),
+            asset: AssetId(1),
+            selection: Selection::default(),
+            main: None,
+            imported_at: self.now,
+            error: None,
+            moved: None,
+        };
+        self.write(move |batch| catalogue::add_project(batch, &project))
+    }
+
+    fn scope(&self, project: ProjectId, kind: ScopeKind, name: &str) -> ScopeId {
+        let scope = Scope {
+            project,
+            kind,
+            name: ScopeName::parse(name).unwrap(),
+            main: false,
+            slot_next: 0,
+            analysed_at: None,
+            gate: None,
+            synced_at: None,
+            complete: false,
+            sonar_total: None,
+            error: None,
+            suspicion: None,
+            odd_words: Vec::new(),
+            crawled_at: None,
+            watermark: None,
+            retired_at: None,
+        };
+        self.write(move |batch| catalogue::add_scope(batch, &scope))
+    }
+
+    fn branch(&self, key: &str) -> ScopeId {
+        self.scope(self.project(key), ScopeKind::Branch, "main")
+    }
+
+    fn retire(&self, id: ScopeId) {
+        let now = self.now;
+        self.write(move |batch| {
+            let scope = catalogue::scope(batch, id)?.unwrap();
+            catalogue::put_scope(batch, id, &Scope { retired_at: Some(now), ..scope })
+        });
+    }
+
+    /// A read that finds these rows.
+    fn crawl(&self, scope: ScopeId, rows: Vec<Observed>) {
+        let now = self.now;
+        for some in rows.chunks(500) {
+            let staged: Vec<_> = some.iter().map(|row| Staged::Seen(Box::new(row.clone()))).collect();
+            self.write(move |batch| crawls::stage(batch, scope, &staged).map(|_| ()));
+        }
+        let crawl = SealedCrawl {
+            sonar_total: Some(rows.len() as u64),
+            problem: None,
+            again: false,
+            began_at: now,
+            analysed_at: None,
+            gate: None,
+            deliveries: Vec::new(),
+            due: Due { at: now, reason: Reason::Import, attempts: 0, ticket: 1 },
+            suspicion: None,
+            odd_words: Vec::new(),
+            recent: false,
+            watermark: None,
+        };
+        self.write(move |batch| crawls::seal(batch, scope, &crawl));
+        while self.write(move |batch| crawls::apply(batch, scope, now)) == crawls::Applied::Some {}
+    }
+
+    fn set(&self, setting: &'static str, value: &'static str) {
+        self.write(move |batch| settings::set(batch, setting, Some(value)));
+    }
+
+    /// Deletes what has had its time, to the end; returns how many batches that took.
+    fn prune(&self) -> usize {
+        let now = self.now;
+        let keep = self.read(|view| Keep::read(view));
+        let mut batches = 0;
+        for lot in Lot::ALL {
+            while self.read(|view| lot.is_due(view, &keep, now)) {
+                let gone = self.store.delete::<_, StoreError>(move |batch| lot.prune(batch, &keep, now)).unwrap();
+                assert!((1..=limits::DELETIONS_PER_COMMIT_MAX).contains(&gone), "{lot:?}: {gone}");
+                batches += 1;
+            }
+        }
+        while let Some(scope) = self.read(|view| catalogue::discarded(view)) {
+            self.store.delete::<_, StoreError>(move |batch| findings::discard(batch, scope)).unwrap();
+            batches += 1;
+        }
+        batches
+    }
+
+    fn keys(&self, scope: ScopeId) -> Vec<String> {
+        let held = self.read(|view| findings::after(view, scope, None, 100_000));
+        held.into_iter().map(|finding| finding.observed.key.to_string()).collect()
+    }
+
+    fn find(&self, scope: ScopeId, key: &str) -> Finding {
+        let key = IssueKey::parse(key).unwrap();
+        self.read(|view| findings::with_key(view, scope, &key)).unwrap()
+    }
+
+    fn total(&self, states: &[State]) -> u64 {
+        let filter = lists::Filter { states: states.iter().copied().collect(), ..lists::Filter::default() };
+        self.read(|view| lists::count(view, &filter))
+    }
+
+    fn deliver(&self, task: &str, size: usize) -> Accepted {
+        let body = format!(
+            r#"{{"taskId":"{task}","status":"SUCCESS","project":{{"key":"shop"}},"note":"{}"}}"#,
+            "x".repeat(size)
+        );
+        let body = body.into_bytes();
+        let arrival = Arrival {
+            at: self.now,
+            organization: organization(),
+            payload: Payload::parse(&body, None),
+            body,
+            replay_of: None,
+            healed: None,
+        };
+        let (reply, answer) = mpsc::channel();
+        self.store.accept(arrival, Box::new(Waiting(reply)));
+        answer.recv().unwrap().unwrap()
+    }
+
+    /// Closes the store and counts the rows of its tables.
+    fn rows(self) -> BTreeMap<String, u64> {
+        use redb::TableHandle;
+        self.store.close();
+        let database = redb::Database::builder().create_with_backend(self.disk).unwrap();
+        let view = database.begin_read().unwrap();
+        let tables: Vec<_> = view.list_tables().unwrap().collect();
+        let count = |table: redb::UntypedTableHandle| {
+            let name = table.name().to_owned();
+            (name, view.open_untyped_table(table).unwrap().len().unwrap())
+        };
+        tables.into_iter().map(count).collect()
+    }
+}
+
+struct Waiting(mpsc::Sender<Result<Accepted, StoreError>>);
+
+impl Reply for Waiting {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn send(self: Box<Self>, result: Result<Accepted, StoreError>) {
+        let _ = self.0.send(result);
+    }
+}
+
+fn organization() -> OrganizationRef {
+    OrganizationRef { source: SourceName::parse("sonar").unwrap(), key: OrganizationKey::parse("acme").unwrap() }
+}
+
+fn row(key: &str, state: State) -> Observed {
+    Observed {
+        key: IssueKey::parse(key).unwrap(),
+        kind: Kind::Vulnerability,
+        rule: None,
+        message: format!("Change this code, {key}."),
+        severity: Severity::High,
+        state,
+        path: Some(format!("src/{key}.java")),
+        line: Some(7),
+        range: None,
+        created_at: None,
+        updated_at: None,
+        closed_at: None,
+        sonar: SonarWords::default(),
+    }
+}
+
+fn open(keys: &[&str]) -> Vec<Observed> {
+    keys.iter().map(|key| row(key, State::Open)).collect()
+}
+
+fn fixed(keys: &[&str]) -> Vec<Observed> {
+    keys.iter().map(|key| row(key, State::Fixed)).collect()
+}
+
+/// Tables that hold findings or lead to them.
+const OF_FINDINGS: [&str; 8] =
+    ["findings", "finding_ids", "order", "scope_order", "closed", "words", "texts", "counts"];
+
+#[test]
+fn a_closed_finding_goes_after_400_days_with_all_that_leads_to_it() {
+    let mut held = Home::new();
+    let scope = held.branch("shop");
+    held.crawl(scope, open(&["A", "B", "C"]));
+    held.crawl(scope, fixed(&["A"]));
+    held.pass(DAY);
+    held.crawl(scope, fixed(&["B", "C"]));
+    held.pass(DAY * 399);
+    assert_eq!(held.prune(), 0, "a day less is not enough, and nothing is written");
+    held.pass(Duration::from_secs(1));
+    assert_eq!(held.prune(), 1);
+    assert_eq!(held.keys(scope), ["B", "C"]);
+    assert_eq!(held.total(&[State::Fixed]), 2);
+    // What was closed may come back; then it stays.
+    held.crawl(scope, open(&["B"]));
+    held.pass(DAY * 10);
+    held.prune();
+    assert_eq!(held.keys(scope), ["B"]);
+    held.crawl(scope, fixed(&["B"]));
+    held.pass(DAY * 401);
+    held.prune();
+    let rows = held.rows();
+    assert_eq!(OF_FINDINGS.map(|table| rows[table]), [0; 8], "{rows:?}");
+}
+
+#[test]
+fn many_are_deleted_in_batches_that_stay_small() {
+    let mut held = Home::new();
+    held.set("keep-closed-days", "2");
+    let scopes = [held.branch("shop"), held.branch("till")];
+    let keys: Vec<String> = (0..700).map(|number| format!("K{number:04}")).collect();
+    for scope in scopes {
+        held.crawl(scope, keys.iter().map(|key| row(key, State::Open)).collect());
+        held.crawl(scope, keys.iter().map(|key| row(key, State::Fixed)).collect());
+    }
+    held.pass(DAY * 3);
+    assert!(held.prune() >= 3);
+    assert_eq!(scopes.map(|scope| held.keys(scope).len()), [0, 0]);
+    assert_eq!(held.total(State::ALL), 0);
+}
+
+#[test]
+fn a_pull_request_that_is_not_listed_any_more_goes_after_30_days_and_a_branch_after_400() {
+    let mut held = Home::new();
+    let project = held.project("shop");
+    let request = held.scope(project, ScopeKind::PullRequest, "7");
+    let branch = held.scope(project, ScopeKind::Branch, "release/1");
+    let stays = held.scope(project, ScopeKind::Branch, "main");
+    for scope in [request, branch, stays] {
+        held.crawl(scope, open(&["A", "B"]));
+    }
+    held.retire(request);
+    held.retire(branch);
+    held.write(move |batch| agenda::ask(batch, Task::Sync(request), Reason::Manual, START, 1));
+    held.pass(DAY * 30);
+    assert_eq!(held.prune(), 0);
+    held.pass(Duration::from_secs(1));
+    assert!(held.prune() > 0);
+    let scopes = |held: &Home| {
+        let scopes = held.read(|view| catalogue::scopes(view, project));
+        scopes.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(scopes(&held), [stays, branch], "by name");
+    assert_eq!((held.keys(request).len(), held.total(&[State::Open])), (0, 4));
+    assert_eq!(held.read(|view| agenda::of(view, Task::Sync(request))), None);
+    held.pass(DAY * 370);
+    assert!(held.prune() > 0);
+    assert_eq!((scopes(&held), held.total(&[State::Open])), (vec![stays], 2));
+}
+
+#[test]
+fn the_main_branch_is_never_deleted_by_time() {
+    let mut held = Home::new();
+    let project = held.project("shop");
+    let scope = held.scope(project, ScopeKind::Branch, "main");
+    held.write(move |batch| catalogue::set_main(batch, project, Some(&ScopeName::parse("main").unwrap())));
+    held.crawl(scope, open(&["A"]));
+    held.retire(scope);
+    held.pass(DAY * 1000);
+    assert_eq!(held.prune(), 0);
+    assert_eq!(held.keys(scope), ["A"]);
+}
+
+#[test]
+fn deliveries_are_kept_for_as_long_as_the_setting_says() {
+    let mut held = Home::new();
+    held.deliver("T1", 0);
+    held.pass(DAY * 29);
+    held.deliver("T2", 0);
+    assert_eq!(held.prune(), 0);
+    held.pass(DAY * 2);
+    let tasks = |held: &Home| {
+        let list = held.read(|view| deliveries::list(view, None, 10));
+        list.into_iter().map(|(_, delivery, _)| delivery.task.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((held.prune(), tasks(&held)), (1, vec!["T2".to_owned()]));
+    held.set("keep-delivery-days", "1");
+    assert_eq!((held.prune(), tasks(&held)), (1, vec![]));
+}
+
+/// The oldest changes go first, from the log and from the histories of their findings, and what is left fits.
+#[test]
+fn the_change_log_is_kept_by_size() {
+    let mut held = Home::new();
+    held.set("keep-changes-mib", "1");
+    let scope = held.branch("shop");
+    let keys: Vec<String> = (0..1000).map(|number| format!("K{number:04}")).collect();
+    let mut turn = 0;
+    let overfull = |held: &Home| held.read(|view| hydrophone::store::changes::is_overfull(view, 1024 * 1024));
+    while !overfull(&held) {
+        let line = Some(turn + 1);
+        turn += 1;
+        held.pass(Duration::from_secs(1));
+        held.crawl(scope, keys.iter().map(|key| Observed { line, ..row(key, State::Open) }).collect());
+        assert!(turn < 100, "the log's size is not counted");
+    }
+    let newest = held.read(|view| findings::last_change(view));
+    assert_eq!(newest.0, u64::from(turn) * 1000);
+    let batches = held.prune();
+    assert!((1..=3).contains(&batches), "only as much as is needed, in {batches}");
+    assert_eq!(held.prune(), 0);
+    assert!(!overfull(&held));
+    let history = held.read(|view| findings::changes_of(view, held.find(scope, "K0000").id));
+    assert_eq!(history.len() as u64, u64::from(turn) - 1, "the oldest is gone");
+    assert_eq!(held.read(|view| findings::last_change(view)), newest);
+    let rows = held.rows();
+    assert_eq!(rows["changes"], rows["finding_changes"]);
+    assert!(rows["changes"] > 10_000 && rows["changes"] < newest.0, "{rows:?}");
+}
+
+/// What was closed under format 1 is found by its time, too, and the log's size is counted.
+#[test]
+fn a_database_of_the_first_format_gets_its_closed_findings_and_its_log_counted() {
+    let mut held = Home::new();
+    let scope = held.branch("shop");
+    held.crawl(scope, open(&["A", "B"]));
+    held.crawl(scope, fixed(&["A"]));
+    held.store.close();
+    {
+        let database = redb::Database::builder().create_with_backend(held.disk.clone()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let table = |name: &'static str| redb::TableDefinition::<&[u8], &[u8]>::new(name);
+        transaction.delete_table(table("closed")).unwrap();
+        let mut format = vec![1, 1];
+        format.extend(crc32fast::hash(&format).to_le_bytes());
+        {
+            let mut meta = transaction.open_table(table("meta")).unwrap();
+            meta.insert(&b"schema"[..], format.as_slice()).unwrap();
+            meta.remove(&b"change log bytes"[..]).unwrap().expect("it was counted");
+        }
+        transaction.commit().unwrap();
+    }
+    let storage = held.disk.clone();
+    held.store = Store::open_on(move || storage.clone(), Arc::new(Bell::default())).unwrap();
+    for (bytes, overfull) in [(3 * 24, true), (3 * 100, false)] {
+        assert_eq!(held.read(|view| hydrophone::store::changes::is_overfull(view, bytes)), overfull, "{bytes}");
+    }
+    held.pass(DAY * 401);
+    assert_eq!(held.prune(), 1);
+    assert_eq!(held.keys(scope), ["B"]);
+}
