@@ -12,14 +12,15 @@ use std::time::Duration;
 use hydrophone::domain::delivery::Payload;
 use hydrophone::domain::finding::{Finding, Kind, Observed, Severity, SonarWords, State};
 use hydrophone::domain::ids::{
-    AssetId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind, ScopeName,
-    SourceName,
+    AssetId, FindingId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
+    ScopeName, SourceName,
 };
 use hydrophone::domain::limits;
 use hydrophone::domain::reconcile::Staged;
 use hydrophone::domain::schedule::{Due, Reason, Task};
 use hydrophone::domain::selection::Selection;
 use hydrophone::domain::time::Timestamp;
+use hydrophone::store::findings::Reopened;
 use hydrophone::store::records::{Project, Scope, SealedCrawl};
 use hydrophone::store::retention::{Keep, Lot};
 use hydrophone::store::{
@@ -151,6 +152,7 @@ impl Home {
     }
 
     /// A read that finds these rows.
+    #[allow(clippy::needless_pass_by_value, reason = "callers make the rows for this")]
     fn crawl(&self, scope: ScopeId, rows: Vec<Observed>) {
         let now = self.now;
         for some in rows.chunks(500) {
@@ -182,7 +184,7 @@ impl Home {
     /// Deletes what has had its time, to the end; returns how many batches that took.
     fn prune(&self) -> usize {
         let now = self.now;
-        let keep = self.read(|view| Keep::read(view));
+        let keep = self.read(Keep::read);
         let mut batches = 0;
         for lot in Lot::ALL {
             while self.read(|view| lot.is_due(view, &keep, now)) {
@@ -191,7 +193,7 @@ impl Home {
                 batches += 1;
             }
         }
-        while let Some(scope) = self.read(|view| catalogue::discarded(view)) {
+        while let Some(scope) = self.read(catalogue::discarded) {
             self.store.delete::<_, StoreError>(move |batch| findings::discard(batch, scope)).unwrap();
             batches += 1;
         }
@@ -410,7 +412,7 @@ fn the_change_log_is_kept_by_size() {
         held.crawl(scope, keys.iter().map(|key| Observed { line, ..row(key, State::Open) }).collect());
         assert!(turn < 100, "the log's size is not counted");
     }
-    let newest = held.read(|view| findings::last_change(view));
+    let newest = held.read(findings::last_change);
     assert_eq!(newest.0, u64::from(turn) * 1000);
     let batches = held.prune();
     assert!((1..=3).contains(&batches), "only as much as is needed, in {batches}");
@@ -418,7 +420,7 @@ fn the_change_log_is_kept_by_size() {
     assert!(!overfull(&held));
     let history = held.read(|view| findings::changes_of(view, held.find(scope, "K0000").id));
     assert_eq!(history.len() as u64, u64::from(turn) - 1, "the oldest is gone");
-    assert_eq!(held.read(|view| findings::last_change(view)), newest);
+    assert_eq!(held.read(findings::last_change), newest);
     let rows = held.rows();
     assert_eq!(rows["changes"], rows["finding_changes"]);
     assert!(rows["changes"] > 10_000 && rows["changes"] < newest.0, "{rows:?}");
@@ -454,4 +456,39 @@ fn a_database_of_the_first_format_gets_its_closed_findings_and_its_log_counted()
     held.pass(DAY * 401);
     assert_eq!(held.prune(), 1);
     assert_eq!(held.keys(scope), ["B"]);
+}
+
+// --- Reopening ---
+
+#[test]
+fn reopening_undoes_a_closing_until_the_next_read_closes_it_again() {
+    let held = Home::new();
+    let scope = held.branch("shop");
+    held.crawl(scope, vec![row("A", State::Confirmed), row("B", State::Open)]);
+    let before = held.find(scope, "A");
+    let id = before.id;
+    let reopen = || held.write(move |batch| findings::reopen(batch, id, START));
+    assert_eq!(reopen(), Reopened::NotClosed(State::Confirmed));
+    held.crawl(scope, fixed(&["A"]));
+    assert_eq!(held.total(&[State::Fixed]), 1);
+    assert_eq!(reopen(), Reopened::Done(State::Confirmed));
+    assert_eq!(held.find(scope, "A"), before);
+    assert_eq!((held.total(&[State::Fixed]), held.total(&[State::Confirmed]), held.total(&[])), (0, 1, 2));
+    let page = held.read(|view| lists::page(view, &lists::Filter::default(), None, 10, &|_, _| None));
+    assert_eq!(page.findings.len(), 2, "it is where open ones are");
+    let told = held.read(|view| findings::changes_of(view, id));
+    let told: Vec<_> = told.into_iter().map(|(_, change)| (change.kind.as_str(), change.to)).collect();
+    let expected = [("opened", State::Confirmed), ("fixed", State::Fixed), ("reopened", State::Confirmed)];
+    assert_eq!(told, expected);
+    held.crawl(scope, fixed(&["A"]));
+    assert_eq!(held.find(scope, "A").observed.state, State::Fixed);
+    // Nobody would close it again.
+    held.retire(scope);
+    assert_eq!(reopen(), Reopened::NotRead);
+    held.write(move |batch| {
+        let scope = catalogue::scope(batch, scope)?.unwrap();
+        catalogue::remove_project(batch, scope.project, START)
+    });
+    assert_eq!(reopen(), Reopened::Missing);
+    assert_eq!(held.write(|batch| findings::reopen(batch, FindingId(99), START)), Reopened::Missing);
 }

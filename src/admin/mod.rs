@@ -117,6 +117,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/findings", get(findings::list))
         .route("/findings/{id}", get(findings::show))
+        .route("/findings/{id}/reopen", post(findings::reopen))
         .route("/config", get(settings::list))
         .route("/config/{key}", put(settings::set));
     Router::new()

@@ -449,6 +449,9 @@ pub struct Finding {
     pub updated_at: Option<String>,
     /// When it was closed.
     pub closed_at: Option<String>,
+    /// Why and by which read it was closed; absent while it is not, and if that was before this was noted.
+    #[serde(default)]
+    pub closed_by: Option<ClosedBy>,
     /// When this box first held it.
     pub first_seen_at: String,
     /// When a complete read last held it.
@@ -457,7 +460,19 @@ pub struct Finding {
     pub sonar: Value,
 }
 
+/// On whose word a finding was closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedBy {
+    /// `fixed`, `removed`, `unknown_to_sonar`, `no_longer_security`.
+    pub reason: String,
+    /// When the read began that closed it.
+    pub read_at: String,
+    /// The state that it had before.
+    pub from: String,
+}
+
 /// `GET /api/v1/findings/{id}`: a finding with what only one of them is shown with.
+/// `POST /api/v1/findings/{id}/reopen` undoes its closing, and answers the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FindingDetail {
     /// The finding.

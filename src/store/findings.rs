@@ -400,6 +400,41 @@ pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
     Ok(ChangeNumber(next - 1))
 }
 
+/// What came of reopening a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reopened {
+    /// It has the state again that it had before it was closed.
+    Done(State),
+    /// It is not closed.
+    NotClosed(State),
+    /// Its branch is not read any more, so that nothing would ever close it again.
+    NotRead,
+    /// There is none, or its project was removed here.
+    Missing,
+}
+
+/// Undoes a closing. The next complete read closes the finding again if Sonar still says so.
+pub fn reopen(batch: &Batch, id: FindingId, now: Timestamp) -> Result<Reopened, StoreError> {
+    let Some((scope, stored)) = with_id(batch, id)? else { return Ok(Reopened::Missing) };
+    let Some(record) = catalogue::scope(batch, scope)? else { return Ok(Reopened::Missing) };
+    let Some(project) = catalogue::project(batch, record.project)? else { return Ok(Reopened::Missing) };
+    let before = stored.observed.state;
+    if !before.is_closed() {
+        return Ok(Reopened::NotClosed(before));
+    }
+    if record.retired_at.is_some() {
+        return Ok(Reopened::NotRead);
+    }
+    let state = stored.closed_by.map(|by| by.from).filter(|from| !from.is_closed()).unwrap_or(State::Open);
+    let observed = Observed { state, closed_at: None, ..stored.observed.clone() };
+    let finding = Finding { observed, closed_at: None, closed_by: None, ..stored.clone() };
+    let mut inventory = Inventory::open(batch, scope, &project.organization.source)?;
+    inventory.rewrite(&stored, &finding)?;
+    inventory.log(&finding, Some(before), ChangeKind::Reopened, now)?;
+    inventory.finish(batch)?;
+    Ok(Reopened::Done(state))
+}
+
 /// Deletes findings of a discarded scope, as many as one batch may. Returns whether some are left.
 pub fn discard(batch: &Batch, scope: ScopeId) -> Result<bool, StoreError> {
     let Some(source) = get::<SourceName>(batch, tables::DISCARDED, &Key::new().u32(scope.0))? else {
