@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,7 @@ use hydrophone::domain::reconcile::Staged;
 use hydrophone::domain::schedule::{Due, Reason, Task};
 use hydrophone::domain::selection::Selection;
 use hydrophone::domain::time::Timestamp;
+use hydrophone::store::changes::{Cursor, Item, follow};
 use hydrophone::store::findings::Reopened;
 use hydrophone::store::records::{Project, Scope, SealedCrawl};
 use hydrophone::store::retention::{Keep, Lot};
@@ -456,6 +457,155 @@ fn a_database_of_the_first_format_gets_its_closed_findings_and_its_log_counted()
     held.pass(DAY * 401);
     assert_eq!(held.prune(), 1);
     assert_eq!(held.keys(scope), ["B"]);
+}
+
+// --- Following the change log ---
+
+/// Somebody elsewhere who keeps a copy.
+#[derive(Default)]
+struct Follower {
+    cursor: Cursor,
+    copy: BTreeMap<FindingId, (ScopeId, Finding)>,
+    /// What it was told since it is told everything anew.
+    fresh: Option<BTreeSet<FindingId>>,
+    reseeded: u32,
+}
+
+impl Follower {
+    /// Asks once; whether there was anything.
+    fn ask(&mut self, held: &Home, most: usize) -> bool {
+        // Its cursor goes out and comes back as text.
+        let cursor = Cursor::from_text(&self.cursor.to_text()).unwrap();
+        let followed = held.read(|view| follow(view, &cursor, most));
+        assert!(followed.items.len() <= most);
+        if followed.reseeded || cursor == Cursor::New {
+            self.fresh = Some(BTreeSet::new());
+            self.reseeded += u32::from(followed.reseeded);
+        }
+        let any = !followed.items.is_empty() || followed.next != cursor;
+        for item in followed.items {
+            match item {
+                Item::Current(scope, finding) => self.take(scope, *finding),
+                Item::Change(_, change) => match held.read(|view| findings::with_id(view, change.finding)) {
+                    Some((scope, finding)) => self.take(scope, finding),
+                    None => drop(self.copy.remove(&change.finding)),
+                },
+            }
+        }
+        if let (Cursor::At(_), Some(fresh)) = (&followed.next, &self.fresh) {
+            self.copy.retain(|id, _| fresh.contains(id));
+            self.fresh = None;
+        }
+        self.cursor = followed.next;
+        any
+    }
+
+    fn take(&mut self, scope: ScopeId, finding: Finding) {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.insert(finding.id);
+        }
+        self.copy.insert(finding.id, (scope, finding));
+    }
+
+    fn catch_up(&mut self, held: &Home, most: usize) {
+        while self.ask(held, most) {}
+    }
+}
+
+/// Everything that is held, by number.
+fn inventory(held: &Home, scopes: &[ScopeId]) -> BTreeMap<FindingId, (ScopeId, Finding)> {
+    let mut all = BTreeMap::new();
+    for &scope in scopes {
+        let findings = held.read(|view| findings::after(view, scope, None, 100_000));
+        all.extend(findings.into_iter().map(|finding| (finding.id, (scope, finding))));
+    }
+    all
+}
+
+#[test]
+fn whoever_follows_to_the_end_knows_what_is_held() {
+    let mut held = Home::new();
+    let scopes = [held.branch("shop"), held.branch("till")];
+    held.crawl(scopes[0], open(&["A", "B", "C", "D", "E"]));
+    let mut follower = Follower::default();
+    // One at a time, while things change before and behind its place.
+    assert!(follower.ask(&held, 2));
+    held.pass(DAY);
+    held.crawl(scopes[0], [fixed(&["A", "E"]), open(&["Z", "0"])].concat());
+    held.crawl(scopes[1], open(&["A"]));
+    follower.catch_up(&held, 1);
+    assert_eq!(follower.copy, inventory(&held, &scopes));
+    held.crawl(scopes[0], [open(&["A"]), fixed(&["Z"])].concat());
+    follower.catch_up(&held, 100);
+    assert_eq!(follower.copy, inventory(&held, &scopes));
+    assert_eq!(follower.reseeded, 0);
+    assert!(!follower.ask(&held, 100), "at the end there is nothing, and the cursor stays");
+    let mut newcomer = Follower::default();
+    newcomer.catch_up(&held, 3);
+    assert_eq!((newcomer.copy, newcomer.cursor), (follower.copy, follower.cursor));
+}
+
+#[test]
+fn a_follower_of_an_empty_box_is_at_the_end_at_once() {
+    let held = Home::new();
+    let mut follower = Follower::default();
+    follower.catch_up(&held, 10);
+    let scope = held.branch("shop");
+    held.crawl(scope, open(&["A"]));
+    follower.catch_up(&held, 10);
+    assert_eq!((follower.copy.len(), follower.reseeded), (1, 0));
+}
+
+/// Retention deletes changes that a follower has not seen, findings that it knows, and a project is removed: all that
+/// it misses is made up for by the present state.
+#[test]
+fn a_follower_that_was_overtaken_is_told_everything_anew() {
+    let mut held = Home::new();
+    held.set("keep-changes-mib", "1");
+    held.set("keep-closed-days", "10");
+    let removed = held.branch("till");
+    let scope = held.branch("shop");
+    let keys: Vec<String> = (0..1000).map(|number| format!("K{number:04}")).collect();
+    held.crawl(removed, open(&["A", "B"]));
+    held.crawl(scope, open(&["gone", "stays"]));
+    let mut follower = Follower::default();
+    follower.catch_up(&held, 500);
+    // One that stops in the middle of the seed is overtaken, too.
+    let mut seeding = Follower::default();
+    seeding.ask(&held, 1);
+    held.crawl(scope, fixed(&["gone"]));
+    held.pass(DAY * 11);
+    held.write(move |batch| {
+        let scope = catalogue::scope(batch, removed)?.unwrap();
+        catalogue::remove_project(batch, scope.project, START)
+    });
+    for line in 1..25 {
+        held.crawl(scope, keys.iter().map(|key| Observed { line: Some(line), ..row(key, State::Open) }).collect());
+    }
+    assert!(held.prune() > 0);
+    let expected = inventory(&held, &[scope]);
+    assert_eq!(expected.len(), 1001);
+    for mut late in [follower, seeding] {
+        late.catch_up(&held, 300);
+        assert_eq!((late.reseeded, late.copy.len()), (1, 1001));
+        assert_eq!(late.copy, expected);
+    }
+}
+
+/// A scope that was removed is deleted little by little; nobody is told of what is on its way out.
+#[test]
+fn a_new_follower_is_not_told_of_a_removed_project() {
+    let held = Home::new();
+    let (removed, scope) = (held.branch("till"), held.branch("shop"));
+    held.crawl(removed, open(&["A", "B"]));
+    held.crawl(scope, open(&["A"]));
+    held.write(move |batch| {
+        let scope = catalogue::scope(batch, removed)?.unwrap();
+        catalogue::remove_project(batch, scope.project, START)
+    });
+    let mut follower = Follower::default();
+    follower.catch_up(&held, 1);
+    assert_eq!(follower.copy, inventory(&held, &[scope]));
 }
 
 // --- Reopening ---

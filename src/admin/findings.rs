@@ -64,14 +64,14 @@ fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> 
 }
 
 /// Scopes and rules that one page needs again and again.
-struct Cache<'v> {
+pub(super) struct Cache<'v> {
     view: &'v Reader,
     homes: RefCell<BTreeMap<ScopeId, Option<std::rc::Rc<Home>>>>,
     rules: RefCell<BTreeMap<(SourceName, RuleKey), Option<Rule>>>,
 }
 
 impl<'v> Cache<'v> {
-    fn new(view: &'v Reader) -> Self {
+    pub(super) fn new(view: &'v Reader) -> Self {
         Self { view, homes: RefCell::default(), rules: RefCell::default() }
     }
 
@@ -95,7 +95,7 @@ impl<'v> Cache<'v> {
     }
 
     /// A finding with its names; nothing if its scope is gone.
-    fn shown(&self, scope: ScopeId, finding: Finding) -> Option<shapes::Finding> {
+    pub(super) fn shown(&self, scope: ScopeId, finding: Finding) -> Option<shapes::Finding> {
         let rule = self.rule(scope, &finding);
         Some(self.home(scope)?.finding(finding, rule.as_ref()))
     }

@@ -499,6 +499,40 @@ pub struct Change {
     pub to: String,
 }
 
+/// What a follower of the change log is told next.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FollowedChange {
+    /// The change's number; absent where the present state is told.
+    pub id: Option<String>,
+    /// When.
+    pub at: Option<String>,
+    /// As of a [`Change`]; or `current` where the present state is told.
+    pub kind: String,
+    /// The number of the finding.
+    pub finding_id: String,
+    /// The state before.
+    pub from: Option<String>,
+    /// The state after.
+    pub to: String,
+    /// The finding as it is now, which may be after later changes; absent if it is gone.
+    pub finding: Option<Finding>,
+}
+
+/// `GET /api/v1/changes?after=&limit=`: what happened after a cursor, oldest first. Without a cursor the present state
+/// is told first. At the end of the log there are no changes, and `next` stays as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FollowedChanges {
+    /// In order.
+    pub changes: Vec<FollowedChange>,
+    /// What to ask with next. Keep it together with what was done about the changes.
+    pub next: String,
+    /// The cursor was too old, or none of this box: the present state is told anew from here on, and what is not among
+    /// it when `seeding` ends is gone.
+    pub reseeded: bool,
+    /// Whether more of the present state follows.
+    pub seeding: bool,
+}
+
 /// A page of findings:
 /// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&limit=&cursor=`.
 /// Without `state`, findings that are not closed.
