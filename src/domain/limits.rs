@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+use super::time::Timestamp;
+
+/// When this version was made: a clock that says less is wrong. Written down, as what the compiler's clock says would
+/// make every build another one. 2026-11-01.
+pub const RELEASED_AT: Timestamp = Timestamp(1_793_491_200_000);
+
+/// How far the clock and a source's may be apart before one of them is wrong, and how far the clock may be set while
+/// we run before it has to be confirmed anew.
+pub const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_hours(1);
+
 /// A webhook's body. Sonar's are 0.3 to 2 kB; property values of thousands of characters are legal.
 pub const WEBHOOK_BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -91,11 +101,12 @@ pub const DISCOVERIES_MAX: u32 = 6;
 /// How often a scope that Sonar no longer shows is asked for before its deliveries are given up.
 pub const NOT_SHOWN_ATTEMPTS_MAX: u32 = 8;
 
-/// The longest that any task may lie ahead. One that lies further was planned by a clock that was wrong.
-pub const AGENDA_AHEAD_MAX: Duration = Duration::from_hours(25);
+/// The longest that any task may lie ahead. One that lies further was planned by a clock that was wrong, and must not
+/// wait for as long as that: no delay is longer than an hour.
+pub const AGENDA_AHEAD_MAX: Duration = Duration::from_hours(2);
 
 /// The longest pause that Sonar may ask for.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+pub const RETRY_AFTER_MAX: Duration = RETRY_DELAY_MAX;
 
 /// A webhook connection is ended kindly after this, and then not so kindly: nobody holds a place for ever.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(5);

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
@@ -170,6 +170,8 @@ pub struct Client {
     answer_bytes_max: u64,
     /// Set when this Sonar has said that it does not know the word IN_SANDBOX.
     no_sandbox: AtomicBool,
+    /// The date of the last answer, and when it came.
+    date: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl fmt::Debug for Client {
@@ -216,12 +218,26 @@ impl Client {
             basic: OnceLock::new(),
             answer_bytes_max: SONAR_ANSWER_BYTES_MAX,
             no_sandbox: AtomicBool::new(false),
+            date: Mutex::new(None),
         })
     }
 
     /// How many requests this client has sent.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Sonar's clock at the last answer, and how long ago that was.
+    pub fn server_date(&self) -> Option<(Timestamp, Duration)> {
+        let last = *self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|(date, at)| (date, at.elapsed()))
+    }
+
+    fn note_date(&self, headers: &HeaderMap) {
+        let date = headers.get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
+        if let Some(date) = date {
+            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, Instant::now()));
+        }
     }
 
     /// Asks what Sonar thinks of the token. A bad one is an answer, not an error.
@@ -525,6 +541,7 @@ impl Client {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let response = request.call().map_err(|error| FetchError::no_answer(error, base.way.clone()))?;
         let (head, mut body) = response.into_parts();
+        self.note_date(&head.headers);
         let status = head.status.as_u16();
         if !head.status.is_success() {
             let mut text = Vec::new();

@@ -173,6 +173,16 @@ fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope, source: &SourceName) 
     batch.put(tables::DISCARDED, &Key::new().u32(id.0), source)
 }
 
+/// When a scope was last read completely.
+pub fn last_synced(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
+    let mut newest = None;
+    scan::<Scope>(view, tables::SCOPES, &Key::new(), |_, scope| {
+        newest = newest.max(scope.synced_at);
+        true
+    })?;
+    Ok(newest)
+}
+
 /// A scope that Sonar has not listed for long: a pull request, or a branch, since before a time. The main branch is
 /// never among them: without it there is no project, and that is for a person to decide.
 pub fn retired(

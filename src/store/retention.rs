@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Batch, StoreError, View, catalogue, changes, deliveries, findings, settings};
+use super::{Batch, Reader, StoreError, View, catalogue, changes, deliveries, findings, settings};
 use crate::domain::settings::{KEEP_CHANGES, KEEP_CLOSED, KEEP_DELIVERIES, KEEP_RETIRED};
 use crate::domain::time::Timestamp;
 
@@ -73,6 +73,13 @@ impl Lot {
             Self::Changes => changes::prune(batch, keep.changes_bytes),
         }
     }
+}
+
+/// The newest time that was noted: now is later, unless the clock is wrong, or was.
+pub fn newest_time(view: &Reader) -> Result<Option<Timestamp>, StoreError> {
+    let delivery = deliveries::list(view, None, 1)?.first().map(|(_, delivery, _)| delivery.received_at);
+    let synced = catalogue::last_synced(view)?;
+    Ok([delivery, synced, changes::newest_at(view)?].into_iter().flatten().max())
 }
 
 fn retired(view: &impl View, keep: &Keep, now: Timestamp) -> Result<Option<crate::domain::ids::ScopeId>, StoreError> {
