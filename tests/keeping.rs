@@ -642,3 +642,116 @@ fn reopening_undoes_a_closing_until_the_next_read_closes_it_again() {
     assert_eq!(reopen(), Reopened::Missing);
     assert_eq!(held.write(|batch| findings::reopen(batch, FindingId(99), START)), Reopened::Missing);
 }
+
+// --- A year ---
+
+/// What a box goes through in a year: every day its branches are analysed, findings come and are fixed, pull requests
+/// come and go, and what has had its time is deleted. The file must not grow without what is in it growing. It may have
+/// room: the database doubles it when it needs some, and its pages are two thirds full.
+#[test]
+fn over_a_year_the_file_grows_only_with_what_is_in_it() {
+    const BRANCHES: usize = 4;
+    const AT_ONCE: usize = 200;
+    let mut held = Home::new();
+    // Shorter than the defaults, so that a year holds several lives of everything.
+    held.set("keep-closed-days", "60");
+    held.set("keep-retired-days", "10");
+    held.set("keep-delivery-days", "20");
+    held.set("keep-changes-mib", "1");
+    let project = held.project("shop");
+    let branches: Vec<ScopeId> =
+        (0..BRANCHES).map(|number| held.scope(project, ScopeKind::Branch, &format!("branch-{number}"))).collect();
+    let key = |number: usize| format!("K{number:08}");
+    let all = |from: usize| (from..from + AT_ONCE).map(|number| row(&key(number), State::Open)).collect::<Vec<_>>();
+    for &branch in &branches {
+        held.crawl(branch, all(0));
+    }
+    let mut requests: Vec<(ScopeId, u32)> = Vec::new();
+    let (mut worst, mut settled, mut largest, mut compacted) = (0.0_f64, 0, 0, 0);
+    for day in 1..=365_usize {
+        held.pass(DAY);
+        for number in 0..8 {
+            held.deliver(&format!("T{day}-{number}"), 1000);
+        }
+        // Every day ten findings of each branch are fixed, and ten come.
+        for &branch in &branches {
+            let from = day * 10;
+            let gone = (from - 10..from).map(|number| row(&key(number), State::Fixed));
+            let come = (from + AT_ONCE - 10..from + AT_ONCE).map(|number| row(&key(number), State::Open));
+            held.crawl(branch, gone.chain(come).collect());
+        }
+        if day % 7 == 0 {
+            let request = held.scope(project, ScopeKind::PullRequest, &day.to_string());
+            held.crawl(request, all(0));
+            requests.push((request, 0));
+        }
+        for (request, age) in &mut requests {
+            *age += 1;
+            if *age == 14 {
+                held.retire(*request);
+            }
+        }
+        held.prune();
+        let mut size = held.store.size().unwrap();
+        if size.is_wasteful() {
+            held.store.compact().unwrap();
+            size = held.store.size().unwrap();
+            compacted += 1;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "to be printed")]
+        let ratio = size.file as f64 / size.live as f64;
+        if day <= 150 {
+            settled = settled.max(size.file);
+        } else {
+            // All that is kept is there by now: from here on nothing may grow.
+            worst = worst.max(ratio);
+            largest = largest.max(size.file);
+        }
+        if day % 30 == 0 {
+            let length = held.disk.0.lock().unwrap().len();
+            println!(
+                "day {day}: file {} KiB (disk {} KiB), live {} KiB, ratio {ratio:.2}",
+                size.file >> 10,
+                length >> 10,
+                size.live >> 10
+            );
+        }
+    }
+    println!("worst ratio {worst:.2}; largest {} KiB; compacted {compacted} times", largest >> 10);
+    // What the settings promise.
+    let per_branch = AT_ONCE + 60 * 10;
+    for &branch in &branches {
+        let held = held.keys(branch).len();
+        assert!((per_branch..=per_branch + 10).contains(&held), "{held}");
+    }
+    let listed = held.read(|view| catalogue::scopes(view, project)).len();
+    assert!(listed <= BRANCHES + 4, "{listed} scopes");
+    assert!(held.read(|view| deliveries::list(view, None, 1000)).len() <= 21 * 8);
+    assert!(largest <= settled, "{largest} after {settled} bytes");
+    assert!(worst < 3.0 && compacted == 0, "{worst:.2}, compacted {compacted} times");
+    let rows = held.rows();
+    assert!(rows["changes"] < 40_000, "{rows:?}");
+}
+
+#[test]
+fn compacting_gives_back_what_a_removed_project_took() {
+    let held = Home::new();
+    let scope = held.branch("shop");
+    let keys: Vec<String> = (0..8000).map(|number| format!("K{number:05}")).collect();
+    held.crawl(scope, keys.iter().map(|key| row(key, State::Open)).collect());
+    let full = held.store.size().unwrap();
+    held.write(move |batch| {
+        let scope = catalogue::scope(batch, scope)?.unwrap();
+        catalogue::remove_project(batch, scope.project, START)
+    });
+    held.prune();
+    let before = held.store.size().unwrap();
+    assert!(before.is_wasteful(), "{before:?}");
+    held.store.compact().unwrap();
+    let after = held.store.size().unwrap();
+    println!("full {full:?}, removed {before:?}, compacted {after:?}");
+    assert!(after.file * 3 < before.file, "{before:?} {after:?}");
+    // It works as before.
+    held.deliver("T1", 0);
+    assert_eq!(held.read(|view| deliveries::list(view, None, 10)).len(), 1);
+}

@@ -68,6 +68,20 @@ pub const FREE_SPACE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// The store's page cache.
 pub const STORE_CACHE_BYTES: usize = 4 * 1024 * 1024;
 
+/// A file up to this size is compacted by itself when little of it is in use: that takes about a second, in
+/// which nobody else has the file. A larger one is left as it is; what is free in it is used again.
+pub const COMPACT_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A file below this size is never worth compacting.
+pub const COMPACT_FILE_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// How often it is looked at most whether the file is to be compacted: the look reads all of it. The first comes when
+/// the start with its own work is long over.
+pub const COMPACT_LOOK_INTERVAL: Duration = Duration::from_hours(24);
+
+/// See [`COMPACT_LOOK_INTERVAL`].
+pub const COMPACT_FIRST_LOOK: Duration = Duration::from_hours(1);
+
 /// Rows in one page of Sonar's lists; Sonar's own maximum.
 pub const SONAR_PAGE_ROWS: u32 = 500;
 

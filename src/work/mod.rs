@@ -144,6 +144,13 @@ impl Work {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner).standing().clone()
     }
 
+    /// Whether nobody works, and nothing is due.
+    fn is_idle(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let busy = !self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        Ok(!busy && self.store.read(agenda::all)?.iter().all(|(_, due)| due.at > now))
+    }
+
     /// What time it is, and whether that may end anything.
     fn look_at_clock(&self) -> (Timestamp, Standing) {
         let (dates, now, steady) = (self.sources.dates(), self.clock.now(), self.clock.steady());

@@ -2,17 +2,20 @@
 //! Sonar does not list any more and old changes when the settings say so. A little at a time, and nothing is
 //! written where there is nothing to delete. Looks at the clock first: while it may be wrong, age counts for nothing.
 
+use std::time::Duration;
+
 use super::Work;
+use crate::domain::limits::{COMPACT_FIRST_LOOK, COMPACT_LOOK_INTERVAL};
 use crate::domain::time::Timestamp;
 use crate::store::retention::{Keep, Lot};
-use crate::store::{StoreError, catalogue, findings};
+use crate::store::{Size, StoreError, catalogue, findings};
 
 /// Runs until the daemon stops.
 pub(super) fn run(work: &Work) {
-    let mut upkeep = Upkeep { told: false };
+    let mut upkeep = Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK };
     while !work.is_stopping() {
         let heard = work.tidy.rings();
-        match upkeep.tend(work) {
+        match upkeep.tend(work).and_then(|left| if left { Ok(true) } else { upkeep.compact(work) }) {
             Ok(true) => {}
             Ok(false) => work.tidy.wait(heard, super::IDLE_MAX),
             Err(error) => {
@@ -26,6 +29,8 @@ pub(super) fn run(work: &Work) {
 struct Upkeep {
     /// Whether it was logged that the clock is wrong.
     told: bool,
+    /// When to look again whether the file is to be compacted, by the steady count.
+    compact_look_at: Duration,
 }
 
 impl Upkeep {
@@ -48,6 +53,28 @@ impl Upkeep {
             left |= pruned?;
         }
         Ok(left)
+    }
+
+    /// Makes a small file smaller that is mostly free, when there is nothing else to do.
+    fn compact(&mut self, work: &Work) -> Result<bool, StoreError> {
+        let steady = work.clock.steady();
+        if steady < self.compact_look_at
+            || !work.store.file_bytes().is_some_and(Size::may_be_compacted)
+            || !work.is_idle()?
+        {
+            return Ok(false);
+        }
+        self.compact_look_at = steady + COMPACT_LOOK_INTERVAL;
+        let before = work.store.size()?;
+        if before.is_wasteful() && !work.store.is_full() {
+            work.store.compact()?;
+            tracing::info!(
+                "the database had {} MiB of {} in use and was compacted",
+                before.live >> 20,
+                before.file >> 20
+            );
+        }
+        Ok(false)
     }
 }
 
