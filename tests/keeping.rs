@@ -158,7 +158,7 @@ impl Home {
         let now = self.now;
         for some in rows.chunks(500) {
             let staged: Vec<_> = some.iter().map(|row| Staged::Seen(Box::new(row.clone()))).collect();
-            self.write(move |batch| crawls::stage(batch, scope, &staged).map(|_| ()));
+            self.write(move |batch| crawls::stage(batch, scope, &staged));
         }
         let crawl = SealedCrawl {
             sonar_total: Some(rows.len() as u64),

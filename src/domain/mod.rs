@@ -8,6 +8,8 @@ pub mod delivery;
 pub mod finding;
 pub mod ids;
 pub mod limits;
+pub mod moves;
+pub mod recent;
 pub mod reconcile;
 pub mod rule;
 pub mod schedule;

@@ -63,7 +63,7 @@ impl Sources {
     pub fn dates(&self) -> Vec<(SourceName, Timestamp, Duration)> {
         let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
         let said = |(name, source): (&SourceName, &Arc<Connected>)| {
-            let (date, ago) = source.client.server_date()?;
+            let (date, ago) = source.client.last_date()?;
             Some((name.clone(), date, ago))
         };
         connected.iter().filter_map(said).collect()
