@@ -13,10 +13,11 @@ use super::{Problem, Shared, shapes, views};
 use crate::domain::finding::Finding;
 use crate::domain::ids::{FindingId, ProjectKey, RuleKey, ScopeId, SourceName};
 use crate::domain::limits;
-use crate::store::findings::{self, Place};
+use crate::store::findings::{self, Place, Reopened};
 use crate::store::lists::{self, Filter};
 use crate::store::records::Rule;
 use crate::store::{Reader, StoreError, catalogue};
+use crate::sys::clock;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,14 +64,14 @@ fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> 
 }
 
 /// Scopes and rules that one page needs again and again.
-struct Cache<'v> {
+pub(super) struct Cache<'v> {
     view: &'v Reader,
     homes: RefCell<BTreeMap<ScopeId, Option<std::rc::Rc<Home>>>>,
     rules: RefCell<BTreeMap<(SourceName, RuleKey), Option<Rule>>>,
 }
 
 impl<'v> Cache<'v> {
-    fn new(view: &'v Reader) -> Self {
+    pub(super) fn new(view: &'v Reader) -> Self {
         Self { view, homes: RefCell::default(), rules: RefCell::default() }
     }
 
@@ -93,7 +94,8 @@ impl<'v> Cache<'v> {
             .clone()
     }
 
-    fn shown(&self, scope: ScopeId, finding: Finding) -> Option<shapes::Finding> {
+    /// A finding with its names; nothing if its scope is gone.
+    pub(super) fn shown(&self, scope: ScopeId, finding: Finding) -> Option<shapes::Finding> {
         let rule = self.rule(scope, &finding);
         Some(self.home(scope)?.finding(finding, rule.as_ref()))
     }
@@ -158,11 +160,38 @@ pub(super) async fn show(State(admin): Shared, Path(id): Path<String>) -> Result
     Ok(Json(admin.read(move |_, view| detail(view, id.parse()?)).await?))
 }
 
+/// `POST /findings/{id}/reopen`.
+pub(super) async fn reopen(
+    State(admin): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<shapes::FindingDetail>, Problem> {
+    let detail = admin
+        .run(move |admin| {
+            let (id, now) = (id.parse()?, clock::now());
+            match admin.store.write::<_, Problem>(move |batch| Ok(findings::reopen(batch, id, now)?))? {
+                Reopened::Done(_) => admin.store.read(|view| detail(view, id)),
+                Reopened::NotClosed(state) => Err(Problem::conflict(format!(
+                    "finding {id} is not closed, its state is {state}: there is nothing to reopen"
+                ))),
+                Reopened::NotRead => Err(Problem::conflict(format!(
+                    "Sonar no longer lists the branch or pull request of finding {id}, so that no read would ever close it again"
+                ))
+                .remedy("`hydrophone finding show` says where Sonar had it")),
+                Reopened::Missing => Err(missing(id)),
+            }
+        })
+        .await?;
+    Ok(Json(detail))
+}
+
+fn missing(id: FindingId) -> Problem {
+    Problem::missing(format!("there is no finding {id}, or its project was removed here"))
+        .remedy("`hydrophone finding list` shows them")
+}
+
 fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDetail, Problem> {
-    let missing =
-        || Problem::missing(format!("there is no finding {id}")).remedy("`hydrophone finding list` shows them");
-    let (scope, finding) = findings::with_id(view, id)?.ok_or_else(missing)?;
-    let home = Home::read(view, scope)?.ok_or_else(missing)?;
+    let (scope, finding) = findings::with_id(view, id)?.ok_or_else(|| missing(id))?;
+    let home = Home::read(view, scope)?.ok_or_else(|| missing(id))?;
     let rule = match &finding.observed.rule {
         Some(rule) => catalogue::rule(view, home.source(), rule)?,
         None => None,

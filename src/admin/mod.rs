@@ -3,6 +3,7 @@
 
 mod answers;
 mod assets;
+mod changes;
 mod deliveries;
 mod findings;
 mod projects;
@@ -117,6 +118,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/findings", get(findings::list))
         .route("/findings/{id}", get(findings::show))
+        .route("/findings/{id}/reopen", post(findings::reopen))
+        .route("/changes", get(changes::list))
         .route("/config", get(settings::list))
         .route("/config/{key}", put(settings::set));
     Router::new()

@@ -449,6 +449,9 @@ pub struct Finding {
     pub updated_at: Option<String>,
     /// When it was closed.
     pub closed_at: Option<String>,
+    /// Why and by which read it was closed; absent while it is not, and if that was before this was noted.
+    #[serde(default)]
+    pub closed_by: Option<ClosedBy>,
     /// When this box first held it.
     pub first_seen_at: String,
     /// When a complete read last held it.
@@ -457,7 +460,19 @@ pub struct Finding {
     pub sonar: Value,
 }
 
+/// On whose word a finding was closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedBy {
+    /// `fixed`, `removed`, `unknown_to_sonar`, `no_longer_security`.
+    pub reason: String,
+    /// When the read began that closed it.
+    pub read_at: String,
+    /// The state that it had before.
+    pub from: String,
+}
+
 /// `GET /api/v1/findings/{id}`: a finding with what only one of them is shown with.
+/// `POST /api/v1/findings/{id}/reopen` undoes its closing, and answers the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FindingDetail {
     /// The finding.
@@ -482,6 +497,40 @@ pub struct Change {
     pub from: Option<String>,
     /// The state after.
     pub to: String,
+}
+
+/// What a follower of the change log is told next.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FollowedChange {
+    /// The change's number; absent where the present state is told.
+    pub id: Option<String>,
+    /// When.
+    pub at: Option<String>,
+    /// As of a [`Change`]; or `current` where the present state is told.
+    pub kind: String,
+    /// The number of the finding.
+    pub finding_id: String,
+    /// The state before.
+    pub from: Option<String>,
+    /// The state after.
+    pub to: String,
+    /// The finding as it is now, which may be after later changes; absent if it is gone.
+    pub finding: Option<Finding>,
+}
+
+/// `GET /api/v1/changes?after=&limit=`: what happened after a cursor, oldest first. Without a cursor the present state
+/// is told first. At the end of the log there are no changes, and `next` stays as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FollowedChanges {
+    /// In order.
+    pub changes: Vec<FollowedChange>,
+    /// What to ask with next. Keep it together with what was done about the changes.
+    pub next: String,
+    /// The cursor was too old, or none of this box: the present state is told anew from here on, and what is not among
+    /// it when `seeding` ends is gone.
+    pub reseeded: bool,
+    /// Whether more of the present state follows.
+    pub seeding: bool,
 }
 
 /// A page of findings:

@@ -171,6 +171,7 @@ fn of_store(admin: &Admin) -> Vec<Condition> {
             remedy: "check the disk; `hydrophone sync --full` reads the findings anew".to_owned(),
         });
     }
+    conditions.extend(admin.work.clock_standing().condition());
     if admin.work.sources.trust().fell_back() {
         conditions.push(Condition {
             urgency: Urgency::Info,

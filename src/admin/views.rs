@@ -241,6 +241,11 @@ impl Home {
             created_at: time(observed.created_at),
             updated_at: time(observed.updated_at),
             closed_at: time(observed.closed_at.filter(|_| observed.state.is_closed()).or(finding.closed_at)),
+            closed_by: finding.closed_by.map(|by| shapes::ClosedBy {
+                reason: by.reason.to_string(),
+                read_at: by.read_at.to_string(),
+                from: by.from.to_string(),
+            }),
             first_seen_at: finding.first_seen_at.to_string(),
             last_seen_at: time(last_seen_at),
             sonar: words(observed.sonar),

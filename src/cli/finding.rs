@@ -10,7 +10,7 @@ use super::client::{Answer, Failure, path, path_with};
 use super::pages::{first_rows, shaped};
 use super::table::{Output, cell, cell_of, clean, minute, minute_ago, now, number, plain_text, shortened, table};
 use crate::admin::shapes::{Finding, FindingDetail, FindingList};
-use crate::domain::finding::{Kind, Severity, State};
+use crate::domain::finding::{CloseReason, Kind, Severity, State};
 
 /// What can be done with findings.
 #[derive(Debug, Subcommand)]
@@ -26,8 +26,16 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
     },
-    /// Show a finding with its history and its rule.
+    /// Show a finding with its history and its rule, and why it is closed.
     Show {
+        /// Give the finding's id, as the list shows it.
+        id: String,
+    },
+    /// Undo the closing of a finding, until the next complete read of its branch.
+    #[command(after_help = "The finding has the state again that it had before it was closed. The next complete read \
+        of its branch closes\nit again if Sonar still says so: what lasts is decided in Sonar.\n\nExample:\n  \
+        hydrophone finding reopen F12")]
+    Reopen {
         /// Give the finding's id, as the list shows it.
         id: String,
     },
@@ -98,8 +106,22 @@ impl Command {
                 let answer: Answer<FindingDetail> = session.client.get(&path(&["findings", &id]))?;
                 session.show(&answer, print)
             }
+            Self::Reopen { id } => {
+                let path = path(&["findings", &id, "reopen"]);
+                let answer: Answer<FindingDetail> = session.client.post(&path, &serde_json::json!({}))?;
+                session.show(&answer, reopened)
+            }
         }
     }
+}
+
+fn reopened(out: &mut Output, detail: &FindingDetail) -> Result<(), Failure> {
+    let finding = &detail.finding;
+    let (id, state) = (clean(&finding.id), clean(&finding.state));
+    out.line(format_args!(
+        "Finding {id} is {state} again, until the next complete read of {}, which closes it again if Sonar still does.",
+        clean(&finding.branch)
+    ))
 }
 
 fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Failure> {
@@ -157,6 +179,7 @@ fn print(out: &mut Output, detail: &FindingDetail) -> Result<(), Failure> {
     out.field("Sonar's key", &finding.key)?;
     out.field("In Sonar", &finding.url)?;
     times(out, finding)?;
+    closed_by(out, finding)?;
     sonar_words(out, finding)?;
     history(out, detail)?;
     rule(out, detail)
@@ -175,6 +198,18 @@ fn times(out: &mut Output, finding: &Finding) -> Result<(), Failure> {
         out.field(label, time.map(|time| minute_ago(time, now)).unwrap_or_default())?;
     }
     Ok(())
+}
+
+fn closed_by(out: &mut Output, finding: &Finding) -> Result<(), Failure> {
+    let Some(by) = &finding.closed_by else { return Ok(()) };
+    let why = match by.reason.parse() {
+        Ok(CloseReason::Fixed) => "Sonar says that it was fixed",
+        Ok(CloseReason::Removed) => "Sonar says that it was closed without a fix: rule off, or file out of scope",
+        Ok(CloseReason::Unknown) => "a complete read did not meet it, and Sonar, asked for it, does not know it",
+        Ok(CloseReason::NoLongerSecurity) => "Sonar no longer has it as a security finding of this branch",
+        Err(_) => &by.reason,
+    };
+    out.field("Closed because", format!("{why} (read of {}; it was {})", minute(&by.read_at), by.from))
 }
 
 fn sonar_words(out: &mut Output, finding: &Finding) -> Result<(), Failure> {
@@ -245,6 +280,28 @@ pub(in crate::cli) mod tests {
         let text = told(&daemon, &["finding", "list", "--limit", "1"]).0;
         let expected = "ID  SEVERITY  STATE  PROJECT  BRANCH  PLACE     TITLE\n\
                         1   high      open   web      main    a.java:7  Title\n1 of 1,234 shown\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_closed_finding_says_why_and_by_which_read() {
+        let mut detail = finding("F1", "m");
+        detail["state"] = json!("removed");
+        detail["closed_by"] = json!({"reason": "unknown_to_sonar", "read_at": "2026-11-21T14:03:00Z", "from": "open"});
+        detail["changes"] = json!([]);
+        let daemon = FakeDaemon::start(move |_, _| (200, detail.to_string()));
+        let text = told(&daemon, &["finding", "show", "F1"]).0;
+        let line = "a complete read did not meet it, and Sonar, asked for it, does not know it (read of 2026-11-21 14:03; it was open)";
+        assert!(text.lines().any(|told| told.starts_with("Closed because:") && told.ends_with(line)), "{text}");
+    }
+
+    #[test]
+    fn reopening_says_for_how_long() {
+        let mut detail = finding("F1", "m");
+        detail["changes"] = json!([]);
+        let daemon = FakeDaemon::start(move |_, _| (200, detail.to_string()));
+        let text = told(&daemon, &["finding", "reopen", "F1"]).0;
+        let expected = "Finding F1 is open again, until the next complete read of main, which closes it again if Sonar still does.\n";
         assert_eq!(text, expected);
     }
 

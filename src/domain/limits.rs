@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+use super::time::Timestamp;
+
+/// When this version was made: a clock that says less is wrong. Written down, as what the compiler's clock says would
+/// make every build another one. 2026-11-01.
+pub const RELEASED_AT: Timestamp = Timestamp(1_793_491_200_000);
+
+/// How far the clock and a source's may be apart before one of them is wrong, and how far the clock may be set while
+/// we run before it has to be confirmed anew.
+pub const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_hours(1);
+
 /// A webhook's body. Sonar's are 0.3 to 2 kB; property values of thousands of characters are legal.
 pub const WEBHOOK_BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -45,9 +55,6 @@ pub const QUICK_REPAIR_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Two calls without task and time are the same if their bodies are equal and they arrive within this time.
 pub const SAME_BODY_WINDOW: Duration = Duration::from_mins(10);
 
-/// Deliveries are kept for as long as Sonar keeps its own log of them.
-pub const DELIVERY_AGE_MAX: Duration = Duration::from_hours(30 * 24);
-
 /// The delivery log, all records together. Past it the oldest deliveries go first; a read that one of them waits
 /// for stays on the agenda.
 pub const DELIVERY_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -60,6 +67,20 @@ pub const FREE_SPACE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 /// The store's page cache.
 pub const STORE_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A file up to this size is compacted by itself when little of it is in use: that takes about a second, in
+/// which nobody else has the file. A larger one is left as it is; what is free in it is used again.
+pub const COMPACT_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A file below this size is never worth compacting.
+pub const COMPACT_FILE_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// How often it is looked at most whether the file is to be compacted: the look reads all of it. The first comes when
+/// the start with its own work is long over.
+pub const COMPACT_LOOK_INTERVAL: Duration = Duration::from_hours(24);
+
+/// See [`COMPACT_LOOK_INTERVAL`].
+pub const COMPACT_FIRST_LOOK: Duration = Duration::from_hours(1);
 
 /// Rows in one page of Sonar's lists; Sonar's own maximum.
 pub const SONAR_PAGE_ROWS: u32 = 500;
@@ -118,11 +139,12 @@ pub const DISCOVERIES_MAX: u32 = 6;
 /// How often a scope that Sonar no longer shows is asked for before its deliveries are given up.
 pub const NOT_SHOWN_ATTEMPTS_MAX: u32 = 8;
 
-/// The longest that any task may lie ahead. One that lies further was planned by a clock that was wrong.
-pub const AGENDA_AHEAD_MAX: Duration = Duration::from_hours(25);
+/// The longest that any task may lie ahead. One that lies further was planned by a clock that was wrong, and must not
+/// wait for as long as that: no delay is longer than an hour.
+pub const AGENDA_AHEAD_MAX: Duration = Duration::from_hours(2);
 
 /// The longest pause that Sonar may ask for.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+pub const RETRY_AFTER_MAX: Duration = RETRY_DELAY_MAX;
 
 /// A webhook connection is ended kindly after this, and then not so kindly: nobody holds a place for ever.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(5);

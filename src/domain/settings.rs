@@ -20,6 +20,14 @@ pub fn known(key: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.key == key)
 }
 
+/// MiB that the log of changes may take.
+pub const KEEP_CHANGES: &str = "keep-changes-mib";
+/// Days that closed findings are kept.
+pub const KEEP_CLOSED: &str = "keep-closed-days";
+/// Days that webhook calls are kept.
+pub const KEEP_DELIVERIES: &str = "keep-delivery-days";
+/// Days that a pull request is kept which Sonar does not list any more.
+pub const KEEP_RETIRED: &str = "keep-retired-days";
 /// The address at which Sonar reaches the webhook listener.
 pub const PUBLIC_URL: &str = "public-url";
 /// Threads that read Sonar.
@@ -46,6 +54,30 @@ pub const KNOWN: &[Known] = &[
         default: Some("64"),
         help: "free space on the state folder's disk, in MiB, below which webhooks are answered 503",
         check: |value| number(value, 1, 1_000_000),
+    },
+    Known {
+        key: KEEP_CHANGES,
+        default: Some("128"),
+        help: "MiB that the history of changes may take; beyond it the oldest changes are deleted first",
+        check: |value| number(value, 1, 1_000_000),
+    },
+    Known {
+        key: KEEP_CLOSED,
+        default: Some("400"),
+        help: "days after which a closed finding is deleted, and a branch that Sonar does not list any more",
+        check: |value| number(value, 1, 36_500),
+    },
+    Known {
+        key: KEEP_DELIVERIES,
+        default: Some("30"),
+        help: "days after which a webhook call is deleted from the log; beyond 256 MiB the oldest go sooner",
+        check: |value| number(value, 1, 36_500),
+    },
+    Known {
+        key: KEEP_RETIRED,
+        default: Some("30"),
+        help: "days after which a pull request is deleted, with its findings, that Sonar does not list any more",
+        check: |value| number(value, 1, 36_500),
     },
     Known {
         key: PAUSE_SECONDS,

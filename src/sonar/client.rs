@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
@@ -171,8 +171,8 @@ pub struct Client {
     answer_bytes_max: u64,
     /// Set when this Sonar has said that it does not know the word IN_SANDBOX.
     no_sandbox: AtomicBool,
-    /// What time it was for Sonar at its last answer.
-    server_date: Mutex<Option<Timestamp>>,
+    /// The date of the last answer, and when it came.
+    date: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl fmt::Debug for Client {
@@ -219,7 +219,7 @@ impl Client {
             basic: OnceLock::new(),
             answer_bytes_max: SONAR_ANSWER_BYTES_MAX,
             no_sandbox: AtomicBool::new(false),
-            server_date: Mutex::new(None),
+            date: Mutex::new(None),
         })
     }
 
@@ -230,7 +230,20 @@ impl Client {
 
     /// What time it was for Sonar when it last answered; nothing if it does not say.
     pub fn server_date(&self) -> Option<Timestamp> {
-        *self.server_date.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_date().map(|(date, _)| date)
+    }
+
+    /// The same, and how long ago that was.
+    pub fn last_date(&self) -> Option<(Timestamp, Duration)> {
+        let last = *self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|(date, at)| (date, at.elapsed()))
+    }
+
+    fn note_date(&self, headers: &HeaderMap) {
+        let date = headers.get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
+        if let Some(date) = date {
+            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, Instant::now()));
+        }
     }
 
     /// Asks what Sonar thinks of the token. A bad one is an answer, not an error.
@@ -551,10 +564,8 @@ impl Client {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let response = request.call().map_err(|error| FetchError::no_answer(error, base.way.clone()))?;
         let (head, mut body) = response.into_parts();
+        self.note_date(&head.headers);
         let status = head.status.as_u16();
-        if let Some(date) = head.headers.get(header::DATE).and_then(|date| date.to_str().ok()).and_then(http_date) {
-            *self.server_date.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
-        }
         if !head.status.is_success() {
             let mut text = Vec::new();
             // An error without its text is still an error.

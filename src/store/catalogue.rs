@@ -173,6 +173,48 @@ fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope, source: &SourceName) 
     batch.put(tables::DISCARDED, &Key::new().u32(id.0), source)
 }
 
+/// When a scope was last read completely.
+pub fn last_synced(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
+    let mut newest = None;
+    scan::<Scope>(view, tables::SCOPES, &Key::new(), |_, scope| {
+        newest = newest.max(scope.synced_at);
+        true
+    })?;
+    Ok(newest)
+}
+
+/// A scope that Sonar has not listed for long: a pull request, or a branch, since before a time. The main branch is
+/// never among them: without it there is no project, and that is for a person to decide.
+pub fn retired(
+    view: &impl View,
+    requests_before: Timestamp,
+    branches_before: Timestamp,
+) -> Result<Option<ScopeId>, StoreError> {
+    let mut found = None;
+    scan::<Scope>(view, tables::SCOPES, &Key::new(), |key, scope| {
+        let before = match scope.kind {
+            ScopeKind::PullRequest => requests_before,
+            ScopeKind::Branch => branches_before,
+        };
+        if !scope.main && scope.retired_at.is_some_and(|at| at < before) {
+            found = tables::u32_at(key, 0).map(ScopeId);
+        }
+        found.is_none()
+    })?;
+    Ok(found)
+}
+
+/// Forgets a scope, and gives up the deliveries that wait for it; where those are too many for one batch, only some
+/// of them, and the scope with another one. Its findings are deleted in batches of their own.
+pub fn drop_scope(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<(), StoreError> {
+    let Some(record) = scope(batch, id)? else { return Ok(()) };
+    let Some(project) = project(batch, record.project)? else { return Ok(()) };
+    if deliveries::give_up(batch, record.project, Task::Sync(id), now)? {
+        return Ok(());
+    }
+    remove_scope(batch, id, &record, &project.organization.source)
+}
+
 /// A scope whose findings wait for deletion.
 pub fn discarded(view: &impl View) -> Result<Option<ScopeId>, StoreError> {
     Ok(keys(view, tables::DISCARDED, &Key::new(), 1)?.first().and_then(|key| tables::u32_at(key, 0)).map(ScopeId))

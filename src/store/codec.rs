@@ -17,9 +17,12 @@ pub(crate) trait Record: Encode<()> + for<'b> Decode<'b, ()> {
     const VERSION: u8 = 1;
 }
 
+/// Marks the version byte of a value whose checksum covers its key, too. Those that format 1 wrote do not have it.
+const KEY_IS_COVERED: u8 = 0x80;
+
 /// The stored form of a value at a key.
 pub(super) fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
-    let mut bytes = vec![R::VERSION];
+    let mut bytes = vec![R::VERSION | KEY_IS_COVERED];
     minicbor::encode(record, &mut bytes).expect("encoding to memory cannot fail");
     let checksum = checksum(key, &bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -43,11 +46,14 @@ pub(super) fn open<R: Record>(key: &[u8], bytes: &[u8]) -> Result<R, StoreError>
         StoreError::Damaged { what: R::NAME }
     };
     let (value, stored) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
-    if checksum(key, value) != u32::from_le_bytes(*stored) {
+    let covered = value.first().is_some_and(|version| version & KEY_IS_COVERED != 0);
+    if checksum(if covered { key } else { &[] }, value) != u32::from_le_bytes(*stored) {
         return Err(damaged());
     }
     match value.split_first() {
-        Some((&version, value)) if version == R::VERSION => Decoder::new(value).decode().map_err(|_| damaged()),
+        Some((&version, value)) if version & !KEY_IS_COVERED == R::VERSION => {
+            Decoder::new(value).decode().map_err(|_| damaged())
+        }
         _ => Err(damaged()),
     }
 }
@@ -93,6 +99,15 @@ mod tests {
         for key in [&b"kex"[..], b"ke", b"key0", b""] {
             assert!(matches!(open::<u64>(key, &bytes), Err(StoreError::Damaged { what: "number" })), "{key:?}");
         }
+    }
+
+    #[test]
+    fn a_value_of_format_1_is_still_read() {
+        let mut older = vec![1_u8];
+        minicbor::encode("hydrophone", &mut older).unwrap();
+        let checksum = crc32fast::hash(&older);
+        older.extend_from_slice(&checksum.to_le_bytes());
+        assert_eq!(open::<String>(b"any key", &older).unwrap(), "hydrophone");
     }
 
     #[test]

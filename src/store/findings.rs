@@ -7,7 +7,7 @@ use super::codec;
 use super::records::Change;
 use super::tables::{self, Key};
 use super::words::Index;
-use super::{Batch, StoreError, View, get, keys};
+use super::{Batch, StoreError, View, catalogue, changes, get, keys};
 use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
 use crate::domain::ids::{ChangeNumber, FindingId, IssueKey, ScopeId, SourceName};
 use crate::domain::limits;
@@ -18,6 +18,10 @@ type Rows<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 pub(super) fn finding_key(scope: ScopeId, key: &IssueKey) -> Key {
     Key::new().u32(scope.0).tail(key.as_str().as_bytes())
+}
+
+pub(super) fn closed_key(at: Timestamp, scope: ScopeId, key: &IssueKey) -> Key {
+    Key::new().time(at).u32(scope.0).tail(key.as_str().as_bytes())
 }
 
 /// Closed last, worst first, newest first, then by number: the order of lists, and a place in it.
@@ -93,11 +97,13 @@ pub(super) struct Inventory<'t> {
     ids: Rows<'t>,
     order: Rows<'t>,
     scope_order: Rows<'t>,
+    closed: Rows<'t>,
     changes: Rows<'t>,
     finding_changes: Rows<'t>,
     index: Index<'t>,
     finding_next: u64,
     change_next: u64,
+    log_bytes: u64,
     counts: BTreeMap<Cell, i64>,
 }
 
@@ -112,11 +118,13 @@ impl<'t> Inventory<'t> {
             ids: batch.rows(tables::FINDING_IDS)?,
             order: batch.rows(tables::ORDER)?,
             scope_order: batch.rows(tables::SCOPE_ORDER)?,
+            closed: batch.rows(tables::CLOSED)?,
             changes: batch.rows(tables::CHANGES)?,
             finding_changes: batch.rows(tables::FINDING_CHANGES)?,
             index: Index::open(batch)?,
             finding_next: next(FINDING_NEXT)?,
             change_next: next(CHANGE_NEXT)?,
+            log_bytes: 0,
             counts: BTreeMap::new(),
         })
     }
@@ -184,6 +192,7 @@ impl<'t> Inventory<'t> {
         self.findings.insert(key.0.as_slice(), codec::seal(&key.0, finding).as_slice())?;
         self.ids.insert(Key::new().u64(finding.id.0).0.as_slice(), key.0.as_slice())?;
         self.place(finding)?;
+        self.note_closed(finding)?;
         self.index.link(self.source, finding.id, &finding.observed)?;
         *self.counts.entry(Cell::of(&finding.observed)).or_default() += 1;
         Ok(())
@@ -205,12 +214,30 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 
+    fn note_closed(&mut self, finding: &Finding) -> Result<(), StoreError> {
+        if let Some(at) = finding.closed_at {
+            self.closed.insert(closed_key(at, self.scope, &finding.observed.key).0.as_slice(), &[][..])?;
+        }
+        Ok(())
+    }
+
+    fn forget_closed(&mut self, finding: &Finding) -> Result<(), StoreError> {
+        if let Some(at) = finding.closed_at {
+            self.closed.remove(closed_key(at, self.scope, &finding.observed.key).0.as_slice())?;
+        }
+        Ok(())
+    }
+
     fn rewrite(&mut self, before: &Finding, after: &Finding) -> Result<(), StoreError> {
         let key = finding_key(self.scope, &after.observed.key);
         self.findings.insert(key.0.as_slice(), codec::seal(&key.0, after).as_slice())?;
         if Place::of(before) != Place::of(after) {
             self.displace(before)?;
             self.place(after)?;
+        }
+        if before.closed_at != after.closed_at {
+            self.forget_closed(before)?;
+            self.note_closed(after)?;
         }
         let texts = |finding: &Finding| {
             (finding.observed.rule.clone(), finding.observed.message.clone(), finding.observed.path.clone())
@@ -228,6 +255,7 @@ impl<'t> Inventory<'t> {
         self.findings.remove(finding_key(self.scope, &finding.observed.key).0.as_slice())?;
         self.ids.remove(Key::new().u64(finding.id.0).0.as_slice())?;
         self.displace(finding)?;
+        self.forget_closed(finding)?;
         self.index.unlink(self.source, finding.id, &finding.observed)?;
         *self.counts.entry(Cell::of(&finding.observed)).or_default() -= 1;
         Ok(())
@@ -245,6 +273,19 @@ impl<'t> Inventory<'t> {
         }
     }
 
+    /// Removes the finding that a row of the closed ones leads to, and the row.
+    fn prune_closed(&mut self, row: &[u8]) -> Result<(), StoreError> {
+        use redb::ReadableTable;
+        self.closed.remove(row)?;
+        let finding =
+            self.findings.get(&row[8..])?.and_then(|value| codec::open::<Finding>(&row[8..], value.value()).ok());
+        // A row that a damaged finding left behind leads to its successor, which may well be open.
+        match finding {
+            Some(finding) if finding.closed_at == tables::time_at(row, 0) => self.remove(&finding),
+            _ => Ok(()),
+        }
+    }
+
     fn log(
         &mut self,
         finding: &Finding,
@@ -256,7 +297,9 @@ impl<'t> Inventory<'t> {
         self.change_next += 1;
         let change = Change { at, kind, finding: finding.id, scope: self.scope, from, to: finding.observed.state };
         let key = Key::new().u64(number);
-        self.changes.insert(key.0.as_slice(), codec::seal(&key.0, &change).as_slice())?;
+        let record = codec::seal(&key.0, &change);
+        self.log_bytes += changes::bytes(&record);
+        self.changes.insert(key.0.as_slice(), record.as_slice())?;
         let of_finding = Key::new().u64(finding.id.0).u64(number);
         self.finding_changes.insert(of_finding.0.as_slice(), &[][..])?;
         Ok(())
@@ -264,7 +307,10 @@ impl<'t> Inventory<'t> {
 
     /// Writes numbers and counts back; the batch is not to be committed without it.
     pub(super) fn finish(self, batch: &Batch) -> Result<(), StoreError> {
-        let Self { scope, finding_next, change_next, counts, .. } = self;
+        let Self { scope, finding_next, change_next, log_bytes, counts, .. } = self;
+        if log_bytes > 0 {
+            changes::grow(batch, log_bytes)?;
+        }
         batch.put(tables::META, &Key::new().tail(FINDING_NEXT), &finding_next)?;
         batch.put(tables::META, &Key::new().tail(CHANGE_NEXT), &change_next)?;
         for (cell, difference) in counts {
@@ -368,6 +414,41 @@ pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
     Ok(ChangeNumber(next - 1))
 }
 
+/// What came of reopening a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reopened {
+    /// It has the state again that it had before it was closed.
+    Done(State),
+    /// It is not closed.
+    NotClosed(State),
+    /// Its branch is not read any more, so that nothing would ever close it again.
+    NotRead,
+    /// There is none, or its project was removed here.
+    Missing,
+}
+
+/// Undoes a closing. The next complete read closes the finding again if Sonar still says so.
+pub fn reopen(batch: &Batch, id: FindingId, now: Timestamp) -> Result<Reopened, StoreError> {
+    let Some((scope, stored)) = with_id(batch, id)? else { return Ok(Reopened::Missing) };
+    let Some(record) = catalogue::scope(batch, scope)? else { return Ok(Reopened::Missing) };
+    let Some(project) = catalogue::project(batch, record.project)? else { return Ok(Reopened::Missing) };
+    let before = stored.observed.state;
+    if !before.is_closed() {
+        return Ok(Reopened::NotClosed(before));
+    }
+    if record.retired_at.is_some() {
+        return Ok(Reopened::NotRead);
+    }
+    let state = stored.closed_by.map(|by| by.from).filter(|from| !from.is_closed()).unwrap_or(State::Open);
+    let observed = Observed { state, closed_at: None, ..stored.observed.clone() };
+    let finding = Finding { observed, closed_at: None, closed_by: None, ..stored.clone() };
+    let mut inventory = Inventory::open(batch, scope, &project.organization.source)?;
+    inventory.rewrite(&stored, &finding)?;
+    inventory.log(&finding, Some(before), ChangeKind::Reopened, now)?;
+    inventory.finish(batch)?;
+    Ok(Reopened::Done(state))
+}
+
 /// Deletes findings of a discarded scope, as many as one batch may. Returns whether some are left.
 pub fn discard(batch: &Batch, scope: ScopeId) -> Result<bool, StoreError> {
     let Some(source) = get::<SourceName>(batch, tables::DISCARDED, &Key::new().u32(scope.0))? else {
@@ -389,6 +470,74 @@ pub fn discard(batch: &Batch, scope: ScopeId) -> Result<bool, StoreError> {
         batch.delete(tables::DISCARDED, &Key::new().u32(scope.0))?;
     }
     Ok(left)
+}
+
+/// Whether findings are held that were closed before a time.
+pub fn has_closed_before(view: &impl View, before: Timestamp) -> Result<bool, StoreError> {
+    Ok(first_closed(view, before, 1)?.len() == 1)
+}
+
+fn first_closed(view: &impl View, before: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    use redb::ReadableTable;
+    let end = Key::new().time(before);
+    let closed = view.rows(tables::CLOSED)?;
+    closed.range::<&[u8]>(..end.0.as_slice())?.take(most).map(|row| Ok(row?.0.value().to_vec())).collect()
+}
+
+/// Deletes findings that were closed before a time, the longest closed first, with all that leads to them but the
+/// change log; as many as one batch may. Returns how many rows are gone.
+pub fn prune_closed(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
+    let mut of_scope: BTreeMap<ScopeId, Vec<Vec<u8>>> = BTreeMap::new();
+    for key in first_closed(batch, before, limits::DELETIONS_PER_COMMIT_MAX)? {
+        of_scope.entry(ScopeId(tables::u32_at(&key, 8).unwrap_or_default())).or_default().push(key);
+    }
+    let mut gone = 0;
+    for (scope, keys) in of_scope {
+        let source = source_of(batch, scope)?;
+        let mut inventory = source.as_ref().map(|source| Inventory::open(batch, scope, source)).transpose()?;
+        let mut closed = None;
+        for key in keys {
+            // At least one, so that the slowest disk gets there in the end.
+            if gone > 0 && batch.is_over() {
+                break;
+            }
+            match &mut inventory {
+                Some(inventory) => inventory.prune_closed(&key)?,
+                // Scope and findings are gone; this row was left behind.
+                None => drop(closed.get_or_insert(batch.rows(tables::CLOSED)?).remove(key.as_slice())?),
+            }
+            gone += 1;
+        }
+        if let Some(inventory) = inventory {
+            inventory.finish(batch)?;
+        }
+    }
+    Ok(gone)
+}
+
+/// Fills the table of closed findings from a database that had none. Only what is closed is read, row by row, so
+/// that memory does not grow with it.
+pub(super) fn index_closed(batch: &Batch) -> Result<(), StoreError> {
+    use redb::ReadableTable;
+    let (order, findings) = (batch.rows(tables::ORDER)?, batch.rows(tables::FINDINGS)?);
+    let mut closed = batch.rows(tables::CLOSED)?;
+    for row in order.range::<&[u8]>(Key::new().byte(1).0.as_slice()..)? {
+        let (_, key) = row?;
+        let Some(finding) = findings.get(key.value())? else { continue };
+        let Ok(finding) = codec::open::<Finding>(key.value(), finding.value()) else { continue };
+        if let (Some(at), Some(scope)) = (finding.closed_at, tables::u32_at(key.value(), 0)) {
+            closed.insert(closed_key(at, ScopeId(scope), &finding.observed.key).0.as_slice(), &[][..])?;
+        }
+    }
+    Ok(())
+}
+
+/// The source of a scope that is held, or whose findings wait for deletion.
+fn source_of(view: &impl View, scope: ScopeId) -> Result<Option<SourceName>, StoreError> {
+    if let Some(scope) = catalogue::scope(view, scope)? {
+        return Ok(catalogue::project(view, scope.project)?.map(|project| project.organization.source));
+    }
+    get(view, tables::DISCARDED, &Key::new().u32(scope.0))
 }
 
 #[cfg(test)]

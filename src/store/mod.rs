@@ -7,6 +7,7 @@
 
 pub mod agenda;
 pub mod catalogue;
+pub mod changes;
 mod codec;
 pub mod crawls;
 pub mod deliveries;
@@ -14,6 +15,7 @@ pub mod findings;
 pub mod hooks;
 pub mod lists;
 pub mod records;
+pub mod retention;
 mod schema;
 pub mod settings;
 mod tables;
@@ -402,6 +404,47 @@ impl Store {
         self.shared.reopened.load(Ordering::Relaxed)
     }
 
+    /// How large the file is, and how much of that is in use. Reads all of it, and nobody else has it meanwhile: for
+    /// small files, and when there is nothing else to do.
+    pub fn size(&self) -> Result<Size, StoreError> {
+        self.alone(|database| measure(database))
+    }
+
+    /// How large the file is; nothing where it is none.
+    pub fn file_bytes(&self) -> Option<u64> {
+        std::fs::metadata(self.shared.folder.join(FILE_NAME)).ok().map(|file| file.len())
+    }
+
+    /// Makes the file as small as it can be. Nobody else has it meanwhile: for small files only.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.alone(|database| {
+            database.compact().map_err(|error| StoreError::Failed(error.to_string()))?;
+            // Compacting ends without it, and an opening after a kill would walk the whole file.
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Does something with the whole database, in the writer's turn and while nobody reads.
+    fn alone<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.shared.queue.push_chore(Box::new(move |database| {
+            let (result, outcome) = match database.map(task) {
+                Some(Ok(value)) => (Ok(value), Ok(())),
+                Some(Err(error)) => (Err(error.clone()), Err(error)),
+                None => (Err(StoreError::Failed("it is not open".to_owned())), Ok(())),
+            };
+            // A caller that went away does not need the answer.
+            let _ = reply.send(result);
+            outcome
+        }));
+        answer.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
     /// The folder that holds the database.
     pub fn folder(&self) -> &Path {
         &self.shared.folder
@@ -417,6 +460,41 @@ impl Store {
         }
         *self.shared.handle.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// The database doubles its file when it needs room, and pages are two thirds full: two to three times the live data
+/// is how it lives. A file that was compacted to its pages doubles with the next commit, so that doing it sooner would
+/// be done again every day, and make the file larger than leaving it alone (measured: 2.8 times instead of 2.2).
+const COMPACT_TIMES: u64 = 4;
+
+/// How large the database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes that the file has.
+    pub file: u64,
+    /// Bytes of keys and values, and of what leads to them; without what is free in pages and between them.
+    pub live: u64,
+}
+
+impl Size {
+    /// Whether so little of a small file is in use that it is worth a second to make it smaller.
+    pub fn is_wasteful(self) -> bool {
+        Self::may_be_compacted(self.file) && self.file > COMPACT_TIMES * self.live
+    }
+
+    /// Whether a file of this size is neither too small to be worth it nor too large to be compacted in passing.
+    pub fn may_be_compacted(file: u64) -> bool {
+        (limits::COMPACT_FILE_BYTES_MIN..=limits::COMPACT_FILE_BYTES_MAX).contains(&file)
+    }
+}
+
+fn measure(database: &Database) -> Result<Size, StoreError> {
+    let transaction = database.begin_write()?;
+    let stats = transaction.stats();
+    transaction.abort()?;
+    let stats = stats?;
+    let live = stats.stored_bytes() + stats.metadata_bytes();
+    Ok(Size { file: live + stats.fragmented_bytes(), live })
 }
 
 impl Shared {

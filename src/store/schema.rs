@@ -3,7 +3,7 @@
 use redb::{Database, ReadableDatabase};
 
 use super::tables::{self, Key};
-use super::{Batch, Reader, StoreError, get};
+use super::{Batch, Reader, StoreError, changes, findings, get};
 
 /// The format that this version writes.
 pub(super) const NEWEST: u32 = 2;
@@ -13,8 +13,11 @@ type Migration = fn(&Batch) -> Result<(), StoreError>;
 
 /// `MIGRATIONS[n]` leads from format `n + 1` to `n + 2`. Every format ever released still opens.
 const MIGRATIONS: &[Migration] = &[
-    // Format 2 has a table more, and every table is made before a step.
-    |_| Ok(()),
+    // Format 2 knows what is closed by the time, and how many bytes the log of changes has.
+    |batch| {
+        findings::index_closed(batch)?;
+        changes::count_bytes(batch)
+    },
 ];
 
 /// Why a database cannot be used.

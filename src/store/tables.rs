@@ -3,6 +3,8 @@
 
 use redb::TableDefinition;
 
+use crate::domain::time::Timestamp;
+
 /// Every table maps bytes to bytes: the form of both is ours, see [`super::codec`].
 pub(super) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -60,6 +62,8 @@ pub(super) const FINDING_IDS: Table = Table::new("finding_ids");
 pub(super) const ORDER: Table = Table::new("order");
 /// Scope number, then as [`ORDER`] → issue key.
 pub(super) const SCOPE_ORDER: Table = Table::new("scope_order");
+/// When it was closed, scope number, issue key → nothing: what is closed, the longest closed first.
+pub(super) const CLOSED: Table = Table::new("closed");
 /// Word, text → nothing.
 pub(super) const WORDS: Table = Table::new("words");
 /// Text, finding number → nothing.
@@ -98,6 +102,7 @@ pub(super) const ALL: &[Table] = &[
     FINDING_IDS,
     ORDER,
     SCOPE_ORDER,
+    CLOSED,
     WORDS,
     TEXTS,
     COUNTS,
@@ -127,6 +132,11 @@ impl Key {
     pub(super) fn u64(mut self, number: u64) -> Self {
         self.0.extend_from_slice(&number.to_be_bytes());
         self
+    }
+
+    /// A time, in bytes that order like it.
+    pub(super) fn time(self, time: Timestamp) -> Self {
+        self.u64(time.0.cast_unsigned() ^ (1 << 63))
     }
 
     /// A name that others may follow.
@@ -165,9 +175,22 @@ pub(super) fn u64_at(key: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?))
 }
 
+/// Reads a time back from a key.
+pub(super) fn time_at(key: &[u8], at: usize) -> Option<Timestamp> {
+    Some(Timestamp((u64_at(key, at)? ^ (1 << 63)).cast_signed()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_before_1970_order_before_those_after_it() {
+        let times = [i64::MIN, -1, 0, 1, i64::MAX].map(Timestamp);
+        let keys = times.map(|time| Key::new().time(time));
+        assert!(keys.is_sorted());
+        assert_eq!(keys.map(|key| time_at(&key.0, 0)), times.map(Some));
+    }
 
     #[test]
     fn keys_order_as_their_parts_do() {

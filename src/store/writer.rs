@@ -87,6 +87,9 @@ where
     }
 }
 
+/// What needs the whole database for itself; nothing where it is not open.
+pub(super) type Chore = Box<dyn FnOnce(Option<&mut Database>) -> Result<(), StoreError> + Send>;
+
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -97,6 +100,7 @@ pub(super) struct Queue {
 struct Waiting {
     deliveries: VecDeque<Delivered>,
     work: VecDeque<Job>,
+    chores: VecDeque<Chore>,
     probe: bool,
     closed: bool,
 }
@@ -104,6 +108,7 @@ struct Waiting {
 enum Turn {
     Deliveries(Vec<Delivered>),
     Work(Job),
+    Chore(Chore),
     /// Look whether the store still answers.
     Probe,
     Close,
@@ -137,6 +142,15 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// A chore that is never done is dropped with its reply.
+    pub(super) fn push_chore(&self, chore: Chore) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.chores.push_back(chore);
+            self.wake.notify_one();
+        }
+    }
+
     /// Has the writer look whether the store still answers.
     pub(super) fn push_probe(&self) {
         self.lock().probe = true;
@@ -166,7 +180,11 @@ impl Queue {
                 return Turn::Work(job);
             }
             if waiting.closed {
+                waiting.chores.clear();
                 return Turn::Close;
+            }
+            if let Some(chore) = waiting.chores.pop_front() {
+                return Turn::Chore(chore);
             }
             waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -221,6 +239,11 @@ impl Writer {
         match turn {
             Turn::Deliveries(delivered) => self.take_deliveries(delivered),
             Turn::Work(job) => self.work(job),
+            Turn::Chore(chore) => {
+                let shared = Arc::clone(&self.shared);
+                let mut handle = shared.handle.write().unwrap_or_else(PoisonError::into_inner);
+                chore(handle.as_mut())
+            }
             Turn::Probe => self.probe(),
             Turn::Close => Ok(()),
         }

@@ -19,12 +19,14 @@ use std::time::Duration;
 
 use self::progress::{Progress, Step};
 use self::sources::Sources;
+use crate::domain::clock::{Heard, Standing, Watch};
 use crate::domain::ids::{ProjectId, ScopeName, SourceName};
 use crate::domain::limits;
 use crate::domain::schedule::{self, Due, Next, Reason, Task};
+use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::store::records::Source;
-use crate::store::{Store, StoreError, agenda, catalogue, deliveries};
+use crate::store::{Store, StoreError, agenda, catalogue, deliveries, retention};
 use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
 use crate::sys::guard::EndWithMe;
@@ -39,6 +41,7 @@ pub struct Work {
     pub progress: Arc<Progress>,
     /// What time it is for the workers.
     pub clock: Clock,
+    watch: Mutex<Watch>,
     busy: Mutex<BTreeSet<Task>>,
     stopping: AtomicBool,
     /// Rings when something was removed whose findings are to be deleted.
@@ -100,11 +103,14 @@ pub enum WorkError {
 impl Work {
     /// Puts the workers' common things together.
     pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>, clock: Clock) -> Arc<Self> {
+        // Without it the date of this version alone is the floor.
+        let stored = store.read(retention::newest_time).unwrap_or_default();
         Arc::new(Self {
             store,
             sources,
             progress,
             clock,
+            watch: Mutex::new(Watch::new(stored)),
             busy: Mutex::new(BTreeSet::new()),
             stopping: AtomicBool::new(false),
             tidy: Bell::default(),
@@ -140,6 +146,29 @@ impl Work {
     /// Has the upkeep look at once for what is to be deleted.
     pub fn tidy(&self) {
         self.tidy.ring();
+    }
+
+    /// What is to be thought of the clock, as of the upkeep's last look.
+    pub fn clock_standing(&self) -> Standing {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).standing().clone()
+    }
+
+    /// Whether nobody works, and nothing is due.
+    fn is_idle(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let busy = !self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        Ok(!busy && self.store.read(agenda::all)?.iter().all(|(_, due)| due.at > now))
+    }
+
+    /// What time it is, and whether that may end anything.
+    fn look_at_clock(&self) -> (Timestamp, Standing) {
+        let (dates, now, steady) = (self.sources.dates(), self.clock.now(), self.clock.steady());
+        let heard: Vec<Heard> = dates
+            .into_iter()
+            .map(|(source, date, ago)| Heard { source, date, at: steady.saturating_sub(ago) })
+            .collect();
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        (now, watch.look(now, steady, &heard).clone())
     }
 
     /// Whether the workers were told to end.

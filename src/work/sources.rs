@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::WorkError;
 use crate::domain::ids::SourceName;
+use crate::domain::time::Timestamp;
 use crate::sonar::client::{Client, Connection, Token};
 use crate::sonar::dialect::{Dialect, Mode, Version};
 use crate::store::records::Source;
@@ -55,6 +57,16 @@ impl Sources {
         let fresh = Arc::new(Connected { client, dialect });
         connected.insert(name.clone(), Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    /// What the connected sources said last the time was, and how long ago.
+    pub fn dates(&self) -> Vec<(SourceName, Timestamp, Duration)> {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |(name, source): (&SourceName, &Arc<Connected>)| {
+            let (date, ago) = source.client.last_date()?;
+            Some((name.clone(), date, ago))
+        };
+        connected.iter().filter_map(said).collect()
     }
 
     /// Forgets a connection, as its source was changed or removed.

@@ -1,27 +1,85 @@
-//! Deletes what has had its time: findings of removed projects, and old deliveries. A little at a time, and
-//! nothing is written where there is nothing to delete.
+//! Deletes what has had its time: findings of removed projects at once; old deliveries, closed findings, branches that
+//! Sonar does not list any more and old changes when the settings say so. A little at a time, and nothing is
+//! written where there is nothing to delete. Looks at the clock first: while it may be wrong, age counts for nothing.
+
+use std::time::Duration;
 
 use super::Work;
-use crate::domain::limits;
-use crate::store::{StoreError, catalogue, deliveries, findings};
+use crate::domain::limits::{COMPACT_FIRST_LOOK, COMPACT_LOOK_INTERVAL};
+use crate::domain::time::Timestamp;
+use crate::store::retention::{Keep, Lot};
+use crate::store::{Size, StoreError, catalogue, findings};
 
 /// Runs until the daemon stops.
 pub(super) fn run(work: &Work) {
+    let mut upkeep = Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK };
     while !work.is_stopping() {
         let heard = work.tidy.rings();
-        // One of the two failing must not keep the other from its work.
-        let (discarded, pruned) = (discard(work), prune(work));
-        let left = discarded.and_then(|left| Ok(pruned? || left));
-        match left {
+        match upkeep.tend(work).and_then(|left| if left { Ok(true) } else { upkeep.compact(work) }) {
             Ok(true) => {}
             Ok(false) => work.tidy.wait(heard, super::IDLE_MAX),
             Err(error) => {
-                tracing::warn!("the upkeep could not delete: {error}");
+                tracing::warn!("the upkeep could not do its work: {error}");
                 work.tidy.wait(work.tidy.rings(), super::RETRY);
             }
         }
     }
 }
+
+struct Upkeep {
+    /// Whether it was logged that the clock is wrong.
+    told: bool,
+    /// When to look again whether the file is to be compacted, by the steady count.
+    compact_look_at: Duration,
+}
+
+impl Upkeep {
+    /// Deletes some of everything that has had its time; true if more is left. What goes wrong with one must not keep
+    /// the others from being deleted.
+    fn tend(&mut self, work: &Work) -> Result<bool, StoreError> {
+        let (now, standing) = work.look_at_clock();
+        let condition = standing.condition();
+        if let Some(condition) = condition.as_ref().filter(|_| !self.told) {
+            tracing::warn!("{}", condition.text);
+        }
+        self.told = condition.is_some();
+        // What a clock says that may be wrong ends nothing; what is too large goes all the same.
+        let now = if standing.is_trusted() { now } else { NO_TIME };
+        let discarded = discard(work);
+        let keep = work.store.read(Keep::read)?;
+        let pruned = Lot::ALL.map(|lot| prune(work, lot, keep, now));
+        let mut left = discarded?;
+        for pruned in pruned {
+            left |= pruned?;
+        }
+        Ok(left)
+    }
+
+    /// Makes a small file smaller that is mostly free, when there is nothing else to do.
+    fn compact(&mut self, work: &Work) -> Result<bool, StoreError> {
+        let steady = work.clock.steady();
+        if steady < self.compact_look_at
+            || !work.store.file_bytes().is_some_and(Size::may_be_compacted)
+            || !work.is_idle()?
+        {
+            return Ok(false);
+        }
+        self.compact_look_at = steady + COMPACT_LOOK_INTERVAL;
+        let before = work.store.size()?;
+        if before.is_wasteful() && !work.store.is_full() {
+            work.store.compact()?;
+            tracing::info!(
+                "the database had {} MiB of {} in use and was compacted",
+                before.live >> 20,
+                before.file >> 20
+            );
+        }
+        Ok(false)
+    }
+}
+
+/// Before everything: nothing is older.
+const NO_TIME: Timestamp = Timestamp(i64::MIN);
 
 /// Deletes some findings of a scope that was removed; true if more are left.
 fn discard(work: &Work) -> Result<bool, StoreError> {
@@ -30,11 +88,10 @@ fn discard(work: &Work) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Deletes some deliveries that are too old, or too many; true if more are left.
-fn prune(work: &Work) -> Result<bool, StoreError> {
-    let before = work.clock.now().minus(limits::DELIVERY_AGE_MAX);
-    if !work.store.read(|view| deliveries::is_overfull(view, before))? {
+/// Deletes some of a lot; true if more may be left.
+fn prune(work: &Work, lot: Lot, keep: Keep, now: Timestamp) -> Result<bool, StoreError> {
+    if !work.store.read(|view| lot.is_due(view, &keep, now))? {
         return Ok(false);
     }
-    Ok(work.store.delete(move |batch| deliveries::prune(batch, before))? > 0)
+    Ok(work.store.delete(move |batch| lot.prune(batch, &keep, now))? > 0)
 }

@@ -15,6 +15,7 @@ mod commands;
 mod durability;
 mod flow;
 mod ingress;
+mod keeping;
 mod samples;
 mod sources;
 mod steps;

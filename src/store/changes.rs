@@ -1,0 +1,326 @@
+//! The log of changes as those who follow it read it: from a place that they keep, as far as there is one.
+//!
+//! Whoever begins is first told the present state, finding by finding, and then what changed since that began. The
+//! log is not kept for ever: who comes back after the oldest change that he needs is gone is told the present state
+//! anew, and that it is so. What is deleted is not told as a change: it was closed long before, or its project was
+//! removed here, which closes nothing elsewhere.
+
+use std::time::Instant;
+
+use minicbor::{Decode, Encode};
+use redb::ReadableTable;
+
+use super::codec;
+use super::findings::finding_key;
+use super::records::Change;
+use super::tables::{self, Key};
+use super::{Batch, StoreError, View, get, has};
+use crate::domain::finding::Finding;
+use crate::domain::ids::{ChangeNumber, IssueKey, ScopeId};
+use crate::domain::limits::{DELETIONS_PER_COMMIT_MAX, READ_MAX};
+use crate::domain::signature::{hex, to_hex};
+
+/// How far a follower has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Cursor {
+    /// Nowhere yet.
+    #[default]
+    #[n(0)]
+    New,
+    /// It is being told the present state.
+    #[n(1)]
+    Seeding {
+        /// The newest change when that began; from there it goes on.
+        #[n(0)]
+        began: ChangeNumber,
+        /// The last finding that it was told of.
+        #[n(1)]
+        scope: ScopeId,
+        /// Its key; absent where none of the scope was told yet.
+        #[n(2)]
+        key: Option<IssueKey>,
+    },
+    /// It knows everything up to this change.
+    #[n(2)]
+    At(#[n(0)] ChangeNumber),
+}
+
+codec::record!(Cursor = "cursor");
+
+impl Cursor {
+    /// The cursor as text that means nothing to whoever keeps it.
+    pub fn to_text(&self) -> String {
+        let mut bytes = Vec::new();
+        minicbor::encode(self, &mut bytes).expect("encoding to memory cannot fail");
+        to_hex(&bytes)
+    }
+
+    /// Reads such a text back.
+    pub fn from_text(text: &str) -> Option<Self> {
+        if text.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+        let mut bytes = vec![0; text.len() / 2];
+        hex(text.as_bytes(), &mut bytes)?;
+        let mut decoder = minicbor::Decoder::new(&bytes);
+        let cursor = decoder.decode().ok()?;
+        (decoder.position() == bytes.len()).then_some(cursor)
+    }
+
+    /// Where to go on if the log has changes from `oldest` to `newest`, and whether the follower has to be told
+    /// everything anew: it was overtaken, or knows a change that there is none of, as after a restore.
+    fn standing(&self, oldest: ChangeNumber, newest: ChangeNumber) -> (Self, bool) {
+        let known = match self {
+            Self::New => return (Self::seed(newest), false),
+            Self::Seeding { began, .. } => *began,
+            Self::At(number) => *number,
+        };
+        if known > newest || known.0.saturating_add(1) < oldest.0 {
+            return (Self::seed(newest), true);
+        }
+        (self.clone(), false)
+    }
+
+    fn seed(began: ChangeNumber) -> Self {
+        Self::Seeding { began, scope: ScopeId(0), key: None }
+    }
+}
+
+/// A cursor's key has at most 255 bytes.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Something that a follower is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A finding as it is.
+    Current(ScopeId, Box<Finding>),
+    /// A change of one.
+    Change(ChangeNumber, Change),
+}
+
+/// What a follower is told at once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// In order.
+    pub items: Vec<Item>,
+    /// Where it goes on.
+    pub next: Cursor,
+    /// Whether it is told the present state anew from here on: what it is not told of until that ends is gone.
+    pub reseeded: bool,
+}
+
+/// What follows a cursor, at most so many items, and no more than can be read in `limits::READ_MAX`. At the end of
+/// the log there are no items, and the cursor stays as it is.
+pub fn follow(view: &impl View, cursor: &Cursor, most: usize) -> Result<Followed, StoreError> {
+    let newest = super::findings::last_change(view)?;
+    let (cursor, reseeded) = cursor.standing(oldest(view, newest)?, newest);
+    let (began, scope, key, reseeded) = match cursor {
+        Cursor::Seeding { began, scope, key } => (began, scope, key, reseeded),
+        Cursor::At(number) => {
+            if let Some((items, next)) = changes(view, number, most)? {
+                return Ok(Followed { items, next: Cursor::At(next), reseeded });
+            }
+            // A change that cannot be read is made up for by the state that it led to.
+            (newest, ScopeId(0), None, true)
+        }
+        Cursor::New => unreachable!("a new cursor's standing is at the seed's beginning"),
+    };
+    let (items, next) = seed(view, began, scope, key, most)?;
+    Ok(Followed { items, next, reseeded })
+}
+
+/// The oldest change kept; the one after the newest if none is.
+fn oldest(view: &impl View, newest: ChangeNumber) -> Result<ChangeNumber, StoreError> {
+    let changes = view.rows(tables::CHANGES)?;
+    let first = changes.first()?.and_then(|(key, _)| tables::u64_at(key.value(), 0));
+    Ok(ChangeNumber(first.unwrap_or(newest.0 + 1)))
+}
+
+/// Changes after a number; nothing if one of them is damaged.
+fn changes(
+    view: &impl View,
+    after: ChangeNumber,
+    most: usize,
+) -> Result<Option<(Vec<Item>, ChangeNumber)>, StoreError> {
+    let began = Instant::now();
+    let (mut items, mut last) = (Vec::new(), after);
+    let rows = view.rows(tables::CHANGES)?;
+    let start = Key::new().u64(after.0.saturating_add(1));
+    for row in rows.range::<&[u8]>(start.0.as_slice()..)?.take(most) {
+        let (key, value) = row?;
+        let (Some(number), Ok(change)) = (tables::u64_at(key.value(), 0), codec::open(key.value(), value.value()))
+        else {
+            return Ok(None);
+        };
+        last = ChangeNumber(number);
+        items.push(Item::Change(last, change));
+        if began.elapsed() >= READ_MAX / 2 {
+            break;
+        }
+    }
+    Ok(Some((items, last)))
+}
+
+/// Findings after a place, in the order of scopes and keys. Those of removed scopes are on their way out.
+fn seed(
+    view: &impl View,
+    began: ChangeNumber,
+    mut scope: ScopeId,
+    mut after: Option<IssueKey>,
+    most: usize,
+) -> Result<(Vec<Item>, Cursor), StoreError> {
+    let start = Instant::now();
+    let mut items = Vec::new();
+    let findings = view.rows(tables::FINDINGS)?;
+    'scopes: loop {
+        let held = has(view, tables::SCOPES, &Key::new().u32(scope.0))?;
+        if held {
+            let prefix = Key::new().u32(scope.0);
+            let from = after.as_ref().map_or_else(|| prefix.clone(), |key| finding_key(scope, key).byte(0));
+            for row in findings.range::<&[u8]>(from.0.as_slice()..)? {
+                let (key, value) = row?;
+                if !key.value().starts_with(&prefix.0) {
+                    break;
+                }
+                // A damaged one is replaced by Sonar's row with the next whole read, which is a change.
+                let Ok(finding) = codec::open::<Finding>(key.value(), value.value()) else { continue };
+                after = Some(finding.observed.key.clone());
+                items.push(Item::Current(scope, Box::new(finding)));
+                if items.len() >= most || start.elapsed() >= READ_MAX / 2 {
+                    break 'scopes;
+                }
+            }
+        }
+        let Some(next) = scope.0.checked_add(1) else { return Ok((items, Cursor::At(began))) };
+        let following = findings.range::<&[u8]>(Key::new().u32(next).0.as_slice()..)?.next().transpose()?;
+        match following.and_then(|(key, _)| tables::u32_at(key.value(), 0)) {
+            Some(next) => (scope, after) = (ScopeId(next), None),
+            None => return Ok((items, Cursor::At(began))),
+        }
+    }
+    Ok((items, Cursor::Seeding { began, scope, key: after }))
+}
+
+/// What a change takes: its record, and the keys that lead to it.
+pub(super) fn bytes(record: &[u8]) -> u64 {
+    record.len() as u64 + 24
+}
+
+fn log_bytes_key() -> Key {
+    Key::new().tail(b"change log bytes")
+}
+
+/// Bytes that the log takes. A damaged count counts as none; the log then grows past its size once.
+fn log_bytes(view: &impl View) -> Result<u64, StoreError> {
+    match get(view, tables::META, &log_bytes_key()) {
+        Err(StoreError::Damaged { .. }) => Ok(0),
+        found => Ok(found?.unwrap_or(0)),
+    }
+}
+
+/// Counts what was added to the log.
+pub(super) fn grow(batch: &Batch, by: u64) -> Result<(), StoreError> {
+    batch.put(tables::META, &log_bytes_key(), &(log_bytes(batch)? + by))
+}
+
+/// Counts the whole log, for a database that had no count.
+pub(super) fn count_bytes(batch: &Batch) -> Result<(), StoreError> {
+    let mut sum = 0;
+    for row in batch.rows(tables::CHANGES)?.iter()? {
+        sum += bytes(row?.1.value());
+    }
+    batch.put(tables::META, &log_bytes_key(), &sum)
+}
+
+/// Whether the log has more bytes than it may.
+pub fn is_overfull(view: &impl View, bytes_max: u64) -> Result<bool, StoreError> {
+    Ok(log_bytes(view)? > bytes_max)
+}
+
+/// Deletes the oldest changes while the log has too many bytes, as many as one batch may; also from the history of
+/// their findings. Returns how many are gone. The newest always stays.
+pub fn prune(batch: &Batch, bytes_max: u64) -> Result<usize, StoreError> {
+    let mut left = log_bytes(batch)?;
+    let mut gone = 0;
+    {
+        let newest = Key::new().u64(super::findings::last_change(batch)?.0);
+        let mut changes = batch.rows(tables::CHANGES)?;
+        let mut of_findings = batch.rows(tables::FINDING_CHANGES)?;
+        while left > bytes_max && gone < DELETIONS_PER_COMMIT_MAX && !(gone > 0 && batch.is_over()) {
+            let Some((key, record)) =
+                changes.first()?.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()))
+            else {
+                left = 0;
+                break;
+            };
+            if key >= newest.0 {
+                left = bytes(&record);
+                break;
+            }
+            changes.remove(key.as_slice())?;
+            // Where a damaged one leads back to is not known; a row that leads to nothing is passed over.
+            if let Ok(change) = codec::open::<Change>(&key, &record) {
+                of_findings.remove(Key::new().u64(change.finding.0).tail(&key).0.as_slice())?;
+            }
+            left = left.saturating_sub(bytes(&record));
+            gone += 1;
+        }
+    }
+    batch.put(tables::META, &log_bytes_key(), &left)?;
+    Ok(gone)
+}
+
+/// When the newest change was.
+pub fn newest_at(view: &impl View) -> Result<Option<crate::domain::time::Timestamp>, StoreError> {
+    let number = super::findings::last_change(view)?;
+    match get::<Change>(view, tables::CHANGES, &Key::new().u64(number.0)) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => Ok(found?.map(|change| change.at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(number: u64) -> Cursor {
+        Cursor::At(ChangeNumber(number))
+    }
+
+    #[test]
+    fn a_cursor_is_overtaken_when_the_change_after_it_is_gone() {
+        let standing = |cursor: Cursor| cursor.standing(ChangeNumber(5), ChangeNumber(9));
+        for kept in [4, 5, 9] {
+            assert_eq!(standing(at(kept)), (at(kept), false), "{kept}");
+        }
+        let seed = || Cursor::seed(ChangeNumber(9));
+        for lost in [0, 3, 10] {
+            assert_eq!(standing(at(lost)), (seed(), true), "{lost}");
+        }
+        assert_eq!(standing(Cursor::New), (seed(), false));
+        let seeding = |began| Cursor::Seeding { began: ChangeNumber(began), scope: ScopeId(7), key: None };
+        assert_eq!(standing(seeding(4)), (seeding(4), false));
+        assert_eq!(standing(seeding(3)), (seed(), true));
+    }
+
+    #[test]
+    fn of_a_log_without_changes_only_a_cursor_at_its_end_is_good() {
+        let standing = |cursor: Cursor| cursor.standing(ChangeNumber(10), ChangeNumber(9)).1;
+        assert_eq!([8, 9, 10].map(|number| standing(at(number))), [true, false, true]);
+        assert!(!at(0).standing(ChangeNumber(1), ChangeNumber(0)).1);
+    }
+
+    #[test]
+    fn a_cursor_reads_back_and_nothing_else_does() {
+        let key = Some(IssueKey::parse(&"k".repeat(255)).unwrap());
+        let cursors =
+            [Cursor::New, at(u64::MAX), Cursor::Seeding { began: ChangeNumber(3), scope: ScopeId(u32::MAX), key }];
+        for cursor in cursors {
+            assert_eq!(Cursor::from_text(&cursor.to_text()), Some(cursor));
+        }
+        let text = at(3).to_text();
+        for bad in ["", "0", "zz", &text[1..], &text[2..], &format!("{text}00"), &"0".repeat(5000)] {
+            assert_eq!(Cursor::from_text(bad), None, "{bad}");
+        }
+    }
+}
