@@ -103,9 +103,6 @@ pub const SONAR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// One call to Sonar from connect to last byte.
 pub const SONAR_CALL_MAX: Duration = Duration::from_secs(30);
 
-/// A scope of up to ten pages is read whole: reading what changed would cost as much.
-pub const RECENT_ROWS_MIN: u64 = 10 * SONAR_PAGE_ROWS as u64;
-
 /// Pages of changed issues that are read before the whole is read instead.
 pub const RECENT_PAGES_MAX: u32 = 20;
 

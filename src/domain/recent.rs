@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::finding::State;
-use super::limits::{RECENT_OVERLAP, RECENT_PAGES_MAX, RECENT_ROWS_MIN, SONAR_PAGE_ROWS};
+use super::limits::{RECENT_OVERLAP, RECENT_PAGES_MAX, SONAR_PAGE_ROWS};
 use super::schedule::Reason;
 use super::time::Timestamp;
 
@@ -24,6 +24,8 @@ pub struct History {
     pub watermark: Option<Timestamp>,
     /// Whether the source sorts by the date of the last touch.
     pub sorted: bool,
+    /// A scope of up to so many is read whole: of few pages, it costs no more.
+    pub whole_max: u64,
 }
 
 /// How much of a scope is to be read.
@@ -38,13 +40,13 @@ pub enum Extent {
     },
 }
 
-/// How much to read. A scope of few pages is read whole, since that costs no more.
+/// How much to read.
 pub fn extent(history: &History, reason: Reason, whole_every: Duration, now: Timestamp) -> Extent {
     // By a clock that went back the last whole read may seem to lie ahead; then it is as good as long ago.
     let fresh = history.crawled_at.is_some_and(|at| at <= now && now.since(at) < whole_every);
     match (reason, history.watermark) {
         (Reason::Full | Reason::Import | Reason::Whole, _) | (_, None) => Extent::Whole,
-        (_, Some(since)) if history.complete && history.sorted && fresh && history.open > RECENT_ROWS_MIN => {
+        (_, Some(since)) if history.complete && history.sorted && fresh && history.open > history.whole_max => {
             Extent::Recent { since: since.minus(RECENT_OVERLAP) }
         }
         _ => Extent::Whole,
@@ -166,6 +168,7 @@ mod tests {
             crawled_at: Some(Timestamp(0)),
             watermark: Some(Timestamp(1_000_000)),
             sorted: true,
+            whole_max: 5_000,
         }
     }
 

@@ -40,6 +40,8 @@ pub const POLL_MINUTES: &str = "poll-minutes";
 pub const REREAD_MINUTES: &str = "reread-minutes";
 /// Hours after which a branch is read whole again without being asked to.
 pub const WHOLE_HOURS: &str = "whole-read-hours";
+/// Branches of up to so many open findings are always read whole.
+pub const WHOLE_MAX: &str = "whole-read-max";
 /// Requests to one source in a minute.
 pub const REQUESTS_PER_MINUTE: &str = "requests-per-minute";
 /// Seconds to leave a source alone after HTTP 429 or 503 that does not say for how long.
@@ -120,6 +122,12 @@ pub const KNOWN: &[Known] = &[
         default: Some("24"),
         help: "hours after which a large branch is read whole, and not only what Sonar says has changed",
         check: |value| number(value, 1, 720),
+    },
+    Known {
+        key: WHOLE_MAX,
+        default: Some("5000"),
+        help: "branches of up to so many open findings are always read whole, larger ones mostly by what changed",
+        check: |value| number(value, 0, 1_000_000),
     },
 ];
 

@@ -7,7 +7,7 @@ use super::progress::Step;
 use super::sources::Connected;
 use super::sync::{Reading, hash};
 use crate::domain::crawl::{Crawl, Gathered, Incomplete, List, Page, Row, Snapshot};
-use crate::domain::finding::Observed;
+use crate::domain::finding::{Kind, Observed};
 use crate::domain::limits;
 use crate::domain::reconcile::Staged;
 use crate::domain::schedule::Reason;
@@ -127,6 +127,8 @@ fn stage(reading: &Reading, page: FindingsPage, gathered: &mut Gathered) -> Resu
         }
         if row.state.is_closed() {
             gathered.closed.insert(hash(&row.key));
+        } else if row.kind == Kind::Vulnerability && gathered.canary.is_none() {
+            gathered.canary = Some(row.key.clone());
         }
     }
     gathered.odd_words.extend(page.odd_words);

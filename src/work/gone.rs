@@ -45,6 +45,8 @@ pub(super) fn settle(reading: &Reading, gathered: &Gathered, snapshot: &Snapshot
         hotspots_asked: 0,
         hotspots_left: 0,
         still_open: 0,
+        canary: gathered.canary.as_ref(),
+        canary_missed: false,
     };
     each_missing(reading, gathered, &moved, |some| asking.ask(some))?;
     asking.end(suspicion)
@@ -121,7 +123,8 @@ fn each_missing(
             .map(|finding| finding.observed)
             .filter(|row| !moved.contains(&row.key))
             .collect();
-        for some in missing.chunks(limits::SONAR_KEYS_PER_QUESTION) {
+        // One place is for the canary.
+        for some in missing.chunks(limits::SONAR_KEYS_PER_QUESTION - 1) {
             if !each(some)? {
                 return Ok(());
             }
@@ -146,6 +149,10 @@ struct Asking<'r> {
     hotspots_asked: usize,
     hotspots_left: u64,
     still_open: u64,
+    /// An issue that the list has.
+    canary: Option<&'r IssueKey>,
+    /// Whether an answer by key lacked it: then what else it lacks means nothing.
+    canary_missed: bool,
 }
 
 impl Asking<'_> {
@@ -153,6 +160,9 @@ impl Asking<'_> {
     fn ask(&mut self, some: &[Observed]) -> Result<bool, WorkError> {
         self.reading.work.go_on()?;
         let answers = self.issues(some)?;
+        if self.canary_missed {
+            return Ok(false);
+        }
         let mut rows = Vec::new();
         for row in some {
             let answer = if row.kind == Kind::Vulnerability {
@@ -171,13 +181,19 @@ impl Asking<'_> {
         Ok(!self.is_suspicious())
     }
 
-    fn issues(&self, some: &[Observed]) -> Result<Vec<Observed>, WorkError> {
-        let keys: Vec<IssueKey> =
+    fn issues(&mut self, some: &[Observed]) -> Result<Vec<Observed>, WorkError> {
+        let mut keys: Vec<IssueKey> =
             some.iter().filter(|row| row.kind == Kind::Vulnerability).map(|row| row.key.clone()).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        keys.extend(self.canary.cloned());
         let Connected { client, dialect } = &*self.reading.connected;
         let project = &self.reading.project;
         let scope = &self.reading.scope_ref;
-        Ok(client.issues_by_key(*dialect, &project.organization.key, &project.key, scope, &keys)?.findings)
+        let answers = client.issues_by_key(*dialect, &project.organization.key, &project.key, scope, &keys)?.findings;
+        self.canary_missed = self.canary.is_some_and(|canary| !answers.iter().any(|answer| answer.key == *canary));
+        Ok(answers)
     }
 
     /// What to stage for a missing finding after Sonar's answer.
@@ -213,6 +229,12 @@ impl Asking<'_> {
     }
 
     fn end(self, suspicion: Suspicion) -> Result<Gone, WorkError> {
+        if self.canary_missed {
+            return Ok(Gone::Disputed(
+                "Sonar's answer by key lacks a finding that its list has, so what else it lacks is not believed"
+                    .to_owned(),
+            ));
+        }
         if self.is_suspicious() {
             return Ok(Gone::Suspicious(suspicion));
         }

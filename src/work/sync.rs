@@ -18,7 +18,7 @@ use crate::domain::ids::{DeliveryId, RuleKey, ScopeId, ScopeKind};
 use crate::domain::recent::{Extent, History, extent};
 use crate::domain::reconcile::Staged;
 use crate::domain::schedule::{Due, Reason, Task};
-use crate::domain::settings::WHOLE_HOURS;
+use crate::domain::settings::{WHOLE_HOURS, WHOLE_MAX};
 use crate::domain::time::Timestamp;
 use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
@@ -125,6 +125,7 @@ impl<'w> Reading<'w> {
                 crawled_at: scope.crawled_at,
                 watermark: scope.watermark,
                 sorted: !source.unsorted,
+                whole_max: settings::number_of(view, WHOLE_MAX)?,
             };
             Ok((scope, project, waiting, history, settings::number_of(view, WHOLE_HOURS)?))
         })?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use minicbor::{Decode, Encode};
 
 use super::Met;
-use crate::domain::ids::RuleKey;
+use crate::domain::ids::{IssueKey, RuleKey};
 
 /// See the module.
 #[derive(Debug, Clone, Default, Encode, Decode)]
@@ -22,4 +22,8 @@ pub struct Gathered {
     /// Words of Sonar's that are not known.
     #[n(3)]
     pub odd_words: BTreeSet<String>,
+    /// An issue that the list holds. Asked for by key beside those that it lacks, it shows whether the answer is to be
+    /// believed.
+    #[n(4)]
+    pub canary: Option<IssueKey>,
 }
