@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod finding;
 pub mod ids;
 pub mod limits;
+pub mod pace;
 pub mod reconcile;
 pub mod rule;
 pub mod schedule;
