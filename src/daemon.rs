@@ -125,8 +125,9 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     let directory = Arc::new(Directory::default());
     directory.reload(store)?;
     let counters = Arc::new(Counters::default());
-    let sources = Arc::new(Sources::new(store.clone(), Trust::load()));
-    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), Clock::system());
+    let clock = Clock::system();
+    let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
+    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock);
     let admin = Admin::new(
         store.clone(),
         Arc::clone(&work),
@@ -164,6 +165,9 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     if tokio::time::timeout(DRAIN_MAX, joined).await.is_err() {
         // A call to Sonar may take that long; what it asked for is still on the agenda.
         tracing::warn!("a read of Sonar was still under way; it begins anew at the next start");
+    }
+    if let Err(error) = work.standing.flush(store) {
+        tracing::warn!("what routine reads proved could not be written down: {error}");
     }
     // Only now, so that no command finds a socket that nobody answers on.
     let _ = std::fs::remove_file(options.socket);

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod limits;
 pub mod pace;
 pub mod reconcile;
+pub mod rounds;
 pub mod rule;
 pub mod schedule;
 pub mod selection;

@@ -9,6 +9,9 @@ use crate::store::{StoreError, catalogue, deliveries, findings};
 pub(super) fn run(work: &Work) {
     while !work.is_stopping() {
         let heard = work.tidy.rings();
+        if let Err(error) = work.standing.flush_if_due(&work.store) {
+            tracing::warn!("what routine reads proved could not be written down: {error}");
+        }
         // One of the two failing must not keep the other from its work.
         let (discarded, pruned) = (discard(work), prune(work));
         let left = discarded.and_then(|left| Ok(pruned? || left));

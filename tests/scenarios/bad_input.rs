@@ -404,6 +404,7 @@ fn an_import_whose_first_read_fails_says_so_and_goes_on_by_itself() {
     assert_eq!(said.code, 1, "{said:?}");
     assert_tells(&said.err, &["error: shop: ", "cannot answer for now (HTTP 503)"]);
     assert_tells(&gateway.cli(&["project", "show", "acme", "shop"]).out, &["HTTP 503"]);
+    gateway.json(&["source", "check", "sonar"]);
     sync(&gateway);
     assert_eq!(states(&gateway, "shop"), ["A open", "B open"]);
 }
