@@ -101,7 +101,10 @@ pub(super) fn carry_out(work: &Work, round: Round) {
     };
     let ended = match &result {
         Ok(after) => Ended::Next(*after),
-        Err(error) => ended(work, round, error, interval),
+        Err(error) => {
+            tracing::debug!("{round:?} failed: {error}");
+            ended(work, round, error, interval)
+        }
     };
     work.plan.rounds().end(round, ended, work.clock.steady());
 }

@@ -126,7 +126,7 @@ impl Inside {
     pub fn pass(&self, span: Duration) {
         let end = self.clock.steady() + span;
         while self.clock.steady() < end {
-            self.clock.advance(Duration::from_mins(1).min(end - self.clock.steady()));
+            self.clock.advance(end.saturating_sub(self.clock.steady()).min(Duration::from_mins(1)));
             self.settle();
         }
     }
