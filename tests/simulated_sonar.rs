@@ -3,6 +3,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::sonar::{
-    Change, Fault, Hotspot, HotspotResolution, Issue, Mode, Moment, Severity, Sonar, Target, signature,
+    Change, Fault, Hotspot, HotspotResolution, Issue, Mode, Moment, Severity, Sonar, Target, Twist, When, signature,
 };
 
 const NEW_SERVER: Mode = Mode::Server { version: "2026.3.0.1", mqr: true };
@@ -49,8 +50,9 @@ fn cloud_counts_to_the_window_and_a_server_to_the_end() {
             model.add_issues("p", "main", 10_500);
             model.add_code_smells("p", "main", 10);
         });
-        let path = format!("/api/issues/search?{keys}=p&types=VULNERABILITY&p=20&ps=500");
+        let path = format!("/api/issues/search?{keys}=p&types=VULNERABILITY&p=20&ps=500&facets=types");
         let (_, page) = get(&sonar, &path);
+        assert_eq!(counts(&page, "types")["VULNERABILITY"], 10_500);
         assert_eq!((&page["total"], &page["paging"]["total"]), (&total.into(), &total.into()));
         assert_eq!(page["issues"].as_array().map(Vec::len), Some(500));
     }
@@ -107,6 +109,9 @@ fn a_creation_date_may_be_a_start_but_not_in_the_future() {
     assert_eq!(total("createdAfter=2023-11-15T00:13:20%2B0200"), 1);
     assert_eq!(total("createdBefore=2023-11-15T00:13:20%2B0200"), 0);
     assert_eq!(total("createdBefore=2023-11-15"), 1);
+    assert_eq!(total("createdAfter=2023-11-14T22:13:20%2B0000&createdBefore=2023-11-14T22:13:21%2B0000"), 1);
+    assert_eq!(total("createdAfter=2023-11-14T22:13:21%2B0000"), 0);
+    assert_eq!(total("createdAt=2023-11-14T22:13:20%2B0000"), 1);
     for wrong in [
         "createdAfter=2999-01-01",
         "createdAfter=2023-11-15&createdBefore=2023-11-15T00:00:00%2B0200",
@@ -115,6 +120,77 @@ fn a_creation_date_may_be_a_start_but_not_in_the_future() {
     ] {
         assert_eq!(get(&sonar, &format!("/api/issues/search?components=p&{wrong}")).0, 400, "{wrong}");
     }
+    // The present second has begun, so it is no future.
+    sonar.edit(|model| model.freeze_clock(Some(1_700_000_000)));
+    assert_eq!(total("createdAfter=2023-11-14T22:13:20%2B0000"), 1);
+    assert_eq!(get(&sonar, "/api/issues/search?components=p&createdAfter=2023-11-14T22:13:21%2B0000").0, 400);
+}
+
+#[test]
+fn every_filter_keeps_what_it_names() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        for (key, rule, path) in [
+            ("a", "java:S3649", "src/a/A.java"),
+            ("b", "java:S5145", "src/a/B.java"),
+            ("c", "java:S4423", "src/b/A.java"),
+            ("d", "java:S4423", "pom.xml"),
+        ] {
+            model.add_issue("p", "main", Issue::vulnerability(rule, path, 1).with_key(key));
+        }
+        model.mark_false_positive("b");
+        model.accept("c");
+        model.fix("d");
+    });
+    let found = |query: &str| {
+        let (status, page) = get(&sonar, &format!("/api/issues/search?components=p&s=FILE_LINE&{query}"));
+        assert_eq!(status, 200, "{query}: {page}");
+        let mut keys = keys(&page["issues"]);
+        keys.sort_unstable();
+        assert_eq!(page["total"], keys.len(), "{query}");
+        keys.concat()
+    };
+    for (query, keys) in [
+        ("severities=MINOR,CRITICAL", "bcd"),
+        ("impactSoftwareQualities=SECURITY&impactSeverities=BLOCKER,LOW", "ab"),
+        ("rules=java:S4423", "cd"),
+        ("files=src/b/A.java,pom.xml", "cd"),
+        ("directories=src/a", "ab"),
+        ("issueStatuses=OPEN,FALSE_POSITIVE", "ab"),
+        ("issueStatuses=ACCEPTED,FIXED", "cd"),
+        ("statuses=OPEN,RESOLVED", "abc"),
+        ("statuses=CLOSED", "d"),
+        ("resolved=false", "a"),
+        ("resolutions=FALSE-POSITIVE,WONTFIX", "bc"),
+        ("issues=a,d", "ad"),
+        ("rules=java:S4423&statuses=RESOLVED", "c"),
+    ] {
+        assert_eq!(found(query), keys, "{query}");
+    }
+}
+
+#[test]
+fn a_facet_lists_a_hundred_values_and_those_asked_for() {
+    let sonar = server_with_issues(20_000);
+    let page = |query: &str| get(&sonar, &format!("/api/issues/search?components=p&ps=1&{query}")).1;
+    let all = page("facets=statuses,rules,files,directories");
+    for (name, values, sum) in [("rules", 60, 20_000), ("directories", 80, 20_000), ("statuses", 5, 20_000)] {
+        let counts = counts(&all, name);
+        assert_eq!((counts.len(), counts.values().sum::<u64>()), (values, sum), "{name}");
+    }
+    let files = counts(&all, "files");
+    assert_eq!(files.len(), 100);
+    let rare = sonar.edit(|model| {
+        let branch = model.branch("p", "main").expect("every project has a main branch");
+        let paths = branch.issues().iter().filter_map(|issue| issue.path.clone());
+        paths.into_iter().find(|path| !files.contains_key(path)).expect("there are more than a hundred files")
+    });
+    let chosen = page(&format!("facets=files&files={rare}"));
+    let facet = counts(&chosen, "files");
+    assert_eq!((facet.len(), facet[&rare]), (101, chosen["total"].as_u64().expect("a number")));
+    // Its own filter is ignored, so the others are counted as before.
+    assert!(files.iter().all(|(path, count)| facet[path] == *count));
 }
 
 #[test]
@@ -364,6 +440,419 @@ fn a_fault_strikes_as_often_as_asked() {
 }
 
 #[test]
+fn a_fault_keeps_its_rhythm_until_it_is_cleared() {
+    let sonar = server_with_issues(1);
+    let ask = || raw_get(&sonar, "/api/issues/search?components=p", sonar.token());
+    let statuses = |count: usize| (0..count).map(|_| ask().0).collect::<Vec<_>>();
+    sonar.fault_every("api/issues", 3, Fault::internal_error(1));
+    assert_eq!(statuses(7), [200, 200, 500, 200, 200, 500, 200]);
+    assert_eq!(get(&sonar, "/api/components/show?component=p").0, 200);
+    sonar.clear_faults();
+    sonar.fault_always("api/issues", Fault::indexing(1));
+    assert_eq!(statuses(3), [503; 3]);
+    let told = ask();
+    // The very words of an index that is built anew.
+    sonar.clear_faults();
+    sonar.edit(|model| model.settings.indexing = true);
+    assert_eq!(ask(), told);
+    sonar.edit(|model| model.settings.indexing = false);
+    sonar.fault_by(When::Times(2), |call| call.param("components") == Some("p"), Fault::unauthorized(1));
+    assert_eq!((ask(), ask()), ((401, None, String::new()), (401, None, String::new())));
+    sonar.fault_always("api/issues", Fault::html(200, 1));
+    let (status, content_type, body) = ask();
+    assert_eq!((status, content_type.as_deref()), (200, Some("text/html")));
+    assert!(body.starts_with("<!DOCTYPE html>"), "{body}");
+    sonar.clear_faults();
+    assert_eq!(statuses(1), [200]);
+}
+
+#[test]
+fn a_connection_is_reset_before_an_answer_or_within_it() {
+    let sonar = server_with_issues(50);
+    let ask = || {
+        let address = sonar.url().replace("http://", "");
+        let mut stream = std::net::TcpStream::connect(&address).expect("a listener");
+        let head = format!("GET /api/issues/search?components=p HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+        let request = format!("{head}Authorization: Bearer {}\r\n\r\n", sonar.token());
+        stream.write_all(request.as_bytes()).expect("the server listens");
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer).map_err(|error| error.kind());
+        (ended.err(), String::from_utf8(answer).expect("an answer is UTF-8"))
+    };
+    sonar.fault("api/issues", Fault::Reset { times: 1 });
+    sonar.fault("api/issues", Fault::ResetBody { times: 1 });
+    let reset = Some(std::io::ErrorKind::ConnectionReset);
+    assert_eq!(ask(), (reset, String::new()));
+    let (ended, half) = ask();
+    assert_eq!(ended, reset);
+    let (ended, whole) = ask();
+    assert_eq!(ended, None);
+    let body_bytes = |answer: &str| answer.split_once("\r\n\r\n").expect("a whole head").1.len();
+    assert_eq!(body_bytes(&half), body_bytes(&whole) / 2);
+    assert_eq!(sonar.requests().iter().map(|call| call.status).collect::<Vec<_>>(), [0, 200, 200]);
+}
+
+#[test]
+fn a_secure_connection_is_reset_too() {
+    let sonar = Sonar::start_tls(NEW_SERVER);
+    let agent = agent(sonar.ca_pem().as_deref());
+    let url = format!("{}/api/components/search?qualifiers=TRK", sonar.url());
+    let call = || agent.get(&url).header("Authorization", format!("Bearer {}", sonar.token())).call();
+    sonar.fault("api/components", Fault::Reset { times: 1 });
+    sonar.fault("api/components", Fault::ResetBody { times: 1 });
+    call().expect_err("no answer");
+    call().expect("the head of an answer").body_mut().read_to_string().expect_err("half a body");
+    assert_eq!(call().expect("an answer").status(), 200);
+}
+
+#[test]
+fn a_slow_answer_comes_in_pieces() {
+    let sonar = server_with_issues(50);
+    let ask = || raw_get(&sonar, "/api/issues/search?components=p", sonar.token());
+    let whole = ask();
+    let pause = Duration::from_millis(20);
+    sonar.fault("api/issues", Fault::Drip { pieces: 5, pause, times: 1 });
+    let start = std::time::Instant::now();
+    assert_eq!(ask(), whole);
+    assert!(start.elapsed() >= pause * 4);
+    // A client that gives up in the middle does not keep the others waiting.
+    sonar.fault("api/issues", Fault::Drip { pieces: 2, pause: Duration::from_hours(1), times: 1 });
+    let url = format!("{}/api/issues/search?components=p", sonar.url());
+    let agent = agent(None);
+    let slow = agent.get(&url).header("Authorization", format!("Bearer {}", sonar.token()));
+    let slow = slow.config().timeout_global(Some(Duration::from_millis(300))).build().call();
+    slow.expect("the head of an answer").body_mut().read_to_string().expect_err("half a body");
+    assert_eq!(ask(), whole);
+}
+
+#[test]
+fn a_twisted_page_of_issues_keeps_its_form() {
+    let sonar = server_with_issues(10);
+    let page = |number: usize| {
+        let query = format!("components=p&s=CREATION_DATE&facets=severities,rules&ps=4&p={number}");
+        get(&sonar, &format!("/api/issues/search?{query}")).1
+    };
+    let right = [1, 2, 3].map(page);
+    let rows = |pages: &[Value; 3]| pages.each_ref().map(|page| keys(&page["issues"]));
+    let told = |page: &Value| {
+        let sums = ["severities", "rules"].map(|name| counts(page, name).values().sum::<u64>());
+        [page["total"].as_u64(), page["paging"]["total"].as_u64(), Some(sums[0]), Some(sums[1])]
+    };
+    let truth = rows(&right);
+    assert_eq!(told(&right[0]), [Some(10); 4]);
+    let twisted = |twist: Twist| {
+        sonar.fault_always("api/issues/search", Fault::twist(twist, 1));
+        let pages = [1, 2, 3].map(page);
+        sonar.clear_faults();
+        for (right, twisted) in right.iter().zip(&pages) {
+            let members = |page: &Value| page.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+            if twist != Twist::FacetsAbsent {
+                assert_eq!(members(twisted), members(right), "{twist:?}");
+            }
+            assert_eq!((&twisted["p"], &twisted["paging"]["pageIndex"]), (&right["p"], &right["p"]), "{twist:?}");
+        }
+        pages
+    };
+
+    let none = [const { Vec::<String>::new() }; 3];
+    let pages = twisted(Twist::Empty);
+    assert_eq!((rows(&pages), told(&pages[0])), (none.clone(), [Some(0), Some(0), Some(10), Some(10)]));
+    let pages = twisted(Twist::EmptyThroughout);
+    assert_eq!((rows(&pages), told(&pages[0])), (none, [Some(0); 4]));
+    let pages = twisted(Twist::Undercount { by: 3 });
+    assert_eq!((rows(&pages), told(&pages[0])), (truth.clone(), [Some(7); 4]));
+    let pages = twisted(Twist::Shortened { by: 3 });
+    let short = [truth[0].clone(), truth[1][..3].to_vec(), Vec::new()];
+    assert_eq!((rows(&pages), told(&pages[0])), (short, [Some(7); 4]));
+    let pages = twisted(Twist::RowsMissing { rows: 1 });
+    let missing = [&truth[0][..3], &truth[1][..3], &truth[2][..1]].map(<[String]>::to_vec);
+    assert_eq!((rows(&pages), told(&pages[0])), (missing, [Some(10); 4]));
+    let pages = twisted(Twist::PageRepeated);
+    let repeated = [0, 0, 1].map(|number: usize| truth[number].clone());
+    assert_eq!((rows(&pages), told(&pages[2])), (repeated, [Some(10); 4]));
+    let pages = twisted(Twist::RowRepeated);
+    let mut shifted = truth.clone();
+    shifted[1][0].clone_from(&truth[0][3]);
+    shifted[2][0].clone_from(&truth[1][3]);
+    assert_eq!((rows(&pages), told(&pages[2])), (shifted, [Some(10); 4]));
+    let pages = twisted(Twist::FacetsEmpty);
+    assert_eq!((rows(&pages), &pages[0]["facets"]), (truth.clone(), &serde_json::json!([])));
+    let pages = twisted(Twist::FacetsAbsent);
+    assert_eq!((rows(&pages), pages[0].get("facets")), (truth, None));
+    assert_eq!([1, 2, 3].map(page), right);
+}
+
+#[test]
+fn a_twisted_page_of_hotspots_keeps_its_form() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_hotspots("p", "main", 5);
+    });
+    let page = |number: usize| {
+        let (_, page) = get(&sonar, &format!("/api/hotspots/search?project=p&ps=2&p={number}"));
+        (page["paging"]["total"].as_u64().expect("a number"), keys(&page["hotspots"]))
+    };
+    let [(_, first), (_, second), (_, third)] = [1, 2, 3].map(page);
+    let crossed = vec![first[1].clone(), second[1].clone()];
+    for (twist, expected) in [
+        (Twist::Empty, (0, vec![])),
+        (Twist::EmptyThroughout, (0, vec![])),
+        (Twist::Undercount { by: 2 }, (3, second.clone())),
+        (Twist::Shortened { by: 2 }, (3, second[..1].to_vec())),
+        (Twist::RowsMissing { rows: 1 }, (5, second[..1].to_vec())),
+        (Twist::PageRepeated, (5, first)),
+        (Twist::RowRepeated, (5, crossed)),
+        (Twist::FacetsAbsent, (5, second.clone())),
+    ] {
+        sonar.fault_always("api/hotspots/search", Fault::twist(twist, 1));
+        assert_eq!(page(2), expected, "{twist:?}");
+        sonar.clear_faults();
+    }
+    assert_eq!(page(3), (5, third));
+}
+
+#[test]
+fn a_held_index_knows_nothing_newer_until_it_is_released() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let spot = Hotspot::new("java:S2245", "src/a.java", 3);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_branch("p", "next");
+        model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/a.java", 1).with_key("a"));
+        model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/a.java", 2).with_key("b"));
+        model.add_issue("p", "next", Issue::vulnerability("java:S3649", "src/a.java", 1).with_key("c"));
+        model.add_hotspot("p", "main", spot.clone().with_key("h"));
+        model.hold_index("p");
+    });
+    let issues =
+        |query: &str| keys(&get(&sonar, &format!("/api/issues/search?s=FILE_LINE&{query}")).1["issues"]).concat();
+    let hotspots = |query: &str| keys(&get(&sonar, &format!("/api/hotspots/search?{query}")).1["hotspots"]).concat();
+    let stale = || {
+        assert_eq!(issues("components=p&resolved=false"), "ab");
+        assert_eq!(issues("components=p&statuses=CLOSED"), "");
+        assert_eq!(
+            (issues("issues=a,n"), hotspots("project=p"), hotspots("hotspots=h,i")),
+            ("a".into(), "h".into(), "h".into())
+        );
+        let facet = get(&sonar, "/api/issues/search?components=p&facets=rules").1;
+        assert_eq!(counts(&facet, "rules")["java:S3649"], 2);
+    };
+    stale();
+    let analysed = get(&sonar, "/api/project_branches/list?project=p").1["branches"][0]["analysisDate"].clone();
+    sonar.analyse("p", "main", |analysis| {
+        analysis.fix("a");
+        analysis.purge("b");
+        analysis.open(Issue::vulnerability("java:S3649", "src/new.java", 1).with_key("n"));
+        analysis.close_hotspot("h");
+        analysis.open_hotspot(spot.clone().with_key("i"));
+    });
+    stale();
+    // What does not come from the index is current.
+    assert_ne!(get(&sonar, "/api/project_branches/list?project=p").1["branches"][0]["analysisDate"], analysed);
+    assert_eq!(get(&sonar, "/api/hotspots/show?hotspot=i").0, 200);
+    sonar.edit(|model| {
+        model.delete_branch("p", "next");
+        model.add_branch("p", "later");
+        model.add_issue("p", "later", Issue::vulnerability("java:S3649", "src/a.java", 1).with_key("l"));
+    });
+    assert_eq!(issues("components=p&branch=next"), "");
+    assert_eq!(issues("components=p&branch=later"), "");
+    sonar.edit(|model| model.rename_project("p", "q"));
+    assert_eq!((issues("components=q"), issues("components=p")), ("ab".into(), String::new()));
+    sonar.edit(|model| {
+        model.release_index("p");
+        model.release_index("q");
+    });
+    assert_eq!((issues("components=q"), hotspots("project=q")), ("an".into(), "i".into()));
+    assert_eq!(issues("components=q&branch=later"), "l");
+    sonar.edit(|model| {
+        model.hold_index("q");
+        model.delete_project("q");
+        model.release_index("q");
+    });
+    assert_eq!((issues("components=q"), issues("issues=a")), (String::new(), String::new()));
+}
+
+#[test]
+fn answers_tell_the_time_of_the_model() {
+    let sonar = server_with_issues(1);
+    let date = |path: &str| {
+        let call = agent(None).get(format!("{}{path}", sonar.url())).header("Authorization", "Bearer wrong").call();
+        call.expect("an answer").headers()["date"].to_str().expect("text").to_owned()
+    };
+    sonar.edit(|model| model.freeze_clock(Some(1_700_000_000)));
+    assert_eq!(date("/api/server/version"), "Tue, 14 Nov 2023 22:13:20 GMT");
+    sonar.fault("api/", Fault::too_many_requests(1));
+    sonar.fault("api/", Fault::too_many_requests(1).with_header("Date", "Thu, 01 Jan 1970 00:00:00 GMT"));
+    assert_eq!(date("/api/server/version"), "Tue, 14 Nov 2023 22:13:20 GMT");
+    assert_eq!(date("/api/server/version"), "Thu, 01 Jan 1970 00:00:00 GMT");
+}
+
+#[test]
+fn an_order_by_update_date_may_be_ignored() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        for (key, created) in [("a", 1_700_000_000), ("b", 1_600_000_000), ("c", 1_650_000_000)] {
+            let issue = Issue::vulnerability("java:S3649", "src/a.java", 1).with_key(key);
+            model.add_issue("p", "main", issue.created_at(created));
+        }
+        model.confirm("b");
+    });
+    let rows = |asc: bool| {
+        let path = format!("/api/issues/search?components=p&s=UPDATE_DATE&asc={asc}");
+        keys(&get(&sonar, &path).1["issues"]).concat()
+    };
+    assert_eq!((rows(true), rows(false)), ("cab".into(), "bac".into()));
+    sonar.edit(|model| model.settings.sorts_by_update_date = false);
+    assert_eq!((rows(true), rows(false)), ("bca".into(), "bca".into()));
+}
+
+#[test]
+fn a_converted_hotspot_is_an_issue_at_the_same_place() {
+    let sonar = Sonar::start(NEW_SERVER);
+    sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        for (line, key) in (1..).zip(["open", "safe", "known", "fixed"]) {
+            model.add_hotspot("p", "main", Hotspot::new("java:S2245", "src/a.java", line).with_key(key));
+        }
+        model.review_hotspot("safe", HotspotResolution::Safe);
+        model.review_hotspot("known", HotspotResolution::Acknowledged);
+        model.review_hotspot("fixed", HotspotResolution::Fixed);
+    });
+    let before = get(&sonar, "/api/hotspots/search?project=p").1["hotspots"].clone();
+    assert_eq!(get(&sonar, "/api/rules/show?key=java:S2245").1["rule"]["type"], "SECURITY_HOTSPOT");
+    let converted =
+        sonar.edit(|model| ["open", "safe", "known", "fixed"].map(|key| model.convert_hotspot(key, key == "safe")));
+    assert_eq!(get(&sonar, "/api/rules/show?key=java:S2245").1["rule"]["type"], "VULNERABILITY");
+    assert_eq!(get(&sonar, "/api/hotspots/search?project=p").1["paging"]["total"], 0);
+    let query = "components=p&impactSoftwareQualities=SECURITY&types=VULNERABILITY&s=FILE_LINE";
+    let after = get(&sonar, &format!("/api/issues/search?{query}")).1["issues"].clone();
+    assert_eq!(keys(&after), converted);
+    assert_eq!((converted[1].as_str(), converted[0] == "open"), ("safe", false));
+    let states = [
+        ("OPEN", None, "OPEN"),
+        ("RESOLVED", Some("FALSE-POSITIVE"), "FALSE_POSITIVE"),
+        ("RESOLVED", Some("WONTFIX"), "ACCEPTED"),
+        ("RESOLVED", Some("FIXED"), "FIXED"),
+    ];
+    for (number, (status, resolution, issue_status)) in states.into_iter().enumerate() {
+        let issue = &after[number];
+        let hotspot =
+            before.as_array().expect("a list").iter().find(|one| one["line"] == issue["line"]).expect("a hotspot");
+        for member in ["component", "textRange", "message", "creationDate"] {
+            assert_eq!(issue[member], hotspot[member], "{member}");
+        }
+        assert_eq!(issue["rule"], hotspot["ruleKey"]);
+        assert_eq!((&issue["status"], &issue["issueStatus"]), (&status.into(), &issue_status.into()));
+        assert_eq!(issue.get("resolution").and_then(Value::as_str), resolution);
+    }
+}
+
+#[test]
+fn a_failed_webhook_is_logged_with_the_class_of_its_exception() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let secure = Sonar::start_tls(NEW_SERVER);
+    let refusing = Receiver::start(1, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        format!("http://{}/hook", listener.local_addr().expect("a bound socket has an address"))
+    };
+    let mut sent = 0;
+    let mut logged = |url: &str| {
+        sonar.edit(|model| {
+            model.webhooks.clear();
+            model.add_webhook(None, url, None);
+            if model.project("p").is_none() {
+                model.add_project("", "p", "P");
+            }
+        });
+        let task = sonar.analyse("p", "main", |_| {});
+        sent += 1;
+        sonar.wait_deliveries(sent);
+        let log = admin_get(&sonar, &format!("/api/webhooks/deliveries?ceTaskId={task}"))["deliveries"][0].clone();
+        let id = log["id"].as_str().expect("a delivery has an id");
+        let delivery = admin_get(&sonar, &format!("/api/webhooks/delivery?deliveryId={id}"))["delivery"].clone();
+        assert!(delivery["payload"].as_str().expect("text").contains(&task.0), "{delivery}");
+        assert_eq!(log["success"], false);
+        let error = delivery.get("errorStacktrace").map(|text| text.as_str().expect("text").to_owned());
+        (log.get("httpStatus").and_then(Value::as_u64), error.unwrap_or_default(), log["durationMs"].clone())
+    };
+    let error = |class: &str| (None, class.to_owned());
+    let mut short = |url: &str| {
+        let (status, error, _) = logged(url);
+        (status, error)
+    };
+    assert_eq!(short(&refusing.url), (Some(503), String::new()));
+    assert_eq!(short(&nobody), error("java.net.ConnectException"));
+    assert_eq!(short(&secure.url()), error("javax.net.ssl.SSLHandshakeException"));
+    let unknown = "gateway.invalid";
+    assert_eq!(short(&format!("http://{unknown}/")), error(&format!("java.net.UnknownHostException: {unknown}")));
+    sonar.edit(|model| model.settings.validate_webhooks = true);
+    let refused = "java.lang.IllegalArgumentException: Invalid URL: loopback and wildcard addresses are not allowed for \
+                   webhooks.";
+    assert_eq!(short(&nobody), error(refused));
+    refusing.join();
+}
+
+#[test]
+fn lost_webhooks_are_logged_as_timeouts_newest_first() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let receiver = Receiver::start(1, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let hook = sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        model.add_webhook(Some("p"), &receiver.url, None)
+    });
+    sonar.lose_webhooks(true);
+    for lost in 1..=2 {
+        sonar.analyse("p", "main", |_| {});
+        assert_eq!(sonar.wait_deliveries(lost)[lost - 1].status, None);
+    }
+    sonar.lose_webhooks(false);
+    sonar.analyse("p", "main", |_| {});
+    sonar.wait_deliveries(3);
+    assert_eq!(receiver.join().len(), 1);
+    let page = |number: usize| admin_get(&sonar, &format!("/api/webhooks/deliveries?webhook={hook}&ps=2&p={number}"));
+    let [first, second] = [1, 2].map(page);
+    assert_eq!((&first["paging"]["total"], first["deliveries"].as_array().map(Vec::len)), (&3.into(), Some(2)));
+    let success =
+        [&first["deliveries"][0], &first["deliveries"][1], &second["deliveries"][0]].map(|one| &one["success"]);
+    assert_eq!(success, [true, false, false]);
+    let lost = &second["deliveries"][0];
+    assert_eq!(lost.get("httpStatus"), None);
+    assert!(lost["durationMs"].as_u64().expect("a number") >= 10_000, "{lost}");
+    let id = lost["id"].as_str().expect("a delivery has an id");
+    let delivery = admin_get(&sonar, &format!("/api/webhooks/delivery?deliveryId={id}"));
+    assert_eq!(delivery["delivery"]["errorStacktrace"], "java.net.SocketTimeoutException");
+}
+
+#[test]
+fn many_issues_of_one_second_are_spread_over_everything_else() {
+    let sonar = Sonar::start(NEW_SERVER);
+    let created = 1_719_466_194;
+    let keys = sonar.edit(|model| {
+        model.add_project("", "p", "P");
+        let mut keys = model.add_issues_at("p", "main", 600, created);
+        keys.extend(model.add_issues_at("p", "main", 300, created));
+        keys.extend(model.add_issues_at("p", "main", 100, created + 1));
+        keys
+    });
+    assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), 1000);
+    let query = "createdAfter=2024-06-27T05:29:54%2B0000&createdBefore=2024-06-27T05:29:55%2B0000";
+    let facets = "impactSoftwareQualities=SECURITY&facets=rules,severities,files&ps=1";
+    let (_, page) = get(&sonar, &format!("/api/issues/search?components=p&{query}&{facets}"));
+    assert_eq!((&page["total"], &page["issues"][0]["creationDate"]), (&900.into(), &"2024-06-27T07:29:54+0200".into()));
+    assert_eq!((counts(&page, "rules").len(), counts(&page, "files").len()), (60, 100));
+    assert!(counts(&page, "severities").values().all(|count| *count > 0));
+    let places = sonar.edit(|model| {
+        let branch = model.branch("p", "main").expect("every project has a main branch");
+        branch.issues().iter().map(|issue| issue.message.clone()).collect::<std::collections::HashSet<_>>().len()
+    });
+    assert_eq!(places, 1000);
+}
+
+#[test]
 fn a_held_request_sees_the_model_of_its_moment() {
     let sonar = Arc::new(server_with_issues(1));
     for (moment, total) in [(Moment::BeforeReading, 2), (Moment::BeforeAnswering, 2)] {
@@ -395,6 +884,24 @@ fn server_with_issues(count: usize) -> Sonar {
         model.add_issues("p", "main", count);
     });
     sonar
+}
+
+/// The keys of a list of findings.
+fn keys(list: &Value) -> Vec<String> {
+    let key = |one: &Value| one["key"].as_str().expect("a finding has a key").to_owned();
+    list.as_array().expect("a list").iter().map(key).collect()
+}
+
+/// The values of a facet.
+fn counts(page: &Value, facet: &str) -> BTreeMap<String, u64> {
+    let facet = page["facets"].as_array().expect("a list").iter().find(|one| one["property"] == facet);
+    let values = facet.expect("the facet asked for")["values"].as_array().expect("a list");
+    let count = |one: &Value| (one["val"].as_str().expect("text").to_owned(), one["count"].as_u64().expect("a number"));
+    values.iter().map(count).collect()
+}
+
+fn admin_get(sonar: &Sonar, path: &str) -> Value {
+    serde_json::from_str(&raw_get(sonar, path, sonar.admin_token()).2).expect("an answer is JSON")
 }
 
 fn get(sonar: &Sonar, path: &str) -> (u16, Value) {

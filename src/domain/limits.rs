@@ -67,6 +67,9 @@ pub const SONAR_PAGE_ROWS: u32 = 500;
 /// The window of Sonar's searches: rows past it cannot be read, and Cloud's totals stop at it.
 pub const SONAR_WINDOW: u64 = 10_000;
 
+/// The same in pages.
+pub const SONAR_WINDOW_PAGES: u32 = 20;
+
 /// Keys that one question about vanished findings names.
 pub const SONAR_KEYS_PER_QUESTION: usize = 100;
 
@@ -78,6 +81,27 @@ pub const SONAR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// One call to Sonar from connect to last byte.
 pub const SONAR_CALL_MAX: Duration = Duration::from_secs(30);
+
+/// A scope of up to ten pages is read whole: reading what changed would cost as much.
+pub const RECENT_ROWS_MIN: u64 = 10 * SONAR_PAGE_ROWS as u64;
+
+/// Pages of changed issues that are read before the whole is read instead.
+pub const RECENT_PAGES_MAX: u32 = 20;
+
+/// How far before the watermark a read of what changed begins: an index takes things in out of order.
+pub const RECENT_OVERLAP: Duration = Duration::from_mins(5);
+
+/// A whole read follows so long after one of what had changed.
+pub const WHOLE_AFTER: Duration = Duration::from_mins(5);
+
+/// Pages between two notes of how far a crawl has come.
+pub const PAGES_PER_NOTE: u32 = 10;
+
+/// A crawl that was interrupted longer ago than this begins anew.
+pub const CRAWL_KEPT: Duration = Duration::from_hours(1);
+
+/// Files that one slice of hotspots names: few enough for an address line, many enough to be worth a request.
+pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
 
 /// Pages of projects that one listing reads (500 rows each).
 pub const PROJECT_PAGES_MAX: u32 = 200;

@@ -49,13 +49,16 @@ pub enum Staged {
     /// It is gone.
     #[n(1)]
     Gone(#[n(0)] Closing),
+    /// The finding with this former key has another one now, and is shown like this.
+    #[n(2)]
+    Moved(#[n(0)] IssueKey, #[n(1)] Box<Observed>),
 }
 
 impl Staged {
     /// Sonar's key of it.
     pub fn key(&self) -> &IssueKey {
         match self {
-            Self::Seen(observed) => &observed.key,
+            Self::Seen(observed) | Self::Moved(_, observed) => &observed.key,
             Self::Gone(closing) => &closing.key,
         }
     }
@@ -119,6 +122,13 @@ pub enum Step {
         /// Why it is closed, if it is.
         closed: Option<CloseReason>,
     },
+    /// Give a stored finding another key, and rewrite it.
+    Move {
+        /// As it is stored.
+        stored: Box<Finding>,
+        /// As it is to be stored.
+        observed: Box<Observed>,
+    },
 }
 
 /// Walks both sides in key order. Stored findings that were not staged are left alone: what is missing from a
@@ -164,15 +174,17 @@ impl<S: Iterator<Item = Finding>, T: Iterator<Item = Staged>> Iterator for Merge
 fn open(staged: Staged) -> Option<Step> {
     match staged {
         // What was closed before this box ever held it is history that nobody asked for.
-        Staged::Seen(observed) if !observed.state.is_closed() => Some(Step::Open(observed)),
-        Staged::Seen(_) | Staged::Gone(_) => None,
+        Staged::Seen(observed) | Staged::Moved(_, observed) if !observed.state.is_closed() => {
+            Some(Step::Open(observed))
+        }
+        Staged::Seen(_) | Staged::Moved(..) | Staged::Gone(_) => None,
     }
 }
 
 fn compare(stored: Finding, staged: Staged) -> Option<Step> {
     let before = stored.observed.state;
     let (observed, closed) = match staged {
-        Staged::Seen(observed) => {
+        Staged::Seen(observed) | Staged::Moved(_, observed) => {
             let closed = match observed.state {
                 State::Fixed => Some(CloseReason::Fixed),
                 State::Removed => Some(CloseReason::Removed),
@@ -259,6 +271,7 @@ mod tests {
             .map(|step| match step {
                 Step::Open(observed) => (observed.key.to_string(), Some(ChangeKind::Opened), observed.state),
                 Step::Rewrite { observed, change, .. } => (observed.key.to_string(), change, observed.state),
+                Step::Move { .. } => unreachable!("nothing was moved"),
             })
             .collect()
     }
@@ -338,6 +351,7 @@ mod tests {
                 let (observed, change) = match step {
                     Step::Open(observed) => (observed, Some(ChangeKind::Opened)),
                     Step::Rewrite { observed, change, .. } => (observed, change),
+                    Step::Move { .. } => unreachable!("nothing was moved"),
                 };
                 told += usize::from(change.is_some());
                 after.insert(observed.key.clone(), observed.state);

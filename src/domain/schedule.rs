@@ -5,7 +5,9 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 
 use super::ids::{ProjectId, ScopeId};
-use super::limits::{AGENDA_AHEAD_MAX, RETRY_AFTER_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, SECOND_LOOK_AFTER};
+use super::limits::{
+    AGENDA_AHEAD_MAX, RETRY_AFTER_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, SECOND_LOOK_AFTER, WHOLE_AFTER,
+};
 use super::time::Timestamp;
 
 /// Something that a worker can do.
@@ -104,21 +106,23 @@ pub fn next(agenda: impl Iterator<Item = (Task, Due)>, busy: &[Task], now: Times
 pub fn asked(former: Option<Due>, reason: Reason, now: Timestamp, ticket: u64) -> Due {
     let reason = match former.map(|former| (former.reason, former.at)) {
         // The second look that a webhook is owed must not be lost because somebody else asked meanwhile.
-        Some((Reason::Webhook | Reason::SecondLook, _)) => Reason::Webhook,
+        Some((Reason::Webhook | Reason::SecondLook, _)) if reason != Reason::Full => Reason::Webhook,
         Some((waiting, at)) if at <= now => reason.min(waiting),
         _ => reason,
     };
     Due { at: now, reason, attempts: 0, ticket }
 }
 
-/// What follows a successful sync: a second look after a webhook, and nothing after anything else.
-pub fn after_success(done: Due, now: Timestamp) -> Option<Due> {
-    (done.reason == Reason::Webhook).then(|| Due {
-        at: now.plus(SECOND_LOOK_AFTER),
-        reason: Reason::SecondLook,
-        attempts: 0,
-        ticket: done.ticket,
-    })
+/// What follows a successful sync: a second look after a webhook; a read of the whole after one of what had changed;
+/// nothing after anything else.
+pub fn after_success(done: Due, now: Timestamp, recent: bool) -> Option<Due> {
+    let then = |reason, after| Due { at: now.plus(after), reason, attempts: 0, ticket: done.ticket };
+    match done.reason {
+        // A person's wish for the whole may have taken a webhook's place.
+        Reason::Webhook | Reason::Full => Some(then(Reason::SecondLook, SECOND_LOOK_AFTER)),
+        _ if recent => Some(then(Reason::Whole, WHOLE_AFTER)),
+        _ => None,
+    }
 }
 
 /// What follows a failure: another attempt, later each time, never sooner than Sonar asked for.
@@ -183,10 +187,19 @@ mod tests {
 
     #[test]
     fn a_second_look_follows_a_webhook_once() {
-        let look = after_success(due(1, Reason::Webhook), Timestamp(0)).unwrap();
+        let look = after_success(due(1, Reason::Webhook), Timestamp(0), false).unwrap();
         assert_eq!((look.at, look.reason), (Timestamp(60_000), Reason::SecondLook));
-        assert_eq!(after_success(look, Timestamp(60_000)), None);
-        assert_eq!(after_success(due(1, Reason::Manual), Timestamp(0)), None);
+        assert_eq!(after_success(look, Timestamp(60_000), false), None);
+        assert_eq!(after_success(due(1, Reason::Manual), Timestamp(0), false), None);
+    }
+
+    #[test]
+    fn the_whole_is_read_after_what_had_changed() {
+        let look = after_success(due(1, Reason::Webhook), Timestamp(0), true).unwrap();
+        assert_eq!(look.reason, Reason::SecondLook);
+        let whole = after_success(look, Timestamp(0), true).unwrap();
+        assert_eq!((whole.at, whole.reason), (Timestamp(300_000), Reason::Whole));
+        assert_eq!(after_success(whole, Timestamp(0), false), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,6 +15,7 @@ use ureq::http::{HeaderMap, HeaderValue, Uri, header};
 use ureq::{Agent, Proxy, ProxyProtocol};
 use zeroize::Zeroizing;
 
+use crate::domain::crawl::{Ask, List};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Observed;
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeName, SourceName};
@@ -24,7 +25,7 @@ use crate::domain::limits::{
 use crate::domain::time::Timestamp;
 use crate::sys::trust::{Authorities, BadAuthorities, Trust};
 
-use super::dialect::{Dialect, Mode, Query, Version};
+use super::dialect::{Dialect, Mode, Query, SANDBOX, Version};
 use super::failure::{FetchError, TooLarge};
 use super::wire::{self, BadAnswer, Branch, FindingsPage, Organization, Project, ProjectsPage, PullRequest, Rule};
 
@@ -171,6 +172,8 @@ pub struct Client {
     answer_bytes_max: u64,
     /// Set when this Sonar has said that it does not know the word IN_SANDBOX.
     no_sandbox: AtomicBool,
+    /// What time it was for Sonar at its last answer.
+    server_date: Mutex<Option<Timestamp>>,
     pacer: Option<Arc<dyn Pacer>>,
 }
 
@@ -227,6 +230,7 @@ impl Client {
             answer_bytes_max: SONAR_ANSWER_BYTES_MAX,
             no_sandbox: AtomicBool::new(false),
             pacer: None,
+            server_date: Mutex::new(None),
         })
     }
 
@@ -239,6 +243,11 @@ impl Client {
     /// How many requests this client has sent.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// What time it was for Sonar when it last answered; nothing if it does not say.
+    pub fn server_date(&self) -> Option<Timestamp> {
+        *self.server_date.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks what Sonar thinks of the token. A bad one is an answer, not an error.
@@ -356,8 +365,39 @@ impl Client {
         Ok(dates.into_iter().max())
     }
 
-    /// A page of the whole crawl of a scope's issues.
-    pub fn issues(
+    /// A page of a slice of one of a scope's lists.
+    pub fn list(
+        &self,
+        dialect: Dialect,
+        organization: &OrganizationKey,
+        project: &ProjectKey,
+        scope: &ScopeRef,
+        ask: &Ask,
+    ) -> Result<FindingsPage, FetchError> {
+        if ask.list == List::Hotspots {
+            let what = format!("the hotspots of {project}");
+            let query = dialect.hotspots_page(project, scope, ask);
+            return Ok(self.get(&self.base, "api/hotspots/search", &query, &what, |answer| wire::hotspots(answer))?.0);
+        }
+        let mut query = dialect.slice_page(organization, project, scope, ask);
+        if self.no_sandbox.load(Ordering::Relaxed) {
+            if ask.slice.status.as_deref() == Some(SANDBOX) {
+                return Ok(nothing());
+            }
+            without_sandbox(&mut query);
+        }
+        match self.issues_search(&query, project) {
+            // Which version brought the word is not documented to the release; one that lacks it has no such issues.
+            Err(FetchError::BadRequest { message, .. }) if message.contains(SANDBOX) && without_sandbox(&mut query) => {
+                self.no_sandbox.store(true, Ordering::Relaxed);
+                self.issues_search(&query, project)
+            }
+            answer => answer,
+        }
+    }
+
+    /// A page of all security issues of a scope, closed ones too, last touched first.
+    pub fn recent(
         &self,
         dialect: Dialect,
         organization: &OrganizationKey,
@@ -365,20 +405,19 @@ impl Client {
         scope: &ScopeRef,
         page: u32,
     ) -> Result<FindingsPage, FetchError> {
-        let mut query = dialect.crawl_page(organization, project, scope, page);
-        if self.no_sandbox.load(Ordering::Relaxed) {
-            without_sandbox(&mut query);
-        }
-        match self.issues_search(&query, project) {
-            // Which version brought the word is not documented to the release; one that lacks it has no such issues.
-            Err(FetchError::BadRequest { message, .. })
-                if message.contains("IN_SANDBOX") && without_sandbox(&mut query) =>
-            {
-                self.no_sandbox.store(true, Ordering::Relaxed);
-                self.issues_search(&query, project)
-            }
-            answer => answer,
-        }
+        self.issues_search(&dialect.recent_page(organization, project, scope, page), project)
+    }
+
+    /// Of these issues, those that Sonar still shows, in whichever project; at most [`SONAR_KEYS_PER_QUESTION`].
+    pub fn issues_anywhere(
+        &self,
+        dialect: Dialect,
+        organization: &OrganizationKey,
+        keys: &[IssueKey],
+    ) -> Result<FindingsPage, FetchError> {
+        assert!(!keys.is_empty() && keys.len() <= SONAR_KEYS_PER_QUESTION, "the caller asks for some, in portions");
+        let query = dialect.anywhere(organization, keys);
+        Ok(self.get(&self.base, "api/issues/search", &query, "issues by key", |answer| wire::issues(answer))?.0)
     }
 
     /// These issues in whatever state, at most [`SONAR_KEYS_PER_QUESTION`] of them.
@@ -419,19 +458,6 @@ impl Client {
             return Err(FetchError::CutShort { host: self.base.host.clone() });
         }
         Ok(whole)
-    }
-
-    /// A page of a scope's hotspots.
-    pub fn hotspots(
-        &self,
-        dialect: Dialect,
-        project: &ProjectKey,
-        scope: &ScopeRef,
-        page: u32,
-    ) -> Result<FindingsPage, FetchError> {
-        let query = dialect.hotspots_page(project, scope, page);
-        let what = format!("the hotspots of {project}");
-        Ok(self.get(&self.base, "api/hotspots/search", &query, &what, |answer| wire::hotspots(answer))?.0)
     }
 
     /// One hotspot; nothing if Sonar knows none.
@@ -560,6 +586,9 @@ impl Client {
         let response = request.call().map_err(|error| FetchError::no_answer(error, base.way.clone()))?;
         let (head, mut body) = response.into_parts();
         let status = head.status.as_u16();
+        if let Some(date) = head.headers.get(header::DATE).and_then(|date| date.to_str().ok()).and_then(http_date) {
+            *self.server_date.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
+        }
         if !head.status.is_success() {
             let mut text = Vec::new();
             // An error without its text is still an error.
@@ -751,6 +780,11 @@ fn unless_not_found<T>(answer: Result<T, FetchError>) -> Result<Option<T>, Fetch
         Err(FetchError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What a list holds that is asked for a state which this Sonar does not know.
+fn nothing() -> FindingsPage {
+    FindingsPage { facets: vec![("statuses".to_owned(), Vec::new())], ..FindingsPage::default() }
 }
 
 /// Whether the query had the word.

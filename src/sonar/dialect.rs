@@ -5,11 +5,12 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
-use crate::domain::crawl::Lists;
+use crate::domain::crawl::{Ask, Facet, Lists, Slice};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::{Kind, Observed};
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, ScopeKind};
 use crate::domain::limits::SONAR_PAGE_ROWS;
+use crate::domain::time::Timestamp;
 
 /// A query: names and values, not yet encoded.
 pub type Query = Vec<(&'static str, String)>;
@@ -98,12 +99,77 @@ impl Dialect {
 
     /// What the lists are like.
     pub fn lists(self) -> Lists {
-        Lists { total_capped: self.server.is_none(), hotspots: self.server.is_some() }
+        let severities: &'static [&'static str] = match self.server {
+            _ if !self.knows_impacts() => &["BLOCKER", "CRITICAL", "MAJOR", "MINOR", "INFO"],
+            // The outer two came with 10.8.
+            Some(Server { version, .. }) if version < Version::new(10, 8) => &["HIGH", "MEDIUM", "LOW"],
+            _ => &["BLOCKER", "HIGH", "MEDIUM", "LOW", "INFO"],
+        };
+        Lists {
+            total_capped: self.server.is_none(),
+            hotspots: self.server.is_some(),
+            severities,
+            statuses: self.statuses(),
+            resolutions: match self.server {
+                Some(Server { version, .. }) if version < Version::new(9, 4) => &["FIXED", "SAFE"],
+                _ => &["FIXED", "SAFE", "ACKNOWLEDGED"],
+            },
+        }
     }
 
-    /// A page of the whole crawl: security issues that are not closed, oldest first. Only the first page asks for
-    /// the counts per status, which prove the total. There is no facet of `issueStatuses`.
-    pub fn crawl_page(
+    /// The words for issues that are not closed.
+    fn statuses(self) -> &'static [&'static str] {
+        if !self.knows_issue_statuses() {
+            &["OPEN", "CONFIRMED", "REOPENED", "RESOLVED"]
+        } else if self.knows_sandbox() {
+            &["OPEN", "CONFIRMED", "ACCEPTED", "FALSE_POSITIVE", SANDBOX]
+        } else {
+            &["OPEN", "CONFIRMED", "ACCEPTED", "FALSE_POSITIVE"]
+        }
+    }
+
+    /// A page of a slice of the whole crawl: security issues that are not closed, oldest first. There is no facet of
+    /// `issueStatuses`.
+    pub fn slice_page(
+        self,
+        organization: &OrganizationKey,
+        project: &ProjectKey,
+        scope: &ScopeRef,
+        Ask { slice, page, facet, .. }: &Ask,
+    ) -> Query {
+        let mut query = self.scoped(organization, project, scope);
+        query.push(self.security());
+        let name = if self.knows_issue_statuses() { "issueStatuses" } else { "statuses" };
+        query.push((name, slice.status.clone().unwrap_or_else(|| self.statuses().join(","))));
+        if let Some(severity) = &slice.severity {
+            let name = if self.knows_impacts() { "impactSeverities" } else { "severities" };
+            query.push((name, severity.clone()));
+        }
+        query.extend(slice.from.map(|from| ("createdAfter", sonar_date(from))));
+        query.extend(slice.before.map(|before| ("createdBefore", sonar_date(before))));
+        query.extend(slice.rule.clone().map(|rule| ("rules", rule)));
+        query.extend(slice.directory.clone().map(|directory| ("directories", directory)));
+        if !slice.files.is_empty() {
+            query.push(("files", slice.files.join(",")));
+        }
+        query.push(("s", "CREATION_DATE".to_owned()));
+        query.push(("asc", "true".to_owned()));
+        query.extend(facet.map(|facet| ("facets", facet.name().to_owned())));
+        paged(query, *page)
+    }
+
+    /// Whether a value of the facet `statuses` is among what a slice asks for. The facet ignores the filter of its
+    /// own name, which only old Servers are asked with, so CLOSED may be among its values, and others than the slice's.
+    pub fn counts(self, slice: &Slice, status: &str) -> bool {
+        match &slice.status {
+            Some(asked) if !self.knows_issue_statuses() => asked == status,
+            _ => matches!(status, "OPEN" | "CONFIRMED" | "REOPENED" | "RESOLVED" | SANDBOX),
+        }
+    }
+
+    /// A page of all security issues of a scope, closed ones too, those first that Sonar touched last; with the first
+    /// page come the counts per status.
+    pub fn recent_page(
         self,
         organization: &OrganizationKey,
         project: &ProjectKey,
@@ -111,24 +177,22 @@ impl Dialect {
         page: u32,
     ) -> Query {
         let mut query = self.scoped(organization, project, scope);
-        if self.knows_impacts() {
-            query.push(("impactSoftwareQualities", "SECURITY".to_owned()));
-        } else {
-            query.push(("types", "VULNERABILITY".to_owned()));
-        }
-        if !self.knows_issue_statuses() {
-            query.push(("statuses", "OPEN,CONFIRMED,REOPENED,RESOLVED".to_owned()));
-        } else if self.knows_sandbox() {
-            query.push(("issueStatuses", format!("{NOT_CLOSED},IN_SANDBOX")));
-        } else {
-            query.push(("issueStatuses", NOT_CLOSED.to_owned()));
-        }
-        query.push(("s", "CREATION_DATE".to_owned()));
-        query.push(("asc", "true".to_owned()));
+        query.push(self.security());
+        query.push(("s", "UPDATE_DATE".to_owned()));
+        query.push(("asc", "false".to_owned()));
         if page == 1 {
-            query.push(("facets", "statuses".to_owned()));
+            query.push(("facets", Facet::Status.name().to_owned()));
         }
         paged(query, page)
+    }
+
+    /// What makes an issue a security issue.
+    fn security(self) -> (&'static str, String) {
+        if self.knows_impacts() {
+            ("impactSoftwareQualities", "SECURITY".to_owned())
+        } else {
+            ("types", "VULNERABILITY".to_owned())
+        }
     }
 
     /// Whether the crawl's list would hold this, if it is not closed: the same question, asked of one finding.
@@ -157,12 +221,27 @@ impl Dialect {
         paged(query, page)
     }
 
-    /// A page of the scope's hotspots; Sonar lists none that are closed.
-    pub fn hotspots_page(self, project: &ProjectKey, scope: &ScopeRef, page: u32) -> Query {
+    /// These issues in whichever project they are.
+    pub fn anywhere(self, organization: &OrganizationKey, keys: &[IssueKey]) -> Query {
+        let keys: Vec<&str> = keys.iter().map(IssueKey::as_str).collect();
+        let mut query = vec![("issues", keys.join(","))];
+        if self.server.is_none() {
+            query.push(("organization", organization.to_string()));
+        }
+        paged(query, 1)
+    }
+
+    /// A page of a slice of the scope's hotspots; Sonar lists none that are closed.
+    pub fn hotspots_page(self, project: &ProjectKey, scope: &ScopeRef, Ask { slice, page, .. }: &Ask) -> Query {
         let name = if self.is_server_from(Version::new(10, 2)) { "project" } else { "projectKey" };
         let mut query = vec![(name, project.to_string())];
         query.extend(scope_parameter(scope));
-        paged(query, page)
+        query.extend(slice.status.clone().map(|status| ("status", status)));
+        query.extend(slice.resolution.clone().map(|resolution| ("resolution", resolution)));
+        if !slice.files.is_empty() {
+            query.push(("files", slice.files.join(",")));
+        }
+        paged(query, *page)
     }
 
     fn scoped(self, organization: &OrganizationKey, project: &ProjectKey, scope: &ScopeRef) -> Query {
@@ -197,7 +276,13 @@ impl Dialect {
     }
 }
 
-const NOT_CLOSED: &str = "OPEN,CONFIRMED,ACCEPTED,FALSE_POSITIVE";
+/// A state that newer versions know; see the client, which does without where it is not known.
+pub(super) const SANDBOX: &str = "IN_SANDBOX";
+
+/// As Sonar reads and writes dates, in UTC, to the second.
+fn sonar_date(time: Timestamp) -> String {
+    time.to_string().replace('Z', "+0000")
+}
 
 /// Without either parameter Sonar takes the main branch.
 fn scope_parameter(scope: &ScopeRef) -> Option<(&'static str, String)> {
@@ -218,16 +303,21 @@ fn paged(mut query: Query, page: u32) -> Query {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::domain::crawl::List;
     use crate::domain::ids::ScopeName;
 
+    fn ask(list: List, slice: Slice, page: u32) -> Ask {
+        Ask { list, slice, page, facet: (page == 1).then_some(Facet::Status) }
+    }
+
     fn crawl(dialect: Dialect, scope: &ScopeRef, page: u32) -> String {
-        let query = dialect.crawl_page(
-            &OrganizationKey::parse("acme").unwrap(),
-            &ProjectKey::parse("shop").unwrap(),
-            scope,
-            page,
-        );
-        text(&query)
+        sliced(dialect, scope, Slice::default(), page)
+    }
+
+    fn sliced(dialect: Dialect, scope: &ScopeRef, slice: Slice, page: u32) -> String {
+        let organization = OrganizationKey::parse("acme").unwrap();
+        let project = ProjectKey::parse("shop").unwrap();
+        text(&dialect.slice_page(&organization, &project, scope, &ask(List::Issues, slice, page)))
     }
 
     fn text(query: &Query) -> String {
@@ -305,7 +395,9 @@ mod tests {
     #[test]
     fn hotspots_name_the_project_as_the_version_does() {
         let project = ProjectKey::parse("shop").unwrap();
-        let ask = |dialect: Dialect| text(&dialect.hotspots_page(&project, &ScopeRef::Main, 3));
+        let ask = |dialect: Dialect| {
+            text(&dialect.hotspots_page(&project, &ScopeRef::Main, &ask(List::Hotspots, Slice::default(), 3)))
+        };
         assert_eq!(ask(server("9.9.0.1", None)), "projectKey=shop&ps=500&p=3");
         assert_eq!(ask(server("10.2.0.1", None)), "project=shop&ps=500&p=3");
     }
@@ -320,7 +412,50 @@ mod tests {
 
     #[test]
     fn cloud_caps_totals_and_has_no_hotspots() {
-        assert_eq!(Dialect::cloud().lists(), Lists { total_capped: true, hotspots: false });
-        assert_eq!(server("10.6.0.1", None).lists(), Lists { total_capped: false, hotspots: true });
+        let lists = Dialect::cloud().lists();
+        assert!(lists.total_capped && !lists.hotspots);
+        let lists = server("10.6.0.1", None).lists();
+        assert!(!lists.total_capped && lists.hotspots);
+        assert_eq!(lists.severities, ["HIGH", "MEDIUM", "LOW"], "10.6 knows three");
+        assert_eq!(server("9.9.0.1", None).lists().severities[1], "CRITICAL");
+    }
+
+    #[test]
+    fn a_slice_is_asked_for_in_the_words_of_the_version() {
+        let slice = Slice {
+            from: Some(Timestamp::parse("2024-06-27T05:29:54Z").unwrap()),
+            before: Some(Timestamp::parse("2024-06-27T05:29:55Z").unwrap()),
+            severity: Some("HIGH".to_owned()),
+            status: Some("OPEN".to_owned()),
+            rule: Some("java:S1".to_owned()),
+            directory: Some("src".to_owned()),
+            files: vec!["src/a.java".to_owned()],
+            resolution: None,
+        };
+        assert_eq!(
+            sliced(Dialect::cloud(), &ScopeRef::Main, slice.clone(), 2),
+            "componentKeys=shop&organization=acme&impactSoftwareQualities=SECURITY&issueStatuses=OPEN\
+             &impactSeverities=HIGH&createdAfter=2024-06-27T05:29:54+0000&createdBefore=2024-06-27T05:29:55+0000\
+             &rules=java:S1&directories=src&files=src/a.java&s=CREATION_DATE&asc=true&ps=500&p=2"
+        );
+        let old = sliced(server("9.9.0.1", None), &ScopeRef::Main, slice.clone(), 2);
+        assert!(old.contains("&statuses=OPEN&severities=HIGH&"), "{old}");
+        assert!(server("9.9.0.1", None).counts(&slice, "OPEN") && !server("9.9.0.1", None).counts(&slice, "RESOLVED"));
+        assert!(Dialect::cloud().counts(&slice, "RESOLVED") && !Dialect::cloud().counts(&slice, "CLOSED"));
+    }
+
+    #[test]
+    fn what_was_touched_last_is_asked_for_in_every_state() {
+        let query = Dialect::cloud().recent_page(
+            &OrganizationKey::parse("acme").unwrap(),
+            &ProjectKey::parse("shop").unwrap(),
+            &ScopeRef::Main,
+            1,
+        );
+        assert_eq!(
+            text(&query),
+            "componentKeys=shop&organization=acme&impactSoftwareQualities=SECURITY&s=UPDATE_DATE&asc=false\
+             &facets=statuses&ps=500&p=1"
+        );
     }
 }

@@ -225,6 +225,17 @@ pub fn put_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreE
     batch.put(tables::SCOPES, &Key::new().u32(id.0), scope)
 }
 
+/// Notes that Sonar does not list a scope any more, and settles deliveries that wait for it, as many as one batch may;
+/// returns whether some are left. Its findings stay as they are.
+pub fn retire(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<bool, StoreError> {
+    let Some(record) = scope(batch, id)? else { return Ok(false) };
+    let project = record.project;
+    if record.retired_at.is_none() {
+        put_scope(batch, id, &Scope { retired_at: Some(now), error: None, suspicion: None, ..record })?;
+    }
+    deliveries::give_up(batch, project, Task::Sync(id), now)
+}
+
 /// Gives a scope another name, as the main branch may get one; false if another scope of its project bears it.
 pub fn rename_scope(batch: &Batch, id: ScopeId, name: &ScopeName) -> Result<bool, StoreError> {
     let Some(former) = scope(batch, id)? else { return Ok(false) };

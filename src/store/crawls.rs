@@ -6,14 +6,17 @@
 
 use std::time::Duration;
 
+use redb::ReadableTable;
+
 use super::findings::Inventory;
-use super::records::{Scope, SealedCrawl};
+use super::records::{Scope, SealedCrawl, Underway};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, agenda, catalogue, codec, deliveries, get, keys};
+use super::{Batch, StoreError, View, agenda, catalogue, codec, deliveries, get, keys, lists};
 use crate::domain::delivery::Outcome;
+use crate::domain::finding::{Kind, Observed};
 use crate::domain::ids::{IssueKey, ScopeId};
 use crate::domain::limits::{self, FINDINGS_PER_COMMIT_MAX};
-use crate::domain::reconcile::{Staged, reconcile};
+use crate::domain::reconcile::{Staged, Step, reconcile};
 use crate::domain::schedule::{self, Task};
 use crate::domain::time::Timestamp;
 
@@ -21,19 +24,27 @@ fn key(scope: ScopeId, key: &IssueKey) -> Key {
     Key::new().u32(scope.0).tail(key.as_str().as_bytes())
 }
 
-/// Stages rows; a key that is staged already is replaced. Says of each row whether its key was new.
-pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<Vec<bool>, StoreError> {
+/// Stages rows; a key that is staged already is replaced.
+pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<(), StoreError> {
     if !super::has(batch, tables::SCOPES, &Key::new().u32(scope.0))? {
         // Removed meanwhile: nobody would take the rows away again.
-        return Ok(vec![false; rows.len()]);
+        return Ok(());
     }
     let mut staging = batch.rows(tables::STAGING)?;
-    rows.iter()
-        .map(|row| {
-            let former = staging.insert(key(scope, row.key()).0.as_slice(), codec::seal(row).as_slice())?;
-            Ok(former.is_none())
-        })
-        .collect()
+    for row in rows {
+        staging.insert(key(scope, row.key()).0.as_slice(), codec::seal(row).as_slice())?;
+    }
+    Ok(())
+}
+
+/// Turns staged rows of new issues into the moves that they are: from each first key to each second one.
+pub fn stage_moves(batch: &Batch, scope: ScopeId, pairs: &[(IssueKey, IssueKey)]) -> Result<(), StoreError> {
+    for (from, to) in pairs {
+        if let Some(Staged::Seen(observed)) = get::<Staged>(batch, tables::STAGING, &key(scope, to))? {
+            stage(batch, scope, &[Staged::Moved(from.clone(), observed)])?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops rows that a crawl without end left behind, as many as one batch may. Returns whether some are left.
@@ -60,11 +71,73 @@ pub fn seal(batch: &Batch, scope: ScopeId, crawl: &SealedCrawl) -> Result<(), St
     if !super::has(batch, tables::SCOPES, &Key::new().u32(scope.0))? {
         return Ok(());
     }
+    // What is applied now, a read that was interrupted does not know.
+    batch.delete(tables::READINGS, &Key::new().u32(scope.0))?;
     batch.put(tables::CRAWLS, &Key::new().u32(scope.0), crawl)
+}
+
+/// How far an interrupted crawl has come, if one was. A damaged note is as good as none.
+pub fn underway(view: &impl View, scope: ScopeId) -> Result<Option<Underway>, StoreError> {
+    match get(view, tables::READINGS, &Key::new().u32(scope.0)) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// Notes how far a crawl has come. The rows that it learnt up to here are staged.
+pub fn note(batch: &Batch, scope: ScopeId, underway: &Underway) -> Result<(), StoreError> {
+    if !super::has(batch, tables::SCOPES, &Key::new().u32(scope.0))? {
+        return Ok(());
+    }
+    batch.put(tables::READINGS, &Key::new().u32(scope.0), underway)
+}
+
+/// Forgets how far a crawl had come.
+pub fn forget(batch: &Batch, scope: ScopeId) -> Result<(), StoreError> {
+    batch.delete(tables::READINGS, &Key::new().u32(scope.0))
+}
+
+/// Issues that are staged and not stored, in key order from after a key, out of at most so many staged rows; and the
+/// key to go on after, if there are more.
+pub fn fresh_issues(
+    view: &impl View,
+    scope: ScopeId,
+    after: Option<&IssueKey>,
+    most: usize,
+) -> Result<(Vec<Observed>, Option<IssueKey>), StoreError> {
+    let mut found = Vec::new();
+    let mut last = None;
+    let mut seen = 0;
+    super::scan_after::<Staged>(
+        view,
+        tables::STAGING,
+        &Key::new().u32(scope.0),
+        after.map(|after| key(scope, after)).as_ref(),
+        |_, row| {
+            seen += 1;
+            last = Some(row.key().clone());
+            if let Staged::Seen(observed) = row
+                && observed.kind == Kind::Vulnerability
+                && !observed.state.is_closed()
+            {
+                found.push(*observed);
+            }
+            seen < most
+        },
+    )?;
+    let findings = view.rows(tables::FINDINGS)?;
+    let mut fresh = Vec::new();
+    for observed in found {
+        if findings.get(super::findings::finding_key(scope, &observed.key).0.as_slice())?.is_none() {
+            fresh.push(observed);
+        }
+    }
+    Ok((fresh, last.filter(|_| seen == most)))
 }
 
 /// Gives a sealed crawl up, as a staged row of it is damaged: the scope is to be crawled anew.
 pub fn abandon(batch: &Batch, scope: ScopeId) -> Result<(), StoreError> {
+    batch.delete(tables::READINGS, &Key::new().u32(scope.0))?;
     batch.delete(tables::CRAWLS, &Key::new().u32(scope.0))
 }
 
@@ -116,14 +189,29 @@ fn apply_bite(
     (read_at, now): (Timestamp, Timestamp),
 ) -> Result<(), StoreError> {
     let mut stored = Vec::with_capacity(bite.len());
+    let mut moves = Vec::new();
     for row in &bite {
-        stored.extend(inventory.find(row.key())?);
+        let found = inventory.find(row.key())?;
+        if let (None, Staged::Moved(from, observed)) = (&found, row)
+            && let Some(former) = inventory.find(from)?
+        {
+            moves.push(Step::Move { stored: Box::new(former), observed: observed.clone() });
+        }
+        stored.extend(found);
     }
     {
         let mut staging = batch.rows(tables::STAGING)?;
         for row in &bite {
             staging.remove(key(id, row.key()).0.as_slice())?;
         }
+    }
+    let is_move = |row: &Staged| {
+        moves.iter().any(|step| matches!(step, Step::Move { observed, .. } if observed.key == *row.key()))
+    };
+    let bite: Vec<Staged> =
+        if moves.is_empty() { bite } else { bite.into_iter().filter(|row| !is_move(row)).collect() };
+    for step in moves {
+        inventory.apply(step, scope.slot_next, read_at, now)?;
     }
     for step in reconcile(stored.into_iter(), bite.into_iter()) {
         if inventory.apply(step, scope.slot_next, read_at, now)? {
@@ -151,6 +239,14 @@ fn settle(
     mut crawl: SealedCrawl,
     now: Timestamp,
 ) -> Result<Applied, StoreError> {
+    let stored = lists::count_open(batch, id)?;
+    if let Some(total) = crawl.sonar_total.filter(|&total| total != stored) {
+        // Rows that were read and then changed are applied as they were read: not what the counts were proven for.
+        crawl.sonar_total = None;
+        crawl.again = true;
+        crawl.problem =
+            Some(format!("Sonar counts {total} findings, {stored} are stored: they changed while they were read"));
+    }
     let complete = crawl.sonar_total.is_some();
     let follow = if crawl.again {
         Some(schedule::after_failure(crawl.due, now, Duration::ZERO))
@@ -166,7 +262,7 @@ fn settle(
             seal(batch, id, &crawl)?;
             return Ok(Applied::Some);
         }
-        schedule::after_success(crawl.due, now)
+        schedule::after_success(crawl.due, now, crawl.recent)
     };
     agenda::follow(batch, Task::Sync(id), crawl.due, follow)?;
     let standing = Scope {
@@ -178,6 +274,9 @@ fn settle(
         error: crawl.problem,
         suspicion: crawl.suspicion,
         odd_words: crawl.odd_words,
+        crawled_at: if complete && !crawl.recent { Some(crawl.began_at) } else { scope.crawled_at },
+        watermark: if complete { crawl.watermark.or(scope.watermark) } else { scope.watermark },
+        retired_at: None,
         ..scope
     };
     catalogue::put_scope(batch, id, &standing)?;

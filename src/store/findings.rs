@@ -166,6 +166,15 @@ impl<'t> Inventory<'t> {
                 }
                 Ok(false)
             }
+            Step::Move { stored, observed } => {
+                let before = stored.observed.state;
+                let closed_at = observed.state.is_closed().then_some(now);
+                let finding = Finding { observed: *observed, closed_at, closed_by: None, ..(*stored).clone() };
+                self.remove(&stored)?;
+                self.insert(&finding)?;
+                self.log(&finding, Some(before), ChangeKind::Moved, now)?;
+                Ok(false)
+            }
         }
     }
 

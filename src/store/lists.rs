@@ -1,6 +1,6 @@
 //! Lists of findings, a page at a time, and counts of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Instant;
 
@@ -326,6 +326,18 @@ pub fn count(view: &impl View, filter: &Filter) -> Result<u64, StoreError> {
         Some(scopes) => scopes.iter().try_for_each(|&scope| add(scope))?,
     }
     Ok(sum)
+}
+
+/// How many findings of one scope there are of each kind and state.
+pub fn by_state(view: &impl View, scope: ScopeId) -> Result<BTreeMap<(Kind, State), u64>, StoreError> {
+    let mut found = BTreeMap::new();
+    super::scan::<u64>(view, tables::COUNTS, &Key::new().u32(scope.0), |key, count| {
+        if let Some(cell) = Cell::read(key) {
+            *found.entry((cell.kind, cell.state)).or_default() += count;
+        }
+        true
+    })?;
+    Ok(found)
 }
 
 /// Findings of one scope that are not closed.

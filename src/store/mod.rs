@@ -434,13 +434,25 @@ fn scan<R: Record>(
     view: &impl View,
     table: Table,
     prefix: &Key,
+    each: impl FnMut(&[u8], R) -> bool,
+) -> Result<(), StoreError> {
+    scan_after(view, table, prefix, None, each)
+}
+
+/// As [`scan`], from after a key.
+fn scan_after<R: Record>(
+    view: &impl View,
+    table: Table,
+    prefix: &Key,
+    after: Option<&Key>,
     mut each: impl FnMut(&[u8], R) -> bool,
 ) -> Result<(), StoreError> {
+    use std::ops::Bound;
     let rows = view.rows(table)?;
     let end = prefix.end();
-    let range: (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>) = (
-        std::ops::Bound::Included(prefix.0.as_slice()),
-        end.as_deref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded),
+    let range: (Bound<&[u8]>, Bound<&[u8]>) = (
+        after.map_or(Bound::Included(prefix.0.as_slice()), |after| Bound::Excluded(after.0.as_slice())),
+        end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
     );
     for row in rows.range::<&[u8]>(range)? {
         let (key, value) = row?;

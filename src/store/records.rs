@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::codec::record;
-use crate::domain::crawl::Suspicion;
+use crate::domain::crawl::{Crawl, Gathered, Suspicion};
 use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
 use crate::domain::finding::State;
 use crate::domain::ids::{
@@ -340,6 +340,32 @@ pub struct SealedCrawl {
     pub watermark: Option<Timestamp>,
 }
 
+/// A crawl that was interrupted, and how far it has come. The rows that it learnt are staged.
+#[derive(Debug, Clone, Encode, Decode)]
+pub struct Underway {
+    /// What to ask next.
+    #[n(0)]
+    pub crawl: Crawl,
+    /// What it gathered beside the staged rows.
+    #[n(1)]
+    pub gathered: Gathered,
+    /// When it began.
+    #[n(2)]
+    pub began_at: Timestamp,
+    /// When this was noted.
+    #[n(3)]
+    pub noted_at: Timestamp,
+    /// Sonar's last analysis when it began.
+    #[n(4)]
+    pub analysed_at: Option<Timestamp>,
+    /// What Sonar touched before this will have been read at its end.
+    #[n(5)]
+    pub watermark: Option<Timestamp>,
+    /// A digest of the words that the source is asked in: with others it cannot go on.
+    #[n(6)]
+    pub words: u64,
+}
+
 /// An entry of the change log.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Change {
@@ -407,6 +433,7 @@ record!(
     Delivery = "delivery",
     Settlement = "settlement",
     SealedCrawl = "crawl",
+    Underway = "crawl under way",
     Change = "change",
     SecretBytes = "secret",
 );

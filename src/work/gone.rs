@@ -4,13 +4,16 @@
 //! snapshot's, unless so many are missing that a second crawl has to find the very same ones missing first. Where
 //! an answer contradicts the list, the list is not believed and nothing is closed because of it.
 
+use std::collections::BTreeSet;
+
 use super::WorkError;
 use super::sources::Connected;
-use super::sync::{Gathered, Reading};
-use crate::domain::crawl::{Snapshot, Suspicion, is_suspicious};
+use super::sync::Reading;
+use crate::domain::crawl::{Gathered, Snapshot, Suspicion, is_suspicious};
 use crate::domain::finding::{Digest, Finding, Kind, Observed};
 use crate::domain::ids::IssueKey;
 use crate::domain::limits;
+use crate::domain::moves::{self, Sighting};
 use crate::domain::reconcile::{Closing, End, Staged};
 use crate::store::{crawls, findings, lists};
 
@@ -26,30 +29,65 @@ pub(super) enum Gone {
 
 /// Asks for what the crawl did not meet, and stages the answers.
 pub(super) fn settle(reading: &Reading, gathered: &Gathered, snapshot: &Snapshot) -> Result<Gone, WorkError> {
-    let Some(missing) = missing(reading, gathered)? else { return Ok(Gone::Settled) };
+    let moved = moved(reading, gathered)?;
+    let Some(missing) = missing(reading, gathered, &moved)? else { return Ok(Gone::Settled) };
     let former = reading.scope.suspicion;
-    let suspicion =
-        former.filter(|former| former.keys == missing).unwrap_or(Suspicion { since: reading.began_at, keys: missing });
+    // By Sonar's clock where it says the time: ours may be set at any moment.
+    let now = reading.connected.client.server_date().unwrap_or(reading.began_at);
+    let suspicion = former.filter(|former| former.keys == missing).unwrap_or(Suspicion { since: now, keys: missing });
     let mut asking = Asking {
         reading,
         snapshot,
         open: reading.work.store.read(|view| lists::count_open(view, reading.id))?,
-        agreed: suspicion.is_confirmed(reading.began_at),
+        agreed: suspicion.is_confirmed(now),
         unknown: 0,
         held: Vec::new(),
         hotspots_asked: 0,
         hotspots_left: 0,
         still_open: 0,
     };
-    each_missing(reading, gathered, |some| asking.ask(some))?;
+    each_missing(reading, gathered, &moved, |some| asking.ask(some))?;
     asking.end(suspicion)
 }
 
+/// Stages hotspots that Sonar turned into issues as what they are: the same findings. Returns their former keys.
+fn moved(reading: &Reading, gathered: &Gathered) -> Result<BTreeSet<IssueKey>, WorkError> {
+    let counts = reading.work.store.read(|view| lists::by_state(view, reading.id))?;
+    if !counts.keys().any(|(kind, state)| *kind == Kind::Hotspot && !state.is_closed()) {
+        return Ok(BTreeSet::new());
+    }
+    let mut gone = Vec::new();
+    each_missing(reading, gathered, &BTreeSet::new(), |some| {
+        gone.extend(some.iter().filter(|row| row.kind == Kind::Hotspot).map(Sighting::of));
+        Ok(true)
+    })?;
+    if gone.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let (id, store) = (reading.id, &reading.work.store);
+    let (mut fresh, mut after) = (Vec::new(), None);
+    loop {
+        let (rows, next) = store.read(|view| crawls::fresh_issues(view, id, after.as_ref(), STORED_PER_READ))?;
+        fresh.extend(rows.iter().map(Sighting::of));
+        match next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    let pairs = moves::pair(gone, fresh);
+    let former = pairs.iter().map(|(from, _)| from.clone()).collect();
+    for some in pairs.chunks(limits::DELETIONS_PER_COMMIT_MAX) {
+        let some = some.to_vec();
+        store.write_unsynced(move |batch| crawls::stage_moves(batch, id, &some))?;
+    }
+    Ok(former)
+}
+
 /// A digest of the keys that are missing, in order; nothing if none is.
-fn missing(reading: &Reading, gathered: &Gathered) -> Result<Option<Digest>, WorkError> {
+fn missing(reading: &Reading, gathered: &Gathered, moved: &BTreeSet<IssueKey>) -> Result<Option<Digest>, WorkError> {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
     let mut any = false;
-    each_missing(reading, gathered, |some| {
+    each_missing(reading, gathered, moved, |some| {
         for row in some {
             any = true;
             hash.update(row.key.as_str().as_bytes());
@@ -67,6 +105,7 @@ fn missing(reading: &Reading, gathered: &Gathered) -> Result<Option<Digest>, Wor
 fn each_missing(
     reading: &Reading,
     gathered: &Gathered,
+    moved: &BTreeSet<IssueKey>,
     mut each: impl FnMut(&[Observed]) -> Result<bool, WorkError>,
 ) -> Result<(), WorkError> {
     let mut after: Option<IssueKey> = None;
@@ -80,6 +119,7 @@ fn each_missing(
             .into_iter()
             .filter(|finding| !finding.observed.state.is_closed() && !gathered.met.has(finding.slot))
             .map(|finding| finding.observed)
+            .filter(|row| !moved.contains(&row.key))
             .collect();
         for some in missing.chunks(limits::SONAR_KEYS_PER_QUESTION) {
             if !each(some)? {
@@ -127,7 +167,7 @@ impl Asking<'_> {
             };
             rows.extend(self.judge(row, answer));
         }
-        stage(self.reading, rows)?;
+        self.reading.stage(rows)?;
         Ok(!self.is_suspicious())
     }
 
@@ -182,7 +222,7 @@ impl Asking<'_> {
                 self.still_open
             )));
         }
-        stage(self.reading, self.held)?;
+        self.reading.stage(self.held)?;
         if self.hotspots_left > 0 {
             return Ok(Gone::Disputed(format!(
                 "{} hotspots that are gone from Sonar's list are still to be asked for",
@@ -191,13 +231,4 @@ impl Asking<'_> {
         }
         Ok(Gone::Settled)
     }
-}
-
-fn stage(reading: &Reading, rows: Vec<Staged>) -> Result<(), WorkError> {
-    let id = reading.id;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    reading.work.store.write_unsynced(move |batch| crawls::stage(batch, id, &rows).map(|_| ()))?;
-    Ok(())
 }

@@ -1,10 +1,13 @@
 //! The daemon's workers: plain threads with plain loops. They ask the domain what to do, ask Sonar, and hand the
 //! store what follows. What is to be done stands in the store, so that a worker that ends loses nothing but time.
 
+mod crawl;
 pub mod discover;
 mod gone;
 pub mod heal;
+mod moved;
 pub mod progress;
+mod recent;
 mod rounds;
 pub mod sources;
 pub mod standing;
@@ -110,6 +113,12 @@ pub enum WorkError {
         /// `branch main`, `project x`.
         what: String,
     },
+    /// Sonar lists the project's branches, or pull requests, and this one is no longer among them.
+    #[error("Sonar does not list it any more")]
+    Retired,
+    /// Something more urgent is to be read of the same scope.
+    #[error("something more urgent is to be read")]
+    Yielded,
     /// Another branch has become the project's main one; its scopes know it by now.
     #[error("another branch has become the main one")]
     MainMoved,
@@ -309,7 +318,8 @@ impl Work {
                 }
             }
             // After a move of the main branch the task is still on the agenda, and now reads the right branch.
-            Err(WorkError::Stopping | WorkError::MainMoved) => {}
+            Err(WorkError::Stopping | WorkError::MainMoved | WorkError::Yielded) => {}
+            Err(WorkError::Retired) => self.retire(task, due),
             Err(WorkError::Gone) => self.forget(task, due),
             // It has done nothing yet, and nothing is wrong with it.
             Err(WorkError::Fetch(FetchError::Paused { retry_after })) => {
@@ -317,6 +327,21 @@ impl Work {
                 self.busy().held.insert(task, until);
             }
             Err(error) => self.put_off(task, due, &error),
+        }
+    }
+
+    /// Notes that Sonar does not list a scope any more. Its findings stay as they are; nobody waits for it.
+    fn retire(&self, task: Task, due: Due) {
+        let Task::Sync(id) = task else { return };
+        tracing::info!("{} is not listed any more", self.describe(task));
+        let now = self.clock.now();
+        let noted = self.store.delete::<_, StoreError>(move |batch| {
+            let left = catalogue::retire(batch, id, now)?;
+            agenda::follow(batch, task, due, left.then_some(due))
+        });
+        if let Err(error) = noted {
+            tracing::warn!("a branch that is gone could not be noted: {error}");
+            self.store.bell().wait(self.store.bell().rings(), RETRY);
         }
     }
 

@@ -112,7 +112,7 @@ pub(super) fn carry_out(work: &Work, round: Round) {
 /// What follows a failure. Where Sonar cannot be asked, nothing is written: it is no news of this project.
 fn ended(work: &Work, round: Round, error: &WorkError, interval: Duration) -> Ended {
     match error {
-        WorkError::Gone | WorkError::MainMoved => Ended::Next(interval),
+        WorkError::Gone | WorkError::MainMoved | WorkError::Retired | WorkError::Yielded => Ended::Next(interval),
         WorkError::Fetch(FetchError::Paused { retry_after }) => Ended::Unreachable { after: Some(*retry_after) },
         WorkError::Fetch(error @ (FetchError::Throttled { .. } | FetchError::Unavailable { status: 503, .. })) => {
             let pause = source_of(work, round).and_then(|source| work.sources.health(&source).pause);
@@ -164,8 +164,10 @@ fn reread(work: &Work, scope: ScopeId) -> Result<(), WorkError> {
     // Not on the agenda, and with a ticket that no entry has: nothing is left to be taken off it.
     let due = Due { at: work.clock.now(), reason: Reason::Sweep, attempts: 0, ticket: 0 };
     let result = work.reading(scope, || sync::sync(work, scope, due));
-    if let Err(error) = &result {
-        note(work, scope, error)?;
+    match &result {
+        Ok(()) => {}
+        Err(WorkError::Retired) => work.retire(Task::Sync(scope), due),
+        Err(error) => note(work, scope, error)?,
     }
     result
 }

@@ -1,29 +1,29 @@
 //! Reads a scope and brings the inventory in step with it.
 //!
-//! Rows that are as they are stored leave nothing behind but a bit in memory; changed ones are staged. Only when
-//! the crawl's counts add up are stored findings that it did not meet asked for by key, and closed. Then the crawl
-//! is sealed and applied, which goes on after a kill.
+//! Small scopes, and now and then all others, are read whole ([`super::crawl`]); large ones by what changed
+//! ([`super::recent`]). What differs is staged. Only when the counts of a whole read add up are stored findings that it
+//! did not meet asked for by key, and closed ([`super::gone`]). Then the read is sealed and applied, which goes on after
+//! a kill.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::gone::{self, Gone};
-use super::progress::Step;
 use super::sources::Connected;
-use super::{Work, WorkError};
-use crate::domain::crawl::{Ask, Crawl, Incomplete, List, Met, PageCount, Snapshot};
+use super::{Work, WorkError, crawl, moved, recent};
 use crate::domain::delivery::ScopeRef;
-use crate::domain::finding::Observed;
-use crate::domain::ids::{DeliveryId, IssueKey, RuleKey, ScopeId, ScopeKind};
-use crate::domain::limits;
+use crate::domain::ids::{DeliveryId, RuleKey, ScopeId, ScopeKind};
+use crate::domain::recent::{Extent, History, extent};
 use crate::domain::reconcile::Staged;
-use crate::domain::schedule::Due;
+use crate::domain::schedule::{Due, Reason, Task};
+use crate::domain::settings::WHOLE_HOURS;
 use crate::domain::time::Timestamp;
 use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
-use crate::store::{StoreError, catalogue, crawls, deliveries, findings};
+use crate::store::{StoreError, agenda, catalogue, crawls, deliveries, lists, settings};
 
 /// Carries the task out, or the rest of it that a former process left.
 pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
@@ -40,7 +40,7 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
         // What is read could not be stored: no reason to ask Sonar again and again.
         return Err(WorkError::Full);
     }
-    let reading = Reading::begin(work, id, due)?;
+    let mut reading = Reading::begin(work, id, due)?;
     let source = reading.project.organization.source.clone();
     let result = reading.read();
     match &result {
@@ -48,10 +48,17 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
         Ok(_) => work.note_source(&source, None)?,
         Err(_) => {}
     }
-    let crawl = result?;
+    let project = reading.scope.project;
+    if let Err(WorkError::NotShown { .. }) = &result {
+        moved::look(work, project)?;
+    }
+    let sealed = result?;
+    if reading.project.moved.is_some() {
+        moved::note(work, project, None)?;
+    }
     let now = work.clock.now();
     let applied = work.store.write(move |batch| {
-        crawls::seal(batch, id, &crawl)?;
+        crawls::seal(batch, id, &sealed)?;
         crawls::apply(batch, id, now)
     })?;
     if applied == Applied::Some { apply(work, id) } else { Ok(()) }
@@ -84,26 +91,24 @@ pub(super) struct Reading<'w> {
     pub(super) scope_ref: ScopeRef,
     pub(super) connected: Arc<Connected>,
     pub(super) began_at: Timestamp,
+    /// What Sonar says of the branch before anything of it is read.
+    pub(super) standing: Standing,
+    extent: Extent,
     due: Due,
     deliveries: Vec<DeliveryId>,
 }
 
-/// What a crawl gathers beside the staged rows.
-#[derive(Default)]
-pub(super) struct Gathered {
-    pub(super) met: Met,
-    /// Closed rows that the inventory does not hold, by a hash of their key: counted, and not worth staging.
-    closed_elsewhere: HashSet<u64>,
-    /// Rows that are closed; Sonar's lists of hotspots hold some.
-    closed: u64,
-    rules: BTreeSet<RuleKey>,
-    odd_words: BTreeSet<String>,
+/// What Sonar says of a branch or pull request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    pub(super) analysed_at: Option<Timestamp>,
+    gate: Option<String>,
 }
 
 impl<'w> Reading<'w> {
     fn begin(work: &'w Work, id: ScopeId, due: Due) -> Result<Self, WorkError> {
         let began_at = work.clock.now();
-        let (scope, project, waiting) = work.store.read::<_, WorkError>(|view| {
+        let (scope, project, waiting, history, whole_hours) = work.store.read::<_, WorkError>(|view| {
             let scope = catalogue::scope(view, id)?.ok_or(WorkError::Gone)?;
             let project = catalogue::project(view, scope.project)?.ok_or(WorkError::Gone)?;
             let mut waiting = Vec::new();
@@ -112,55 +117,116 @@ impl<'w> Reading<'w> {
                     waiting.push(delivery);
                 }
             }
-            Ok((scope, project, waiting))
+            let source = catalogue::source(view, &project.organization.source)?.ok_or(WorkError::Gone)?;
+            let history = History {
+                open: lists::count_open(view, id)?,
+                complete: scope.complete,
+                crawled_at: scope.crawled_at,
+                watermark: scope.watermark,
+                sorted: !source.unsorted,
+            };
+            Ok((scope, project, waiting, history, settings::number_of(view, WHOLE_HOURS)?))
         })?;
         let connected = work.sources.connect(&project.organization.source)?;
         let scope_ref =
             if scope.main { ScopeRef::Main } else { ScopeRef::Named { kind: scope.kind, name: scope.name.clone() } };
-        Ok(Self { work, id, due, scope, project, scope_ref, connected, deliveries: waiting, began_at })
+        let extent = extent(&history, due.reason, Duration::from_hours(whole_hours), began_at);
+        Ok(Self {
+            work,
+            id,
+            due,
+            scope,
+            project,
+            scope_ref,
+            connected,
+            deliveries: waiting,
+            began_at,
+            standing: Standing::default(),
+            extent,
+        })
     }
 
     /// Reads the scope, and returns what is to be sealed.
-    fn read(self) -> Result<SealedCrawl, WorkError> {
-        let (analysed_at, gate) = self.standing()?;
-        let (gathered, proof) = self.crawl_until_it_adds_up()?;
-        let mut crawl = SealedCrawl {
-            sonar_total: None,
-            problem: None,
-            again: false,
-            began_at: self.began_at,
-            analysed_at,
-            gate,
-            deliveries: self.deliveries.clone(),
-            due: self.due,
-            suspicion: None,
-            odd_words: gathered.odd_words.iter().take(ODD_WORDS_MAX).cloned().collect(),
-            recent: false,
-            watermark: None,
-        };
+    fn read(&mut self) -> Result<SealedCrawl, WorkError> {
+        self.standing = self.ask_standing()?;
+        let Extent::Recent { since } = self.extent else { return self.read_whole() };
+        match recent::read(self, since)? {
+            recent::Outcome::Whole(reason) => {
+                tracing::debug!("{}: {reason}; reading all of it", self.project.key);
+                self.read_whole()
+            }
+            recent::Outcome::Proven { sonar_total, watermark, rules, odd_words } => {
+                self.learn_rules(&rules)?;
+                Ok(SealedCrawl {
+                    sonar_total: Some(sonar_total),
+                    recent: true,
+                    watermark: Some(watermark),
+                    odd_words: odd_words.into_iter().collect(),
+                    ..self.seal(self.began_at)
+                })
+            }
+        }
+    }
+
+    fn read_whole(&self) -> Result<SealedCrawl, WorkError> {
+        let crawl::Crawled { gathered, proof, began_at, watermark } = crawl::read(self)?;
+        let mut sealed =
+            SealedCrawl { odd_words: gathered.odd_words.iter().cloned().collect(), watermark, ..self.seal(began_at) };
         match proof {
             Err(problem) => {
-                crawl.again = problem.is_passing();
-                crawl.problem = Some(problem.to_string());
+                sealed.again = problem.is_passing();
+                sealed.problem = Some(problem.to_string());
             }
-            Ok(snapshot) => match gone::settle(&self, &gathered, &snapshot)? {
-                Gone::Settled => crawl.sonar_total = Some(snapshot.held() - gathered.closed),
+            Ok(snapshot) => match gone::settle(self, &gathered, &snapshot)? {
+                Gone::Settled => sealed.sonar_total = Some(snapshot.held() - gathered.closed.len() as u64),
                 Gone::Disputed(problem) => {
-                    crawl.again = true;
-                    crawl.problem = Some(problem);
+                    sealed.again = true;
+                    sealed.problem = Some(problem);
                 }
                 Gone::Suspicious(suspicion) => {
-                    crawl.suspicion = Some(suspicion);
-                    crawl.problem = Some(SUSPICIOUS.to_owned());
+                    sealed.suspicion = Some(suspicion);
+                    sealed.problem = Some(SUSPICIOUS.to_owned());
                 }
             },
         }
         self.learn_rules(&gathered.rules)?;
-        Ok(crawl)
+        Ok(sealed)
+    }
+
+    /// What every read seals, as if it had proven nothing.
+    fn seal(&self, began_at: Timestamp) -> SealedCrawl {
+        SealedCrawl {
+            sonar_total: None,
+            problem: None,
+            again: false,
+            began_at,
+            analysed_at: self.standing.analysed_at,
+            gate: self.standing.gate.clone(),
+            deliveries: self.deliveries.clone(),
+            due: self.due,
+            suspicion: None,
+            odd_words: Vec::new(),
+            recent: false,
+            watermark: None,
+        }
+    }
+
+    /// Ends the read early when the daemon is stopping, or when something more urgent is to be read of this scope.
+    pub(super) fn may_go_on(&self) -> Result<(), WorkError> {
+        self.work.go_on()?;
+        if self.due.reason < Reason::Sweep {
+            return Ok(());
+        }
+        let task = Task::Sync(self.id);
+        let waiting = self.work.store.read(|view| agenda::of(view, task))?;
+        match waiting {
+            Some(due) if due.reason < self.due.reason && due.at <= self.work.clock.now() => Err(WorkError::Yielded),
+            _ => Ok(()),
+        }
     }
 
     /// That the branch is still there: Sonar answers an empty list for one that it does not know.
-    fn standing(&self) -> Result<(Option<Timestamp>, Option<String>), WorkError> {
+    fn ask_standing(&self) -> Result<Standing, WorkError> {
         let client = &self.connected.client;
         let gone = |error| match error {
             FetchError::NotFound { .. } => WorkError::NotShown { what: format!("project {}", self.project.key) },
@@ -169,12 +235,11 @@ impl<'w> Reading<'w> {
         if self.scope.kind == ScopeKind::PullRequest {
             let requests = client.pull_requests(&self.project.key).map_err(gone)?;
             let found = requests.into_iter().find(|request| request.key == self.scope.name);
-            let found =
-                found.ok_or_else(|| WorkError::NotShown { what: format!("pull request {}", self.scope.name) })?;
-            return Ok((found.analysed_at, found.quality_gate));
+            let found = found.ok_or(WorkError::Retired)?;
+            return Ok(Standing { analysed_at: found.analysed_at, gate: found.quality_gate });
         }
         let found = self.branch(client.branches(&self.project.key).map_err(gone)?)?;
-        Ok((found.analysed_at, found.quality_gate))
+        Ok(Standing { analysed_at: found.analysed_at, gate: found.quality_gate })
     }
 
     /// This scope's branch among those that Sonar lists. Another branch may have become the main one, which moves
@@ -199,94 +264,33 @@ impl<'w> Reading<'w> {
                 }
                 main
             }
-            (None, _) => return Err(WorkError::NotShown { what: format!("branch {}", self.scope.name) }),
+            // A list without a main branch is none to believe.
+            (None, None) => return Err(WorkError::NotShown { what: format!("branch {}", self.scope.name) }),
+            (None, Some(_)) => return Err(WorkError::Retired),
         };
         Ok(listed.into_iter().nth(at).expect("its place was found in this list"))
     }
 
-    /// Crawls again when rows moved between the pages: a list that is read while it changes does not add up.
-    fn crawl_until_it_adds_up(&self) -> Result<(Gathered, Result<Snapshot, Incomplete>), WorkError> {
-        let mut attempt = 1;
-        loop {
-            self.clear()?;
-            let (gathered, proof) = self.crawl()?;
-            match proof {
-                Err(problem) if problem.is_passing() && attempt < limits::CRAWL_ATTEMPTS_MAX => {
-                    tracing::debug!("{}: {problem}; reading again", self.project.key);
-                    attempt += 1;
-                }
-                proof => return Ok((gathered, proof)),
-            }
-        }
-    }
-
     /// Takes away what an interrupted crawl left.
-    fn clear(&self) -> Result<(), WorkError> {
+    pub(super) fn clear(&self) -> Result<(), WorkError> {
         let id = self.id;
+        if self.work.store.read(|view| crawls::underway(view, id))?.is_some() {
+            self.work.store.write_unsynced::<_, StoreError>(move |batch| crawls::forget(batch, id))?;
+        }
         while self.work.store.read(|view| crawls::has_staged(view, id))? {
             self.work.store.write_unsynced(move |batch| crawls::clear(batch, id))?;
         }
         Ok(())
     }
 
-    fn crawl(&self) -> Result<(Gathered, Result<Snapshot, Incomplete>), WorkError> {
-        let mut gathered = Gathered::default();
-        let mut crawl = Crawl::new(self.connected.dialect.lists());
-        while let Some(ask) = crawl.next() {
-            self.work.go_on()?;
-            let page = self.page(ask)?;
-            gathered.rules.extend(page.findings.iter().filter_map(|row| row.rule.clone()));
-            gathered.odd_words.extend(page.odd_words);
-            let (rows, total, facet_sum) = (page.rows, page.total, page.facet_sum);
-            let new_keys = self.stage(page.findings, &mut gathered)?;
-            crawl.page(PageCount { rows, new_keys, total, facet_sum });
-            self.work.progress.set(self.id, Step { read: crawl.read(), expected: crawl.expected() });
-        }
-        Ok((gathered, crawl.finish()))
-    }
-
-    fn page(&self, ask: Ask) -> Result<crate::sonar::wire::FindingsPage, FetchError> {
-        let Connected { client, dialect } = &*self.connected;
-        let (organization, project) = (&self.project.organization.key, &self.project.key);
-        match ask.list {
-            List::Issues => client.issues(*dialect, organization, project, &self.scope_ref, ask.page),
-            List::Hotspots => client.hotspots(*dialect, project, &self.scope_ref, ask.page),
-        }
-    }
-
-    /// Stages what differs from the inventory, and counts the rows that no earlier page had.
-    fn stage(&self, rows: Vec<Observed>, gathered: &mut Gathered) -> Result<u64, WorkError> {
+    /// Stages rows.
+    pub(super) fn stage(&self, rows: Vec<Staged>) -> Result<(), WorkError> {
         let id = self.id;
-        let stored = self.work.store.read(|view| findings::with_keys(view, id, rows.iter().map(|row| &row.key)))?;
-        let mut new_keys = 0;
-        let (mut fresh, mut changed) = (Vec::new(), Vec::new());
-        for (row, stored) in rows.into_iter().zip(stored) {
-            let closed = row.state.is_closed();
-            let is_new = match stored {
-                Some(stored) => {
-                    let is_new = gathered.met.mark(stored.slot);
-                    if stored.observed != row {
-                        changed.push(Staged::Seen(Box::new(row)));
-                    }
-                    is_new
-                }
-                None if closed => gathered.closed_elsewhere.insert(hash(&row.key)),
-                None => {
-                    fresh.push(Staged::Seen(Box::new(row)));
-                    false
-                }
-            };
-            new_keys += u64::from(is_new);
-            gathered.closed += u64::from(is_new && closed);
+        if rows.is_empty() {
+            return Ok(());
         }
-        if fresh.is_empty() && changed.is_empty() {
-            return Ok(new_keys);
-        }
-        let staged = self.work.store.write_unsynced(move |batch| {
-            crawls::stage(batch, id, &changed)?;
-            crawls::stage(batch, id, &fresh)
-        })?;
-        Ok(new_keys + staged.into_iter().filter(|&is_new| is_new).count() as u64)
+        self.work.store.write_unsynced(move |batch| crawls::stage(batch, id, &rows))?;
+        Ok(())
     }
 
     /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync.
@@ -328,16 +332,14 @@ impl<'w> Reading<'w> {
     }
 }
 
-fn hash(key: &IssueKey) -> u64 {
+/// For telling things apart within one read; two that collide make a read incomplete.
+pub(super) fn hash(key: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
 }
 
 const SUSPICIOUS: &str = "many findings are unknown to Sonar all at once; they are closed when a second read, ten minutes later, finds the same";
-
-/// Words of Sonar's kept with a scope.
-const ODD_WORDS_MAX: usize = 10;
 
 /// A rule that Sonar did not know is asked for again after this.
 const UNKNOWN_RULE_KEPT: std::time::Duration = std::time::Duration::from_hours(24);

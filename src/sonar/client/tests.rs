@@ -11,6 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
+use crate::domain::crawl::Slice;
 use crate::domain::ids::ScopeKind;
 use crate::sonar::CertificateProblem;
 
@@ -585,8 +586,10 @@ fn a_crawl_goes_on_without_a_word_that_this_sonar_does_not_know() {
     let sonar = Sonar::answering([http("400 Bad Request", "", refusal), ok(page), ok(page)]);
     let client = sonar.cloud();
     for number in 1..=2 {
-        let read = client.issues(Dialect::cloud(), &organization(), &shop(), &ScopeRef::Main, number).unwrap();
-        assert_eq!(read.facet_sum, Some(0));
+        let read = client
+            .list(Dialect::cloud(), &organization(), &shop(), &ScopeRef::Main, &ask(List::Issues, number))
+            .unwrap();
+        assert_eq!(read.by_status(|_| true), Some(0));
     }
     let asked: Vec<bool> = sonar.paths().iter().map(|path| path.contains("IN_SANDBOX")).collect();
     assert_eq!(asked, [true, false, false]);
@@ -611,12 +614,17 @@ fn issues_are_asked_for_by_key_until_all_are_there_and_never_without_keys() {
     );
 }
 
+fn ask(list: List, page: u32) -> Ask {
+    Ask { list, slice: Slice::default(), page, facet: None }
+}
+
 #[test]
 fn hotspots_of_a_page_are_read() {
     let page = r#"{"paging":{"total":1},"hotspots":[{"key":"H","status":"TO_REVIEW"}],"components":[]}"#;
     let sonar = Sonar::answering([ok("10.6.0.1"), ok(page)]);
     let dialect = Dialect::server(Version::new(10, 6), None);
-    let read = sonar.server().hotspots(dialect, &shop(), &ScopeRef::Main, 1).unwrap();
+    let read =
+        sonar.server().list(dialect, &organization(), &shop(), &ScopeRef::Main, &ask(List::Hotspots, 1)).unwrap();
     assert_eq!((read.total, read.findings.len()), (1, 1));
     assert_eq!(sonar.paths()[1], "/api/hotspots/search?project=shop&ps=500&p=1");
 }

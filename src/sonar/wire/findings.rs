@@ -1,6 +1,6 @@
 //! Findings: issues of either model, and hotspots, in our words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
 use serde::Deserialize;
@@ -24,10 +24,25 @@ pub struct FindingsPage {
     pub findings: Vec<Observed>,
     /// Rows without a key that could be one. A crawl with any of them cannot add up.
     pub unusable: u64,
-    /// The counts per status of everything that is not closed, summed; absent where the answer has none.
-    pub facet_sum: Option<u64>,
+    /// The counts that were asked for: what by, and how many of each value.
+    pub facets: Vec<(String, Vec<(String, u64)>)>,
+    /// The projects that the rows belong to, and how many rows each has.
+    pub projects: BTreeMap<String, u64>,
     /// Words for states that this program does not know, each once. Their findings count as open.
     pub odd_words: Vec<String>,
+}
+
+impl FindingsPage {
+    /// The values of a facet; nothing if the answer does not have it.
+    pub fn facet(&self, name: &str) -> Option<&[(String, u64)]> {
+        self.facets.iter().find(|(facet, _)| facet == name).map(|(_, values)| values.as_slice())
+    }
+
+    /// Issues by status, summed over some statuses; nothing if the answer has no such counts.
+    pub fn by_status(&self, of: impl Fn(&str) -> bool) -> Option<u64> {
+        let counts = self.facet("statuses")?.iter().filter(|(status, _)| of(status)).map(|(_, count)| count);
+        Some(counts.sum())
+    }
 }
 
 /// `issues/search`. Old exports hold the bare array of issues; its length is then the total, and it has no counts
@@ -46,12 +61,12 @@ pub fn issues(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
         facets: Option<Vec<Facet>>,
     }
     match read::<BareOr<WireIssue, Wire>>(answer)? {
-        BareOr::Bare(rows) => Ok(page(rows.len() as u64, rows, &[], None)),
+        BareOr::Bare(rows) => Ok(page(rows.len() as u64, rows, &[], Vec::new())),
         BareOr::Object(wire) => {
             let rows = wire.issues.ok_or(BadAnswer::Lacks("issues"))?;
             let total = total(wire.paging.as_ref(), wire.total)?;
-            let facet_sum = wire.facets.as_deref().and_then(not_closed);
-            Ok(page(total, rows, wire.components.as_deref().unwrap_or_default(), facet_sum))
+            let facets = wire.facets.unwrap_or_default().into_iter().filter_map(Facet::read).collect();
+            Ok(page(total, rows, wire.components.as_deref().unwrap_or_default(), facets))
         }
     }
 }
@@ -69,7 +84,7 @@ pub fn hotspots(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
     let wire: Wire = read(answer)?;
     let rows = wire.hotspots.ok_or(BadAnswer::Lacks("hotspots"))?;
     let total = total(wire.paging.as_ref(), None)?;
-    Ok(page(total, rows, wire.components.as_deref().unwrap_or_default(), None))
+    Ok(page(total, rows, wire.components.as_deref().unwrap_or_default(), Vec::new()))
 }
 
 /// `hotspots/show`.
@@ -98,30 +113,31 @@ struct FacetValue {
     count: Option<u64>,
 }
 
-/// The facet ignores the filter by status that it belongs to, so CLOSED may be among its values.
-fn not_closed(facets: &[Facet]) -> Option<u64> {
-    let values = facets.iter().find(|facet| facet.property.as_deref() == Some("statuses"))?.values.as_ref()?;
-    let counts = values
-        .iter()
-        .filter(|value| {
-            matches!(value.val.as_deref(), Some("OPEN" | "CONFIRMED" | "REOPENED" | "RESOLVED" | "IN_SANDBOX"))
-        })
-        .map(|value| value.count.unwrap_or(0));
-    Some(counts.sum())
+impl Facet {
+    fn read(self) -> Option<(String, Vec<(String, u64)>)> {
+        let values = self.values?.into_iter().filter_map(|value| Some((value.val?, value.count.unwrap_or(0))));
+        Some((self.property?, values.collect()))
+    }
 }
 
 /// A row of either list.
 trait Row {
     fn odd_word(&self) -> Option<&str>;
+    fn project(&self) -> Option<&str>;
     fn observed(self, paths: &HashMap<&str, Option<&str>>) -> Option<Observed>;
 }
 
-fn page<R: Row>(total: u64, rows: Vec<R>, components: &[Component], facet_sum: Option<u64>) -> FindingsPage {
+fn page<R: Row>(
+    total: u64,
+    rows: Vec<R>,
+    components: &[Component],
+    facets: Vec<(String, Vec<(String, u64)>)>,
+) -> FindingsPage {
     let paths: HashMap<&str, Option<&str>> = components
         .iter()
         .filter_map(|component| Some((component.key.as_deref()?, component.path.as_deref())))
         .collect();
-    let mut page = FindingsPage { rows: rows.len() as u64, total, facet_sum, ..FindingsPage::default() };
+    let mut page = FindingsPage { rows: rows.len() as u64, total, facets, ..FindingsPage::default() };
     page.findings.reserve_exact(rows.len());
     for row in rows {
         if let Some(odd) = row.odd_word()
@@ -132,6 +148,13 @@ fn page<R: Row>(total: u64, rows: Vec<R>, components: &[Component], facet_sum: O
                 page.odd_words.push(odd);
             }
         }
+        if let Some(project) = row.project() {
+            if let Some(rows) = page.projects.get_mut(project) {
+                *rows += 1;
+            } else if page.projects.len() < PROJECTS_MAX {
+                page.projects.insert(cut(project.to_owned(), FINDING_TEXT_BYTES_MAX), 1);
+            }
+        }
         match row.observed(&paths) {
             Some(observed) => page.findings.push(observed),
             None => page.unusable += 1,
@@ -139,6 +162,9 @@ fn page<R: Row>(total: u64, rows: Vec<R>, components: &[Component], facet_sum: O
     }
     page
 }
+
+/// Projects that one page's rows are told apart by; a page of one scope has one.
+const PROJECTS_MAX: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +245,10 @@ impl WireRange {
 }
 
 impl Row for WireIssue {
+    fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
     fn odd_word(&self) -> Option<&str> {
         match (self.issue_status.as_deref(), self.status.as_deref()) {
             (Some("OPEN" | "CONFIRMED" | "ACCEPTED" | "FALSE_POSITIVE" | "FIXED"), _)
@@ -307,6 +337,10 @@ struct RuleOfHotspot {
 }
 
 impl Row for WireHotspot {
+    fn project(&self) -> Option<&str> {
+        self.project.key.as_deref()
+    }
+
     fn odd_word(&self) -> Option<&str> {
         let resolution = self.resolution.as_deref();
         match self.status.as_deref() {

@@ -55,7 +55,8 @@ fn an_issue_is_read_whole() {
     let components = r#","components":[{"key":"shop","qualifier":"TRK"},
             {"key":"shop:src/Pay.java","qualifier":"FIL","path":"lib/Pay.java"}]"#;
     let page = issues(answer(ISSUE, components).as_bytes()).unwrap();
-    assert_eq!(page, FindingsPage { rows: 1, total: 7, findings: vec![expected], ..FindingsPage::default() });
+    let projects = [("shop".to_owned(), 1)].into();
+    assert_eq!(page, FindingsPage { rows: 1, total: 7, findings: vec![expected], projects, ..FindingsPage::default() });
 }
 
 #[test]
@@ -108,16 +109,18 @@ fn a_cut_answer_is_an_error_and_not_a_shorter_list() {
 #[test]
 fn a_bare_array_of_issues_is_read() {
     let page = issues(format!("[{ISSUE}]").as_bytes()).unwrap();
-    assert_eq!((page.rows, page.total, page.facet_sum), (1, 1, None));
+    assert_eq!((page.rows, page.total, page.facet("statuses")), (1, 1, None));
 }
 
 #[test]
-fn the_facet_counts_what_is_not_closed() {
+fn issues_are_counted_by_status() {
     let facets = r#","facets":[{"property":"types","values":[]},{"property":"statuses","values":[
             {"val":"OPEN","count":3},{"val":"CONFIRMED","count":1},{"val":"REOPENED","count":0},
             {"val":"RESOLVED","count":2},{"val":"CLOSED","count":99},{"val":"IN_SANDBOX","count":1}]}]"#;
-    assert_eq!(issues(answer("", facets).as_bytes()).unwrap().facet_sum, Some(7));
-    assert_eq!(issues(answer("", r#","facets":[]"#).as_bytes()).unwrap().facet_sum, None);
+    let page = issues(answer("", facets).as_bytes()).unwrap();
+    assert_eq!(page.by_status(|status| status != "CLOSED"), Some(7));
+    assert_eq!(page.by_status(|status| status == "CLOSED"), Some(99));
+    assert_eq!(issues(answer("", r#","facets":[]"#).as_bytes()).unwrap().by_status(|_| true), None);
 }
 
 #[test]

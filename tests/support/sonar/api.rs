@@ -1,5 +1,6 @@
 //! The endpoints other than the searches, and who may call them.
 
+use super::faults::Twist;
 use super::hooks_api;
 use super::hotspots;
 use super::json::Json;
@@ -18,6 +19,8 @@ pub(super) struct Asked {
     /// The query's parameters and, of a POST, the form's.
     pub(super) pairs: Vec<(String, String)>,
     pub(super) token: Option<String>,
+    /// How the answer of a search is to depart from the truth.
+    pub(super) twist: Option<Twist>,
 }
 
 /// Cloud answers on two hosts.

@@ -25,6 +25,60 @@ pub enum Fault {
     NoAnswer {
         times: usize,
     },
+    /// The connection is reset instead of an answer.
+    Reset {
+        times: usize,
+    },
+    /// The right answer with its right length, but the connection is reset halfway through the body.
+    ResetBody {
+        times: usize,
+    },
+    /// The right answer, its body in so many pieces with a pause before each but the first.
+    Drip {
+        pieces: usize,
+        pause: Duration,
+        times: usize,
+    },
+    /// The right answer in its right form, but not telling the truth. Only the two searches can be twisted; any other
+    /// call is answered as ever.
+    Twist {
+        twist: Twist,
+        times: usize,
+    },
+}
+
+/// How the answer of a search departs from the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twist {
+    /// No row and a total of 0, while the facets count on.
+    Empty,
+    /// No row, a total of 0, and no facet counts anything.
+    EmptyThroughout,
+    /// The totals and the sum of each facet are lower by this many. The rows are all there.
+    Undercount { by: usize },
+    /// The totals, the sum of each facet and the rows are lower by this many: the answer agrees with itself, and the
+    /// last rows of its order are in none of its pages.
+    Shortened { by: usize },
+    /// The totals and the facets are right, but this many rows are missing at the end of the page.
+    RowsMissing { rows: usize },
+    /// Every page after the first has the rows of the page before it.
+    PageRepeated,
+    /// The first row of every page after the first is the last row of the page before it, so that one is missing.
+    RowRepeated,
+    /// The list of facets is empty.
+    FacetsEmpty,
+    /// There is no list of facets at all.
+    FacetsAbsent,
+}
+
+/// How often a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Times(usize),
+    /// The n-th, 2n-th, 3n-th call, until the faults are cleared.
+    EveryNth(usize),
+    /// Every call, until the faults are cleared.
+    Always,
 }
 
 impl Fault {
@@ -36,6 +90,27 @@ impl Fault {
     /// 503 as a proxy in front answers it: HTML.
     pub fn unavailable(times: usize) -> Fault {
         Fault::html(503, times)
+    }
+
+    /// 503 in SonarQube's own words while its index is built anew.
+    pub fn indexing(times: usize) -> Fault {
+        let message = "Results are temporarily unavailable. Indexing of issues is in progress.";
+        Fault::json(503, &format!(r#"{{"errors":[{{"msg":"{message}"}}]}}"#), times)
+    }
+
+    /// 500 as a Server answers when something broke inside.
+    pub fn internal_error(times: usize) -> Fault {
+        let message = "An error has occurred. Please contact your administrator";
+        Fault::json(500, &format!(r#"{{"errors":[{{"msg":"{message}"}}]}}"#), times)
+    }
+
+    /// 401 with neither body nor type, as for a bad token.
+    pub fn unauthorized(times: usize) -> Fault {
+        Fault::json(401, "", times)
+    }
+
+    pub fn twist(twist: Twist, times: usize) -> Fault {
+        Fault::Twist { twist, times }
     }
 
     /// An HTML page where JSON was expected.
@@ -57,9 +132,15 @@ impl Fault {
         self
     }
 
-    fn times(&mut self) -> &mut usize {
+    fn times(&self) -> usize {
         match self {
-            Fault::Status { times, .. } | Fault::CutBody { times } | Fault::NoAnswer { times } => times,
+            Fault::Status { times, .. }
+            | Fault::CutBody { times }
+            | Fault::NoAnswer { times }
+            | Fault::Reset { times }
+            | Fault::ResetBody { times }
+            | Fault::Drip { times, .. }
+            | Fault::Twist { times, .. } => *times,
         }
     }
 }
@@ -75,25 +156,30 @@ pub(super) fn path_starts(prefix: &str) -> Matches {
 /// Faults and holds waiting for their request. The first that matches strikes.
 #[derive(Default)]
 pub(super) struct Traps {
-    faults: Mutex<Vec<(Matches, Fault)>>,
+    faults: Mutex<Vec<Trap>>,
     holds: Mutex<Vec<Arc<Gatekeeper>>>,
 }
 
 impl Traps {
+    /// As often as the fault itself says.
     pub(super) fn add(&self, matches: Matches, fault: Fault) {
-        lock(&self.faults).push((matches, fault));
+        self.add_by(When::Times(fault.times()), matches, fault);
+    }
+
+    pub(super) fn add_by(&self, when: When, matches: Matches, fault: Fault) {
+        assert!(when != When::EveryNth(0), "there is no 0th call");
+        lock(&self.faults).push(Trap { matches, fault, when, seen: 0 });
     }
 
     pub(super) fn clear(&self) {
         lock(&self.faults).clear();
     }
 
-    /// The fault for this call, spent by one.
+    /// The fault for this call. Faults added after it neither strike nor count the call.
     pub(super) fn strike(&self, call: &Call) -> Option<Fault> {
         let mut faults = lock(&self.faults);
-        let (_, fault) = faults.iter_mut().find(|(matches, fault)| *fault.clone().times() > 0 && matches(call))?;
-        *fault.times() -= 1;
-        Some(fault.clone())
+        let trap = faults.iter_mut().find_map(|trap| ((trap.matches)(call) && trap.is_due()).then_some(trap))?;
+        Some(trap.fault.clone())
     }
 
     pub(super) fn hold(&self, matches: Matches, moment: Moment) -> Hold {
@@ -122,6 +208,26 @@ impl Traps {
         keeper.arrived.notify_all();
         // The sender lives in the keeper, so waiting cannot fail.
         let _ = open.wait_for(|open| *open).await;
+    }
+}
+
+struct Trap {
+    matches: Matches,
+    fault: Fault,
+    when: When,
+    /// The matching calls so far.
+    seen: usize,
+}
+
+impl Trap {
+    /// Counts a matching call and says whether it is struck.
+    fn is_due(&mut self) -> bool {
+        self.seen += 1;
+        match self.when {
+            When::Times(times) => self.seen <= times,
+            When::EveryNth(n) => self.seen.is_multiple_of(n),
+            When::Always => true,
+        }
     }
 }
 

@@ -54,9 +54,9 @@ pub(super) fn search(model: &Model, asked: &Asked) -> Outcome {
                     Answer::error(404, &format!("Pull request '{other}' in project '{key}' not found"))
                 }
             })?;
-            branch.hotspots.iter().map(|hotspot| (project, hotspot)).collect()
+            project.indexed(branch).hotspots.iter().map(|hotspot| (project, hotspot)).collect()
         }
-        (None, Some(_)) => everywhere(model).filter(|(project, _)| token.may_browse(&project.key)).collect(),
+        (None, Some(_)) => indexed(model).filter(|(project, _)| token.may_browse(&project.key)).collect(),
     };
     let resolution = given.text("resolution").and_then(HotspotResolution::from_word);
     let files = given.list("files");
@@ -73,7 +73,8 @@ pub(super) fn search(model: &Model, asked: &Asked) -> Outcome {
     all.sort_by_cached_key(|(_, one)| {
         (one.probability, one.category.clone(), one.path.clone(), line(one), one.key.clone())
     });
-    Ok(Answer::json(render::hotspots_page(model, &all, page)))
+    let (rows, total) = page.twisted(&all, asked.twist);
+    Ok(Answer::json(render::hotspots_page(model, &rows, page, total)))
 }
 
 pub(super) fn show(model: &Model, asked: &Asked) -> Outcome {
@@ -85,6 +86,14 @@ pub(super) fn show(model: &Model, asked: &Asked) -> Outcome {
         return Err(Answer::forbidden());
     }
     Ok(Answer::json(render::hotspot_page(model, project, hotspot)))
+}
+
+/// What the search finds, which may be stale.
+fn indexed(model: &Model) -> impl Iterator<Item = (&Project, &Hotspot)> {
+    model.projects.iter().flat_map(|project| {
+        let branches = project.branches.iter().map(|branch| project.indexed(branch));
+        branches.flat_map(move |branch| branch.hotspots.iter().map(move |hotspot| (project, hotspot)))
+    })
 }
 
 fn everywhere(model: &Model) -> impl Iterator<Item = (&Project, &Hotspot)> {

@@ -1,10 +1,12 @@
 //! The HTTP server: connections, requests taken apart, faults applied, calls noted.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -12,12 +14,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::api::{self, Answer, Asked, Host};
+use super::dates::http_date;
 use super::faults::{Fault, Moment};
 use super::params::parse_pairs;
 use super::{Call, Shared, lock};
@@ -40,12 +44,14 @@ pub(super) async fn serve(
         }
         let (shared, tls) = (Arc::clone(&shared), tls.clone());
         tokio::spawn(async move {
+            let reset = Arc::new(AtomicBool::new(false));
+            let stream = Wire { stream, reset: Arc::clone(&reset) };
             // A client that gives up is its own business.
             match tls {
-                None => connection(stream, shared, host).await,
+                None => connection(stream, shared, host, reset).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        connection(stream, shared, host).await;
+                        connection(stream, shared, host, reset).await;
                     }
                 }
             }
@@ -53,33 +59,98 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>, host: Host) {
-    let service = service_fn(move |request| respond(Arc::clone(&shared), host, request));
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: Arc<Shared>,
+    host: Host,
+    reset: Arc<AtomicBool>,
+) {
+    let service = service_fn(move |request| respond(Arc::clone(&shared), host, Arc::clone(&reset), request));
     // Errors here are broken connections, some of them our own doing.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// A connection that ends with a reset instead of a proper end once it is told to.
+struct Wire {
+    stream: TcpStream,
+    reset: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn check(&self) -> io::Result<()> {
+        if self.reset.load(Ordering::SeqCst) { Err(gone()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.reset.load(Ordering::SeqCst) {
+            // Closing a socket that may not linger drops what is unsent and resets the connection.
+            self.stream.set_zero_linger().expect("a connected socket takes this option");
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Not even the farewell of TLS.
+        self.check()?;
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A proper end would come before the reset.
+        self.check()?;
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::from(io::ErrorKind::ConnectionAborted)
+}
+
 /// An error closes the connection without an answer.
-async fn respond(shared: Arc<Shared>, host: Host, request: Request<Incoming>) -> Result<Response<Reply>, io::Error> {
-    let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
+async fn respond(
+    shared: Arc<Shared>,
+    host: Host,
+    reset: Arc<AtomicBool>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, io::Error> {
     if shared.offline.load(Ordering::SeqCst) {
         return Err(gone());
     }
     let takes_bearer = lock(&shared.model).edition.since(10, 0);
-    let asked = take_apart(host, takes_bearer, request).await?;
+    let mut asked = take_apart(host, takes_bearer, request).await?;
     let (path, method) = (asked.path.clone(), asked.method.clone());
     let mut call = Call { path, method, query: asked.pairs.clone(), status: 0 };
     shared.traps.pass(&call, Moment::BeforeReading).await;
     let fault = shared.traps.strike(&call);
     let answer = match &fault {
-        Some(Fault::NoAnswer { .. }) => {
+        Some(Fault::NoAnswer { .. } | Fault::Reset { .. }) => {
+            reset.store(matches!(fault, Some(Fault::Reset { .. })), Ordering::SeqCst);
             lock(&shared.calls).push(call);
             return Err(gone());
         }
         Some(Fault::Status { code, body, content_type, headers, .. }) => {
             Answer { status: *code, content_type: content_type.clone(), body: body.clone(), headers: headers.clone() }
         }
-        Some(Fault::CutBody { .. }) | None => api::answer(&mut lock(&shared.model), &asked),
+        Some(Fault::Twist { twist, .. }) => {
+            asked.twist = Some(*twist);
+            api::answer(&mut lock(&shared.model), &asked)
+        }
+        Some(Fault::CutBody { .. } | Fault::ResetBody { .. } | Fault::Drip { .. }) | None => {
+            api::answer(&mut lock(&shared.model), &asked)
+        }
     };
     shared.traps.pass(&call, Moment::BeforeAnswering).await;
     call.status = answer.status;
@@ -89,11 +160,20 @@ async fn respond(shared: Arc<Shared>, host: Host, request: Request<Incoming>) ->
     if !answer.body.is_empty() {
         response = response.header("Content-Type", answer.content_type);
     }
+    // The server's clock may be a test's; a fault may tell yet another time.
+    if !answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
+        response = response.header("Date", http_date(lock(&shared.model).now()));
+    }
     for (name, value) in answer.headers {
         response = response.header(name, value);
     }
-    let cut = matches!(fault, Some(Fault::CutBody { .. }));
-    Ok(response.body(Reply::new(answer.body, cut)).expect("status and headers of an answer are well-formed"))
+    let reply = match fault {
+        Some(Fault::CutBody { .. }) => Reply::cut(answer.body, None),
+        Some(Fault::ResetBody { .. }) => Reply::cut(answer.body, Some(reset)),
+        Some(Fault::Drip { pieces, pause, .. }) => Reply::drip(answer.body, pieces, pause),
+        _ => Reply::whole(answer.body),
+    };
+    Ok(response.body(reply).expect("status and headers of an answer are well-formed"))
 }
 
 async fn take_apart(host: Host, takes_bearer: bool, request: Request<Incoming>) -> Result<Asked, io::Error> {
@@ -110,6 +190,7 @@ async fn take_apart(host: Host, takes_bearer: bool, request: Request<Incoming>) 
         path: head.uri.path().to_owned(),
         pairs,
         token: authorization.and_then(|text| token(text, takes_bearer)),
+        twist: None,
     })
 }
 
@@ -139,27 +220,46 @@ fn decoded(base64: &str) -> Vec<u8> {
     bytes
 }
 
-/// A body that may break off in its middle.
+/// A body that may come in pieces, and may break off in its middle.
 pub(super) struct Reply {
-    rest: Option<Bytes>,
+    pieces: VecDeque<Bytes>,
     bytes: usize,
-    cut: Cut,
+    /// How long every piece after the first is waited for.
+    pause: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+    end: End,
 }
 
-#[derive(PartialEq, Eq)]
-enum Cut {
-    No,
-    Soon,
+enum End {
+    Whole,
+    /// The connection breaks, with a reset if there is a connection to tell.
+    Broken(Option<Arc<AtomicBool>>),
     /// Waiting one turn, in which the connection writes out the half it has.
-    Now,
+    Breaking(Option<Arc<AtomicBool>>),
 }
 
 impl Reply {
-    fn new(body: String, cut: bool) -> Reply {
+    fn whole(body: String) -> Reply {
+        Reply::drip(body, 1, Duration::ZERO)
+    }
+
+    fn cut(body: String, reset: Option<Arc<AtomicBool>>) -> Reply {
+        let mut reply = Reply::whole(body);
+        for piece in &mut reply.pieces {
+            piece.truncate(reply.bytes / 2);
+        }
+        Reply { end: End::Broken(reset), ..reply }
+    }
+
+    fn drip(body: String, pieces: usize, pause: Duration) -> Reply {
         let bytes = body.len();
-        let mut whole = Bytes::from(body);
-        let rest = if cut { whole.split_to(bytes / 2) } else { whole };
-        Reply { rest: Some(rest), bytes, cut: if cut { Cut::Soon } else { Cut::No } }
+        let mut rest = Bytes::from(body);
+        let size = bytes.div_ceil(pieces.max(1));
+        let mut pieces = VecDeque::new();
+        while !rest.is_empty() {
+            pieces.push_back(rest.split_to(size.min(rest.len())));
+        }
+        Reply { pieces, bytes, pause, waiting: None, end: End::Whole }
     }
 }
 
@@ -171,17 +271,29 @@ impl Body for Reply {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if let Some(rest) = self.rest.take() {
-            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        if let Some(waiting) = &mut self.waiting {
+            ready!(waiting.as_mut().poll(context));
+            self.waiting = None;
         }
-        match self.cut {
-            Cut::No => Poll::Ready(None),
-            Cut::Soon => {
-                self.cut = Cut::Now;
+        if let Some(piece) = self.pieces.pop_front() {
+            if !self.pieces.is_empty() {
+                self.waiting = Some(Box::pin(sleep(self.pause)));
+            }
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match std::mem::replace(&mut self.end, End::Whole) {
+            End::Whole => Poll::Ready(None),
+            End::Broken(reset) => {
+                self.end = End::Breaking(reset);
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Cut::Now => Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::ConnectionAborted)))),
+            End::Breaking(reset) => {
+                if let Some(reset) = reset {
+                    reset.store(true, Ordering::SeqCst);
+                }
+                Poll::Ready(Some(Err(gone())))
+            }
         }
     }
 

@@ -113,6 +113,35 @@ impl Issue {
         }
     }
 
+    /// What a hotspot becomes when its rule is rewritten to raise issues: the same finding, reviewed as it was.
+    pub(super) fn from_hotspot(hotspot: Hotspot, key: &str, now: i64) -> Issue {
+        let (status, resolution) = match (hotspot.status, hotspot.resolution) {
+            (HotspotStatus::ToReview, _) | (HotspotStatus::Reviewed, None) => (Status::Open, None),
+            (HotspotStatus::Reviewed, Some(HotspotResolution::Safe)) => {
+                (Status::Resolved, Some(Resolution::FalsePositive))
+            }
+            (HotspotStatus::Reviewed, Some(HotspotResolution::Acknowledged)) => {
+                (Status::Resolved, Some(Resolution::Wontfix))
+            }
+            (HotspotStatus::Reviewed, Some(HotspotResolution::Fixed)) => (Status::Resolved, Some(Resolution::Fixed)),
+            (HotspotStatus::Closed, _) => (Status::Closed, Some(Resolution::Fixed)),
+        };
+        Issue {
+            key: key.to_owned(),
+            status,
+            resolution,
+            text_range: hotspot.text_range,
+            hash: hotspot.hash,
+            message: hotspot.message,
+            author: hotspot.author,
+            assignee: hotspot.assignee,
+            created: hotspot.created,
+            updated: now,
+            closed: (status == Status::Closed).then_some(hotspot.updated),
+            ..Issue::vulnerability(&hotspot.rule, &hotspot.path, 0)
+        }
+    }
+
     #[must_use]
     pub fn with_key(self, key: &str) -> Issue {
         Issue { key: key.to_owned(), ..self }

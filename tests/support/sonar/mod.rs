@@ -39,7 +39,7 @@ pub use self::{
     analysis::{Analysis, Verdict},
     dates::{DAY_SECONDS, Zone},
     edition::{Edition, Mode},
-    faults::{Fault, Hold, Moment},
+    faults::{Fault, Hold, Moment, Twist, When},
     issue::{Change, Hotspot, Issue, Step, TextRange},
     model::{
         AnalysisRecord, Branch, Browse, Condition, Gate, Model, Organization, Place, Project, Settings, Target, Token,
@@ -291,6 +291,11 @@ impl Sonar {
         self.shared.sender.forget();
     }
 
+    /// While webhooks get lost they are not sent, but logged as failed: the receiver did not answer in time.
+    pub fn lose_webhooks(&self, lose: bool) {
+        self.shared.sender.losing.store(lose, Ordering::SeqCst);
+    }
+
     /// Spoils the next answers to calls of a path. Faults strike in the order they were added.
     pub fn fault(&self, path_prefix: &str, fault: Fault) {
         self.shared.traps.add(path_starts(path_prefix), fault);
@@ -298,6 +303,20 @@ impl Sonar {
 
     pub fn fault_when(&self, matches: impl Fn(&Call) -> bool + Send + Sync + 'static, fault: Fault) {
         self.shared.traps.add(Box::new(matches), fault);
+    }
+
+    /// Spoils every n-th call of a path until the faults are cleared, however often the fault says it strikes.
+    pub fn fault_every(&self, path_prefix: &str, n: usize, fault: Fault) {
+        self.shared.traps.add_by(When::EveryNth(n), path_starts(path_prefix), fault);
+    }
+
+    /// Spoils every call of a path until the faults are cleared, however often the fault says it strikes.
+    pub fn fault_always(&self, path_prefix: &str, fault: Fault) {
+        self.shared.traps.add_by(When::Always, path_starts(path_prefix), fault);
+    }
+
+    pub fn fault_by(&self, when: When, matches: impl Fn(&Call) -> bool + Send + Sync + 'static, fault: Fault) {
+        self.shared.traps.add_by(when, Box::new(matches), fault);
     }
 
     pub fn clear_faults(&self) {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::dates::{DAY_SECONDS, Zone};
 use super::edition::{Edition, Mode};
 use super::issue::{self, Change, Hotspot, Issue, scramble};
-use super::rules::{self, Rule};
+use super::rules::{self, Raises, Rule};
 use super::search::Cache;
 use super::webhook::{LoggedDelivery, Webhook};
 use super::words::{GateStatus, HotspotResolution, HotspotStatus, IssueType, Severity};
@@ -45,6 +45,8 @@ pub struct Settings {
     pub newer_taxonomy_only: bool,
     /// The published parameter table has an `issueStatuses` facet, other sources do not; off means refused.
     pub issue_statuses_facet: bool,
+    /// Off, `s=UPDATE_DATE` is accepted and ignored: the rows come in the order of their creation.
+    pub sorts_by_update_date: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +65,22 @@ pub struct Project {
     /// Whether the project has a quality gate; without one webhooks carry no `qualityGate`.
     pub gated: bool,
     pub branches: Vec<Branch>,
+    /// The branches by id as the index has them, while it is held.
+    held: Option<HashMap<String, Held>>,
+}
+
+/// What the index has of a branch.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    issues: Vec<Issue>,
+    hotspots: Vec<Hotspot>,
+}
+
+/// What the searches see of a branch.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Indexed<'a> {
+    pub(super) issues: &'a [Issue],
+    pub(super) hotspots: &'a [Hotspot],
 }
 
 /// A branch or a pull request: both hold findings and are analysed.
@@ -165,6 +183,7 @@ impl Model {
                 indexing: false,
                 newer_taxonomy_only: false,
                 issue_statuses_facet: false,
+                sorts_by_update_date: true,
             },
             edition,
             organizations: Vec::new(),
@@ -214,6 +233,7 @@ impl Model {
             organization: organization.to_owned(),
             gated: true,
             branches: vec![main],
+            held: None,
         });
         self.projects.last_mut().expect("a project was pushed just now")
     }
@@ -273,6 +293,22 @@ impl Model {
         self.webhooks.retain(|webhook| webhook.project.as_deref() != Some(key));
     }
 
+    /// From here on the searches answer from the project's findings as they are now, whatever happens to them, until
+    /// the index is released. Names and keys of branches and projects are looked up elsewhere and stay current; a
+    /// branch made meanwhile has no findings yet, and those of a deleted one are in no answer.
+    pub fn hold_index(&mut self, project: &str) {
+        let project = self.project_mut(project);
+        let copy = |branch: &Branch| Held { issues: branch.issues.clone(), hotspots: branch.hotspots.clone() };
+        project.held = Some(project.branches.iter().map(|branch| (branch.id.clone(), copy(branch))).collect());
+    }
+
+    /// The index catches up. A project that is gone, or that was not held, is no error.
+    pub fn release_index(&mut self, project: &str) {
+        if let Some(project) = self.projects.iter_mut().find(|one| one.key == project) {
+            project.held = None;
+        }
+    }
+
     pub fn project(&self, key: &str) -> Option<&Project> {
         self.projects.iter().find(|project| project.key == key)
     }
@@ -316,6 +352,21 @@ impl Model {
     /// Adds `count` security issues: deterministic, over all rules, some 800 files and two years.
     pub fn add_issues<'a>(&mut self, project: &str, target: impl Into<Target<'a>>, count: usize) -> Vec<String> {
         self.add_numbered(project, target.into(), count, true)
+    }
+
+    /// Adds `count` security issues that were all created in one second. Adding more goes on where the last ended, so
+    /// that no two have the same message.
+    pub fn add_issues_at<'a>(
+        &mut self,
+        project: &str,
+        target: impl Into<Target<'a>>,
+        count: usize,
+        created: i64,
+    ) -> Vec<String> {
+        let target = target.into();
+        let first = self.branch_mut(project, target).issues.len();
+        let make = |number| issue::numbered(number, true, created).created_at(created);
+        (first..first + count).map(|number| self.add_issue(project, target, make(number))).collect()
     }
 
     /// Adds issues that are not about security, which no security inventory may take in.
@@ -423,6 +474,25 @@ impl Model {
         hotspot.updated = now;
     }
 
+    /// The rule of a hotspot now raises issues: the hotspot is gone, and an issue with an impact on security lies at
+    /// its place, with the outcome of its review. Gives the issue's key.
+    pub fn convert_hotspot(&mut self, key: &str, keep_key: bool) -> String {
+        let issue_key = if keep_key { key.to_owned() } else { self.new_key() };
+        let now = self.now();
+        let mut branches = self.projects.iter_mut().flat_map(|project| &mut project.branches);
+        let found = branches.find_map(|branch| {
+            let position = branch.hotspots.iter().position(|hotspot| hotspot.key == key)?;
+            Some((branch, position))
+        });
+        let (branch, position) = found.unwrap_or_else(|| panic!("no hotspot {key} in the model"));
+        let hotspot = branch.hotspots.remove(position);
+        let rule = hotspot.rule.clone();
+        branch.push(Issue::from_hotspot(hotspot, &issue_key, now));
+        let rule = self.rules.entry(rule).or_insert_with_key(|key| Rule::unknown(key));
+        rule.raises = Raises::Issues(IssueType::Vulnerability);
+        issue_key
+    }
+
     pub fn hotspot_mut(&mut self, key: &str) -> &mut Hotspot {
         let hotspots = self.projects.iter_mut().flat_map(|project| &mut project.branches);
         let found = hotspots.flat_map(|branch| &mut branch.hotspots).find(|hotspot| hotspot.key == key);
@@ -510,6 +580,17 @@ impl Model {
         let mut branches = self.projects.iter_mut().flat_map(|project| &mut project.branches);
         let found = branches.find(|branch| branch.positions.contains_key(key));
         found.unwrap_or_else(|| panic!("no issue {key} in the model"))
+    }
+}
+
+impl Project {
+    /// What the searches see of one of its branches.
+    pub(super) fn indexed<'a>(&'a self, branch: &'a Branch) -> Indexed<'a> {
+        let Some(held) = &self.held else {
+            return Indexed { issues: &branch.issues, hotspots: &branch.hotspots };
+        };
+        let held = held.get(&branch.id);
+        held.map(|held| Indexed { issues: &held.issues, hotspots: &held.hotspots }).unwrap_or_default()
     }
 }
 

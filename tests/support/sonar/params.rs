@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use percent_encoding::percent_decode_str;
 
 use super::api::Answer;
+use super::faults::Twist;
 
 /// One parameter an endpoint takes.
 pub(super) struct Param {
@@ -171,6 +172,33 @@ impl Page {
     pub(super) fn of<T>(self, all: &[T]) -> &[T] {
         let start = ((self.number - 1) * self.size).min(all.len());
         &all[start..(start + self.size).min(all.len())]
+    }
+
+    /// The rows of this page and the count of all, as a twist has them.
+    pub(super) fn twisted<T: Clone>(self, all: &[T], twist: Option<Twist>) -> (Vec<T>, usize) {
+        let former = (self.number > 1).then(|| Page { number: self.number - 1, ..self });
+        let (mut rows, count) = (self.of(all).to_vec(), all.len());
+        match twist {
+            Some(Twist::Empty | Twist::EmptyThroughout) => (Vec::new(), 0),
+            Some(Twist::Undercount { by }) => (rows, count.saturating_sub(by)),
+            Some(Twist::Shortened { by }) => {
+                let count = count.saturating_sub(by);
+                (self.of(&all[..count]).to_vec(), count)
+            }
+            Some(Twist::RowsMissing { rows: missing }) => {
+                rows.truncate(rows.len().saturating_sub(missing));
+                (rows, count)
+            }
+            Some(Twist::PageRepeated) => (former.map_or(rows, |former| former.of(all).to_vec()), count),
+            Some(Twist::RowRepeated) => {
+                if let (Some(row), Some(repeated)) = (rows.first_mut(), former.and_then(|former| former.of(all).last()))
+                {
+                    *row = repeated.clone();
+                }
+                (rows, count)
+            }
+            Some(Twist::FacetsEmpty | Twist::FacetsAbsent) | None => (rows, count),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::json::Json;
 use super::model::{Branch, Model, Project};
 use super::params::Page;
 use super::rules::Rule;
-use super::search::{Found, Spot};
+use super::search::{Seen, Spot};
 use super::words::{HotspotResolution, ImpactSeverity};
 
 pub(super) const EFFORT_MINUTES: usize = 30;
@@ -29,14 +29,14 @@ pub(super) fn paging(json: &mut Json, page: Page, total: usize) {
     });
 }
 
-pub(super) fn issues_page(model: &Model, found: &Found, page: Page, total: usize, with_rules: bool) -> String {
-    let shown = page.of(&found.spots);
+pub(super) fn issues_page(model: &Model, seen: &Seen<'_>, page: Page, with_rules: bool) -> String {
+    let shown = &seen.rows;
     Json::object(|json| {
-        json.number("total", total);
+        json.number("total", seen.total);
         json.number("p", page.number);
         json.number("ps", page.size);
-        paging(json, page, total);
-        json.number("effortTotal", found.effort_minutes);
+        paging(json, page, seen.total);
+        json.number("effortTotal", seen.effort_minutes);
         json.list("issues", |json| {
             for spot in shown {
                 json.item(|json| issue(json, model, *spot));
@@ -66,8 +66,9 @@ pub(super) fn issues_page(model: &Model, found: &Found, page: Page, total: usize
                 }
             });
         }
+        let Some(facets) = &seen.facets else { return };
         json.list("facets", |json| {
-            for (name, values) in &found.facets {
+            for (name, values) in facets.iter() {
                 json.item(|json| {
                     json.text("property", name);
                     json.list("values", |json| {
@@ -240,10 +241,9 @@ fn rule_line(json: &mut Json, rule: &Rule) {
     json.text("langName", language_name);
 }
 
-pub(super) fn hotspots_page(model: &Model, all: &[(&Project, &Hotspot)], page: Page) -> String {
-    let shown = page.of(all);
+pub(super) fn hotspots_page(model: &Model, shown: &[(&Project, &Hotspot)], page: Page, total: usize) -> String {
     Json::object(|json| {
-        paging(json, page, all.len());
+        paging(json, page, total);
         json.list("hotspots", |json| {
             for (project, hotspot) in shown {
                 json.item(|json| {

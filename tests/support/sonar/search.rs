@@ -3,15 +3,17 @@
 //! Filtering 100,000 issues takes a while, so the last results are kept until the model changes: the pages after the
 //! first cost only their own rendering.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::api::{Answer, Asked, Outcome};
 use super::dates::DAY_SECONDS;
+use super::faults::Twist;
 use super::issue::Issue;
 use super::model::{Branch, Model, Project};
-use super::params::{Given, Param, WINDOW, any, one_of, paging, some_of, unsimulated, yes_or_no};
+use super::params::{Given, Page, Param, WINDOW, any, one_of, paging, some_of, unsimulated, yes_or_no};
 use super::render;
 use super::words::{ImpactSeverity, IssueStatus, IssueType, Quality, Resolution, Severity, Status};
 
@@ -28,11 +30,50 @@ pub(super) fn search(model: &mut Model, asked: &Asked) -> Outcome {
         model.found.keep(asked_for, Arc::clone(&found));
         found
     });
-    // Cloud counts no further than the window; a Server tells the true number.
-    let total = if model.edition.cloud { found.spots.len().min(WINDOW) } else { found.spots.len() };
     let extra = given.list("additionalFields").unwrap_or_default();
     let with_rules = extra.contains(&"rules") || extra.contains(&"_all");
-    Ok(Answer::json(render::issues_page(model, &found, page, total, with_rules)))
+    let seen = Seen::of(&found, page, asked.twist, model.edition.cloud);
+    Ok(Answer::json(render::issues_page(model, &seen, page, with_rules)))
+}
+
+/// What one answer shows of a result.
+pub(super) struct Seen<'a> {
+    pub(super) rows: Vec<Spot>,
+    pub(super) total: usize,
+    pub(super) effort_minutes: usize,
+    pub(super) facets: Option<Cow<'a, [Facet]>>,
+}
+
+impl Seen<'_> {
+    fn of(found: &Found, page: Page, twist: Option<Twist>, cloud: bool) -> Seen<'_> {
+        let (rows, counted) = page.twisted(&found.spots, twist);
+        let facets = match twist {
+            Some(Twist::FacetsAbsent) => None,
+            Some(Twist::FacetsEmpty) => Some(Cow::default()),
+            Some(Twist::EmptyThroughout) => Some(found.facets.iter().map(|facet| lowered(facet, usize::MAX)).collect()),
+            Some(Twist::Undercount { by } | Twist::Shortened { by }) => {
+                Some(found.facets.iter().map(|facet| lowered(facet, by)).collect())
+            }
+            _ => Some(Cow::Borrowed(found.facets.as_slice())),
+        };
+        // Cloud counts no further than the window; a Server tells the true number.
+        let total = if cloud { counted.min(WINDOW) } else { counted };
+        Seen { rows, total, effort_minutes: counted * render::EFFORT_MINUTES, facets }
+    }
+}
+
+/// A facet whose sum is lower. The rarest values, at its end, go first, so that it stays in its order.
+fn lowered((name, values): &Facet, by: usize) -> Facet {
+    let (mut values, mut rest) = (values.clone(), by);
+    for (_, count) in values.iter_mut().rev() {
+        let taken = rest.min(*count);
+        (*count, rest) = (*count - taken, rest - taken);
+    }
+    // What nothing has is not listed, save in facets over a small vocabulary and in the histogram.
+    if name != "createdAt" && always_listed(name).is_empty() {
+        values.retain(|(_, count)| *count > 0);
+    }
+    (name.clone(), values)
 }
 
 /// Results of the last searches. Every change of the model forgets them all.
@@ -60,12 +101,14 @@ impl Cache {
 
 /// All matches in order, and the facets asked for.
 pub(super) struct Found {
-    pub(super) spots: Vec<Spot>,
-    pub(super) effort_minutes: usize,
-    pub(super) facets: Vec<(String, Vec<(String, usize)>)>,
+    spots: Vec<Spot>,
+    facets: Vec<Facet>,
 }
 
-/// Where an issue lies: project, branch and position.
+/// A facet's name and its values with their counts.
+pub(super) type Facet = (String, Vec<(String, usize)>);
+
+/// Where an issue lies: project, branch and position in what the index has of the branch.
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
     pub(super) project: usize,
@@ -77,7 +120,7 @@ impl Spot {
     pub(super) fn look(self, model: &Model) -> (&Project, &Branch, &Issue) {
         let project = &model.projects[self.project];
         let branch = &project.branches[self.branch];
-        (project, branch, &branch.issues[self.issue])
+        (project, branch, &project.indexed(branch).issues[self.issue])
     }
 }
 
@@ -260,7 +303,7 @@ impl<'a> Query<'a> {
         let mut spots = Vec::new();
         for (project, branch) in scope(model, asked, given) {
             let owner = &model.projects[project];
-            for (issue, one) in owner.branches[branch].issues.iter().enumerate() {
+            for (issue, one) in owner.indexed(&owner.branches[branch]).issues.iter().enumerate() {
                 let failed = self.failed(model, one);
                 for tally in &mut tallies {
                     if failed & !tally.ignores == 0 {
@@ -274,7 +317,7 @@ impl<'a> Query<'a> {
         }
         sort(model, &mut spots, given.text("s"), given.flag("asc").unwrap_or(true));
         let facets = tallies.into_iter().map(|tally| tally.close(model, given, &self.created)).collect();
-        Found { effort_minutes: spots.len() * render::EFFORT_MINUTES, spots, facets }
+        Found { spots, facets }
     }
 
     fn failed(&self, model: &Model, issue: &Issue) -> u32 {
@@ -400,7 +443,7 @@ fn created_range(model: &Model, given: &Given) -> Result<std::ops::Range<i64>, A
     }
     let after = read("createdAfter", &|text| zone.parse_start(text))?;
     let before = read("createdBefore", &|text| zone.parse_end(text))?;
-    if after.is_some_and(|after| after >= model.now()) {
+    if after.is_some_and(|after| after > model.now()) {
         return Err(Answer::error(400, "Start bound cannot be in the future"));
     }
     if let (Some(after), Some(before)) = (after, before)
@@ -412,6 +455,8 @@ fn created_range(model: &Model, given: &Given) -> Result<std::ops::Range<i64>, A
 }
 
 fn sort(model: &Model, spots: &mut [Spot], by: Option<&str>, ascending: bool) {
+    // Ignored, the order of update dates is that of creation, whichever way it was asked for.
+    let ascending = ascending || (by == Some("UPDATE_DATE") && !model.settings.sorts_by_update_date);
     let compare = |left: &Spot, right: &Spot| {
         let ((left_project, _, left), (right_project, _, right)) = (left.look(model), right.look(model));
         let place = || {
@@ -419,8 +464,8 @@ fn sort(model: &Model, spots: &mut [Spot], by: Option<&str>, ascending: bool) {
             project.then_with(|| left.path.cmp(&right.path)).then_with(|| left.line().cmp(&right.line()))
         };
         let order = match by {
-            Some("CREATION_DATE") => left.created.cmp(&right.created),
-            Some("UPDATE_DATE") => left.updated.cmp(&right.updated),
+            Some("UPDATE_DATE") if model.settings.sorts_by_update_date => left.updated.cmp(&right.updated),
+            Some("CREATION_DATE" | "UPDATE_DATE") => left.created.cmp(&right.created),
             Some("CLOSE_DATE") => left.closed.cmp(&right.closed),
             Some("SEVERITY") => left.severity.cmp(&right.severity),
             Some("STATUS") => left.status.cmp(&right.status),

@@ -1,7 +1,9 @@
 //! Webhooks: the body, its signature, and the sender with SonarQube's habits: ten at a time, ten seconds to connect and
 //! ten to answer, no second try, one redirect.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use ring::hmac;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -59,6 +61,7 @@ pub struct LoggedDelivery {
     pub url: String,
     pub at: i64,
     pub status: Option<u16>,
+    /// The exception's class, as `errorStacktrace` shows it; see `Failure`.
     pub error: Option<String>,
     pub duration: Duration,
     pub payload: String,
@@ -168,8 +171,44 @@ pub(super) fn masked(url: &str) -> String {
     }
 }
 
+/// Why no answer came.
+struct Failure {
+    class: &'static str,
+    message: String,
+}
+
+impl Failure {
+    fn new(class: &'static str, message: &(impl fmt::Display + ?Sized)) -> Failure {
+        Failure { class, message: message.to_string() }
+    }
+
+    fn invalid(message: &(impl fmt::Display + ?Sized)) -> Failure {
+        Failure::new("java.lang.IllegalArgumentException", message)
+    }
+
+    fn timeout(message: &str) -> Failure {
+        Failure::new("java.net.SocketTimeoutException", message)
+    }
+
+    /// The log names the class alone, save for an address that was refused or not found: then it says why.
+    fn logged(&self) -> String {
+        if ["java.lang.IllegalArgumentException", "java.net.UnknownHostException"].contains(&self.class) {
+            return self.to_string();
+        }
+        self.class.to_owned()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.class, self.message)
+    }
+}
+
 /// The sender's memory: whom it trusts and what it finished.
 pub(super) struct Sender {
+    /// While set, calls are lost: not sent, and logged as if nobody had answered in time.
+    pub(super) losing: AtomicBool,
     trusted: Mutex<Vec<CertificateDer<'static>>>,
     finished: Mutex<Vec<Delivered>>,
     bell: Condvar,
@@ -179,7 +218,8 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new() -> Sender {
         let slots = Semaphore::new(AT_ONCE_MAX);
-        Sender { trusted: Mutex::default(), finished: Mutex::default(), bell: Condvar::new(), slots }
+        let losing = AtomicBool::new(false);
+        Sender { losing, trusted: Mutex::default(), finished: Mutex::default(), bell: Condvar::new(), slots }
     }
 
     pub(super) fn trust(&self, pem: &str) {
@@ -210,9 +250,11 @@ pub(super) fn send(shared: &Arc<Shared>, model: &Model, project: &Project, branc
         return;
     }
     let body = body(model, project, branch, event);
+    let lost = shared.sender.losing.load(Ordering::SeqCst);
     for hook in hooks {
         let job = Job {
             refused: hooks_api::refusal_of_address(model, &hook.url),
+            lost,
             hook,
             project: project.key.clone(),
             task: event.task.as_ref().map(|task| task.0.clone()),
@@ -231,6 +273,7 @@ struct Job {
     body: String,
     user_agent: String,
     refused: Option<&'static str>,
+    lost: bool,
 }
 
 impl Job {
@@ -238,14 +281,14 @@ impl Job {
         let _slot = shared.sender.slots.acquire().await.expect("the slots are never closed");
         let start = Instant::now();
         let outcome = match self.refused {
-            Some(reason) => Err(format!("IllegalArgumentException: {reason}")),
+            Some(reason) => Err(Failure::invalid(reason)),
+            None if self.lost => Err(Failure::timeout("timeout")),
             None => self.call(shared).await,
         };
-        let duration = start.elapsed();
-        let (status, error) = match outcome {
-            Ok(status) => (Some(status), None),
-            Err(error) => (None, Some(error)),
-        };
+        // A lost call was waited for in vain, though not by the test.
+        let duration = start.elapsed() + if self.lost { READ_MAX } else { Duration::ZERO };
+        let (status, failure) = outcome.map_or_else(|failure| (None, Some(failure)), |status| (Some(status), None));
+        let error = failure.as_ref().map(Failure::to_string);
         {
             let mut model = lock(&shared.model);
             let (id, at) = (model.new_key(), model.now());
@@ -258,7 +301,7 @@ impl Job {
                 url: self.hook.url.clone(),
                 at,
                 status,
-                error: error.clone(),
+                error: failure.as_ref().map(Failure::logged),
                 duration,
                 payload: self.body.clone(),
             });
@@ -268,16 +311,17 @@ impl Job {
         shared.sender.bell.notify_all();
     }
 
-    async fn call(&self, shared: &Shared) -> Result<u16, String> {
+    async fn call(&self, shared: &Shared) -> Result<u16, Failure> {
         let response = self.post(shared, &self.hook.url).await?;
         if ![301, 302, 307, 308].contains(&response.status().as_u16()) {
             return Ok(response.status().as_u16());
         }
         // Followed by hand, once, with the same method, body and headers; a second redirect is the final answer.
         let location = response.headers().get("location").and_then(|value| value.to_str().ok());
-        let location = location.ok_or("IllegalStateException: Missing HTTP header 'Location'")?;
+        let missing = || Failure::new("java.lang.IllegalStateException", "Missing HTTP header 'Location'");
+        let location = location.ok_or_else(missing)?;
         let target = if location.starts_with('/') {
-            let (scheme, rest) = self.hook.url.split_once("://").ok_or("the URL has no scheme")?;
+            let (scheme, rest) = self.hook.url.split_once("://").ok_or_else(|| Failure::invalid("no scheme"))?;
             format!("{scheme}://{}{location}", rest.split('/').next().unwrap_or(rest))
         } else {
             location.to_owned()
@@ -285,16 +329,19 @@ impl Job {
         Ok(self.post(shared, &target).await?.status().as_u16())
     }
 
-    async fn post(&self, shared: &Shared, url: &str) -> Result<Response<()>, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("IllegalArgumentException: {error}"))?;
-        let host = uri.host().ok_or("IllegalArgumentException: no host")?.trim_matches(['[', ']']).to_owned();
+    async fn post(&self, shared: &Shared, url: &str) -> Result<Response<()>, Failure> {
+        let uri: Uri = url.parse().map_err(|error| Failure::invalid(&error))?;
+        let host = uri.host().ok_or_else(|| Failure::invalid("no host"))?.trim_matches(['[', ']']).to_owned();
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let connecting = TcpStream::connect((host.as_str(), port));
-        let stream = tokio::time::timeout(CONNECT_MAX, connecting)
+        // One address only, and Java puts those of the older protocol first.
+        let addresses = lookup_host((host.as_str(), port)).await;
+        let address = addresses.ok().and_then(|all| all.min_by_key(SocketAddr::is_ipv6));
+        let address = address.ok_or_else(|| Failure::new("java.net.UnknownHostException", &host))?;
+        let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
             .await
-            .map_err(|_| "SocketTimeoutException: connect timed out".to_owned())?
-            .map_err(|error| format!("ConnectException: {error}"))?;
+            .map_err(|_| Failure::timeout("connect timed out"))?
+            .map_err(|error| Failure::new("java.net.ConnectException", &error))?;
         let request = self.request(&uri)?;
         if !secure {
             return exchange(stream, request).await;
@@ -302,18 +349,20 @@ impl Job {
         let config = tls::client(lock(&shared.sender.trusted).clone());
         let name = match host.parse::<IpAddr>() {
             Ok(address) => ServerName::from(address),
-            Err(_) => ServerName::try_from(host).map_err(|error| format!("UnknownHostException: {error}"))?,
+            Err(_) => {
+                ServerName::try_from(host).map_err(|error| Failure::new("java.net.UnknownHostException", &error))?
+            }
         };
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = tokio::time::timeout(READ_MAX, handshake)
             .await
-            .map_err(|_| "SocketTimeoutException: handshake timed out".to_owned())?
-            .map_err(|error| format!("SSLHandshakeException: {error}"))?;
+            .map_err(|_| Failure::timeout("handshake timed out"))?
+            .map_err(|error| Failure::new("javax.net.ssl.SSLHandshakeException", &error))?;
         exchange(stream, request).await
     }
 
-    fn request(&self, uri: &Uri) -> Result<Request<Full<Bytes>>, String> {
-        let authority = uri.authority().ok_or("IllegalArgumentException: no host")?.as_str();
+    fn request(&self, uri: &Uri) -> Result<Request<Full<Bytes>>, Failure> {
+        let authority = uri.authority().ok_or_else(|| Failure::invalid("no host"))?.as_str();
         let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
         let mut request = Request::post(uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str))
             .header("Host", host)
@@ -328,22 +377,20 @@ impl Job {
             let user: Vec<u8> = percent_decode_str(user).collect();
             request = request.header("Authorization", format!("Basic {}", base64(&user)));
         }
-        request
-            .body(Full::new(Bytes::from(self.body.clone())))
-            .map_err(|error| format!("IllegalArgumentException: {error}"))
+        request.body(Full::new(Bytes::from(self.body.clone()))).map_err(|error| Failure::invalid(&error))
     }
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<Response<()>, String> {
-    let broken = |error: hyper::Error| format!("IOException: {error}");
+) -> Result<Response<()>, Failure> {
+    let broken = |error: hyper::Error| Failure::new("java.io.IOException", &error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(connection);
     let response = tokio::time::timeout(READ_MAX, sender.send_request(request))
         .await
-        .map_err(|_| "SocketTimeoutException: timeout".to_owned())?
+        .map_err(|_| Failure::timeout("timeout"))?
         .map_err(broken)?;
     let (head, body) = response.into_parts();
     // The status counts, whatever becomes of the body.

@@ -1,0 +1,84 @@
+//! Where a project went that Sonar does not show any more. Keys of issues survive when a project gets another key, so
+//! Sonar is asked for some of its findings wherever they are. What that finds is only told; a person confirms it.
+
+use std::collections::BTreeMap;
+
+use super::{Work, WorkError};
+use crate::domain::finding::Kind;
+use crate::domain::ids::{IssueKey, ProjectId, ProjectKey};
+use crate::domain::limits;
+use crate::store::records::{Moved, Project};
+use crate::store::{StoreError, catalogue, findings};
+
+/// Looks for the project of another key that has this one's findings, and notes it.
+pub(super) fn look(work: &Work, id: ProjectId) -> Result<(), WorkError> {
+    let (project, keys) = work.store.read::<_, WorkError>(|view| {
+        let project = catalogue::project(view, id)?.ok_or(WorkError::Gone)?;
+        let mut keys: Vec<IssueKey> = Vec::new();
+        for (scope, _) in catalogue::scopes(view, id)? {
+            let some = findings::after(view, scope, None, STORED_PER_SCOPE)?;
+            let open = some.into_iter().map(|finding| finding.observed);
+            let open = open.filter(|row| row.kind == Kind::Vulnerability && !row.state.is_closed()).map(|row| row.key);
+            keys.extend(open.take(limits::SONAR_KEYS_PER_QUESTION - keys.len()));
+            if keys.len() == limits::SONAR_KEYS_PER_QUESTION {
+                break;
+            }
+        }
+        Ok((project, keys))
+    })?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let connected = work.sources.connect(&project.organization.source)?;
+    let page = connected.client.issues_anywhere(connected.dialect, &project.organization.key, &keys)?;
+    let moved = candidate(&project.key, keys.len(), &page.projects).map(|(to, found)| {
+        let since = match &project.moved {
+            Some(known) if known.to == to => known.since,
+            _ => work.clock.now(),
+        };
+        Moved { to, asked: u32::try_from(keys.len()).unwrap_or(u32::MAX), found, since }
+    });
+    note(work, id, moved)
+}
+
+/// Notes where a project seems to be now, or that it is where it was; writes only if that changed.
+pub(super) fn note(work: &Work, id: ProjectId, moved: Option<Moved>) -> Result<(), WorkError> {
+    let known = work.store.read::<_, StoreError>(|view| catalogue::project(view, id))?;
+    if known.is_none_or(|known| known.moved == moved) {
+        return Ok(());
+    }
+    work.store.write::<_, StoreError>(move |batch| match catalogue::project(batch, id)? {
+        Some(project) => catalogue::put_project(batch, id, &Project { moved, ..project }),
+        None => Ok(()),
+    })?;
+    Ok(())
+}
+
+/// The other project that has most of what was asked for, at least half.
+fn candidate(own: &ProjectKey, asked: usize, found: &BTreeMap<String, u64>) -> Option<(ProjectKey, u32)> {
+    let others = found.iter().filter(|(key, _)| key.as_str() != own.as_str());
+    let (key, &count) = others.max_by_key(|(_, count)| **count)?;
+    let enough = usize::try_from(count).is_ok_and(|count| 2 * count >= asked);
+    Some((ProjectKey::parse(key).ok().filter(|_| enough)?, u32::try_from(count).unwrap_or(u32::MAX)))
+}
+
+/// Findings of one scope that are looked at for open ones.
+const STORED_PER_SCOPE: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_project_with_half_of_the_findings_is_a_candidate() {
+        let own = ProjectKey::parse("shop").unwrap();
+        let find = |rows: &[(&str, u64)], asked| {
+            let rows = rows.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect();
+            candidate(&own, asked, &rows).map(|(key, count)| (key.to_string(), count))
+        };
+        assert_eq!(find(&[("store", 50), ("fork", 3)], 100), Some(("store".to_owned(), 50)));
+        assert_eq!(find(&[("store", 49)], 100), None);
+        assert_eq!(find(&[("shop", 100)], 100), None);
+        assert_eq!(find(&[], 1), None);
+    }
+}
