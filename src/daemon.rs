@@ -34,8 +34,8 @@ pub struct Options<'a> {
     pub state: &'a Path,
     /// The admin socket.
     pub socket: &'a Path,
-    /// Where webhooks are taken.
-    pub webhook_listen: SocketAddr,
+    /// Where webhooks are taken; without it none are, and SonarQube is only polled.
+    pub webhook_listen: Option<SocketAddr>,
     /// Without TLS, behind a proxy or tunnel that adds it.
     pub webhook_plain: bool,
     /// The address that Sonar reaches the listener at, for this run.
@@ -122,18 +122,30 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     // Taken before anybody is told that we run: a signal that comes at once must end us in order, too.
     let signals = Signals::take();
     // Bound before anything else is made, so that a port that is taken leaves nothing behind.
-    let webhooks = listen(options.webhook_listen).await?;
-    let address = webhooks.local_addr().map_err(|error| failed(options.webhook_listen, error))?;
+    let webhooks = match options.webhook_listen {
+        Some(wanted) => {
+            let listener = listen(wanted).await?;
+            let address = listener.local_addr().map_err(|error| failed(wanted, error))?;
+            Some((listener, address))
+        }
+        None => None,
+    };
+    let address = webhooks.as_ref().map(|(_, address)| *address);
     let (free_space_min, workers) = store.read::<_, StoreError>(|view| {
         Ok((settings::number_of(view, FREE_SPACE_MIN)?, settings::number_of(view, SYNC_WORKERS)?))
     })?;
     store.set_free_space_min(free_space_min * 1024 * 1024);
-    let tls = if options.webhook_plain { None } else { Some(acceptor(store, options.public_url.as_deref())?) };
+    let tls = if options.webhook_plain || webhooks.is_none() {
+        None
+    } else {
+        Some(acceptor(store, options.public_url.as_deref())?)
+    };
     let directory = Arc::new(Directory::default());
     directory.reload(store)?;
     let counters = Arc::new(Counters::default());
-    let sources = Arc::new(Sources::new(store.clone(), Trust::load()));
-    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), Clock::system());
+    let clock = Clock::system();
+    let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
+    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock);
     let admin = Admin::new(
         store.clone(),
         Arc::clone(&work),
@@ -146,13 +158,19 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     );
     let socket = admin::bind(options.socket)?;
     let (stop, stopped) = watch::channel(false);
-    let ingress = tokio::spawn(Ingress::new(store.clone(), directory, counters).serve(webhooks, tls, stopped.clone()));
+    let ingress = webhooks.map(|(listener, _)| {
+        tokio::spawn(Ingress::new(store.clone(), directory, counters).serve(listener, tls, stopped.clone()))
+    });
     let api = tokio::spawn(admin::serve(socket, admin, stopped));
     let threads = work.start(usize::try_from(workers).unwrap_or(1));
-    let scheme = if options.webhook_plain { "http" } else { "https" };
-    tracing::info!("hydrophone {} takes webhooks on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
+    let doing = match address {
+        Some(address) if options.webhook_plain => format!("takes webhooks on http://{address}"),
+        Some(address) => format!("takes webhooks on https://{address}"),
+        None => "takes no webhooks and polls SonarQube".to_owned(),
+    };
+    tracing::info!("hydrophone {} {doing}", env!("CARGO_PKG_VERSION"));
     tracing::info!("admin socket {}, state folder {}", options.socket.display(), options.state.display());
-    notify::ready(&format!("takes webhooks on {scheme}://{address}"));
+    notify::ready(&doing);
 
     signals.told_to_stop().await;
     tracing::info!("stopping");
@@ -161,7 +179,9 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     // The receivers are gone only if both servers have ended already.
     let _ = stop.send(true);
     let drained = async {
-        let _ = ingress.await;
+        if let Some(ingress) = ingress {
+            let _ = ingress.await;
+        }
         let _ = api.await;
     };
     if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
@@ -171,6 +191,9 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     if tokio::time::timeout(DRAIN_MAX, joined).await.is_err() {
         // A call to Sonar may take that long; what it asked for is still on the agenda.
         tracing::warn!("a read of Sonar was still under way; it begins anew at the next start");
+    }
+    if let Err(error) = work.standing.flush(store) {
+        tracing::warn!("what routine reads proved could not be written down: {error}");
     }
     // Only now, so that no command finds a socket that nobody answers on.
     let _ = std::fs::remove_file(options.socket);

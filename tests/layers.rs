@@ -49,6 +49,7 @@ const PURE: &[&str] = &[
     "sonar/wire.rs",
     "sonar/wire/findings.rs",
     "sonar/wire/lenient.rs",
+    "sonar/wire/webhooks.rs",
     "sonar/dialect.rs",
     "store/codec.rs",
     "store/tables.rs",

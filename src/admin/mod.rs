@@ -44,8 +44,8 @@ pub struct Admin {
     pub directory: Arc<Directory>,
     /// The listener's counts.
     pub counters: Arc<Counters>,
-    /// Where webhooks are taken.
-    pub webhook_address: SocketAddr,
+    /// Where webhooks are taken; nowhere on a box that only polls.
+    pub webhook_address: Option<SocketAddr>,
     /// Whether the listener speaks TLS itself.
     pub webhook_tls: bool,
     /// The address that Sonar reaches the listener at, given for this run.
@@ -63,7 +63,7 @@ impl Admin {
         work: Arc<Work>,
         directory: Arc<Directory>,
         counters: Arc<Counters>,
-        webhook_address: SocketAddr,
+        webhook_address: Option<SocketAddr>,
         webhook_tls: bool,
         public_url: Option<String>,
         started_at: Timestamp,

@@ -38,7 +38,7 @@ pub struct Status {
     pub version: String,
     /// Whether webhooks are taken and the store answers.
     pub ready: bool,
-    /// Where webhooks are taken, such as `https://0.0.0.0:8443`.
+    /// Where webhooks are taken, such as `https://0.0.0.0:8443`; `off` on a box that takes none.
     pub webhook_listener: String,
     /// The state folder.
     pub state_folder: String,
@@ -50,10 +50,63 @@ pub struct Status {
     pub deliveries: DeliveryCounts,
     /// Reads of Sonar.
     pub sync: SyncCounts,
+    /// How current the inventory is.
+    #[serde(default)]
+    pub freshness: Freshness,
+    /// How the sources are doing.
+    #[serde(default)]
+    pub sources: Vec<SourceHealth>,
     /// What is held.
     pub inventory: InventoryCounts,
     /// Platforms that changes are passed on to.
     pub destinations: Vec<Value>,
+}
+
+/// How current the inventory is, without regard to webhooks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freshness {
+    /// Minutes between two looks at a project's branches.
+    pub poll_minutes: u64,
+    /// Minutes after which a branch is read again.
+    pub max_minutes: u64,
+    /// The branch that was proven current the longest ago.
+    pub oldest: Option<OldestBranch>,
+    /// Branches that were not proven current for twice that time.
+    pub stale: u64,
+}
+
+/// The branch that was proven current the longest ago.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldestBranch {
+    /// The source.
+    pub source: String,
+    /// The organization's key.
+    pub organization: String,
+    /// The project's key.
+    pub project: String,
+    /// The branch or pull request.
+    pub branch: String,
+    /// Its last complete read; absent if there was none.
+    pub synced_at: Option<String>,
+}
+
+/// How a source is doing, as far as this run of the daemon knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceHealth {
+    /// The source.
+    pub name: String,
+    /// Requests of the last minute.
+    pub requests_last_minute: u32,
+    /// Requests that a minute may have.
+    pub requests_per_minute: u32,
+    /// Until when it is left alone, because it asked for that.
+    pub paused_until: Option<String>,
+    /// Why it is left alone, or what it has been failing with.
+    pub reason: Option<String>,
+    /// When it last gave an answer.
+    pub answered_at: Option<String>,
+    /// Since when it has not.
+    pub failing_since: Option<String>,
 }
 
 /// Webhook calls since the daemon's start.
@@ -238,6 +291,12 @@ pub struct Branch {
     pub quality_gate: Option<String>,
     /// The last complete read.
     pub synced_at: Option<String>,
+    /// Whether it was not proven current for twice the time after which branches are read again.
+    #[serde(default)]
+    pub stale: bool,
+    /// Since when Sonar does not list it any more.
+    #[serde(default)]
+    pub retired_at: Option<String>,
     /// Whether the last read was proven complete.
     pub complete: bool,
     /// Findings that are not closed, as Sonar counts them.
@@ -355,6 +414,16 @@ pub struct Webhook {
     pub registered: bool,
     /// When a call last came in.
     pub last_delivery_at: Option<String>,
+    /// Whether this box takes webhooks at all.
+    #[serde(default = "yes")]
+    pub listening: bool,
+    /// Minutes between two looks at a project, whether webhooks come or not.
+    #[serde(default)]
+    pub poll_minutes: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `PUT /api/v1/organizations/{org}/webhook/secret?project=`.
@@ -395,6 +464,9 @@ pub struct Delivery {
     pub replay_of: Option<String>,
     /// When the read that it asked for was done.
     pub synced_at: Option<String>,
+    /// How the call failed, if it never arrived and was taken from Sonar's log of webhooks.
+    #[serde(default)]
+    pub healed: Option<String>,
 }
 
 /// A page of deliveries.

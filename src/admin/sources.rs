@@ -183,6 +183,8 @@ pub(super) async fn check(
             let token = Token::parse(token.as_text()).map_err(|error| Problem::conflict(error.to_string()))?;
             let source = ask_stored(admin, &name, &token)?;
             let source = store_check(admin, source, None)?;
+            // It has just answered, so whatever pause it asked for is over.
+            admin.work.resume(&name);
             checked(admin, &source)
         })
         .await?;
@@ -202,6 +204,7 @@ pub(super) async fn token(
             let source = ask_stored(admin, &name, &token)?;
             let secret = SecretBytes::new(new.token.trim().as_bytes().to_vec());
             let source = store_check(admin, source, Some(secret))?;
+            admin.work.resume(&name);
             admin.work.retry_source(&name)?;
             checked(admin, &source)
         })

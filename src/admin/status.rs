@@ -1,15 +1,20 @@
 //! Health on one screen. Conditions are worked out anew from the present state, so none outlives its cause.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 
-use super::{Admin, Problem, Shared, findings, shapes};
+use super::{Admin, Problem, Shared, findings, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
-use crate::domain::settings::PUBLIC_URL;
-use crate::store::records::{Project, Scope};
-use crate::store::{Reader, StoreError, agenda, catalogue, settings};
+use crate::domain::ids::{ScopeId, SourceName};
+use crate::domain::limits;
+use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REREAD_MINUTES};
+use crate::domain::time::Timestamp;
+use crate::store::records::{Project, Scope, Source};
+use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, settings};
 use crate::sys::clock;
 
 /// `GET /status`. Answers even when the store does not, and then says so.
@@ -18,24 +23,16 @@ pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, P
         .run(|admin| {
             let held = admin.store.read(|view| held(admin, view));
             Ok(match held {
-                Ok((sync, inventory, conditions)) => status(admin, true, sync, inventory, conditions),
-                Err(error) => {
-                    let (sync, inventory) = (shapes::SyncCounts::default(), shapes::InventoryCounts::default());
-                    status(admin, false, sync, inventory, vec![unreadable(&error)])
-                }
+                Ok(held) => status(admin, true, held),
+                Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),
             })
         })
         .await?;
     Ok(Json(status))
 }
 
-fn status(
-    admin: &Admin,
-    ready: bool,
-    sync: shapes::SyncCounts,
-    inventory: shapes::InventoryCounts,
-    mut conditions: Vec<Condition>,
-) -> shapes::Status {
+fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
+    let Held { sync, inventory, freshness, sources, mut conditions } = held;
     conditions.extend(of_store(admin));
     conditions.sort();
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -53,6 +50,8 @@ fn status(
             unavailable: count(&admin.counters.unavailable),
         },
         sync,
+        freshness,
+        sources,
         inventory,
         destinations: Vec::new(),
     }
@@ -67,7 +66,15 @@ fn condition(condition: Condition) -> shapes::Condition {
     }
 }
 
-type Held = (shapes::SyncCounts, shapes::InventoryCounts, Vec<Condition>);
+/// What the store tells of itself.
+#[derive(Default)]
+struct Held {
+    sync: shapes::SyncCounts,
+    inventory: shapes::InventoryCounts,
+    freshness: shapes::Freshness,
+    sources: Vec<shapes::SourceHealth>,
+    conditions: Vec<Condition>,
+}
 
 fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
     let now = clock::now();
@@ -94,16 +101,157 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
             remedy: format!("hydrophone source check {}", source.name),
         }));
     }
+    let mut ages = Ages::new(view)?;
     for (id, project) in &projects {
         conditions.extend(of_project(project));
-        for (_, scope) in catalogue::scopes(view, *id)? {
+        for (id, scope) in catalogue::scopes(view, *id)? {
             conditions.extend(of_scope(project, &scope));
+            ages.add(admin, id, project, &scope);
         }
     }
-    if !sources.is_empty() && admin.public_url.is_none() && settings::value(view, PUBLIC_URL)?.is_none() {
+    let (freshness, stale) = ages.end();
+    conditions.extend(stale);
+    let mut health = Vec::new();
+    for source in &sources {
+        let (shown, condition) = of_source(admin, source, now);
+        health.push(shown);
+        conditions.extend(condition);
+    }
+    conditions.extend(missed(view, now)?);
+    if !sources.is_empty()
+        && admin.webhook_address.is_some()
+        && admin.public_url.is_none()
+        && settings::value(view, PUBLIC_URL)?.is_none()
+    {
         conditions.extend(sources.iter().any(|source| source.webhook_url.is_none()).then(no_public_url));
     }
-    Ok((sync, inventory, conditions))
+    Ok(Held { sync, inventory, freshness, sources: health, conditions })
+}
+
+/// How a source is doing. A person has to act only where its error says so; that is told of the source itself.
+fn of_source(admin: &Admin, source: &Source, now: Timestamp) -> (shapes::SourceHealth, Option<Condition>) {
+    let health = admin.work.sources.health(&source.name);
+    let pause = health.pause.map(|pause| (now.plus(pause.left), format!("SonarQube answered HTTP {}", pause.status)));
+    let failing = health.failing.as_ref();
+    let shown = shapes::SourceHealth {
+        name: source.name.to_string(),
+        requests_last_minute: health.requests_last_minute,
+        requests_per_minute: health.requests_per_minute,
+        paused_until: pause.as_ref().map(|(until, _)| until.to_string()),
+        reason: pause.map(|(_, reason)| reason).or_else(|| failing.map(|failing| failing.error.clone())),
+        answered_at: health.answered_at.map(|at| at.to_string()),
+        failing_since: failing.map(|failing| failing.since.to_string()),
+    };
+    let lasting = failing.filter(|failing| failing.span > limits::UNREACHABLE_AFTER);
+    let condition = lasting.map(|failing| Condition {
+        urgency: Urgency::Warning,
+        code: "source_unreachable",
+        text: format!("source {} has given no usable answer since {}: {}", source.name, failing.since, failing.error),
+        remedy: format!("it is asked again by itself; `hydrophone source check {}` asks at once", source.name),
+    });
+    (shown, condition)
+}
+
+/// How long ago each scope was proven current.
+struct Ages {
+    freshness: shapes::Freshness,
+    stale_after: Duration,
+    oldest: Duration,
+    /// One condition a source: where it cannot be reached, everything of it goes stale.
+    stale: BTreeMap<SourceName, Stale>,
+}
+
+struct Stale {
+    count: u64,
+    age: Duration,
+    name: String,
+    since: Option<Timestamp>,
+    reason: Option<String>,
+}
+
+impl Ages {
+    fn new(view: &Reader) -> Result<Self, StoreError> {
+        let freshness = shapes::Freshness {
+            poll_minutes: settings::number_of(view, POLL_MINUTES)?,
+            max_minutes: settings::number_of(view, REREAD_MINUTES)?,
+            ..shapes::Freshness::default()
+        };
+        Ok(Self { freshness, stale_after: views::stale_after(view)?, oldest: Duration::ZERO, stale: BTreeMap::new() })
+    }
+
+    fn add(&mut self, admin: &Admin, id: ScopeId, project: &Project, scope: &Scope) {
+        if scope.retired_at.is_some() {
+            return;
+        }
+        let age = admin.work.standing.age(id, scope, project.imported_at);
+        let synced_at = admin.work.standing.synced_at(id, scope);
+        if self.freshness.oldest.is_none() || age > self.oldest {
+            self.oldest = age;
+            self.freshness.oldest = Some(shapes::OldestBranch {
+                source: project.organization.source.to_string(),
+                organization: project.organization.key.to_string(),
+                project: project.key.to_string(),
+                branch: scope.name.to_string(),
+                synced_at: views::time(synced_at),
+            });
+        }
+        if age <= self.stale_after {
+            return;
+        }
+        self.freshness.stale += 1;
+        let name = &project.organization.source;
+        let known = self.stale.get(name);
+        let count = known.map_or(0, |known| known.count) + 1;
+        if known.is_none_or(|known| age > known.age) {
+            let reason = scope.error.clone().or_else(|| Some(admin.work.sources.health(name).failing?.error));
+            let stale = Stale {
+                count,
+                age,
+                name: format!("{}/{} {}", project.organization, project.key, scope.name),
+                since: synced_at,
+                reason,
+            };
+            self.stale.insert(name.clone(), stale);
+        } else if let Some(known) = self.stale.get_mut(name) {
+            known.count = count;
+        }
+    }
+
+    fn end(self) -> (shapes::Freshness, Vec<Condition>) {
+        let minutes = self.stale_after.as_secs() / 60;
+        let conditions = self.stale.into_values().map(|stale| {
+            let since = stale.since.map_or_else(|| "ever".to_owned(), |since| since.to_string());
+            let reason = stale.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let text = match stale.count {
+                1 => format!("{} was not proven current since {since}{reason}", stale.name),
+                count => format!(
+                    "{count} branches were not proven current for {minutes} minutes, the longest {} since {since}{reason}",
+                    stale.name
+                ),
+            };
+            let remedy = "they are read again by themselves; `hydrophone sync` reads them at once".to_owned();
+            Condition { urgency: Urgency::Warning, code: "scope_stale", text, remedy }
+        });
+        (self.freshness, conditions.collect())
+    }
+}
+
+/// Webhooks that did not arrive.
+fn missed(view: &Reader, now: Timestamp) -> Result<Option<Condition>, StoreError> {
+    let healed = deliveries::healed_since(view, now.minus(limits::MISSED_SHOWN_FOR))?;
+    let (Some((_, how)), Some((since, _))) = (healed.first(), healed.last()) else { return Ok(None) };
+    let webhooks = match healed.len() {
+        1 => "1 webhook".to_owned(),
+        count => format!("{count} webhooks"),
+    };
+    Ok(Some(Condition {
+        urgency: Urgency::Warning,
+        code: "webhooks_missed",
+        text: format!(
+            "{webhooks} did not arrive since {since}: Sonar's log says {how}; their analyses were read all the same"
+        ),
+        remedy: "check the address that Sonar calls and the way to it: hydrophone webhook show ORG".to_owned(),
+    }))
 }
 
 fn of_project(project: &Project) -> Option<Condition> {
@@ -208,6 +356,6 @@ impl Admin {
     /// Where webhooks are taken, as far as the box itself can say.
     pub(super) fn listener_url(&self) -> String {
         let scheme = if self.webhook_tls { "https" } else { "http" };
-        format!("{scheme}://{}", self.webhook_address)
+        self.webhook_address.map_or_else(|| "off".to_owned(), |address| format!("{scheme}://{address}"))
     }
 }

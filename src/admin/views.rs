@@ -1,6 +1,7 @@
 //! Stored records as the API shows them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -9,10 +10,12 @@ use crate::domain::finding::{Finding, Kind, SonarWords, State};
 use crate::domain::ids::{
     AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, ScopeId, ScopeKind, SourceName,
 };
+use crate::domain::limits;
 use crate::domain::schedule::{Due, Task};
+use crate::domain::settings::REREAD_MINUTES;
 use crate::domain::time::Timestamp;
 use crate::store::records::{Asset, Delivery, Project, Rule, Scope, Settlement, Source};
-use crate::store::{Reader, StoreError, agenda, catalogue, lists};
+use crate::store::{Reader, StoreError, agenda, catalogue, lists, settings};
 use crate::sys::clock;
 
 pub(super) fn time(time: Option<Timestamp>) -> Option<String> {
@@ -94,11 +97,17 @@ fn not_seen(text: &str) -> Problem {
     )
 }
 
+/// After this a scope that was not proven current is stale.
+pub(super) fn stale_after(view: &Reader) -> Result<Duration, StoreError> {
+    Ok(Duration::from_mins(settings::number_of(view, REREAD_MINUTES)?) * limits::STALE_INTERVALS)
+}
+
 /// What many projects are shown with, read once.
 pub(super) struct Context {
     assets: BTreeMap<AssetId, Asset>,
     agenda: Vec<(Task, Due)>,
     now: Timestamp,
+    stale_after: Duration,
 }
 
 impl Context {
@@ -107,6 +116,7 @@ impl Context {
             assets: catalogue::assets(view)?.into_iter().collect(),
             agenda: agenda::all(view)?,
             now: clock::now(),
+            stale_after: stale_after(view)?,
         })
     }
 
@@ -123,7 +133,7 @@ impl Context {
     ) -> Result<shapes::Project, StoreError> {
         let branches = catalogue::scopes(view, id)?
             .into_iter()
-            .map(|(id, scope)| self.branch(admin, view, id, scope))
+            .map(|(id, scope)| self.branch(admin, view, id, scope, project.imported_at))
             .collect::<Result<Vec<_>, _>>()?;
         let queued = self.is_queued(Task::Discover(id));
         Ok(shapes::Project {
@@ -142,7 +152,16 @@ impl Context {
         })
     }
 
-    fn branch(&self, admin: &Admin, view: &Reader, id: ScopeId, scope: Scope) -> Result<shapes::Branch, StoreError> {
+    fn branch(
+        &self,
+        admin: &Admin,
+        view: &Reader,
+        id: ScopeId,
+        scope: Scope,
+        since: Timestamp,
+    ) -> Result<shapes::Branch, StoreError> {
+        let synced_at = admin.work.standing.synced_at(id, &scope);
+        let age = admin.work.standing.age(id, &scope, since);
         let step = admin.work.progress.of(id);
         let activity = match step {
             Some(_) => "running",
@@ -159,7 +178,9 @@ impl Context {
             main: scope.main,
             analysed_at: time(scope.analysed_at),
             quality_gate: scope.gate,
-            synced_at: time(scope.synced_at),
+            synced_at: time(synced_at),
+            stale: scope.retired_at.is_none() && age > self.stale_after,
+            retired_at: time(scope.retired_at),
             complete: scope.complete,
             sonar_total: scope.sonar_total,
             stored_total: lists::count_open(view, id)?,
@@ -186,6 +207,7 @@ pub(super) fn delivery(id: DeliveryId, delivery: Delivery, settlement: Option<Se
         detail: delivery.problem.map(|problem| problem.to_string()),
         duplicate_of: delivery.duplicate_of.map(|id| id.to_string()),
         replay_of: delivery.replay_of.map(|id| id.to_string()),
+        healed: delivery.healed,
         synced_at: settlement
             .filter(|settlement| settlement.outcome == crate::domain::delivery::Outcome::Synced)
             .map(|settlement| settlement.at.to_string()),

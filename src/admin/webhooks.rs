@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
-use crate::domain::settings::PUBLIC_URL;
+use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL};
 use crate::domain::signature::{Secret, to_hex};
 use crate::store::records::{Hook, SecretBytes};
 use crate::store::{Reader, catalogue, deliveries, hooks, settings};
@@ -102,6 +102,8 @@ fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shap
         secret,
         registered: hook.registered,
         last_delivery_at: views::time(deliveries::last_received(view, &hook.organization, hook.project.as_ref())?),
+        listening: admin.webhook_address.is_some(),
+        poll_minutes: settings::number_of(view, POLL_MINUTES)?,
     })
 }
 
@@ -113,6 +115,8 @@ fn public_url(admin: &Admin, view: &Reader, hook: &Hook) -> Result<String, Probl
         Some(url) => url,
         None => match settings::value(view, PUBLIC_URL)? {
             Some(url) => url,
+            // Without a listener there is nothing to be told but the path.
+            None if admin.webhook_address.is_none() => String::new(),
             None => admin.listener_url(),
         },
     };

@@ -60,6 +60,10 @@ fn list(session: &mut Session, limit: u64) -> Result<(), Failure> {
             return out.line("No deliveries yet. Connect Sonar's webhook: hydrophone webhook show ORG");
         }
         let mut rows = table(&["id", "received", "organization", "project", "branch", "status", "outcome"]);
+        let outcome = |delivery: &Delivery| match delivery.healed {
+            Some(_) => format!("{} (never arrived)", delivery.outcome),
+            None => delivery.outcome.clone(),
+        };
         for delivery in &list.deliveries {
             rows.add_row([
                 cell(&delivery.id),
@@ -68,7 +72,7 @@ fn list(session: &mut Session, limit: u64) -> Result<(), Failure> {
                 cell_of(delivery.project.as_deref()),
                 cell_of(delivery.branch.as_deref()),
                 cell_of(delivery.status.as_deref()),
-                cell(&delivery.outcome),
+                cell(outcome(delivery)),
             ]);
         }
         out.table(rows)?;
@@ -92,6 +96,9 @@ fn print(out: &mut Output, delivery: &Delivery) -> Result<(), Failure> {
     out.field("Status", text(&delivery.status))?;
     out.field("Outcome", &delivery.outcome)?;
     out.field("Detail", text(&delivery.detail))?;
+    if let Some(how) = &delivery.healed {
+        out.field("Never arrived", format!("{how}; taken from Sonar's log"))?;
+    }
     out.field("Duplicate of", text(&delivery.duplicate_of))?;
     out.field("Replay of", text(&delivery.replay_of))?;
     out.field("Synced", delivery.synced_at.as_deref().map(|time| minute_ago(time, now)).unwrap_or_default())

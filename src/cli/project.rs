@@ -206,6 +206,8 @@ fn row(out: &Output, branch: &Branch) -> [comfy_table::Cell; 7] {
         match &branch.error {
             Some(error) => out.alarm_cell(error),
             None if branch.activity != "idle" => cell(wait::activity(branch)),
+            None if branch.retired_at.is_some() => cell("not in Sonar any more"),
+            None if branch.stale => out.alarm_cell("stale"),
             None => cell(if branch.complete { "complete" } else { "incomplete" }),
         },
     ]

@@ -16,9 +16,9 @@ use crate::daemon::{self, Options};
     and in another terminal\n  hydrophone --state ./state source add --help\n\n\
     Exit codes: 0 stopped, 1 failed, 2 wrong usage, 78 configuration refused.")]
 pub struct Serve {
-    /// Take webhooks at this address [default: 0.0.0.0:8443].
-    #[arg(long, value_name = "ADDR")]
-    pub webhook_listen: Option<SocketAddr>,
+    /// Take webhooks at this address, or `off` to take none and only poll [default: 0.0.0.0:8443].
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub webhook_listen: Option<Listen>,
     /// Take webhooks without TLS, for use behind a proxy or tunnel.
     #[arg(long)]
     pub webhook_plain: bool,
@@ -39,13 +39,33 @@ impl Serve {
         daemon::serve(&Options {
             state: &paths.state,
             socket: &paths.socket,
-            webhook_listen: self.webhook_listen.unwrap_or(WEBHOOK_LISTEN),
+            webhook_listen: match self.webhook_listen {
+                Some(Listen::Off) => None,
+                Some(Listen::At(address)) => Some(address),
+                None => Some(WEBHOOK_LISTEN),
+            },
             webhook_plain: self.webhook_plain,
             public_url: self.public_url,
             set_damaged_aside: self.set_damaged_aside,
             log_json: self.log_format == Some(LogFormat::Json),
         })
     }
+}
+
+/// Where webhooks are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// Here.
+    At(SocketAddr),
+    /// Nowhere: the box only polls.
+    Off,
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    if text == "off" {
+        return Ok(Listen::Off);
+    }
+    text.parse().map(Listen::At).map_err(|error: std::net::AddrParseError| format!("{error}, and not `off`"))
 }
 
 /// Every address of the box, as Sonar comes from outside.

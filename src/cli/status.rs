@@ -1,11 +1,13 @@
 //! `status`: health on one screen.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 
 use super::Session;
 use super::client::{Answer, Failure};
-use super::table::{Output, clean, counted, minute_ago, now, number};
-use crate::admin::shapes::{Condition, Status};
+use super::table::{Output, clean, counted, minute, minute_ago, now, number};
+use crate::admin::shapes::{Condition, Freshness, SourceHealth, Status};
 
 /// Show the gateway's health on one screen.
 #[derive(Debug, Args)]
@@ -23,7 +25,10 @@ fn print(out: &mut Output, status: &Status) -> Result<(), Failure> {
     out.field("Hydrophone", &status.version)?;
     out.field("Ready", if status.ready { "yes" } else { "no" })?;
     out.field("Running since", minute_ago(&status.started_at, now()))?;
-    out.field("Webhooks at", &status.webhook_listener)?;
+    match status.webhook_listener.as_str() {
+        "off" => out.field("Webhooks at", "off: this box only polls")?,
+        listener => out.field("Webhooks at", listener)?,
+    }
     out.field("State folder", &status.state_folder)?;
     conditions(out, &status.conditions)?;
     out.line("")?;
@@ -41,6 +46,10 @@ fn print(out: &mut Output, status: &Status) -> Result<(), Failure> {
     let sync = &status.sync;
     let (queued, running, later) = (number(sync.queued), number(sync.running), number(sync.later));
     out.field("Reads of Sonar", format!("{running} running, {queued} queued, {later} later"))?;
+    freshness(out, &status.freshness)?;
+    for source in &status.sources {
+        self::source(out, source)?;
+    }
     inventory(out, status)?;
     if !status.destinations.is_empty() {
         out.field("Destinations", number(status.destinations.len() as u64))?;
@@ -63,6 +72,40 @@ fn conditions(out: &mut Output, conditions: &[Condition]) -> Result<(), Failure>
         }
     }
     Ok(())
+}
+
+fn freshness(out: &mut Output, freshness: &Freshness) -> Result<(), Failure> {
+    if freshness.max_minutes == 0 {
+        return Ok(());
+    }
+    let (poll, reread) = (number(freshness.poll_minutes), number(freshness.max_minutes));
+    let mut text = format!("polled every {poll} min, read again every {reread} min");
+    if let Some(oldest) = &freshness.oldest {
+        let synced = oldest.synced_at.as_deref().map_or_else(|| "never".to_owned(), |time| minute_ago(time, now()));
+        let (project, branch) = (clean(&oldest.project), clean(&oldest.branch));
+        write!(text, "; oldest {project} {branch}: {synced}").expect("writing to a string cannot fail");
+    }
+    if freshness.stale > 0 {
+        write!(text, "; {} stale", number(freshness.stale)).expect("writing to a string cannot fail");
+    }
+    out.field("Freshness", text)
+}
+
+fn source(out: &mut Output, source: &SourceHealth) -> Result<(), Failure> {
+    let (sent, most) = (source.requests_last_minute, source.requests_per_minute);
+    let mut text = format!(
+        "{}: {} of {} requests in the last minute",
+        clean(&source.name),
+        number(sent.into()),
+        number(most.into())
+    );
+    let reason = source.reason.as_deref().map(clean).unwrap_or_default();
+    if let Some(until) = &source.paused_until {
+        write!(text, "; paused until {}: {reason}", minute(until)).expect("writing to a string cannot fail");
+    } else if let Some(since) = &source.failing_since {
+        write!(text, "; failing since {}: {reason}", minute(since)).expect("writing to a string cannot fail");
+    }
+    out.field("Source", text)
 }
 
 fn rank(severity: &str) -> u8 {

@@ -73,6 +73,14 @@ fn show(session: &mut Session, organization: &str, project: Option<&str>, reveal
         return session.out.document(&answer.document);
     }
     let webhook = &answer.value;
+    if !webhook.listening {
+        let out = &mut session.out;
+        out.line("This box takes no webhooks: `serve` was started with --webhook-listen off.")?;
+        return out.line(format_args!(
+            "Sonar is asked every {} minutes instead (poll-minutes); nothing is to be entered there.",
+            webhook.poll_minutes
+        ));
+    }
     let kind = source_kind(&session.client, &webhook.source);
     let out = &mut session.out;
     out.field("URL", &webhook.url)?;

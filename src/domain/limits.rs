@@ -118,6 +118,9 @@ pub const PAGES_PER_NOTE: u32 = 10;
 /// A crawl that was interrupted longer ago than this begins anew.
 pub const CRAWL_KEPT: Duration = Duration::from_hours(1);
 
+/// How long Sonar keeps its log of webhook calls.
+pub const SONAR_LOG_AGE_MAX: Duration = Duration::from_hours(30 * 24);
+
 /// Files that one slice of hotspots names: few enough for an address line, many enough to be worth a request.
 pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
 
@@ -139,6 +142,12 @@ pub const NOT_SHOWN_ATTEMPTS_MAX: u32 = 8;
 /// The longest that any task may lie ahead. One that lies further was planned by a clock that was wrong, and must not
 /// wait for as long as that: no delay is longer than an hour.
 pub const AGENDA_AHEAD_MAX: Duration = Duration::from_hours(2);
+
+/// The longest pause that is made of its own accord after HTTP 429 or 503, however often they come.
+pub const PAUSE_MAX: Duration = Duration::from_mins(10);
+
+/// The longest pause of a whole source that Sonar may ask for.
+pub const PAUSE_WISH_MAX: Duration = Duration::from_hours(1);
 
 /// The longest pause that Sonar may ask for.
 pub const RETRY_AFTER_MAX: Duration = RETRY_DELAY_MAX;
@@ -178,3 +187,36 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Reads of the store that run for the admin API at once.
 pub const ADMIN_READS_MAX: usize = 4;
+
+/// At the start, everything that is due has its turn within this time, but not all in one moment.
+pub const START_SPREAD: Duration = Duration::from_mins(1);
+
+/// The first delay after a round that failed; it doubles from there, up to the round's interval.
+pub const ROUND_DELAY_MIN: Duration = Duration::from_mins(1);
+
+/// How often the rounds look in the store for what is new.
+pub const ROUNDS_REFRESH: Duration = Duration::from_mins(1);
+
+/// A routine read that changed nothing is known in memory only; it is written down this often, and at a clean stop.
+pub const STANDING_FLUSH: Duration = Duration::from_hours(6);
+
+/// How long a source may fail before that is a condition.
+pub const UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
+
+/// A scope counts as stale when it was not proven current for this many times its interval.
+pub const STALE_INTERVALS: u32 = 2;
+
+/// Sonar's log of a webhook's calls: rows in a page, and pages that the first look reads.
+pub const HOOK_LOG_PAGE_ROWS: u32 = 100;
+
+/// See above.
+pub const HOOK_LOG_PAGES_MAX: u32 = 5;
+
+/// Bodies of missed calls that one look fetches; the next look goes on.
+pub const HEALED_PER_ROUND_MAX: usize = 100;
+
+/// A token that may not see webhooks is tried again after this, or when it is replaced.
+pub const HEAL_REFUSED_FOR: Duration = Duration::from_hours(24);
+
+/// For how long missed webhooks are a condition.
+pub const MISSED_SHOWN_FOR: Duration = Duration::from_hours(7 * 24);

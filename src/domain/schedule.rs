@@ -49,6 +49,16 @@ pub enum Reason {
     Whole,
 }
 
+impl Reason {
+    /// Whether somebody waits for it: a webhook's sender, or a person. The rest yields to it.
+    pub fn is_urgent(self) -> bool {
+        match self {
+            Self::Webhook | Self::Manual | Self::Full | Self::SecondLook => true,
+            Self::Import | Self::Retry | Self::Sweep | Self::Whole => false,
+        }
+    }
+}
+
 /// An entry of the agenda.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Due {

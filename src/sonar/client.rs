@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -20,8 +20,7 @@ use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Observed;
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeName, SourceName};
 use crate::domain::limits::{
-    PROJECT_PAGES_MAX, RETRY_DELAY_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION,
-    SONAR_PAGE_ROWS,
+    PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION, SONAR_PAGE_ROWS,
 };
 use crate::domain::time::Timestamp;
 use crate::sys::trust::{Authorities, BadAuthorities, Trust};
@@ -29,6 +28,8 @@ use crate::sys::trust::{Authorities, BadAuthorities, Trust};
 use super::dialect::{Dialect, Mode, Query, SANDBOX, Version};
 use super::failure::{FetchError, TooLarge};
 use super::wire::{self, BadAnswer, Branch, FindingsPage, Organization, Project, ProjectsPage, PullRequest, Rule};
+
+mod hooks;
 
 /// What a source is reached by.
 pub struct Connection {
@@ -173,6 +174,15 @@ pub struct Client {
     no_sandbox: AtomicBool,
     /// The date of the last answer, and when it came.
     date: Mutex<Option<(Timestamp, Instant)>>,
+    pacer: Option<Arc<dyn Pacer>>,
+}
+
+/// Is asked before each request of a client, and told what came of it.
+pub trait Pacer: Send + Sync {
+    /// Waits until the request may be sent, or says why it may not.
+    fn before(&self) -> Result<(), FetchError>;
+    /// Is told how the request ended.
+    fn after(&self, failed: Option<&FetchError>);
 }
 
 impl fmt::Debug for Client {
@@ -220,7 +230,14 @@ impl Client {
             answer_bytes_max: SONAR_ANSWER_BYTES_MAX,
             no_sandbox: AtomicBool::new(false),
             date: Mutex::new(None),
+            pacer: None,
         })
+    }
+
+    /// The same client, whose requests go at somebody's pace.
+    #[must_use]
+    pub fn paced(self, pacer: Arc<dyn Pacer>) -> Self {
+        Self { pacer: Some(pacer), ..self }
     }
 
     /// How many requests this client has sent.
@@ -548,7 +565,24 @@ impl Client {
         self.send(base, path, query, what, Some(token), read)
     }
 
+    /// One request, when its time has come.
     fn send<T>(
+        &self,
+        base: &Base,
+        path: &str,
+        query: &[(&'static str, String)],
+        what: &str,
+        token: Option<HeaderValue>,
+        read: impl FnOnce(&mut Answer<'_>) -> Result<T, BadAnswer>,
+    ) -> Result<(T, HeaderMap), FetchError> {
+        let Some(pacer) = &self.pacer else { return self.send_now(base, path, query, what, token, read) };
+        pacer.before()?;
+        let result = self.send_now(base, path, query, what, token, read);
+        pacer.after(result.as_ref().err());
+        result
+    }
+
+    fn send_now<T>(
         &self,
         base: &Base,
         path: &str,
@@ -622,10 +656,6 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What is read of an error's body.
 const ERROR_BODY_BYTES_MAX: u64 = 64 * 1024;
-
-/// The pause when Sonar does not say how long. Cloud's documentation speaks of "a few minutes" for its limit; the
-/// caller's delays grow from here.
-const PAUSE: Duration = Duration::from_mins(1);
 
 /// What stays as it is in a query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b',');
@@ -796,13 +826,13 @@ fn moved_to(headers: &HeaderMap) -> String {
 }
 
 /// Seconds or a date. A date is taken against the answer's own, so that the box's clock does not matter.
-fn retry_after(headers: &HeaderMap) -> Duration {
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let wish = text(header::RETRY_AFTER).and_then(|wish| match wish.trim().parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => Some(http_date(wish)?.since(text(header::DATE).and_then(http_date)?)),
     });
-    wish.unwrap_or(PAUSE).clamp(Duration::from_secs(1), RETRY_DELAY_MAX)
+    wish.map(|wish| wish.clamp(Duration::from_secs(1), PAUSE_WISH_MAX))
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {

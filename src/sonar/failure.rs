@@ -48,8 +48,14 @@ pub enum FetchError {
         message: String,
     },
     /// Sonar asked us to slow down.
-    #[error("Sonar asked for a pause of {} s (HTTP 429)", retry_after.as_secs())]
+    #[error("Sonar asked for a pause{} (HTTP 429)", in_words(*retry_after))]
     Throttled {
+        /// For how long, where it said so.
+        retry_after: Option<Duration>,
+    },
+    /// Nothing was sent: the source is left alone for a while, as Sonar asked, or its budget of requests is used up.
+    #[error("the source is left alone for another {} s", retry_after.as_secs().max(1))]
+    Paused {
         /// For how long.
         retry_after: Duration,
     },
@@ -60,8 +66,8 @@ pub enum FetchError {
         host: String,
         /// 500 and above.
         status: u16,
-        /// When to ask again.
-        retry_after: Duration,
+        /// When to ask again, where it said so.
+        retry_after: Option<Duration>,
         /// Sonar's words, shortened.
         message: String,
     },
@@ -142,6 +148,10 @@ pub enum FetchError {
     },
 }
 
+fn in_words(wish: Option<Duration>) -> String {
+    wish.map(|wish| format!(" of {} s", wish.as_secs())).unwrap_or_default()
+}
+
 /// What is wrong with a certificate whose issuer is not the problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateProblem {
@@ -169,7 +179,8 @@ impl FetchError {
     /// How long Sonar wants to be left alone, where it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled { retry_after } | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Throttled { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::Paused { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -178,7 +189,11 @@ impl FetchError {
     pub fn needs_person(&self) -> bool {
         !matches!(
             self,
-            Self::Throttled { .. } | Self::Unavailable { .. } | Self::Unreachable { .. } | Self::CutShort { .. }
+            Self::Throttled { .. }
+                | Self::Paused { .. }
+                | Self::Unavailable { .. }
+                | Self::Unreachable { .. }
+                | Self::CutShort { .. }
         )
     }
 

@@ -7,7 +7,7 @@ pub mod dialect;
 mod failure;
 pub mod wire;
 
-pub use client::{BadConnection, BadToken, Client, Connection, Token, TokenCheck};
+pub use client::{BadConnection, BadToken, Client, Connection, Pacer, Token, TokenCheck};
 pub use dialect::{Dialect, Mode, Version};
 pub use failure::{CertificateProblem, FetchError};
 pub use wire::{Branch, FindingsPage, Organization, Project, ProjectsPage, PullRequest, Rule};

@@ -19,6 +19,7 @@ use super::dialect::Mode;
 
 mod findings;
 mod lenient;
+pub mod webhooks;
 
 pub use findings::{FindingsPage, hotspot, hotspots, issues};
 use lenient::{cut, flag, number, object, rows, text, time, word};

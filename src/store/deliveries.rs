@@ -190,6 +190,25 @@ fn same_call(
     Ok(same.then_some(id))
 }
 
+/// Whether the same call is in the log already.
+pub fn is_known(
+    view: &impl View,
+    organization: &OrganizationRef,
+    payload: &Payload,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(same_call(view, organization, payload.identity(body), now)?.is_some())
+}
+
+/// What the newest deliveries that were taken from Sonar's log, because they never arrived, tell of themselves: when
+/// each was taken in and how it had failed.
+pub fn healed_since(view: &impl View, since: Timestamp) -> Result<Vec<(Timestamp, String)>, StoreError> {
+    let newest = list(view, None, 2000)?.into_iter();
+    let lately = newest.take_while(|(_, delivery, _)| delivery.received_at >= since);
+    Ok(lately.filter_map(|(_, delivery, _)| Some((delivery.received_at, delivery.healed?))).collect())
+}
+
 /// What became of a delivery up to now.
 fn outcome_of(view: &impl View, id: DeliveryId) -> Result<Option<Outcome>, StoreError> {
     let key = Key::new().u64(id.0);

@@ -53,6 +53,11 @@ impl Clock {
         }
     }
 
+    /// Whether time passes by itself. Nobody may wait for a clock on which it does not.
+    pub fn is_running(&self) -> bool {
+        matches!(self.0, Kind::System(_))
+    }
+
     /// Lets time pass on a clock that stands still.
     ///
     /// # Panics

@@ -35,6 +35,9 @@ pub(super) fn read(reading: &Reading) -> Result<Crawled, WorkError> {
     while underway.crawl.next().is_some() {
         if let Err(error) = step(reading, &mut underway) {
             // Not worth an error of its own: without the note the crawl begins anew.
+            if underway.crawl.read() == 0 {
+                return Err(error);
+            }
             if let Err(problem) = note(reading, underway, true) {
                 tracing::debug!("how far a read has come could not be noted: {problem}");
             }

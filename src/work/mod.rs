@@ -4,24 +4,29 @@
 mod crawl;
 pub mod discover;
 mod gone;
+pub mod heal;
 mod moved;
 pub mod progress;
 mod recent;
+mod rounds;
 pub mod sources;
+pub mod standing;
 pub mod sync;
 pub mod upkeep;
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use self::progress::{Progress, Step};
-use self::sources::Sources;
+use self::sources::{Sources, with_urgency};
+use self::standing::Standings;
 use crate::domain::clock::{Heard, Standing, Watch};
-use crate::domain::ids::{ProjectId, ScopeName, SourceName};
+use crate::domain::ids::{ProjectId, ScopeId, ScopeName, SourceName};
 use crate::domain::limits;
+use crate::domain::rounds::{Round, Turn};
 use crate::domain::schedule::{self, Due, Next, Reason, Task};
 use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
@@ -42,10 +47,41 @@ pub struct Work {
     /// What time it is for the workers.
     pub clock: Clock,
     watch: Mutex<Watch>,
-    busy: Mutex<BTreeSet<Task>>,
+    /// What routine reads proved and nobody has written down.
+    pub standing: Standings,
+    /// What looks at Sonar's log of webhooks remember.
+    pub heal: heal::Memory,
+    plan: rounds::Plan,
+    busy: Mutex<Busy>,
+    workers: AtomicUsize,
     stopping: AtomicBool,
     /// Rings when something was removed whose findings are to be deleted.
     tidy: Bell,
+}
+
+/// What workers are at.
+#[derive(Debug, Default)]
+struct Busy {
+    tasks: BTreeSet<Task>,
+    rounds: BTreeSet<Round>,
+    /// How many of the workers do something that nobody waits for.
+    yielding: usize,
+    /// Tasks whose source is paused, until when by the steady clock. In memory only, as the pause is.
+    held: BTreeMap<Task, Duration>,
+}
+
+/// What a worker is to do.
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    Task(Task, Due),
+    Round(Round),
+    Nothing { most: Duration },
+}
+
+impl Taken {
+    fn is_urgent(self) -> bool {
+        matches!(self, Self::Task(_, due) if due.reason.is_urgent())
+    }
 }
 
 /// What a worker did in one step.
@@ -109,9 +145,13 @@ impl Work {
             store,
             sources,
             progress,
+            standing: Standings::new(clock.clone()),
+            heal: heal::Memory::default(),
+            plan: rounds::Plan::default(),
             clock,
             watch: Mutex::new(Watch::new(stored)),
-            busy: Mutex::new(BTreeSet::new()),
+            busy: Mutex::default(),
+            workers: AtomicUsize::new(1),
             stopping: AtomicBool::new(false),
             tidy: Bell::default(),
         })
@@ -119,6 +159,7 @@ impl Work {
 
     /// Starts so many workers and the upkeep.
     pub fn start(self: &Arc<Self>, workers: usize) -> Vec<JoinHandle<()>> {
+        self.workers.store(workers, Ordering::Relaxed);
         let mut threads: Vec<_> =
             (1..=workers).map(|number| self.thread(&format!("sync {number}"), Self::run)).collect();
         threads.push(self.thread("upkeep", upkeep::run));
@@ -139,6 +180,7 @@ impl Work {
     /// Tells the workers to end after the step they are at.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.sources.stop();
         self.store.bell().ring();
         self.tidy.ring();
     }
@@ -156,7 +198,7 @@ impl Work {
     /// Whether nobody works, and nothing is due.
     fn is_idle(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let busy = !self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let busy = !self.busy.lock().unwrap_or_else(PoisonError::into_inner).tasks.is_empty();
         Ok(!busy && self.store.read(agenda::all)?.iter().all(|(_, due)| due.at > now))
     }
 
@@ -195,54 +237,124 @@ impl Work {
         }
     }
 
-    /// Carries out the most urgent task that is due, if there is one.
+    /// Carries out the most urgent task that is due, or the round that has its turn, if there is one.
     ///
     /// # Errors
     /// If the agenda cannot be read. What goes wrong with a task is noted with its scope or project instead.
     pub fn step(&self) -> Result<Stepped, StoreError> {
-        match self.take()? {
-            Next::Run(task, due) => {
-                self.carry_out(task, due);
-                self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
-                self.store.bell().ring();
-                Ok(Stepped::Worked)
-            }
-            Next::Wait(until) => {
-                let most = until.map_or(IDLE_MAX, |until| until.since(self.clock.now()).clamp(TICK, IDLE_MAX));
-                Ok(Stepped::Idle { most })
-            }
+        let taken = self.take()?;
+        if let Taken::Nothing { most } = taken {
+            return Ok(Stepped::Idle { most: most.clamp(TICK, IDLE_MAX) });
         }
+        with_urgency(taken.is_urgent(), || match taken {
+            Taken::Task(task, due) => self.carry_out(task, due),
+            Taken::Round(round) => rounds::carry_out(self, round),
+            Taken::Nothing { .. } => {}
+        });
+        self.give_back(taken);
+        self.store.bell().ring();
+        Ok(Stepped::Worked)
     }
 
-    /// Picks a task and marks it as taken, so that no two workers read one scope.
-    fn take(&self) -> Result<Next, StoreError> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+    fn busy(&self) -> MutexGuard<'_, Busy> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Picks a task or a round and marks it as taken, so that no two workers read one scope. One worker, where there
+    /// are several, is kept for what somebody waits for.
+    fn take(&self) -> Result<Taken, StoreError> {
+        rounds::refresh(self)?;
+        let mut busy = self.busy();
         let agenda = self.store.read(agenda::all)?;
-        let taken: Vec<Task> = busy.iter().copied().collect();
-        let next = schedule::next(agenda.into_iter(), &taken, self.clock.now());
-        if let Next::Run(task, _) = next {
-            busy.insert(task);
+        let (now, steady) = (self.clock.now(), self.clock.steady());
+        busy.held.retain(|_, until| *until > steady);
+        let spare = busy.yielding < self.workers.load(Ordering::Relaxed).saturating_sub(1).max(1);
+        let not_now: Vec<Task> = busy.tasks.iter().chain(busy.held.keys()).copied().collect();
+        let may = agenda.iter().copied().filter(|(_, due)| spare || due.reason.is_urgent());
+        let taken = match schedule::next(may, &not_now, now) {
+            Next::Run(task, due) => Taken::Task(task, due),
+            Next::Wait(until) => {
+                // What is on the agenda will be read, with patience of its own.
+                let awaited = |scope| agenda.iter().any(|(task, _)| *task == Task::Sync(scope));
+                let turn = self.plan.next(steady, |round| {
+                    let free = !busy.rounds.contains(&round);
+                    let apart = match round {
+                        Round::Reread(scope) => !busy.tasks.contains(&Task::Sync(scope)) && !awaited(scope),
+                        Round::Poll(_) | Round::Heal(_) => true,
+                    };
+                    spare && free && apart
+                });
+                let round = match turn {
+                    Turn::Look(round) => return Ok(Self::mark(&mut busy, Taken::Round(round))),
+                    Turn::Wait(wait) => wait,
+                };
+                let held = busy.held.values().min().map(|until| until.saturating_sub(steady));
+                let waits = [until.map(|until| until.since(now)), round, held];
+                Taken::Nothing { most: waits.into_iter().flatten().min().unwrap_or(IDLE_MAX) }
+            }
+        };
+        Ok(Self::mark(&mut busy, taken))
+    }
+
+    fn mark(busy: &mut Busy, taken: Taken) -> Taken {
+        match taken {
+            Taken::Task(task, _) => drop(busy.tasks.insert(task)),
+            Taken::Round(round) => {
+                busy.rounds.insert(round);
+                if let Round::Reread(scope) = round {
+                    busy.tasks.insert(Task::Sync(scope));
+                }
+            }
+            Taken::Nothing { .. } => return taken,
         }
-        Ok(next)
+        busy.yielding += usize::from(!taken.is_urgent());
+        taken
+    }
+
+    fn give_back(&self, taken: Taken) {
+        let mut busy = self.busy();
+        match taken {
+            Taken::Task(task, _) => drop(busy.tasks.remove(&task)),
+            Taken::Round(round) => {
+                busy.rounds.remove(&round);
+                if let Round::Reread(scope) = round {
+                    busy.tasks.remove(&Task::Sync(scope));
+                }
+            }
+            Taken::Nothing { .. } => return,
+        }
+        busy.yielding -= usize::from(!taken.is_urgent());
+    }
+
+    /// Shows for as long as it takes that a scope is read.
+    fn reading<T>(&self, scope: ScopeId, read: impl FnOnce() -> T) -> T {
+        // From the first question on, and also while a crawl of a former process is applied.
+        self.progress.set(scope, Step::default());
+        let done = read();
+        self.progress.end(scope);
+        done
     }
 
     fn carry_out(&self, task: Task, due: Due) {
-        if let Task::Sync(scope) = task {
-            // From the first question on, and also while a crawl of a former process is applied.
-            self.progress.set(scope, Step::default());
-        }
         let result = match task {
             Task::Discover(project) => discover::discover(self, project, due),
-            Task::Sync(scope) => sync::sync(self, scope, due),
+            Task::Sync(scope) => self.reading(scope, || sync::sync(self, scope, due)),
         };
-        if let Task::Sync(scope) = task {
-            self.progress.end(scope);
-        }
         match result {
+            Ok(()) => {
+                if let Task::Sync(scope) = task {
+                    rounds::read(self, scope);
+                }
+            }
             // After a move of the main branch the task is still on the agenda, and now reads the right branch.
-            Ok(()) | Err(WorkError::Stopping | WorkError::MainMoved | WorkError::Yielded) => {}
+            Err(WorkError::Stopping | WorkError::MainMoved | WorkError::Yielded) => {}
             Err(WorkError::Retired) => self.retire(task, due),
             Err(WorkError::Gone) => self.forget(task, due),
+            // It has done nothing yet, and nothing is wrong with it.
+            Err(WorkError::Fetch(FetchError::Paused { retry_after })) => {
+                let until = self.clock.steady() + retry_after;
+                self.busy().held.insert(task, until);
+            }
             Err(error) => self.put_off(task, due, &error),
         }
     }
@@ -273,7 +385,9 @@ impl Work {
     /// Notes why a task failed where people look for it, and puts it on the agenda again.
     fn put_off(&self, task: Task, due: Due, error: &WorkError) {
         let at_least = match error {
-            WorkError::Fetch(error) => error.retry_after().unwrap_or_default(),
+            WorkError::Fetch(error @ (FetchError::Throttled { .. } | FetchError::Unavailable { .. })) => {
+                error.retry_after().or_else(|| self.pause_of(task)).unwrap_or_default()
+            }
             _ => Duration::ZERO,
         };
         tracing::warn!("{}: {error}", self.describe(task));
@@ -314,6 +428,15 @@ impl Work {
         }
     }
 
+    /// What is left of the pause of a task's source.
+    fn pause_of(&self, task: Task) -> Option<Duration> {
+        let round = match task {
+            Task::Discover(project) => Round::Poll(project),
+            Task::Sync(scope) => Round::Reread(scope),
+        };
+        Some(self.sources.health(&rounds::source_of(self, round)?).pause?.left)
+    }
+
     /// A task in words, for the log.
     fn describe(&self, task: Task) -> String {
         let words = self.store.read::<_, StoreError>(|view| {
@@ -333,6 +456,16 @@ impl Work {
             }))
         });
         words.ok().flatten().unwrap_or_else(|| "a removed project".to_owned())
+    }
+
+    /// Ends a source's pause, as a person asked it and was answered.
+    pub fn resume(&self, name: &SourceName) {
+        self.sources.resume(name);
+        // Those of other sources meet their pause again.
+        self.busy().held.clear();
+        self.plan.retry(name, self.clock.steady());
+        self.heal.forget(name);
+        self.store.bell().ring();
     }
 
     /// Makes all waiting tasks of a source due at once, as its token was replaced.

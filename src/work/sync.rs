@@ -56,6 +56,10 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
     if reading.project.moved.is_some() {
         moved::note(work, project, None)?;
     }
+    if reading.is_as_stored(&sealed)? {
+        work.standing.note(id, sealed.began_at, (!sealed.recent).then_some(sealed.began_at));
+        return Ok(());
+    }
     let now = work.clock.now();
     let applied = work.store.write(move |batch| {
         crawls::seal(batch, id, &sealed)?;
@@ -122,7 +126,7 @@ impl<'w> Reading<'w> {
             let history = History {
                 open: lists::count_open(view, id)?,
                 complete: scope.complete,
-                crawled_at: scope.crawled_at,
+                crawled_at: scope.crawled_at.max(work.standing.of(id).and_then(|standing| standing.crawled_at)),
                 watermark: scope.watermark,
                 sorted: !source.unsorted,
                 whole_max: settings::number_of(view, WHOLE_MAX)?,
@@ -211,6 +215,34 @@ impl<'w> Reading<'w> {
             recent: false,
             watermark: None,
         }
+    }
+
+    /// Whether a routine read found everything as it is stored: then there is nothing to write.
+    fn is_as_stored(&self, sealed: &SealedCrawl) -> Result<bool, WorkError> {
+        let scope = &self.scope;
+        let as_stored = self.due.reason == Reason::Sweep
+            && sealed.deliveries.is_empty()
+            && scope.complete
+            && sealed.sonar_total.is_some()
+            && sealed.sonar_total == scope.sonar_total
+            && sealed.analysed_at == scope.analysed_at
+            && (sealed.gate.is_none() || sealed.gate == scope.gate)
+            && sealed.odd_words == scope.odd_words
+            && scope.error.is_none()
+            && scope.suspicion.is_none()
+            && scope.retired_at.is_none();
+        if !as_stored {
+            return Ok(false);
+        }
+        let id = self.id;
+        let (staged, stored, underway) = self.work.store.read::<_, StoreError>(|view| {
+            let underway = crawls::underway(view, id)?.is_some();
+            Ok((crawls::has_staged(view, id)?, lists::count_open(view, id)?, underway))
+        })?;
+        if underway && !staged {
+            self.work.store.write_unsynced::<_, StoreError>(move |batch| crawls::forget(batch, id))?;
+        }
+        Ok(!staged && sealed.sonar_total == Some(stored))
     }
 
     /// Ends the read early when the daemon is stopping, or when something more urgent is to be read of this scope.

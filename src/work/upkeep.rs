@@ -15,6 +15,9 @@ pub(super) fn run(work: &Work) {
     let mut upkeep = Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK };
     while !work.is_stopping() {
         let heard = work.tidy.rings();
+        if let Err(error) = work.standing.flush_if_due(&work.store) {
+            tracing::warn!("what routine reads proved could not be written down: {error}");
+        }
         match upkeep.tend(work).and_then(|left| if left { Ok(true) } else { upkeep.compact(work) }) {
             Ok(true) => {}
             Ok(false) => work.tidy.wait(heard, super::IDLE_MAX),

@@ -404,6 +404,7 @@ fn an_import_whose_first_read_fails_says_so_and_goes_on_by_itself() {
     assert_eq!(said.code, 1, "{said:?}");
     assert_tells(&said.err, &["error: shop: ", "cannot answer for now (HTTP 503)"]);
     assert_tells(&gateway.cli(&["project", "show", "acme", "shop"]).out, &["HTTP 503"]);
+    gateway.json(&["source", "check", "sonar"]);
     sync(&gateway);
     assert_eq!(states(&gateway, "shop"), ["A open", "B open"]);
 }
@@ -492,7 +493,7 @@ fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
         let database = redb::Database::open(&file).unwrap();
         let transaction = database.begin_write().unwrap();
         // A value: the version of its form, CBOR, and a checksum over both and the key.
-        let mut value = vec![1, 2];
+        let mut value = vec![1, 3];
         let checksum = crc32fast::hash(&[&value[..], b"schema"].concat());
         value.extend(checksum.to_le_bytes());
         transaction.open_table(meta).unwrap().insert(&b"schema"[..], value.as_slice()).unwrap();
@@ -504,7 +505,7 @@ fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
     let state = folder.path().join("state");
     assert_tells(
         &said.err,
-        &[state.to_str().unwrap(), "has format 2, this version knows up to 1", "install the newer"],
+        &[state.to_str().unwrap(), "has format 3, this version knows up to 2", "install the newer"],
     );
     assert_eq!(rows(&redb::Database::open(&file).unwrap()), before);
 }

@@ -418,6 +418,8 @@ fn a_failed_read_closes_nothing_and_the_delivery_waits_for_sonar_to_recover() {
         assert!(conditions.any(|condition| condition["code"] == "sync_failed"), "{fault:?}: {status}");
 
         scene.sonar.clear_faults();
+        // After 429 and 503 the source is left alone until a person sees that it answers.
+        scene.gateway.json(&["source", "check", "sonar"]);
         scene.gateway.json(&["sync"]);
         settled(&scene.gateway, &id, "synced");
         // The person's question looks at the branches too, which may ask for one more read.

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod gateway;
+pub mod inside;
 pub mod sonar;
 pub mod survey;
 pub mod tls;

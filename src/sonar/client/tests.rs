@@ -224,21 +224,22 @@ fn a_bad_question_is_told_in_sonars_words() {
 
 #[test]
 fn a_pause_is_as_long_as_sonar_says() {
-    let pause = |headers: &str| failure(http("429 Too Many Requests", headers, "")).retry_after().unwrap().as_secs();
-    assert_eq!(pause("Retry-After: 17\r\n"), 17);
-    assert_eq!(pause(""), 60);
-    assert_eq!(pause("Retry-After: soon\r\n"), 60);
-    assert_eq!(pause("Retry-After: 0\r\n"), 1);
-    assert_eq!(pause("Retry-After: 999999\r\n"), 3600);
+    let pause =
+        |headers: &str| failure(http("429 Too Many Requests", headers, "")).retry_after().map(|wish| wish.as_secs());
+    assert_eq!(pause("Retry-After: 17\r\n"), Some(17));
+    assert_eq!(pause(""), None);
+    assert_eq!(pause("Retry-After: soon\r\n"), None);
+    assert_eq!(pause("Retry-After: 0\r\n"), Some(1));
+    assert_eq!(pause("Retry-After: 999999\r\n"), Some(3600));
     let date = "Date: Sat, 21 Nov 2026 10:00:00 GMT\r\nRetry-After: Sat, 21 Nov 2026 10:02:05 GMT\r\n";
-    assert_eq!(pause(date), 125);
+    assert_eq!(pause(date), Some(125));
 }
 
 #[test]
 fn an_index_that_is_being_built_is_waited_for() {
     let body = r#"{"errors":[{"msg":"Results are temporarily unavailable. Indexing of issues is in progress."}]}"#;
     let error = failure(http("503 Service Unavailable", "", body));
-    assert_eq!((error.retry_after(), error.needs_person()), (Some(Duration::from_mins(1)), false));
+    assert_eq!((error.retry_after(), error.needs_person()), (None, false));
     assert!(error.to_string().contains("Indexing of issues"), "{error}");
     let gateway = failure(http("502 Bad Gateway", "Retry-After: 5\r\n", "<html>secret page</html>"));
     assert_eq!(gateway.retry_after(), Some(Duration::from_secs(5)));
@@ -634,4 +635,36 @@ fn base64_has_its_three_endings() {
     for (plain, encoded) in expected {
         assert_eq!(base64(plain.as_bytes()), encoded);
     }
+}
+
+/// Counts, and refuses after a number of requests.
+#[derive(Default)]
+struct Two(Mutex<Vec<&'static str>>);
+
+impl Pacer for Two {
+    fn before(&self) -> Result<(), FetchError> {
+        let mut told = self.0.lock().unwrap();
+        if told.iter().filter(|word| **word == "before").count() == 2 {
+            return Err(FetchError::Paused { retry_after: Duration::from_secs(9) });
+        }
+        told.push("before");
+        Ok(())
+    }
+
+    fn after(&self, failed: Option<&FetchError>) {
+        self.0.lock().unwrap().push(if failed.is_some() { "failed" } else { "answered" });
+    }
+}
+
+#[test]
+fn each_request_waits_for_leave_and_its_end_is_told() {
+    let sonar = Sonar::answering([http("200 OK", "", r#"{"valid":true}"#), http("429 Too Many Requests", "", "")]);
+    let pacer = Arc::new(Two::default());
+    let client = sonar.cloud().paced(pacer.clone());
+    assert!(client.validate().is_ok());
+    assert!(matches!(client.validate(), Err(FetchError::Throttled { retry_after: None })));
+    let error = client.validate().unwrap_err();
+    assert_eq!((error.retry_after(), error.needs_person()), (Some(Duration::from_secs(9)), false));
+    assert_eq!(*pacer.0.lock().unwrap(), ["before", "answered", "before", "failed"]);
+    assert_eq!(client.requests(), 2);
 }
