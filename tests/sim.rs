@@ -32,6 +32,7 @@ const EVENTS: usize = 40;
 #[test]
 fn whatever_happens_the_inventory_equals_sonar_when_it_is_over() {
     if let Ok(seed) = std::env::var("HYDROPHONE_SEED") {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time().init();
         live(seed.parse().expect("HYDROPHONE_SEED is a number"), true);
         return;
     }

@@ -41,6 +41,8 @@ pub struct Connection {
     pub api_url: Option<String>,
     /// Whether it is SonarQube Cloud.
     pub cloud: bool,
+    /// A Server's version, if it is known already.
+    pub version: Option<Version>,
     /// What lets us in.
     pub token: Token,
     /// Authorities to trust beside the system's.
@@ -226,7 +228,7 @@ impl Client {
             token: connection.token,
             agent: trust.agent(config, authorities),
             requests: AtomicU64::new(0),
-            basic: OnceLock::new(),
+            basic: connection.version.map_or_else(OnceLock::new, |version| takes_basic(version).into()),
             answer_bytes_max: SONAR_ANSWER_BYTES_MAX,
             no_sandbox: AtomicBool::new(false),
             date: Mutex::new(None),
@@ -543,14 +545,18 @@ impl Client {
         if let Some(&basic) = self.basic.get() {
             return Ok(basic);
         }
-        let version = match self.version() {
-            Ok(version) => Version::parse(&version),
-            // Somebody closed this address. Then it is not one of the old Servers, which leave it open.
-            Err(FetchError::Refused { .. } | FetchError::NoPermission { .. } | FetchError::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let basic = version.is_some_and(|version| version < Version::new(10, 0));
-        Ok(*self.basic.get_or_init(|| basic))
+        match self.version() {
+            Ok(version) => {
+                let basic = Version::parse(&version).is_some_and(takes_basic);
+                Ok(*self.basic.get_or_init(|| basic))
+            }
+            // Somebody closed this address. Then it is not one of the old Servers, which leave it open; or something
+            // before it fails, so the next call asks again.
+            Err(FetchError::Refused { .. } | FetchError::NoPermission { .. } | FetchError::NotFound { .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn get<T>(
@@ -646,6 +652,11 @@ impl Client {
             },
         }
     }
+}
+
+/// Servers before 10.0 read a token only as the name of Basic authentication.
+fn takes_basic(version: Version) -> bool {
+    version < Version::new(10, 0)
 }
 
 /// Connections kept open between two calls, for the two hosts of Cloud.

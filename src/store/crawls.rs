@@ -38,6 +38,15 @@ pub fn stage(batch: &Batch, scope: ScopeId, rows: &[Staged]) -> Result<(), Store
     Ok(())
 }
 
+/// Takes staged rows back.
+pub fn unstage(batch: &Batch, scope: ScopeId, keys: &[IssueKey]) -> Result<(), StoreError> {
+    let mut staging = batch.rows(tables::STAGING)?;
+    for issue in keys {
+        staging.remove(key(scope, issue).0.as_slice())?;
+    }
+    Ok(())
+}
+
 /// Turns staged rows of new issues into the moves that they are: from each first key to each second one.
 pub fn stage_moves(batch: &Batch, scope: ScopeId, pairs: &[(IssueKey, IssueKey)]) -> Result<(), StoreError> {
     for (from, to) in pairs {

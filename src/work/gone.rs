@@ -54,8 +54,7 @@ pub(super) fn settle(reading: &Reading, gathered: &Gathered, snapshot: &Snapshot
 
 /// Stages hotspots that Sonar turned into issues as what they are: the same findings. Returns their former keys.
 fn moved(reading: &Reading, gathered: &Gathered) -> Result<BTreeSet<IssueKey>, WorkError> {
-    let counts = reading.work.store.read(|view| lists::by_state(view, reading.id))?;
-    if !counts.keys().any(|(kind, state)| *kind == Kind::Hotspot && !state.is_closed()) {
+    if !has_open_hotspots(reading)? {
         return Ok(BTreeSet::new());
     }
     let mut gone = Vec::new();
@@ -83,6 +82,39 @@ fn moved(reading: &Reading, gathered: &Gathered) -> Result<BTreeSet<IssueKey>, W
         store.write_unsynced(move |batch| crawls::stage_moves(batch, id, &some))?;
     }
     Ok(former)
+}
+
+/// Takes back new issues that may be hotspots which Sonar turned into them: only a complete read can tell, and once they
+/// were opened as findings of their own it is too late.
+pub(super) fn hold_back(reading: &Reading, gathered: &Gathered) -> Result<(), WorkError> {
+    let (id, store) = (reading.id, &reading.work.store);
+    if !has_open_hotspots(reading)? {
+        return Ok(());
+    }
+    let mut places = BTreeSet::new();
+    each_missing(reading, gathered, &BTreeSet::new(), |some| {
+        let hotspots = some.iter().filter(|row| row.kind == Kind::Hotspot);
+        places.extend(hotspots.map(|row| (row.rule.clone(), row.path.clone())));
+        Ok(true)
+    })?;
+    let mut after = None;
+    loop {
+        let (rows, next) = store.read(|view| crawls::fresh_issues(view, id, after.as_ref(), STORED_PER_READ))?;
+        let doubtful = rows.into_iter().filter(|row| places.contains(&(row.rule.clone(), row.path.clone())));
+        let doubtful: Vec<IssueKey> = doubtful.map(|row| row.key).collect();
+        if !doubtful.is_empty() {
+            store.write_unsynced(move |batch| crawls::unstage(batch, id, &doubtful))?;
+        }
+        match next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn has_open_hotspots(reading: &Reading) -> Result<bool, WorkError> {
+    let counts = reading.work.store.read(|view| lists::by_state(view, reading.id))?;
+    Ok(counts.keys().any(|(kind, state)| *kind == Kind::Hotspot && !state.is_closed()))
 }
 
 /// A digest of the keys that are missing, in order; nothing if none is.

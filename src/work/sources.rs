@@ -266,6 +266,7 @@ pub fn connection(source: &Source, token: Token) -> Connection {
         url: source.url.clone(),
         api_url: source.api_url.clone(),
         cloud: source.cloud,
+        version: source.version.as_deref().and_then(Version::parse),
         token,
         ca_pem: source.ca_pem.clone(),
         proxy: source.proxy.clone(),

@@ -180,6 +180,7 @@ impl<'w> Reading<'w> {
             SealedCrawl { odd_words: gathered.odd_words.iter().cloned().collect(), watermark, ..self.seal(began_at) };
         match proof {
             Err(problem) => {
+                gone::hold_back(self, &gathered)?;
                 sealed.again = problem.is_passing();
                 sealed.problem = Some(problem.to_string());
             }

@@ -29,7 +29,9 @@ pub fn issue_state(issue: &Issue) -> State {
 
 pub fn hotspot_state(hotspot: &Hotspot) -> State {
     match (hotspot.status, hotspot.resolution) {
-        (HotspotStatus::Closed, _) | (_, Some(HotspotResolution::Fixed)) => State::Fixed,
+        // No answer shows one that is closed, so nobody can know why it is gone.
+        (HotspotStatus::Closed, _) => State::Removed,
+        (_, Some(HotspotResolution::Fixed)) => State::Fixed,
         (_, Some(HotspotResolution::Safe)) => State::FalsePositive,
         (_, Some(HotspotResolution::Acknowledged)) => State::Accepted,
         _ => State::Open,
@@ -55,7 +57,12 @@ impl Truth {
             }
         }
         for (key, states) in &mut self.states {
-            let gone = !now.contains_key(key) && !self.frozen.contains(key) && !self.moved.contains_key(key);
+            // Under its new key it may be closed before anybody looked: then nothing shows that it is the same.
+            let there = |key: &String| match self.moved.get(key) {
+                Some(to) => now.get(to).is_some_and(|state| !state.is_closed()),
+                None => now.contains_key(key),
+            };
+            let gone = !there(key) && !self.frozen.contains(key);
             if gone && states.last() != Some(&State::Removed) {
                 states.push(State::Removed);
             }

@@ -544,7 +544,9 @@ impl World {
     }
 
     fn compare_branch(&self, place: &str, branch: &crate::support::sonar::Branch, record: &Scope, stored: &[Finding]) {
-        assert!(record.complete && record.error.is_none(), "{place}: {record:?}");
+        let waiting = self.store.read(agenda::all).unwrap();
+        let now = self.clock.now();
+        assert!(record.complete && record.error.is_none(), "{place}: {record:?}\n{waiting:?} at {now}");
         let truth = true_findings(branch);
         let open = |state: &State| !state.is_closed();
         let expected: BTreeMap<String, State> = truth.into_iter().filter(|(_, state)| open(state)).collect();

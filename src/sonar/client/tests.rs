@@ -82,6 +82,7 @@ fn connection(url: &str) -> Connection {
         url: url.to_owned(),
         api_url: None,
         cloud: false,
+        version: None,
         token: Token::parse("squ_secret").unwrap(),
         ca_pem: None,
         proxy: None,
