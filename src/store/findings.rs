@@ -328,10 +328,50 @@ const CHANGE_NEXT: &[u8] = b"next/change";
 
 fn count(batch: &Batch, key: &Key, difference: i64) -> Result<(), StoreError> {
     let count = get::<u64>(batch, tables::COUNTS, key)?.unwrap_or(0);
-    match count.saturating_add_signed(difference) {
+    put_count(batch, key, count.saturating_add_signed(difference))
+}
+
+fn put_count(batch: &Batch, key: &Key, count: u64) -> Result<(), StoreError> {
+    match count {
         0 => batch.delete(tables::COUNTS, key),
         count => batch.put(tables::COUNTS, key, &count),
     }
+}
+
+/// Findings of a scope by kind, state and severity, counted one by one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally(BTreeMap<Cell, u64>);
+
+impl Tally {
+    /// Counts one.
+    pub fn count(&mut self, finding: &Finding) {
+        *self.0.entry(Cell::of(&finding.observed)).or_default() += 1;
+    }
+}
+
+/// Sets a scope's counts to what was counted, and those of all scopes with them. A damaged finding that was replaced is
+/// counted twice until then. Returns whether anything was wrong.
+pub fn recount(batch: &Batch, scope: ScopeId, tally: &Tally) -> Result<bool, StoreError> {
+    let mut wrong = false;
+    for kind in Kind::ALL {
+        for state in State::ALL {
+            for severity in Severity::ALL {
+                let cell = Cell { kind: *kind, state: *state, severity: *severity };
+                let stored = match get::<u64>(batch, tables::COUNTS, &cell.key(scope)) {
+                    Err(StoreError::Damaged { .. }) => 0,
+                    stored => stored?.unwrap_or(0),
+                };
+                let counted = tally.0.get(&cell).copied().unwrap_or(0);
+                let difference = counted.cast_signed().saturating_sub(stored.cast_signed());
+                if difference != 0 {
+                    wrong = true;
+                    put_count(batch, &cell.key(scope), counted)?;
+                    count(batch, &cell.key(ALL_SCOPES), difference)?;
+                }
+            }
+        }
+    }
+    Ok(wrong)
 }
 
 /// The finding of a scope with Sonar's key.

@@ -22,8 +22,9 @@ use crate::domain::settings::{WHOLE_HOURS, WHOLE_MAX};
 use crate::domain::time::Timestamp;
 use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
+use crate::store::findings::Tally;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
-use crate::store::{StoreError, agenda, catalogue, crawls, deliveries, lists, settings};
+use crate::store::{StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings};
 
 /// Carries the task out, or the rest of it that a former process left.
 pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
@@ -60,13 +61,40 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
         work.standing.note(id, sealed.began_at, (!sealed.recent).then_some(sealed.began_at));
         return Ok(());
     }
-    let now = work.clock.now();
+    let (now, proven) = (work.clock.now(), sealed.sonar_total.is_some());
     let applied = work.store.write(move |batch| {
         crawls::seal(batch, id, &sealed)?;
         crawls::apply(batch, id, now)
     })?;
-    if applied == Applied::Some { apply(work, id) } else { Ok(()) }
+    if applied == Applied::Some {
+        apply(work, id)?;
+    }
+    if proven { recount(work, id) } else { Ok(()) }
 }
+
+/// Where a read was proven and what is stored is not as many, the counts themselves may be wrong: a damaged finding that
+/// Sonar's row replaced was counted twice. Then they are set right, for the next read to agree with.
+fn recount(work: &Work, id: ScopeId) -> Result<(), WorkError> {
+    let scope = work.store.read(|view| catalogue::scope(view, id))?;
+    if scope.is_none_or(|scope| scope.complete) {
+        return Ok(());
+    }
+    let (mut tally, mut after) = (Tally::default(), None);
+    loop {
+        work.go_on()?;
+        let stored = work.store.read(|view| findings::after(view, id, after.as_ref(), STORED_PER_READ))?;
+        let Some(last) = stored.last() else { break };
+        after = Some(last.observed.key.clone());
+        stored.iter().for_each(|finding| tally.count(finding));
+    }
+    if work.store.write::<_, StoreError>(move |batch| findings::recount(batch, id, &tally))? {
+        tracing::warn!("the counts of a branch were wrong and are set right");
+    }
+    Ok(())
+}
+
+/// Findings looked at in one read of the store.
+const STORED_PER_READ: usize = 1000;
 
 /// What a crawl staged can be read again from Sonar.
 fn give_up(work: &Work, id: ScopeId, what: &str) -> Result<(), WorkError> {

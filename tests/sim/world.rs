@@ -26,7 +26,7 @@ use hydrophone::work::{Stepped, Work};
 
 use crate::disk::{Chance, Disk};
 use crate::support::sonar::{
-    Analysis, Fault, Hotspot, HotspotResolution, Issue, Mode, Model, Severity, Sonar, Target, Twist, When,
+    Analysis, Branch, Fault, Hotspot, HotspotResolution, Issue, Mode, Model, Severity, Sonar, Target, Twist, When,
 };
 use crate::truth::{Truth, findings as true_findings, hotspot_state, issue_state};
 
@@ -278,7 +278,7 @@ impl World {
     fn some_issue(&mut self, fits: impl Fn(State) -> bool) -> Option<String> {
         let keys: Vec<String> = self.sonar.edit(|model| {
             let branches = model.projects.iter().flat_map(|project| &project.branches);
-            let issues = branches.flat_map(|branch| branch.issues());
+            let issues = branches.flat_map(Branch::issues);
             issues.filter(|issue| fits(issue_state(issue))).map(|issue| issue.key.clone()).collect()
         });
         (!keys.is_empty()).then(|| keys[self.chance.below(keys.len())].clone())
@@ -539,11 +539,13 @@ impl World {
             let listed = branches.iter().any(|branch| branch.name == record.name.as_str());
             assert_eq!(record.retired_at.is_none(), listed, "seed {seed}: {key} {} is retired or not", record.name);
             let stored = self.store.read(|view| findings::after(view, *scope, None, 100_000)).unwrap();
-            stored.iter().for_each(|finding| self.compare_log(finding));
+            for finding in &stored {
+                self.compare_log(finding);
+            }
         }
     }
 
-    fn compare_branch(&self, place: &str, branch: &crate::support::sonar::Branch, record: &Scope, stored: &[Finding]) {
+    fn compare_branch(&self, place: &str, branch: &Branch, record: &Scope, stored: &[Finding]) {
         let waiting = self.store.read(agenda::all).unwrap();
         let now = self.clock.now();
         assert!(record.complete && record.error.is_none(), "{place}: {record:?}\n{waiting:?} at {now}");
