@@ -246,6 +246,9 @@ pub struct Branch {
     pub stored_total: u64,
     /// Why the last read failed or proved nothing.
     pub error: Option<String>,
+    /// Since when Sonar does not list it any more.
+    #[serde(default)]
+    pub retired_at: Option<String>,
     /// `queued`, `running` or `idle`.
     pub activity: String,
     /// Findings read by the running sync so far.
@@ -280,6 +283,14 @@ pub struct NewImport {
     /// Pull requests too.
     #[serde(default)]
     pub pull_requests: bool,
+}
+
+/// `POST /api/v1/organizations/{org}/projects/{key}/rename`. Answers the [`Project`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// The key that Sonar shows it under now.
+    pub to: String,
 }
 
 /// `POST /api/v1/sync`. Answers `{"projects":[…]}`, the projects concerned.
@@ -456,6 +467,9 @@ pub struct Finding {
     pub first_seen_at: String,
     /// When a complete read last held it.
     pub last_seen_at: Option<String>,
+    /// Whether Sonar does not list its branch or pull request any more.
+    #[serde(default)]
+    pub retired: bool,
     /// Sonar's own words.
     pub sonar: Value,
 }
@@ -534,8 +548,9 @@ pub struct FollowedChanges {
 }
 
 /// A page of findings:
-/// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&limit=&cursor=`.
-/// Without `state`, findings that are not closed.
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&retired=true&limit=&cursor=`.
+/// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
+/// Sonar does not list any more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FindingList {
     /// Severity first, then newest.
