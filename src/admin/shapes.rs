@@ -505,7 +505,7 @@ pub struct Change {
     pub id: String,
     /// When.
     pub at: String,
-    /// `opened`, `updated`, `fixed`, `removed`, `reopened`, `triaged`.
+    /// `opened`, `updated`, `fixed`, `removed`, `reopened`, `triaged`, `moved`.
     pub kind: String,
     /// The state before.
     pub from: Option<String>,

@@ -272,9 +272,10 @@ pub(in crate::cli) mod tests {
             organization: Some("eu/acme".to_owned()),
             severity: vec!["high".to_owned(), "low".to_owned()],
             search: Some("a b".to_owned()),
+            retired: true,
             ..Filters::default()
         };
-        let path = "findings?organization=eu%2Facme&severity=high%2Clow&search=a%20b&limit=50";
+        let path = "findings?organization=eu%2Facme&severity=high%2Clow&search=a%20b&retired=true&limit=50";
         assert_eq!(filters.path(50, None), path);
         assert_eq!(filters.path(50, Some("x")), format!("{path}&cursor=x"));
     }

@@ -264,4 +264,15 @@ mod tests {
                               "new_asset": null, "branches": ["release/*"], "pull_requests": false});
         assert_eq!(daemon.asked(), [("POST /api/v1/imports".to_owned(), expected)]);
     }
+
+    #[test]
+    fn a_renamed_project_is_told_with_both_keys() {
+        let project = json!({"source": "eu", "organization": "acme", "key": "store", "name": "Web", "imported": true,
+                             "asset": "Web", "branches": []});
+        let daemon = FakeDaemon::start(move |_, _| (202, project.to_string()));
+        let text = told(&daemon, &["project", "rename", "acme", "web", "store"]).0;
+        assert_eq!(text, "Project web is store now; its findings keep their ids. It is being read.\n");
+        let asked = ("POST /api/v1/organizations/acme/projects/web/rename".to_owned(), json!({"to": "store"}));
+        assert_eq!(daemon.asked(), [asked]);
+    }
 }

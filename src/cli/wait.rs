@@ -291,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_a_branch_that_is_not_listed_any_more() {
+        let retired = |activity: &str| {
+            let mut branch = branch(activity, Some("2026-11-21T14:02:59Z"), None);
+            branch["retired_at"] = json!("2026-11-21T14:02:59Z");
+            branch
+        };
+        let read = || branch("idle", Some("2026-11-21T14:03:00Z"), None);
+        assert_eq!(stands(&[read(), retired("idle")]), Standing::Read);
+        assert_eq!(stands(&[read(), retired("queued")]), Standing::Waiting);
+        let project = shaped(&project("web", &[read(), retired("idle")])).unwrap();
+        assert_eq!(open_findings(&project), 2);
+    }
+
+    #[test]
     fn a_project_without_branches_ends_with_its_own_error_once_they_were_asked_for() {
         let standing = |activity: &str, error: Option<&str>| {
             let mut project = project("web", &[]);

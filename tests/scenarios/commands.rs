@@ -542,7 +542,7 @@ fn a_public_url_changes_what_webhooks_show() {
         settings["settings"].as_array().unwrap().iter().find(|setting| setting["key"] == key).unwrap().clone()
     };
     assert_eq!(of("public-url")["value"], "https://hooks.example.com/sonar/");
-    assert_eq!((&of("sync-workers")["value"], &of("sync-workers")["default"]), (&"2".into(), &"2".into()));
+    assert_eq!((&of("sync-workers")["value"], &of("sync-workers")["default"]), (&"3".into(), &"3".into()));
     assert_eq!(lines(&shown(&gateway, &["config", "show"]))[0], ["SETTING", "VALUE", "DEFAULT", "WHAT IT IS"]);
 
     assert_eq!(shown(&gateway, &["config", "set", "public-url", ""]), "public-url has its default again.\n");

@@ -14,6 +14,7 @@ mod closing;
 mod commands;
 mod durability;
 mod flow;
+mod identity;
 mod ingress;
 mod keeping;
 mod samples;
