@@ -21,7 +21,7 @@ pub enum Command {
     List {
         /// Which ones.
         #[command(flatten)]
-        filters: Filters,
+        filters: Box<Filters>,
         /// Show at most so many.
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,

@@ -576,8 +576,8 @@ fn a_project_renamed_or_deleted_in_sonar_closes_nothing_and_is_told() {
         assert_eq!(said.code, 1, "{said:?}");
         assert_tells(&said.err, &["Sonar no longer shows project shop", "its findings stay as they are"]);
         assert_eq!(states(&gateway, "shop"), ["A open", "B open"]);
-        let renamed = sonar.edit(|model| model.project("store").is_some());
-        assert_eq!(conditions(&gateway).contains(&"project_moved".to_owned()), renamed, "{mode:?}");
+        let elsewhere = sonar.edit(|model| model.project("store").is_some());
+        assert_eq!(conditions(&gateway).contains(&"project_moved".to_owned()), elsewhere, "{mode:?}");
     }
 }
 
