@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use super::answers::Sent;
 use super::{Problem, Shared, shapes, views};
 use crate::domain::ids::{AssetId, AssetName, ProjectId};
+use crate::store::lists::Filter;
 use crate::store::records::{Asset, Project};
 use crate::store::{Reader, StoreError, View, catalogue};
 use crate::sys::clock;
@@ -37,7 +38,8 @@ fn shown(
     let mut scopes = BTreeSet::new();
     let mut names = Vec::new();
     for (number, project) in projects.iter().filter(|(_, project)| project.asset == id) {
-        scopes.extend(catalogue::scopes(view, *number)?.into_iter().map(|(scope, _)| scope));
+        let listed = catalogue::scopes(view, *number)?.into_iter().filter(|(_, scope)| scope.retired_at.is_none());
+        scopes.extend(listed.map(|(scope, _)| scope));
         names.push(shapes::ProjectName {
             source: project.organization.source.to_string(),
             organization: project.organization.key.to_string(),
@@ -50,7 +52,7 @@ fn shown(
         name: asset.name.to_string(),
         description: asset.description,
         projects: names,
-        open: views::open_by_severity(view, Some(&scopes))?,
+        open: views::open_by_severity(view, &Filter { scopes: Some(scopes), ..Filter::default() })?,
     })
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Wanted {
     state: Option<String>,
     kind: Option<String>,
     search: Option<String>,
+    #[serde(default)]
+    retired: bool,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -107,8 +109,11 @@ fn filter(view: &Reader, wanted: &Wanted) -> Result<Filter, Problem> {
         severities: words(wanted.severity.as_deref())?,
         states: words(wanted.state.as_deref())?,
         kind: wanted.kind.as_deref().map(str::parse).transpose()?,
-        words: Vec::new(),
+        ..Filter::default()
     };
+    if !wanted.retired && wanted.branch.is_none() {
+        filter.hide(catalogue::retired_scopes(view)?);
+    }
     if let Some(search) = &wanted.search {
         filter.search(search);
         if filter.words.is_empty() {
@@ -213,8 +218,10 @@ fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDetail, Problem
     })
 }
 
-/// Findings that are not closed by severity, and how many are closed.
+/// Findings that are not closed by severity, and how many are closed; without those of branches and pull requests
+/// that Sonar does not list any more.
 pub(super) fn counts(view: &Reader) -> Result<(Vec<shapes::SeverityCount>, u64), StoreError> {
-    let closed = lists::count(view, &Filter { states: views::closed_states(), ..Filter::default() })?;
-    Ok((views::open_by_severity(view, None)?, closed))
+    let listed = Filter { hidden: catalogue::retired_scopes(view)?, ..Filter::default() };
+    let closed = lists::count(view, &Filter { states: views::closed_states(), ..listed.clone() })?;
+    Ok((views::open_by_severity(view, &listed)?, closed))
 }

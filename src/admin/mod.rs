@@ -106,6 +106,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/organizations", get(sources::organizations))
         .route("/organizations/{organization}/projects", get(projects::visible))
         .route("/organizations/{organization}/projects/{key}", get(projects::show).delete(projects::remove))
+        .route("/organizations/{organization}/projects/{key}/rename", post(projects::rename))
         .route("/organizations/{organization}/webhook", get(webhooks::show))
         .route("/organizations/{organization}/webhook/secret", put(webhooks::secret))
         .route("/projects", get(projects::list))

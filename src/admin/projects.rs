@@ -154,6 +154,61 @@ pub(super) async fn remove(
         .await
 }
 
+/// `POST /organizations/{organization}/projects/{key}/rename`: the project has another key in Sonar. Only a person
+/// says so: what looks like the same project may be a copy.
+pub(super) async fn rename(
+    State(admin): Shared,
+    Path((organization, key)): Path<(String, String)>,
+    Sent(new): Sent<shapes::NewKey>,
+) -> Result<(StatusCode, Json<shapes::Project>), Problem> {
+    let project = admin
+        .run(move |admin| {
+            let (organization, id, former) = admin.store.read(|view| imported(view, &organization, &key))?;
+            let (key, to) = (former.key, ProjectKey::parse(&new.to)?);
+            let taken = || {
+                Problem::conflict(format!("project {to} of {organization} is imported itself: nothing is merged"))
+                    .remedy(format!(
+                        "remove one of the two: `hydrophone project remove {organization} {key}`, and {to} goes on; or \
+                         `hydrophone project remove {organization} {to}` and this command again, and the findings of \
+                         {key} keep their ids and their history"
+                    ))
+            };
+            if key == to {
+                return Err(Problem::bad(format!("project {key} has this key already")));
+            }
+            if admin.store.read(|view| catalogue::project_id(view, &organization, &to))?.is_some() {
+                return Err(taken());
+            }
+            let connected = admin.work.sources.connect(&organization.source)?;
+            let seen = connected.client.project(&organization.key, &to)?.ok_or_else(|| {
+                Problem::missing(format!("Sonar shows no project {to} in {organization} to this token"))
+                    .remedy(format!("check the key with `hydrophone project list {organization}`"))
+            })?;
+            if connected.client.project(&organization.key, &key)?.is_some() {
+                return Err(Problem::conflict(format!("Sonar still shows project {key}, so {to} is another one"))
+                    .remedy(format!("hydrophone project import {organization} --project {to}")));
+            }
+            let (target, store) = (to.clone(), admin.store.clone());
+            let done = admin.store.write::<_, Problem>(move |batch| {
+                let now = clock::now();
+                let done = catalogue::rename_project(batch, id, &target, seen.name)?;
+                if done {
+                    agenda::ask(batch, Task::Discover(id), Reason::Manual, now, store.ticket())?;
+                    ask_scopes(batch, id, now, store.ticket())?;
+                }
+                Ok(done)
+            })?;
+            if !done {
+                return Err(taken());
+            }
+            // A project's own webhook has gone with it.
+            admin.directory.reload(&admin.store)?;
+            shown(admin, &[id])?.pop().ok_or_else(|| Problem::missing(format!("project {to} was removed meanwhile")))
+        })
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(project)))
+}
+
 /// `POST /imports`.
 pub(super) async fn import(
     State(admin): Shared,
@@ -302,9 +357,7 @@ fn take_in(
         let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
         catalogue::put_project(batch, id, &project)?;
         // Whoever imports again wants to see the present state.
-        for (scope, _) in catalogue::scopes(batch, id)? {
-            agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, ticket)?;
-        }
+        ask_scopes(batch, id, now, ticket)?;
         id
     } else {
         let asset = placing.place(batch, &seen, now)?;
@@ -323,6 +376,17 @@ fn take_in(
     };
     agenda::ask(batch, Task::Discover(id), Reason::Manual, now, ticket)?;
     Ok(id)
+}
+
+/// Has the scopes of a project read, but for those that Sonar does not list any more: whoever lists the branches
+/// sees whether they are back.
+fn ask_scopes(batch: &Batch, id: ProjectId, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
+    for (scope, record) in catalogue::scopes(batch, id)? {
+        if record.retired_at.is_none() {
+            agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, ticket)?;
+        }
+    }
+    Ok(())
 }
 
 fn shown(admin: &Admin, ids: &[ProjectId]) -> Result<Vec<shapes::Project>, Problem> {
@@ -352,9 +416,7 @@ pub(super) async fn sync(
                     let now = clock::now();
                     for id in some {
                         agenda::ask(batch, Task::Discover(id), Reason::Manual, now, store.ticket())?;
-                        for (scope, _) in catalogue::scopes(batch, id)? {
-                            agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, store.ticket())?;
-                        }
+                        ask_scopes(batch, id, now, store.ticket())?;
                     }
                     Ok(())
                 })?;

@@ -341,6 +341,14 @@ pub struct NewImport {
     pub pull_requests: bool,
 }
 
+/// `POST /api/v1/organizations/{org}/projects/{key}/rename`. Answers the [`Project`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// The key that Sonar shows it under now.
+    pub to: String,
+}
+
 /// `POST /api/v1/sync`. Answers `{"projects":[…]}`, the projects concerned.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -528,6 +536,9 @@ pub struct Finding {
     pub first_seen_at: String,
     /// When a complete read last held it.
     pub last_seen_at: Option<String>,
+    /// Whether Sonar does not list its branch or pull request any more.
+    #[serde(default)]
+    pub retired: bool,
     /// Sonar's own words.
     pub sonar: Value,
 }
@@ -563,7 +574,7 @@ pub struct Change {
     pub id: String,
     /// When.
     pub at: String,
-    /// `opened`, `updated`, `fixed`, `removed`, `reopened`, `triaged`.
+    /// `opened`, `updated`, `fixed`, `removed`, `reopened`, `triaged`, `moved`.
     pub kind: String,
     /// The state before.
     pub from: Option<String>,
@@ -606,8 +617,9 @@ pub struct FollowedChanges {
 }
 
 /// A page of findings:
-/// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&limit=&cursor=`.
-/// Without `state`, findings that are not closed.
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&retired=true&limit=&cursor=`.
+/// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
+/// Sonar does not list any more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FindingList {
     /// Severity first, then newest.

@@ -9,12 +9,12 @@ use axum::extract::State;
 
 use super::{Admin, Problem, Shared, findings, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
-use crate::domain::ids::{ScopeId, SourceName};
+use crate::domain::ids::{ScopeId, ScopeKind, SourceName};
 use crate::domain::limits;
 use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REREAD_MINUTES};
 use crate::domain::time::Timestamp;
 use crate::store::records::{Project, Scope, Source};
-use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, settings};
+use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, lists, settings};
 use crate::sys::clock;
 
 /// `GET /status`. Answers even when the store does not, and then says so.
@@ -104,7 +104,10 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
     let mut ages = Ages::new(view)?;
     for (id, project) in &projects {
         conditions.extend(of_project(project));
-        for (id, scope) in catalogue::scopes(view, *id)? {
+        let scopes = catalogue::scopes(view, *id)?;
+        conditions.extend(moved(view, project)?);
+        conditions.extend(retired(view, project, &scopes)?);
+        for (id, scope) in scopes {
             conditions.extend(of_scope(project, &scope));
             ages.add(admin, id, project, &scope);
         }
@@ -262,6 +265,63 @@ fn of_project(project: &Project) -> Option<Condition> {
         remedy: format!("hydrophone project show {} {}", project.organization, project.key),
     })
 }
+
+/// That the project seems to have another key in Sonar now.
+fn moved(view: &Reader, project: &Project) -> Result<Option<Condition>, StoreError> {
+    let Some(moved) = &project.moved else { return Ok(None) };
+    let (organization, key, to) = (&project.organization, &project.key, &moved.to);
+    let remedy = if catalogue::project_id(view, organization, to)?.is_some() {
+        format!("{to} is imported itself: hydrophone project rename {organization} {key} {to} says what can be done")
+    } else {
+        format!("hydrophone project rename {organization} {key} {to}")
+    };
+    Ok(Some(Condition {
+        urgency: Urgency::Warning,
+        code: "project_moved",
+        text: format!(
+            "{organization}/{key} is not shown by SonarQube any more; {} of {} of its findings are in project {to}",
+            moved.found, moved.asked
+        ),
+        remedy,
+    }))
+}
+
+/// Branches that Sonar does not list any more. Pull requests come and go: they are no news.
+fn retired(view: &Reader, project: &Project, scopes: &[(ScopeId, Scope)]) -> Result<Option<Condition>, StoreError> {
+    let gone: Vec<_> = scopes
+        .iter()
+        .filter(|(_, scope)| scope.kind == ScopeKind::Branch)
+        .filter_map(|(id, scope)| Some((*id, scope.name.as_str(), scope.retired_at?)))
+        .collect();
+    let Some(since) = gone.iter().map(|(_, _, at)| *at).min() else { return Ok(None) };
+    let of = lists::Filter { scopes: Some(gone.iter().map(|(id, ..)| *id).collect()), ..lists::Filter::default() };
+    let held = lists::count(view, &of)?;
+    let names: Vec<_> = gone.iter().take(NAMES_MAX).map(|(_, name, _)| *name).collect();
+    let more = match gone.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let are = if gone.len() == 1 { ("branch", "is", "its") } else { ("branches", "are", "their") };
+    Ok(Some(Condition {
+        urgency: Urgency::Info,
+        code: "branch_retired",
+        text: format!(
+            "{}: {} {}{more} {} no longer listed by SonarQube since {since}; {} {held} open findings are kept, and hidden from lists",
+            project.key,
+            are.0,
+            names.join(", "),
+            are.1,
+            are.2
+        ),
+        remedy: format!(
+            "nothing is to be done; hydrophone finding list --project {} --retired shows them",
+            project.key
+        ),
+    }))
+}
+
+/// Branches named in one condition.
+const NAMES_MAX: usize = 5;
 
 fn of_scope(project: &Project, scope: &Scope) -> Vec<Condition> {
     let name = format!("{}/{} {}", project.organization, project.key, scope.name);

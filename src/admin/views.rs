@@ -270,6 +270,7 @@ impl Home {
             }),
             first_seen_at: finding.first_seen_at.to_string(),
             last_seen_at: time(last_seen_at),
+            retired: self.scope.retired_at.is_some(),
             sonar: words(observed.sonar),
         }
     }
@@ -325,15 +326,11 @@ fn words(words: SonarWords) -> serde_json::Value {
 }
 
 /// Findings that are not closed by severity, worst first.
-pub(super) fn open_by_severity(
-    view: &Reader,
-    scopes: Option<&std::collections::BTreeSet<ScopeId>>,
-) -> Result<Vec<shapes::SeverityCount>, StoreError> {
+pub(super) fn open_by_severity(view: &Reader, of: &lists::Filter) -> Result<Vec<shapes::SeverityCount>, StoreError> {
     crate::domain::finding::Severity::ALL
         .iter()
         .map(|&severity| {
-            let filter =
-                lists::Filter { scopes: scopes.cloned(), severities: [severity].into(), ..lists::Filter::default() };
+            let filter = lists::Filter { severities: [severity].into(), ..of.clone() };
             Ok(shapes::SeverityCount { severity: severity.to_string(), count: lists::count(view, &filter)? })
         })
         .collect()

@@ -247,6 +247,7 @@ const FIELDS: &[&str] = &[
     "closed_at",
     "first_seen_at",
     "last_seen_at",
+    "retired",
 ];
 
 /// The columns of Sonar's own words, and how they may be spelt.

@@ -21,7 +21,7 @@ pub enum Command {
     List {
         /// Which ones.
         #[command(flatten)]
-        filters: Filters,
+        filters: Box<Filters>,
         /// Show at most so many.
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
@@ -68,6 +68,9 @@ pub struct Filters {
     /// Choose those whose rule, title, message or path holds these words.
     #[arg(long, value_name = "TEXT")]
     pub search: Option<String>,
+    /// Choose also those of branches and pull requests that SonarQube does not list any more.
+    #[arg(long)]
+    pub retired: bool,
     /// Use this state folder; `--state DIR` before the command does the same.
     #[arg(long, value_name = "DIR", help_heading = "Global options")]
     pub state_folder: Option<PathBuf>,
@@ -90,6 +93,7 @@ impl Filters {
             ("state", joined(&self.state)),
             ("kind", self.kind.clone()),
             ("search", self.search.clone()),
+            ("retired", self.retired.then(|| "true".to_owned())),
             ("limit", Some(rows.to_string())),
             ("cursor", cursor.map(str::to_owned)),
         ];
@@ -138,7 +142,7 @@ fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Fail
                 out.severity_cell(&finding.severity),
                 cell(&finding.state),
                 cell(&finding.project),
-                cell(&finding.branch),
+                cell(branch(finding)),
                 cell(place(finding)),
                 cell(shortened(&finding.title, TITLE_MAX)),
             ]);
@@ -147,6 +151,10 @@ fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Fail
         let about = if list.total_exact { "" } else { "at least " };
         out.line(format_args!("{} of {about}{} shown", number(list.findings.len() as u64), number(list.total)))
     })
+}
+
+fn branch(finding: &Finding) -> String {
+    if finding.retired { format!("{} (not listed any more)", finding.branch) } else { finding.branch.clone() }
 }
 
 fn place(finding: &Finding) -> String {
@@ -172,7 +180,7 @@ fn print(out: &mut Output, detail: &FindingDetail) -> Result<(), Failure> {
     out.field("CWE", finding.cwe.iter().map(|number| format!("CWE-{number}")).collect::<Vec<_>>().join(", "))?;
     out.field("Place", place(finding))?;
     out.field("Project", &finding.project)?;
-    out.field("Branch", &finding.branch)?;
+    out.field("Branch", branch(finding))?;
     out.field("Organization", &finding.organization)?;
     out.field("Source", &finding.source)?;
     out.field("Asset", text(&finding.asset))?;
@@ -264,9 +272,10 @@ pub(in crate::cli) mod tests {
             organization: Some("eu/acme".to_owned()),
             severity: vec!["high".to_owned(), "low".to_owned()],
             search: Some("a b".to_owned()),
+            retired: true,
             ..Filters::default()
         };
-        let path = "findings?organization=eu%2Facme&severity=high%2Clow&search=a%20b&limit=50";
+        let path = "findings?organization=eu%2Facme&severity=high%2Clow&search=a%20b&retired=true&limit=50";
         assert_eq!(filters.path(50, None), path);
         assert_eq!(filters.path(50, Some("x")), format!("{path}&cursor=x"));
     }

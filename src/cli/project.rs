@@ -7,7 +7,7 @@ use super::Session;
 use super::client::{Answer, Failure, path, path_with};
 use super::table::{Output, cell, cell_of, clean, counted, minute, minute_ago, now, number, table};
 use super::wait::{self, Wait};
-use crate::admin::shapes::{Branch, NewImport, Project, ProjectList};
+use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectList};
 
 /// What can be done with projects.
 #[derive(Debug, Subcommand)]
@@ -28,6 +28,22 @@ pub enum Command {
     Import(Import),
     /// Show an imported project and its branches.
     Show(Name),
+    /// Follow a project that has another key in SonarQube now; its findings keep their ids and their history.
+    #[command(after_help = "The former key must not be shown by SonarQube any more, and the new one must not be \
+        imported itself. Webhook calls\nfor the new key that came before stay in the log as not_imported: the project is \
+        read anyway, as with `hydrophone\nsync`, and `hydrophone delivery replay` works off one of them by itself.\n\n\
+        Example:\n  hydrophone project rename acme web-shop store --wait")]
+    Rename {
+        /// Which one.
+        #[command(flatten)]
+        name: Name,
+        /// Give the key that SonarQube shows it under now.
+        #[arg(value_name = "NEW-KEY")]
+        to: String,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Stop keeping a project in step and remove its findings here.
     Remove(Name),
 }
@@ -81,6 +97,7 @@ impl Command {
                 let answer: Answer<Project> = session.client.get(&name.path())?;
                 session.show(&answer, print)
             }
+            Self::Rename { name, to, wait } => rename(session, &name, to, wait),
             Self::Remove(name) => {
                 let answer: Answer<IgnoredAny> = session.client.delete(&name.path())?;
                 session.show(&answer, |out, _| out.line(format_args!("Removed the project {}.", clean(&name.key))))
@@ -126,6 +143,20 @@ impl Import {
     }
 }
 
+fn rename(session: &mut Session, name: &Name, to: String, wait: Wait) -> Result<(), Failure> {
+    let since = now();
+    let path = path(&["organizations", &name.organization, "projects", &name.key, "rename"]);
+    let answer: Answer<Project> = session.client.post_long(&path, &NewKey { to })?;
+    let project = &answer.value;
+    if !session.out.json {
+        let (key, to) = (clean(&name.key), clean(&project.key));
+        session.out.line(format_args!("Project {key} is {to} now; its findings keep their ids. It is being read."))?;
+    } else if !wait.wait {
+        session.out.document(&answer.document)?;
+    }
+    if wait.wait { wait::until_read(session, std::slice::from_ref(project), since, wait) } else { Ok(()) }
+}
+
 fn list(session: &mut Session, organization: &str, search: Option<&str>) -> Result<(), Failure> {
     let path = path_with(&["organizations", organization, "projects"], &[("search", search)]);
     let answer: Answer<ProjectList> = session.client.get(&path)?;
@@ -135,7 +166,7 @@ fn list(session: &mut Session, organization: &str, search: Option<&str>) -> Resu
         }
         let mut rows = table(&["project", "name", "imported", "asset", "open", "problem"]);
         for project in &list.projects {
-            let open: u64 = project.branches.iter().map(|branch| branch.stored_total).sum();
+            let open = wait::open_findings(project);
             let problem = project.branches.iter().find_map(|branch| branch.error.as_deref());
             let problem = project.error.as_deref().or(problem);
             rows.add_row([
@@ -205,8 +236,11 @@ fn row(out: &Output, branch: &Branch) -> [comfy_table::Cell; 7] {
         cell(number(branch.stored_total)),
         match &branch.error {
             Some(error) => out.alarm_cell(error),
+            None if branch.retired_at.is_some() && branch.activity == "idle" => cell(format!(
+                "not listed by SonarQube since {}; its findings are kept",
+                minute(branch.retired_at.as_deref().unwrap_or_default())
+            )),
             None if branch.activity != "idle" => cell(wait::activity(branch)),
-            None if branch.retired_at.is_some() => cell("not in Sonar any more"),
             None if branch.stale => out.alarm_cell("stale"),
             None => cell(if branch.complete { "complete" } else { "incomplete" }),
         },
@@ -230,5 +264,16 @@ mod tests {
         let expected = json!({"organization": "eu/acme", "projects": ["web"], "all": false, "asset": null,
                               "new_asset": null, "branches": ["release/*"], "pull_requests": false});
         assert_eq!(daemon.asked(), [("POST /api/v1/imports".to_owned(), expected)]);
+    }
+
+    #[test]
+    fn a_renamed_project_is_told_with_both_keys() {
+        let project = json!({"source": "eu", "organization": "acme", "key": "store", "name": "Web", "imported": true,
+                             "asset": "Web", "branches": []});
+        let daemon = FakeDaemon::start(move |_, _| (202, project.to_string()));
+        let text = told(&daemon, &["project", "rename", "acme", "web", "store"]).0;
+        assert_eq!(text, "Project web is store now; its findings keep their ids. It is being read.\n");
+        let asked = ("POST /api/v1/organizations/acme/projects/web/rename".to_owned(), json!({"to": "store"}));
+        assert_eq!(daemon.asked(), [asked]);
     }
 }

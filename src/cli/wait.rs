@@ -142,7 +142,8 @@ impl Watch<'_> {
         if self.told.insert(index)
             && let Some(project) = project
         {
-            let branches = counted(project.branches.len() as u64, "scope");
+            let listed = project.branches.iter().filter(|branch| branch.retired_at.is_none()).count();
+            let branches = counted(listed as u64, "scope");
             let findings = counted(open_findings(project), "finding");
             self.progress.line(&format!("{}: {findings} open in {branches}", project.key));
         }
@@ -162,6 +163,8 @@ fn standing(project: &Project, since: Timestamp) -> Standing {
         let read = branch.synced_at.as_deref().and_then(|time| Timestamp::parse(time).ok());
         match &branch.error {
             _ if branch.activity != "idle" => return Standing::Waiting,
+            // Nobody reads what Sonar does not list any more.
+            None if branch.retired_at.is_some() => {}
             Some(error) => reasons.push(format!("{} {}: {error}", project.key, branch.name)),
             None if read.is_none_or(|read| read < since) => return Standing::Waiting,
             None => {}
@@ -175,8 +178,10 @@ fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp(time.0.div_euclid(1000) * 1000)
 }
 
-fn open_findings(project: &Project) -> u64 {
-    project.branches.iter().map(|branch| branch.stored_total).sum()
+/// Findings of a project that lists and totals show.
+pub fn open_findings(project: &Project) -> u64 {
+    let listed = project.branches.iter().filter(|branch| branch.retired_at.is_none());
+    listed.map(|branch| branch.stored_total).sum()
 }
 
 /// Bars on a terminal, lines elsewhere; on standard error, as the answer has standard output to itself.
@@ -283,6 +288,20 @@ mod tests {
         assert_eq!(stands(&[branch("idle", Some(after), None), branch("queued", None, None)]), Standing::Waiting);
         let failed = Standing::Failed(vec!["web main: no".to_owned()]);
         assert_eq!(stands(&[branch("idle", Some(before), Some("no")), branch("idle", Some(at), None)]), failed);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_branch_that_is_not_listed_any_more() {
+        let retired = |activity: &str| {
+            let mut branch = branch(activity, Some("2026-11-21T14:02:59Z"), None);
+            branch["retired_at"] = json!("2026-11-21T14:02:59Z");
+            branch
+        };
+        let read = || branch("idle", Some("2026-11-21T14:03:00Z"), None);
+        assert_eq!(stands(&[read(), retired("idle")]), Standing::Read);
+        assert_eq!(stands(&[read(), retired("queued")]), Standing::Waiting);
+        let project = shaped(&project("web", &[read(), retired("idle")])).unwrap();
+        assert_eq!(open_findings(&project), 2);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Sources, assets, projects, their scopes, and rules.
 
+use std::collections::BTreeSet;
+
 use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
 use super::tables::{self, Key};
 use super::{Batch, StoreError, View, agenda, deliveries, get, hooks, keys, scan};
@@ -148,6 +150,20 @@ pub fn put_project(batch: &Batch, id: ProjectId, project: &Project) -> Result<()
     batch.put(tables::PROJECTS, &Key::new().u32(id.0), project)
 }
 
+/// Gives a project another key, as Sonar has done; its number, scopes and findings stay. False if another project of
+/// the organization is imported under that key.
+pub fn rename_project(batch: &Batch, id: ProjectId, to: &ProjectKey, name: String) -> Result<bool, StoreError> {
+    let Some(former) = project(batch, id)? else { return Ok(false) };
+    if project_id(batch, &former.organization, to)?.is_some() {
+        return Ok(false);
+    }
+    hooks::rename(batch, &former.organization, &former.key, to)?;
+    batch.delete(tables::PROJECT_NAMES, &project_name(&former.organization, &former.key))?;
+    batch.put(tables::PROJECT_NAMES, &project_name(&former.organization, to), &id.0)?;
+    put_project(batch, id, &Project { key: to.clone(), name, error: None, moved: None, ..former })?;
+    Ok(true)
+}
+
 /// Forgets a project: from here on it is not imported. Its findings are deleted in batches of their own; closing
 /// them on a platform is not for us to decide.
 pub fn remove_project(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<(), StoreError> {
@@ -170,6 +186,7 @@ fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope, source: &SourceName) 
     batch.delete(tables::SCOPE_NAMES, &scope_name(scope.project, scope.kind, &scope.name))?;
     batch.delete(tables::CRAWLS, &Key::new().u32(id.0))?;
     batch.delete(tables::SCOPES, &Key::new().u32(id.0))?;
+    batch.delete(tables::META, &retired_key(id))?;
     batch.put(tables::DISCARDED, &Key::new().u32(id.0), source)
 }
 
@@ -264,7 +281,34 @@ pub fn add_scope(batch: &Batch, scope: &Scope) -> Result<ScopeId, StoreError> {
 
 /// Rewrites a scope.
 pub fn put_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreError> {
+    let mark = retired_key(id);
+    match (scope.retired_at, super::has(batch, tables::META, &mark)?) {
+        (Some(_), false) => batch.put(tables::META, &mark, &scope.project.0)?,
+        (None, true) => batch.delete(tables::META, &mark)?,
+        _ => {}
+    }
     batch.put(tables::SCOPES, &Key::new().u32(id.0), scope)
+}
+
+/// Beside the record, so that nobody has to read all scopes to know that none is retired.
+fn retired_key(id: ScopeId) -> Key {
+    Key::new().tail(RETIRED).u32(id.0)
+}
+
+const RETIRED: &[u8] = b"retired scope ";
+
+/// The scopes that Sonar does not list any more; mostly none.
+pub fn retired_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError> {
+    let marks = keys(view, tables::META, &Key::new().tail(RETIRED), usize::MAX)?;
+    Ok(marks.iter().filter_map(|key| tables::u32_at(key, RETIRED.len())).map(ScopeId).collect())
+}
+
+/// Notes that Sonar does not list a scope any more. Its findings stay as they are.
+pub fn note_retired(batch: &Batch, id: ScopeId, record: Scope, now: Timestamp) -> Result<(), StoreError> {
+    if record.retired_at.is_some() {
+        return Ok(());
+    }
+    put_scope(batch, id, &Scope { retired_at: Some(now), error: None, suspicion: None, ..record })
 }
 
 /// Notes that Sonar does not list a scope any more, and settles deliveries that wait for it, as many as one batch may;
@@ -272,9 +316,7 @@ pub fn put_scope(batch: &Batch, id: ScopeId, scope: &Scope) -> Result<(), StoreE
 pub fn retire(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<bool, StoreError> {
     let Some(record) = scope(batch, id)? else { return Ok(false) };
     let project = record.project;
-    if record.retired_at.is_none() {
-        put_scope(batch, id, &Scope { retired_at: Some(now), error: None, suspicion: None, ..record })?;
-    }
+    note_retired(batch, id, record, now)?;
     deliveries::give_up(batch, project, Task::Sync(id), now)
 }
 

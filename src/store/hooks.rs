@@ -94,6 +94,22 @@ pub fn replace_secret(batch: &Batch, mut hook: Hook, secret: &SecretBytes, now: 
     batch.put(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()), &hook)
 }
 
+/// Lets a project's endpoint go with the project to its new key. If somebody has made one for the new key already,
+/// that one is the newer wish, and the former is forgotten.
+pub(super) fn rename(
+    batch: &Batch,
+    organization: &OrganizationRef,
+    from: &ProjectKey,
+    to: &ProjectKey,
+) -> Result<(), StoreError> {
+    let Some(former) = hook(batch, organization, Some(from))? else { return Ok(()) };
+    if hook(batch, organization, Some(to))?.is_some() {
+        return remove(batch, |hook| hook.endpoint == former.endpoint);
+    }
+    batch.delete(tables::HOOKS, &key(organization, Some(from)))?;
+    batch.put(tables::HOOKS, &key(organization, Some(to)), &Hook { project: Some(to.clone()), ..former })
+}
+
 /// Forgets the endpoints of a source, or of one organization or project.
 pub(super) fn remove(batch: &Batch, of: impl Fn(&Hook) -> bool) -> Result<(), StoreError> {
     let mut gone = Vec::new();

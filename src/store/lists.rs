@@ -20,6 +20,8 @@ use crate::domain::limits::{COUNT_MAX, READ_MAX};
 pub struct Filter {
     /// Of these scopes; of all if absent.
     pub scopes: Option<BTreeSet<ScopeId>>,
+    /// Not of these scopes.
+    pub hidden: BTreeSet<ScopeId>,
     /// Of these severities; of all if empty.
     pub severities: BTreeSet<Severity>,
     /// In these states; those that are not closed if empty.
@@ -34,6 +36,18 @@ impl Filter {
     /// Takes a search text apart.
     pub fn search(&mut self, text: &str) {
         self.words = words::words(text).collect();
+    }
+
+    /// Leaves out what is of these scopes.
+    pub fn hide(&mut self, hidden: BTreeSet<ScopeId>) {
+        match &mut self.scopes {
+            Some(scopes) => scopes.retain(|scope| !hidden.contains(scope)),
+            None => self.hidden = hidden,
+        }
+    }
+
+    fn is_of(&self, scope: ScopeId) -> bool {
+        self.scopes.as_ref().is_none_or(|scopes| scopes.contains(&scope)) && !self.hidden.contains(&scope)
     }
 
     fn has_cell(&self, cell: Cell) -> bool {
@@ -136,10 +150,7 @@ fn from_candidates(
     mut candidates: Vec<(ScopeId, Finding)>,
     title: Title,
 ) -> Result<Found, StoreError> {
-    candidates.retain(|(scope, finding)| {
-        filter.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))
-            && filter.has(finding, || title(*scope, finding))
-    });
+    candidates.retain(|(scope, finding)| filter.is_of(*scope) && filter.has(finding, || title(*scope, finding)));
     let mut held = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         if super::has(view, tables::SCOPES, &Key::new().u32(candidate.0.0))? {
@@ -199,9 +210,9 @@ fn each_place(
             }
             let mut entries = Merged::open(view, few, closed, severity, after)?;
             while let Some((place, scope, key)) = entries.next()? {
-                let wanted = filter.scopes.as_ref().is_none_or(|scopes| scopes.contains(&scope));
                 // A scope that was removed is deleted little by little; until then its findings are not shown.
-                if !wanted || ReadableTable::get(&scopes, Key::new().u32(scope.0).0.as_slice())?.is_none() {
+                if !filter.is_of(scope) || ReadableTable::get(&scopes, Key::new().u32(scope.0).0.as_slice())?.is_none()
+                {
                     continue;
                 }
                 let Some(value) = ReadableTable::get(&findings, key.0.as_slice())? else { continue };
@@ -312,18 +323,29 @@ impl Stream {
 
 /// How many match a filter without words: exact, from the counts.
 pub fn count(view: &impl View, filter: &Filter) -> Result<u64, StoreError> {
-    let mut sum = 0;
-    let mut add = |scope: ScopeId| {
+    let of = |scope: ScopeId| {
+        let mut sum = 0;
         scan::<u64>(view, tables::COUNTS, &Key::new().u32(scope.0), |key, count| {
             if Cell::read(key).is_some_and(|cell| filter.has_cell(cell)) {
                 sum += count;
             }
             true
-        })
+        })?;
+        Ok::<u64, StoreError>(sum)
     };
+    let mut sum: u64 = 0;
     match &filter.scopes {
-        None => add(ALL_SCOPES)?,
-        Some(scopes) => scopes.iter().try_for_each(|&scope| add(scope))?,
+        None => {
+            sum = of(ALL_SCOPES)?;
+            for &scope in &filter.hidden {
+                sum = sum.saturating_sub(of(scope)?);
+            }
+        }
+        Some(scopes) => {
+            for &scope in scopes.iter().filter(|&&scope| filter.is_of(scope)) {
+                sum += of(scope)?;
+            }
+        }
     }
     Ok(sum)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Work, WorkError};
+use super::{Work, WorkError, moved};
 use crate::domain::delivery::{Outcome, ScopeRef};
 use crate::domain::ids::{DeliveryId, ProjectId, ScopeKind, ScopeName};
 use crate::domain::limits;
@@ -12,6 +12,13 @@ use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::store::records::{Project, Scope};
 use crate::store::{Batch, StoreError, agenda, catalogue, deliveries};
+
+/// What Sonar lists of a project.
+struct Listing {
+    scopes: Vec<Listed>,
+    /// Whether pull requests were asked for.
+    requests: bool,
+}
 
 /// A branch or pull request as Sonar lists it.
 struct Listed {
@@ -28,10 +35,15 @@ pub(super) fn discover(work: &Work, id: ProjectId, due: Due) -> Result<(), WorkE
         Ok((project, deliveries::pending(view, id)?))
     })?;
     let result = list(work, &project);
-    if let Err(WorkError::Fetch(error)) = &result {
-        work.note_source(&project.organization.source, Some(error))?;
+    match &result {
+        Err(WorkError::Fetch(error)) => work.note_source(&project.organization.source, Some(error))?,
+        Err(WorkError::NotShown { .. }) => moved::look(work, id),
+        _ => {}
     }
     let listed = result?;
+    if project.moved.is_some() {
+        moved::note(work, id, None)?;
+    }
     work.note_source(&project.organization.source, None)?;
     let (now, store) = (work.clock.now(), work.store.clone());
     work.store.write(move |batch| {
@@ -49,7 +61,7 @@ pub(super) fn discover(work: &Work, id: ProjectId, due: Due) -> Result<(), WorkE
     Ok(())
 }
 
-fn list(work: &Work, project: &Project) -> Result<Vec<Listed>, WorkError> {
+fn list(work: &Work, project: &Project) -> Result<Listing, WorkError> {
     let connected = work.sources.connect(&project.organization.source)?;
     let missing = |error| match error {
         FetchError::NotFound { .. } => WorkError::NotShown { what: format!("project {}", project.key) },
@@ -68,7 +80,7 @@ fn list(work: &Work, project: &Project) -> Result<Vec<Listed>, WorkError> {
             main: false,
         }));
     }
-    Ok(listed)
+    Ok(Listing { scopes: listed, requests: project.selection.pull_requests })
 }
 
 fn nothing_chosen(project: &Project) -> String {
@@ -85,36 +97,59 @@ fn hold(
     batch: &Batch,
     id: ProjectId,
     project: &Project,
-    listed: &[Listed],
+    listing: &Listing,
     now: Timestamp,
     ticket: u64,
 ) -> Result<bool, StoreError> {
+    let listed = &listing.scopes;
+    let main = listed.iter().find(|listed| listed.main);
+    if let Some(main) = main {
+        follow_name(batch, project, main, listed)?;
+    }
     let chosen = |listed: &&Listed| project.selection.selects(listed.kind, listed.name.as_str(), listed.main);
     let mut any = false;
     for listed_one in listed.iter().filter(chosen) {
         any = true;
         let named = ScopeRef::Named { kind: listed_one.kind, name: listed_one.name.clone() };
-        if catalogue::scope_id(batch, id, project, &named)?.is_some() || is_renamed(batch, project, listed_one, listed)?
-        {
+        if catalogue::scope_id(batch, id, project, &named)?.is_some() {
             continue;
         }
         let scope = catalogue::add_scope(batch, &new_scope(id, listed_one))?;
         agenda::ask(batch, Task::Sync(scope), Reason::Import, now, ticket)?;
     }
-    let main = listed.iter().find(|listed| listed.main).map(|listed| &listed.name);
-    catalogue::set_main(batch, id, main)?;
+    catalogue::set_main(batch, id, main.map(|main| &main.name))?;
+    retire(batch, id, listing, now, ticket)?;
     Ok(any)
 }
 
-/// Whether this is the main branch that is held, under a new name; then its scope gets the name. It is the same
-/// branch only if nothing bears the former name any more.
-fn is_renamed(batch: &Batch, project: &Project, listed_one: &Listed, listed: &[Listed]) -> Result<bool, StoreError> {
-    let (true, Some(main)) = (listed_one.main, project.main) else { return Ok(false) };
-    let Some(held) = catalogue::scope(batch, main)? else { return Ok(false) };
-    if listed.iter().any(|listed| listed.kind == ScopeKind::Branch && listed.name == held.name) {
-        return Ok(false);
+/// Gives the main branch that is held the name that Sonar lists it under now. It is the same branch only if nothing
+/// bears the former name any more, and if none that is held bears the new one.
+fn follow_name(batch: &Batch, project: &Project, main: &Listed, listed: &[Listed]) -> Result<(), StoreError> {
+    let Some(id) = project.main else { return Ok(()) };
+    let Some(held) = catalogue::scope(batch, id)? else { return Ok(()) };
+    if !listed.iter().any(|listed| listed.kind == ScopeKind::Branch && listed.name == held.name) {
+        catalogue::rename_scope(batch, id, &main.name)?;
     }
-    catalogue::rename_scope(batch, main, &listed_one.name)
+    Ok(())
+}
+
+/// Notes which of the held scopes Sonar does not list any more; those that it lists again are read again. A list
+/// without a main branch is none to believe. Deliveries that wait are settled by the read that they asked for.
+fn retire(batch: &Batch, id: ProjectId, listing: &Listing, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
+    let listed: BTreeSet<_> = listing.scopes.iter().map(|listed| (listed.kind, listed.name.as_str())).collect();
+    if !listing.scopes.iter().any(|listed| listed.main) {
+        return Ok(());
+    }
+    for (scope, record) in catalogue::scopes(batch, id)? {
+        let is_listed = listed.contains(&(record.kind, record.name.as_str()));
+        if is_listed && record.retired_at.is_some() {
+            catalogue::put_scope(batch, scope, &Scope { retired_at: None, ..record })?;
+            agenda::ask(batch, Task::Sync(scope), Reason::Import, now, ticket)?;
+        } else if !is_listed && (record.kind == ScopeKind::Branch || listing.requests) {
+            catalogue::note_retired(batch, scope, record, now)?;
+        }
+    }
+    Ok(())
 }
 
 fn new_scope(project: ProjectId, listed: &Listed) -> Scope {

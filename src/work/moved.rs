@@ -10,8 +10,15 @@ use crate::domain::limits;
 use crate::store::records::{Moved, Project};
 use crate::store::{StoreError, catalogue, findings};
 
-/// Looks for the project of another key that has this one's findings, and notes it.
-pub(super) fn look(work: &Work, id: ProjectId) -> Result<(), WorkError> {
+/// Looks for the project of another key that has this one's findings, and notes it. That it is not shown is what
+/// matters, so trouble with this question must not stand in its place.
+pub(super) fn look(work: &Work, id: ProjectId) {
+    if let Err(error) = ask(work, id) {
+        tracing::info!("where a project went that Sonar does not show could not be asked for: {error}");
+    }
+}
+
+fn ask(work: &Work, id: ProjectId) -> Result<(), WorkError> {
     let (project, keys) = work.store.read::<_, WorkError>(|view| {
         let project = catalogue::project(view, id)?.ok_or(WorkError::Gone)?;
         let mut keys: Vec<IssueKey> = Vec::new();
@@ -48,8 +55,11 @@ pub(super) fn note(work: &Work, id: ProjectId, moved: Option<Moved>) -> Result<(
         return Ok(());
     }
     work.store.write::<_, StoreError>(move |batch| match catalogue::project(batch, id)? {
-        Some(project) => catalogue::put_project(batch, id, &Project { moved, ..project }),
-        None => Ok(()),
+        // It may have got the other key while Sonar was asked.
+        Some(project) if moved.as_ref().is_none_or(|moved| moved.to != project.key) => {
+            catalogue::put_project(batch, id, &Project { moved, ..project })
+        }
+        _ => Ok(()),
     })?;
     Ok(())
 }

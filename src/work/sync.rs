@@ -51,7 +51,7 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
     }
     let project = reading.scope.project;
     if let Err(WorkError::NotShown { .. }) = &result {
-        moved::look(work, project)?;
+        moved::look(work, project);
     }
     let sealed = result?;
     if reading.project.moved.is_some() {

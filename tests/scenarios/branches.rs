@@ -1,9 +1,11 @@
 //! Branches that move, are renamed, come late or go: nothing is closed because of it, and nothing is held twice.
 
+use serde_json::Value;
+
 use crate::calls::{deliveries, delivery, idle, settled};
 use crate::steps::{
-    CLOUD, NEWEST_SERVER, assert_tells, branch, inventory, members, organization, sonar_with, states, sync, text,
-    vulnerability,
+    ALL_STATES, CLOUD, NEWEST_SERVER, assert_tells, branch, conditions, inventory, members, organization, sonar_with,
+    states, sync, text, told, vulnerability,
 };
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Fault, Mode, Sonar, Target};
@@ -55,10 +57,19 @@ fn places(gateway: &Gateway) -> Vec<String> {
     members(gateway, "shop", &["key", "branch", "state"])
 }
 
+/// The same, with those of branches that Sonar does not list any more.
+fn all_places(gateway: &Gateway) -> Vec<String> {
+    let all = findings(gateway, &[&["--project", "shop", "--retired"][..], &ALL_STATES].concat());
+    let shown = |one: &Value| ["key", "branch", "state"].map(|name| text(one, name)).join(" ");
+    let mut places: Vec<_> = all.iter().map(shown).collect();
+    places.sort();
+    places
+}
+
 /// The names of the branches that are held, the main one with a star.
 fn branches(gateway: &Gateway, organization: &str) -> Vec<String> {
     let project = gateway.json(&["project", "show", organization, "shop"]);
-    let shown = |branch: &serde_json::Value| {
+    let shown = |branch: &Value| {
         let star = if branch["main"] == true { "*" } else { "" };
         format!("{}{star}", text(branch, "name"))
     };
@@ -69,7 +80,7 @@ fn branches(gateway: &Gateway, organization: &str) -> Vec<String> {
 
 /// Findings that were held before are the same ones, under the same ids.
 #[track_caller]
-fn assert_kept(gateway: &Gateway, before: &[serde_json::Value]) {
+fn assert_kept(gateway: &Gateway, before: &[Value]) {
     let after = inventory(gateway, "shop");
     for finding in before {
         let same = after.iter().filter(|one| one["key"] == finding["key"]).collect::<Vec<_>>();
@@ -107,7 +118,7 @@ fn another_main_branch_closes_nothing_and_holds_nothing_twice() {
         assert_eq!(places(&gateway), expected, "{mode:?} {chosen:?}");
         for name in ["develop", "main"] {
             let branch = branch(&gateway, organization(&sonar), "shop", name);
-            assert_eq!((&branch["complete"], &branch["error"]), (&true.into(), &serde_json::Value::Null), "{branch}");
+            assert_eq!((&branch["complete"], &branch["error"]), (&true.into(), &Value::Null), "{branch}");
             assert_eq!(branch["sonar_total"], branch["stored_total"], "{branch}");
         }
 
@@ -190,12 +201,12 @@ fn a_main_branch_deleted_after_another_took_its_place_closes_nothing_and_is_told
         });
         let id = analysed(&gateway, &sonar, "develop", "develop-B");
         settled(&gateway, &id, "synced");
-        let said = gateway.cli(&["sync", "--wait"]);
-        assert_eq!(said.code, 1, "{said:?}");
-        assert_tells(&said.err, &["shop main", "Sonar no longer shows branch main", "stay as they are"]);
-        let expected = ["develop-A develop open", "develop-B develop open", "main-A main open", "main-B main open"];
-        assert_eq!(places(&gateway), expected, "{mode:?}");
+        sync(&gateway);
+        assert_eq!(places(&gateway), ["develop-A develop open", "develop-B develop open"], "{mode:?}");
+        let all = ["develop-A develop open", "develop-B develop open", "main-A main open", "main-B main open"];
+        assert_eq!(all_places(&gateway), all, "{mode:?}");
         assert_eq!(branches(&gateway, organization(&sonar)), ["develop*", "main"]);
+        assert_tells(&told(&gateway, "branch_retired"), &["shop: branch main is no longer listed by SonarQube since"]);
     }
 }
 
@@ -244,29 +255,88 @@ fn a_branch_that_sonar_lists_late_is_asked_for_again_unasked() {
     assert_eq!(places(&gateway), ["fresh release/2 open"]);
 }
 
+/// Deleted branches are deleted on purpose, mostly: no error, nothing closed, and nothing of them among what is to be
+/// done. A branch that is there again is the one that was held.
 #[test]
-fn a_branch_or_pull_request_deleted_in_sonar_is_told_where_it_is_shown() {
+fn a_branch_or_pull_request_deleted_in_sonar_is_kept_hidden_until_it_is_back() {
     for mode in [CLOUD, NEWEST_SERVER] {
         let sonar = sonar_with_develop(mode);
-        sonar.edit(|model| {
+        let fill = |model: &mut crate::support::sonar::Model| {
             model.add_pull_request("shop", "7", "develop", "main");
             model.add_issue("shop", Target::PullRequest("7"), vulnerability("request-A"));
-        });
+        };
+        sonar.edit(fill);
         let gateway = holding(&sonar, &["--branch", "*", "--pull-requests"]);
-        let before = places(&gateway);
+        let organization = organization(&sonar);
+        let before = inventory(&gateway, "shop");
         assert_eq!(before.len(), 4);
         sonar.edit(|model| {
             model.delete_branch("shop", Target::PullRequest("7"));
             model.delete_branch("shop", "develop");
         });
-        let said = gateway.cli(&["sync", "--wait"]);
-        assert_eq!(said.code, 1, "{said:?}");
-        for (name, what) in [("7", "pull request 7"), ("develop", "branch develop")] {
-            let branch = branch(&gateway, organization(&sonar), "shop", name);
-            assert_tells(&text(&branch, "error"), &["Sonar no longer shows", what, "its findings stay as they are"]);
+        sync(&gateway);
+        for name in ["7", "develop"] {
+            let branch = branch(&gateway, organization, "shop", name);
+            assert_eq!((&branch["error"], &branch["stored_total"]), (&Value::Null, &1.into()), "{branch}");
+            assert_ne!(branch["retired_at"], Value::Null, "{branch}");
         }
-        let main = branch(&gateway, organization(&sonar), "shop", "main");
-        assert_eq!((&main["complete"], &main["error"]), (&true.into(), &serde_json::Value::Null));
-        assert_eq!(places(&gateway), before);
+        let main = branch(&gateway, organization, "shop", "main");
+        let standing = (&main["complete"], &main["error"], &main["retired_at"]);
+        assert_eq!(standing, (&true.into(), &Value::Null, &Value::Null));
+
+        assert_eq!(places(&gateway), ["main-A main open", "main-B main open"], "{mode:?}");
+        assert_eq!(all_places(&gateway).len(), 4);
+        assert_eq!(gateway.json(&["finding", "list"])["total"], 2);
+        assert_eq!(gateway.json(&["finding", "list", "--retired"])["total"], 4);
+        let named = findings(&gateway, &["--branch", "develop"]);
+        assert_eq!((named.len(), &named[0]["retired"]), (1, &true.into()));
+        assert_eq!(findings(&gateway, &[])[0]["retired"], false);
+        assert_eq!(findings(&gateway, &["--search", "develop"]).len(), 0);
+        assert_eq!(findings(&gateway, &["--search", "develop", "--retired"]).len(), 1);
+        let exported = |more: &[&str]| {
+            let said = gateway.cli(&[&["export", "--format", "csv"][..], more].concat());
+            said.out.lines().count() - 1
+        };
+        assert_eq!((exported(&[]), exported(&["--retired"])), (2, 4));
+        let status = gateway.json(&["status"]);
+        let open = status["inventory"]["open"].as_array().unwrap().iter().map(|one| one["count"].as_u64().unwrap());
+        assert_eq!(open.sum::<u64>(), 2);
+        let told = told(&gateway, "branch_retired");
+        assert_tells(&told, &["shop: branch develop is no longer listed", "its 1 open findings are kept, and hidden"]);
+        assert!(gateway.cli(&["project", "show", organization, "shop"]).out.contains("not listed by SonarQube since"));
+
+        // Nobody asks for what is not listed.
+        sonar.forget_requests();
+        sync(&gateway);
+        assert!(sonar.requests().iter().all(|call| call.param("branch").is_none_or(|name| name != "develop")));
+
+        sonar.edit(fill);
+        sonar.edit(|model| {
+            model.add_branch("shop", "develop");
+            model.add_issue("shop", "develop", vulnerability("develop-A"));
+        });
+        sync(&gateway);
+        assert_kept(&gateway, &before);
+        assert_eq!(places(&gateway).len(), 4, "{mode:?}");
+        assert_eq!(branch(&gateway, organization, "shop", "develop")["retired_at"], Value::Null);
+        assert!(!conditions(&gateway).contains(&"branch_retired".to_owned()));
     }
+}
+
+#[test]
+fn a_webhook_brings_a_branch_back_that_was_not_listed_for_a_while() {
+    let sonar = sonar_with_develop(CLOUD);
+    let gateway = holding(&sonar, EVERY_BRANCH);
+    sonar.edit(|model| model.delete_branch("shop", "develop"));
+    sync(&gateway);
+    assert_eq!(places(&gateway).len(), 2);
+    sonar.edit(|model| {
+        model.add_branch("shop", "develop");
+        model.add_issue("shop", "develop", vulnerability("develop-A"));
+    });
+    let id = analysed(&gateway, &sonar, "develop", "develop-B");
+    settled(&gateway, &id, "synced");
+    let expected = ["develop-A develop open", "develop-B develop open", "main-A main open", "main-B main open"];
+    assert_eq!(places(&gateway), expected);
+    assert!(!conditions(&gateway).contains(&"branch_retired".to_owned()));
 }

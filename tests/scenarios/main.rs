@@ -15,6 +15,7 @@ mod commands;
 mod durability;
 mod flow;
 mod healing;
+mod identity;
 mod ingress;
 mod keeping;
 mod rounds;

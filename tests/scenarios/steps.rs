@@ -66,6 +66,15 @@ pub(crate) fn conditions(gateway: &Gateway) -> Vec<String> {
     status["conditions"].as_array().unwrap().iter().map(|condition| text(condition, "code")).collect()
 }
 
+/// What a condition says that holds.
+#[track_caller]
+pub(crate) fn told(gateway: &Gateway, code: &str) -> String {
+    let status = gateway.json(&["status"]);
+    let found = status["conditions"].as_array().unwrap().iter().find(|condition| condition["code"] == code);
+    let found = found.unwrap_or_else(|| panic!("no {code} among {}", status["conditions"]));
+    format!("{}\n{}", text(found, "text"), text(found, "remedy"))
+}
+
 /// Reads everything now, which has to succeed.
 pub(crate) fn sync(gateway: &Gateway) {
     gateway.json(&["sync", "--wait", "--timeout", "30"]);

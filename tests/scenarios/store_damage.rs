@@ -167,8 +167,8 @@ fn a_database_of_a_newer_version_is_never_set_aside() {
     let table = redb::TableDefinition::<&[u8], &[u8]>::new("meta");
     let database = redb::Database::open(file(&folder)).unwrap();
     let transaction = database.begin_write().unwrap();
-    // Format 23: the value's version, the number in CBOR, the checksum of both and of the key.
-    let mut value = vec![1, 23];
+    // Format 23: the value's version and the mark that the key is covered, the number in CBOR, the checksum of both and of the key.
+    let mut value = vec![0x81, 23];
     let checksum = crc32fast::hash(&[&value[..], b"schema"].concat());
     value.extend_from_slice(&checksum.to_le_bytes());
     transaction.open_table(table).unwrap().insert(&b"schema"[..], value.as_slice()).unwrap();
