@@ -185,6 +185,7 @@ fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope, source: &SourceName) 
     agenda::forget(batch, Task::Sync(id))?;
     batch.delete(tables::SCOPE_NAMES, &scope_name(scope.project, scope.kind, &scope.name))?;
     batch.delete(tables::CRAWLS, &Key::new().u32(id.0))?;
+    batch.delete(tables::READINGS, &Key::new().u32(id.0))?;
     batch.delete(tables::SCOPES, &Key::new().u32(id.0))?;
     batch.delete(tables::META, &retired_key(id))?;
     batch.put(tables::DISCARDED, &Key::new().u32(id.0), source)

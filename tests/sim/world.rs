@@ -50,6 +50,8 @@ pub struct World {
     store: Store,
     work: Arc<Work>,
     projects: BTreeMap<&'static str, ProjectId>,
+    /// The keys that the projects have in SonarQube by now.
+    keys: BTreeMap<&'static str, String>,
     acknowledged: Vec<DeliveryId>,
     tasks: u64,
     names: u64,
@@ -80,6 +82,7 @@ impl World {
             store,
             work,
             projects: BTreeMap::new(),
+            keys: PROJECTS.into_iter().map(|name| (name, name.to_owned())).collect(),
             acknowledged: Vec::new(),
             tasks: 0,
             names: 0,
@@ -200,7 +203,8 @@ impl World {
             75..79 => self.restart(false),
             79..84 => self.restart(true),
             84..88 => self.turn_clock(),
-            88..94 => self.branches(),
+            88..92 => self.branches(),
+            92..94 => self.rename(),
             _ => self.hotspots(),
         }
         let spans = [0, 0, 2, 30, 61, 61, 600, 700, 3_700, 20_000];
@@ -208,10 +212,15 @@ impl World {
         self.pass(span);
     }
 
-    fn target(&mut self) -> (&'static str, String, bool) {
-        let project = PROJECTS[self.chance.below(PROJECTS.len())];
+    /// The key of one of the projects.
+    fn project(&mut self) -> String {
+        self.keys[PROJECTS[self.chance.below(PROJECTS.len())]].clone()
+    }
+
+    fn target(&mut self) -> (String, String, bool) {
+        let project = self.project();
         let branches: Vec<(String, bool)> = self.sonar.edit(|model| {
-            let branches = &model.project(project).unwrap().branches;
+            let branches = &model.project(&project).unwrap().branches;
             branches.iter().map(|branch| (branch.name.clone(), branch.is_pull_request())).collect()
         });
         let (name, request) = branches[self.chance.below(branches.len())].clone();
@@ -224,15 +233,15 @@ impl World {
         let count = self.chance.below(7);
         if self.chance.below(12) == 0 {
             self.tell(&format!("a failed task of {project} {name}"));
-            return self.webhook(project, &name, request, "FAILED");
+            return self.webhook(&project, &name, request, "FAILED");
         }
-        self.analyse(project, target, count);
+        self.analyse(&project, target, count);
         match self.chance.below(10) {
-            0..6 => self.webhook(project, &name, request, "SUCCESS"),
+            0..6 => self.webhook(&project, &name, request, "SUCCESS"),
             6 => {
-                self.webhook(project, &name, request, "SUCCESS");
+                self.webhook(&project, &name, request, "SUCCESS");
                 self.tasks -= 1;
-                self.webhook(project, &name, request, "SUCCESS");
+                self.webhook(&project, &name, request, "SUCCESS");
             }
             _ => self.tell("  its webhook is lost"),
         }
@@ -340,10 +349,10 @@ impl World {
 
     /// SonarQube's index falls behind, or catches up.
     fn index(&mut self) {
-        let project = PROJECTS[self.chance.below(PROJECTS.len())];
+        let project = self.project();
         let hold = self.chance.below(2) == 0;
         self.tell(&format!("index of {project} {}", if hold { "held" } else { "released" }));
-        self.edit(|model, _| if hold { model.hold_index(project) } else { model.release_index(project) });
+        self.edit(|model, _| if hold { model.hold_index(&project) } else { model.release_index(&project) });
     }
 
     fn restart(&mut self, power_cut: bool) {
@@ -373,7 +382,7 @@ impl World {
     }
 
     fn branches(&mut self) {
-        let project = PROJECTS[self.chance.below(PROJECTS.len())];
+        let project = &self.project();
         let (extra, request) = self.sonar.edit(|model| {
             let branches = &model.project(project).unwrap().branches;
             let extra = branches.iter().find(|branch| !branch.is_main() && !branch.is_pull_request());
@@ -409,6 +418,45 @@ impl World {
         });
     }
 
+    /// A project gets another key, or a person confirms that it did.
+    fn rename(&mut self) {
+        let name = PROJECTS[self.chance.below(PROJECTS.len())];
+        if self.is_renamed(name) {
+            return self.confirm(name);
+        }
+        self.names += 1;
+        let (key, to) = (self.keys[name].clone(), format!("{name}-{}", self.names));
+        self.tell(&format!("{key} gets the key {to}"));
+        self.edit(|model, _| model.rename_project(&key, &to));
+        self.keys.insert(name, to);
+    }
+
+    fn held_key(&self, name: &str) -> ProjectKey {
+        let id = self.projects[name];
+        self.store.read(|view| catalogue::project(view, id)).unwrap().unwrap().key
+    }
+
+    fn is_renamed(&self, name: &str) -> bool {
+        self.held_key(name).as_str() != self.keys[name]
+    }
+
+    /// As `project rename` does.
+    fn confirm(&mut self, name: &str) {
+        let (id, key) = (self.projects[name], ProjectKey::parse(&self.keys[name]).unwrap());
+        self.tell(&format!("{key} is confirmed"));
+        let (store, now) = (self.store.clone(), self.clock.now());
+        self.store
+            .write::<_, StoreError>(move |batch| {
+                catalogue::rename_project(batch, id, &key, key.to_string())?;
+                agenda::ask(batch, Task::Discover(id), Reason::Manual, now, store.ticket())?;
+                for (scope, _) in catalogue::scopes(batch, id)? {
+                    agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, store.ticket())?;
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+
     /// A Server's hotspots are found, reviewed, gone, or turned into issues.
     fn hotspots(&mut self) {
         if self.sonar.edit(|model| model.edition.cloud) {
@@ -417,7 +465,7 @@ impl World {
         let (project, name, request) = self.target();
         let target = if request { Target::PullRequest(&name) } else { Target::Branch(&name) };
         let keys: Vec<String> = self.sonar.edit(|model| {
-            let hotspots = &model.branch(project, target).unwrap().hotspots;
+            let hotspots = &model.branch(&project, target).unwrap().hotspots;
             hotspots.iter().filter(|one| !hotspot_state(one).is_closed()).map(|one| one.key.clone()).collect()
         });
         let one: Option<String> = (!keys.is_empty()).then(|| keys[self.chance.below(keys.len())].clone());
@@ -432,11 +480,11 @@ impl World {
                 truth.moved(&key, &to);
             }
             _ => {
-                model.add_hotspot(project, target, Hotspot::new("java:S2245", "src/Spot.java", line));
+                model.add_hotspot(&project, target, Hotspot::new("java:S2245", "src/Spot.java", line));
             }
         });
-        self.analyse(project, target, 1);
-        self.webhook(project, &name, request, "SUCCESS");
+        self.analyse(&project, target, 1);
+        self.webhook(&project, &name, request, "SUCCESS");
     }
 
     /// A webhook arrives. What is answered has to be found again.
@@ -496,9 +544,20 @@ impl World {
         self.tell("rest");
         self.sonar.clear_faults();
         self.sonar.set_offline(false);
-        self.edit(|model, _| PROJECTS.iter().for_each(|project| model.release_index(project)));
+        let keys = self.keys.clone();
+        self.edit(|model, _| keys.values().for_each(|project| model.release_index(project)));
         for _ in 0..8 {
             self.pass(3_600);
+        }
+        let renamed: Vec<&str> = PROJECTS.into_iter().filter(|name| self.is_renamed(name)).collect();
+        for name in &renamed {
+            self.compare_moved(name);
+            self.confirm(name);
+        }
+        if !renamed.is_empty() {
+            for _ in 0..8 {
+                self.pass(3_600);
+            }
         }
         self.compare();
     }
@@ -512,8 +571,21 @@ impl World {
             let outcome = settlement.map_or(delivery.outcome, |settlement| settlement.outcome);
             assert_ne!(outcome, Outcome::Queued, "seed {seed}: {id:?} still waits: {:?}", delivery.scope);
         }
-        for (key, id) in &self.projects {
-            self.compare_project(key, *id);
+        for (name, id) in &self.projects {
+            self.compare_project(&self.keys[name], *id);
+        }
+    }
+
+    /// A project whose key changed is told of where its findings show it, and nothing of it is closed for that.
+    fn compare_moved(&self, name: &str) {
+        let (id, key) = (self.projects[name], &self.keys[name]);
+        let project = self.store.read(|view| catalogue::project(view, id)).unwrap().unwrap();
+        if let Some(moved) = project.moved {
+            assert_eq!(moved.to.as_str(), key, "seed {}: {name} moved elsewhere", self.seed);
+        }
+        for (scope, _) in self.store.read(|view| catalogue::scopes(view, id)).unwrap() {
+            let stored = self.store.read(|view| findings::after(view, scope, None, 100_000)).unwrap();
+            stored.iter().for_each(|finding| self.compare_log(finding));
         }
     }
 
