@@ -119,24 +119,7 @@ impl Home {
     }
 
     fn scope(&self, project: ProjectId, kind: ScopeKind, name: &str) -> ScopeId {
-        let scope = Scope {
-            project,
-            kind,
-            name: ScopeName::parse(name).unwrap(),
-            main: false,
-            slot_next: 0,
-            analysed_at: None,
-            gate: None,
-            synced_at: None,
-            complete: false,
-            sonar_total: None,
-            error: None,
-            suspicion: None,
-            odd_words: Vec::new(),
-            crawled_at: None,
-            watermark: None,
-            retired_at: None,
-        };
+        let scope = Scope::new(project, kind, ScopeName::parse(name).unwrap(), false);
         self.write(move |batch| catalogue::add_scope(batch, &scope))
     }
 

@@ -419,27 +419,7 @@ fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), St
     };
     let id = catalogue::add_project(batch, &project)?;
     let name = ScopeName::parse("main").unwrap();
-    let scope = catalogue::add_scope(
-        batch,
-        &Scope {
-            project: id,
-            kind: ScopeKind::Branch,
-            name: name.clone(),
-            main: true,
-            slot_next: 0,
-            analysed_at: None,
-            gate: None,
-            synced_at: None,
-            complete: false,
-            sonar_total: None,
-            error: None,
-            suspicion: None,
-            odd_words: Vec::new(),
-            crawled_at: None,
-            watermark: None,
-            retired_at: None,
-        },
-    )?;
+    let scope = catalogue::add_scope(batch, &Scope::new(id, ScopeKind::Branch, name.clone(), true))?;
     catalogue::set_main(batch, id, Some(&name))?;
     let rows: Vec<Staged> = ["A", "B", "C"].map(|key| Staged::Seen(Box::new(observed(key)))).into();
     crawls::stage(batch, scope, &rows)?;

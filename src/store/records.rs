@@ -191,6 +191,30 @@ pub struct Scope {
     pub retired_at: Option<Timestamp>,
 }
 
+impl Scope {
+    /// One that was never read.
+    pub fn new(project: ProjectId, kind: ScopeKind, name: ScopeName, main: bool) -> Self {
+        Self {
+            project,
+            kind,
+            name,
+            main,
+            slot_next: 0,
+            analysed_at: None,
+            gate: None,
+            synced_at: None,
+            complete: false,
+            sonar_total: None,
+            error: None,
+            suspicion: None,
+            odd_words: Vec::new(),
+            crawled_at: None,
+            watermark: None,
+            retired_at: None,
+        }
+    }
+}
+
 /// A webhook's endpoint. Its secrets are among the secrets, under the ids given here.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Hook {

@@ -114,7 +114,8 @@ fn hold(
         if catalogue::scope_id(batch, id, project, &named)?.is_some() {
             continue;
         }
-        let scope = catalogue::add_scope(batch, &new_scope(id, listed_one))?;
+        let scope =
+            catalogue::add_scope(batch, &Scope::new(id, listed_one.kind, listed_one.name.clone(), listed_one.main))?;
         agenda::ask(batch, Task::Sync(scope), Reason::Import, now, ticket)?;
     }
     catalogue::set_main(batch, id, main.map(|main| &main.name))?;
@@ -150,27 +151,6 @@ fn retire(batch: &Batch, id: ProjectId, listing: &Listing, now: Timestamp, ticke
         }
     }
     Ok(())
-}
-
-fn new_scope(project: ProjectId, listed: &Listed) -> Scope {
-    Scope {
-        project,
-        kind: listed.kind,
-        name: listed.name.clone(),
-        main: listed.main,
-        slot_next: 0,
-        analysed_at: None,
-        gate: None,
-        synced_at: None,
-        complete: false,
-        sonar_total: None,
-        error: None,
-        suspicion: None,
-        odd_words: Vec::new(),
-        crawled_at: None,
-        watermark: None,
-        retired_at: None,
-    }
 }
 
 /// Deliveries that came before the branches were asked for: those whose scope is held by now have it read, those
