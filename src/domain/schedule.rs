@@ -128,14 +128,25 @@ pub fn after_success(done: Due, now: Timestamp, recent: bool) -> Option<Due> {
 /// What follows a failure: another attempt, later each time, never sooner than Sonar asked for.
 pub fn after_failure(failed: Due, now: Timestamp, wait_at_least: Duration) -> Due {
     let delay = RETRY_DELAY_MIN.saturating_mul(2_u32.saturating_pow(failed.attempts)).min(RETRY_DELAY_MAX);
-    // A webhook's second look must not be forgotten because the first attempt failed.
-    let reason = if failed.reason == Reason::Webhook { Reason::Webhook } else { Reason::Retry };
+    let reason = match failed.reason {
+        // A webhook's second look must not be forgotten because the first attempt failed, nor that the whole is to be
+        // read.
+        kept @ (Reason::Webhook | Reason::Full | Reason::Whole) => kept,
+        _ => Reason::Retry,
+    };
     Due {
         at: now.plus(delay.max(wait_at_least.min(RETRY_AFTER_MAX))),
         reason,
         attempts: failed.attempts.saturating_add(1),
         ..failed
     }
+}
+
+/// What follows a read that was interrupted further on than it began: it goes on where it was, as if it had not failed
+/// before, when the pause of its source is over.
+pub fn after_interruption(failed: Due, now: Timestamp, pause: Option<Duration>) -> Due {
+    let first = after_failure(Due { attempts: 0, ..failed }, now, Duration::ZERO);
+    Due { at: pause.map_or(first.at, |pause| now.plus(pause.min(RETRY_AFTER_MAX))), ..first }
 }
 
 #[cfg(test)]
@@ -212,5 +223,23 @@ mod tests {
         }
         assert_eq!(delays, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
         assert_eq!(after_failure(due(0, Reason::Import), Timestamp(0), Duration::from_secs(90)).at, Timestamp(90_000));
+    }
+
+    #[test]
+    fn an_attempt_that_fails_keeps_that_the_whole_is_to_be_read() {
+        for reason in [Reason::Webhook, Reason::Full, Reason::Whole] {
+            assert_eq!(after_failure(due(0, reason), Timestamp(0), Duration::ZERO).reason, reason);
+        }
+        for reason in [Reason::Manual, Reason::Import, Reason::SecondLook] {
+            assert_eq!(after_failure(due(0, reason), Timestamp(0), Duration::ZERO).reason, Reason::Retry);
+        }
+    }
+
+    #[test]
+    fn a_read_that_got_further_goes_on_when_the_pause_is_over() {
+        let failed = Due { attempts: 7, ..due(0, Reason::Whole) };
+        let next = after_interruption(failed, Timestamp(0), Some(Duration::from_secs(1)));
+        assert_eq!(next, Due { at: Timestamp(1_000), attempts: 1, ..failed });
+        assert_eq!(after_interruption(failed, Timestamp(0), None).at, Timestamp(5_000));
     }
 }

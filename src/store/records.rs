@@ -391,6 +391,10 @@ pub struct Underway {
     /// Deliveries that waited for it when it began. One that came later asks for a look that begins later.
     #[n(7)]
     pub deliveries: Vec<DeliveryId>,
+    /// The ticket of who asked for it. Whoever asked later has another one.
+    #[n(8)]
+    #[cbor(default)]
+    pub ticket: u64,
 }
 
 /// An entry of the change log.

@@ -32,20 +32,24 @@ pub(super) fn read(reading: &Reading) -> Result<Crawled, WorkError> {
         None => begin(reading)?,
     };
     let mut pages = 0;
+    // A kill must not cost an import what it has read; what nobody waits for is not worth the disk's wear.
+    let durable = !matches!(reading.due.reason, Reason::Sweep | Reason::Whole);
     while underway.crawl.next().is_some() {
         if let Err(error) = step(reading, &mut underway) {
             // Not worth an error of its own: without the note the crawl begins anew.
             if underway.crawl.read() == 0 {
                 return Err(error);
             }
-            if let Err(problem) = note(reading, underway, true) {
-                tracing::debug!("how far a read has come could not be noted: {problem}");
+            let step = Step { interrupted: pages > 0, ..progress(&underway.crawl) };
+            match note(reading, underway, true) {
+                Ok(_) => reading.work.progress.set(reading.id, step),
+                Err(problem) => tracing::debug!("how far a read has come could not be noted: {problem}"),
             }
             return Err(error);
         }
         pages += 1;
         if pages % limits::PAGES_PER_NOTE == 0 && underway.crawl.next().is_some() {
-            underway = note(reading, underway, false)?;
+            underway = note(reading, underway, durable)?;
         }
     }
     let Underway { crawl, gathered, began_at, watermark, .. } = underway;
@@ -59,7 +63,8 @@ fn resumed(reading: &Reading) -> Result<Option<Underway>, WorkError> {
     let fresh = underway.noted_at <= now && now.since(underway.noted_at) <= limits::CRAWL_KEPT;
     let same = underway.words == words(reading) && underway.analysed_at == reading.standing.analysed_at;
     // Whoever asks now wants to know what is there now.
-    let asked = matches!(reading.due.reason, Reason::Manual | Reason::Full)
+    let due = reading.due;
+    let asked = matches!(due.reason, Reason::Manual | Reason::Full) && due.ticket != underway.ticket
         || reading.deliveries.iter().any(|delivery| !underway.deliveries.contains(delivery));
     let lists = reading.connected.dialect.lists();
     Ok((fresh && same && !asked).then(|| Underway { crawl: underway.crawl.resume(lists), ..underway }))
@@ -77,6 +82,7 @@ fn begin(reading: &Reading) -> Result<Underway, WorkError> {
         watermark: reading.connected.client.server_date().or(reading.standing.analysed_at),
         words: words(reading),
         deliveries: reading.deliveries.clone(),
+        ticket: reading.due.ticket,
     })
 }
 
@@ -115,9 +121,12 @@ fn step(reading: &Reading, underway: &mut Underway) -> Result<(), WorkError> {
     let sum = ask.facet.and_then(|_| page.by_status(|status| dialect.counts(&ask.slice, status)));
     underway.crawl.page(&Page { rows: page.rows, total: page.total, sum, values, keys: &rows });
     stage(reading, page, &mut underway.gathered)?;
-    let step = Step { read: underway.crawl.read(), expected: underway.crawl.expected() };
-    reading.work.progress.set(reading.id, step);
+    reading.work.progress.set(reading.id, progress(&underway.crawl));
     Ok(())
+}
+
+fn progress(crawl: &Crawl) -> Step {
+    Step { read: crawl.read(), expected: crawl.expected(), interrupted: false }
 }
 
 /// Stages what differs from the inventory.

@@ -336,9 +336,14 @@ impl Work {
     }
 
     fn carry_out(&self, task: Task, due: Due) {
+        let mut got_further = false;
         let result = match task {
             Task::Discover(project) => discover::discover(self, project, due),
-            Task::Sync(scope) => self.reading(scope, || sync::sync(self, scope, due)),
+            Task::Sync(scope) => self.reading(scope, || {
+                let result = sync::sync(self, scope, due);
+                got_further = self.progress.of(scope).is_some_and(|step| step.interrupted);
+                result
+            }),
         };
         match result {
             Ok(()) => {
@@ -355,7 +360,7 @@ impl Work {
                 let until = self.clock.steady() + retry_after;
                 self.busy().held.insert(task, until);
             }
-            Err(error) => self.put_off(task, due, &error),
+            Err(error) => self.put_off(task, due, got_further, &error),
         }
     }
 
@@ -383,12 +388,12 @@ impl Work {
     }
 
     /// Notes why a task failed where people look for it, and puts it on the agenda again.
-    fn put_off(&self, task: Task, due: Due, error: &WorkError) {
-        let at_least = match error {
+    fn put_off(&self, task: Task, due: Due, got_further: bool, error: &WorkError) {
+        let pause = match error {
             WorkError::Fetch(error @ (FetchError::Throttled { .. } | FetchError::Unavailable { .. })) => {
-                error.retry_after().or_else(|| self.pause_of(task)).unwrap_or_default()
+                error.retry_after().or_else(|| self.pause_of(task))
             }
-            _ => Duration::ZERO,
+            _ => None,
         };
         tracing::warn!("{}: {error}", self.describe(task));
         let text = error.to_string();
@@ -413,7 +418,11 @@ impl Work {
                     }
                 }
             }
-            let mut then = Some(schedule::after_failure(due, now, at_least));
+            let mut then = Some(if got_further {
+                schedule::after_interruption(due, now, pause)
+            } else {
+                schedule::after_failure(due, now, pause.unwrap_or_default())
+            });
             if let (true, Some(project)) = (hopeless, project)
                 && !deliveries::give_up(batch, project, task, now)?
             {

@@ -12,6 +12,8 @@ pub struct Step {
     pub read: u64,
     /// Findings that Sonar says there are.
     pub expected: u64,
+    /// Whether it was interrupted, further on than where it began.
+    pub interrupted: bool,
 }
 
 /// See the module.
