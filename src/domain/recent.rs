@@ -85,15 +85,18 @@ impl Recent {
 
     /// Takes in when each row of the page was last touched, in the page's order, and how many there are in all.
     pub fn page(&mut self, touched: &[Option<Timestamp>], total: u64) -> Next {
+        // Within a page only: where rows move to the top while pages are turned, the next page begins with rows of this
+        // one, which may be newer than its last.
+        let mut former = None;
         for at in touched {
             let Some(at) = *at else { return Next::Unsorted };
-            if self.last.is_some_and(|last| at > last) {
-                // Rows that move to the top while pages are turned only repeat others, in the same order.
+            if former.is_some_and(|former| at > former) {
                 return Next::Unsorted;
             }
-            self.last = Some(at);
-            self.newest = self.newest.max(Some(at));
+            former = Some(at);
+            self.newest = self.newest.max(former);
         }
+        self.last = former.or(self.last);
         let full = touched.len() >= SONAR_PAGE_ROWS as usize;
         let more = u64::from(self.page) * u64::from(SONAR_PAGE_ROWS) < total;
         if !full || !more || self.last.is_none_or(|last| last < self.since) {
@@ -213,6 +216,13 @@ mod tests {
         let mut recent = Recent::new(Timestamp(0), 100_000);
         assert_eq!(recent.page(&[Some(Timestamp(5)), Some(Timestamp(6))], 2), Next::Unsorted);
         assert_eq!(Recent::new(Timestamp(0), 1).page(&[None], 1), Next::Unsorted);
+    }
+
+    #[test]
+    fn rows_that_come_again_on_the_next_page_are_in_order() {
+        let mut recent = Recent::new(Timestamp(0), 100_000);
+        assert_eq!(recent.page(&dates(1_001..=1_500), 100_000), Next::Page(2));
+        assert_eq!(recent.page(&dates(504..=1_003), 100_000), Next::Page(3));
     }
 
     #[test]
