@@ -154,6 +154,8 @@ fn store_check(admin: &Admin, checked: Source, token: Option<SecretBytes>) -> Re
             token_expires_at: checked.token_expires_at,
             error: None,
             organizations: checked.organizations,
+            // A newer version may sort: the next read tries it.
+            unsorted: false,
             ..known
         };
         catalogue::put_source(batch, &source, token.as_ref())?;

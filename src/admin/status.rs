@@ -100,6 +100,15 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
             text: format!("source {}: {error}", source.name),
             remedy: format!("hydrophone source check {}", source.name),
         }));
+        conditions.extend(source.unsorted.then(|| Condition {
+            urgency: Urgency::Info,
+            code: "source_unsorted",
+            text: format!(
+                "source {} does not sort findings by update date; large branches are read whole, which takes more requests",
+                source.name
+            ),
+            remedy: format!("`hydrophone source check {}` has it tried again, as after an upgrade", source.name),
+        }));
     }
     let mut ages = Ages::new(view)?;
     for (id, project) in &projects {
