@@ -24,7 +24,7 @@ use self::progress::{Progress, Step};
 use self::sources::{Sources, with_urgency};
 use self::standing::Standings;
 use crate::domain::clock::{Heard, Standing, Watch};
-use crate::domain::ids::{ProjectId, ScopeId, ScopeName, SourceName};
+use crate::domain::ids::{ProjectId, RuleKey, ScopeId, ScopeName, SourceName};
 use crate::domain::limits;
 use crate::domain::rounds::{Round, Turn};
 use crate::domain::schedule::{self, Due, Next, Reason, Task};
@@ -51,6 +51,8 @@ pub struct Work {
     pub standing: Standings,
     /// What looks at Sonar's log of webhooks remember.
     pub heal: heal::Memory,
+    /// Rules that could not be asked for. The next read of their source asks for them.
+    rules_left: Mutex<BTreeMap<SourceName, BTreeSet<RuleKey>>>,
     plan: rounds::Plan,
     busy: Mutex<Busy>,
     workers: AtomicUsize,
@@ -147,6 +149,7 @@ impl Work {
             progress,
             standing: Standings::new(clock.clone()),
             heal: heal::Memory::default(),
+            rules_left: Mutex::default(),
             plan: rounds::Plan::default(),
             clock,
             watch: Mutex::new(Watch::new(stored)),
@@ -254,6 +257,10 @@ impl Work {
         self.give_back(taken);
         self.store.bell().ring();
         Ok(Stepped::Worked)
+    }
+
+    fn rules_left(&self) -> MutexGuard<'_, BTreeMap<SourceName, BTreeSet<RuleKey>>> {
+        self.rules_left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn busy(&self) -> MutexGuard<'_, Busy> {

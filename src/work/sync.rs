@@ -356,13 +356,15 @@ impl<'w> Reading<'w> {
         Ok(())
     }
 
-    /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync.
+    /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync, and that
+    /// until the next read only.
     fn learn_rules(&self, rules: &BTreeSet<RuleKey>) -> Result<(), WorkError> {
         let source = &self.project.organization.source;
         let now = self.work.clock.now();
+        let left = self.work.rules_left().remove(source).unwrap_or_default();
         let missing = self.work.store.read::<_, StoreError>(|view| {
             let mut missing = Vec::new();
-            for rule in rules {
+            for rule in rules.union(&left) {
                 let known = catalogue::rule(view, source, rule)?;
                 if known.is_none_or(|known| known.name.is_none() && now.since(known.read_at) > UNKNOWN_RULE_KEPT) {
                     missing.push(rule.clone());
@@ -370,12 +372,15 @@ impl<'w> Reading<'w> {
             }
             Ok(missing)
         })?;
-        for key in missing {
+        let mut missing = missing.into_iter();
+        while let Some(key) = missing.next() {
             self.work.go_on()?;
             let rule = match self.connected.client.rule(&self.project.organization.key, &key) {
                 Ok(rule) => rule,
                 Err(error) => {
                     tracing::warn!("rules of {source} are read later: {error}");
+                    let left = std::iter::once(key).chain(missing);
+                    self.work.rules_left().entry(source.clone()).or_default().extend(left);
                     return Ok(());
                 }
             };
