@@ -18,6 +18,7 @@ mod healing;
 mod identity;
 mod ingress;
 mod keeping;
+mod large;
 mod rounds;
 mod samples;
 mod sources;

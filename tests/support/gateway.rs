@@ -217,8 +217,13 @@ impl Gateway {
     }
 
     /// Asks until the answer fits, and returns it.
-    pub fn wait<T>(&self, what: &str, mut ask: impl FnMut(&Self) -> Option<T>) -> T {
-        let end = Instant::now() + SOON;
+    pub fn wait<T>(&self, what: &str, ask: impl FnMut(&Self) -> Option<T>) -> T {
+        self.wait_for(SOON, what, ask)
+    }
+
+    /// As [`wait`](Self::wait), with a patience of one's own.
+    pub fn wait_for<T>(&self, patience: Duration, what: &str, mut ask: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + patience;
         loop {
             if let Some(found) = ask(self) {
                 return found;

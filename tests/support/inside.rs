@@ -59,7 +59,13 @@ impl Inside {
     }
 
     fn open(folder: Arc<tempfile::TempDir>) -> Self {
-        let store = Store::open(folder.path(), Arc::new(Bell::default())).unwrap();
+        let state = folder.path().to_owned();
+        Self::over(folder, &state)
+    }
+
+    /// Over what a gateway left that was stopped: its state lies somewhere in the folder.
+    pub fn over(folder: Arc<tempfile::TempDir>, state: &std::path::Path) -> Self {
+        let store = Store::open(state, Arc::new(Bell::default())).unwrap();
         let clock = Clock::by_hand(clock::now());
         let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
         let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock.clone());
