@@ -77,7 +77,7 @@ impl From<StoreError> for Problem {
             StoreError::Damaged { .. } => Self::internal(error.to_string()),
             StoreError::Full { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
                 .remedy("free some space on the disk of the state folder"),
-            StoreError::Failed(_) | StoreError::Closed => {
+            StoreError::Failed(_) | StoreError::Stale | StoreError::Closed => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy("try again in a moment")
             }
         }

@@ -194,7 +194,7 @@ pub(super) async fn rename(
                 let done = catalogue::rename_project(batch, id, &target, seen.name)?;
                 if done {
                     agenda::ask(batch, Task::Discover(id), Reason::Manual, now, store.ticket())?;
-                    ask_scopes(batch, id, now, store.ticket())?;
+                    ask_scopes(batch, id, Reason::Manual, now, store.ticket())?;
                 }
                 Ok(done)
             })?;
@@ -357,7 +357,7 @@ fn take_in(
         let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
         catalogue::put_project(batch, id, &project)?;
         // Whoever imports again wants to see the present state.
-        ask_scopes(batch, id, now, ticket)?;
+        ask_scopes(batch, id, Reason::Manual, now, ticket)?;
         id
     } else {
         let asset = placing.place(batch, &seen, now)?;
@@ -380,10 +380,10 @@ fn take_in(
 
 /// Has the scopes of a project read, but for those that Sonar does not list any more: whoever lists the branches
 /// sees whether they are back.
-fn ask_scopes(batch: &Batch, id: ProjectId, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
+fn ask_scopes(batch: &Batch, id: ProjectId, reason: Reason, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
     for (scope, record) in catalogue::scopes(batch, id)? {
         if record.retired_at.is_none() {
-            agenda::ask(batch, Task::Sync(scope), Reason::Manual, now, ticket)?;
+            agenda::ask(batch, Task::Sync(scope), reason, now, ticket)?;
         }
     }
     Ok(())
@@ -410,13 +410,14 @@ pub(super) async fn sync(
     let projects = admin
         .run(move |admin| {
             let ids = concerned(admin, &new)?;
+            let reason = if new.full { Reason::Full } else { Reason::Manual };
             for some in ids.chunks(PROJECTS_PER_COMMIT) {
                 let (some, store) = (some.to_vec(), admin.store.clone());
                 admin.store.write::<_, Problem>(move |batch| {
                     let now = clock::now();
                     for id in some {
                         agenda::ask(batch, Task::Discover(id), Reason::Manual, now, store.ticket())?;
-                        ask_scopes(batch, id, now, store.ticket())?;
+                        ask_scopes(batch, id, reason, now, store.ticket())?;
                     }
                     Ok(())
                 })?;

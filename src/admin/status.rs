@@ -11,7 +11,7 @@ use super::{Admin, Problem, Shared, findings, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
 use crate::domain::ids::{ScopeId, ScopeKind, SourceName};
 use crate::domain::limits;
-use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REREAD_MINUTES};
+use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REQUESTS_PER_MINUTE, REREAD_MINUTES};
 use crate::domain::time::Timestamp;
 use crate::store::records::{Project, Scope, Source};
 use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, lists, settings};
@@ -123,9 +123,10 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
     }
     let (freshness, stale) = ages.end();
     conditions.extend(stale);
+    let per_minute = u32::try_from(settings::number_of(view, REQUESTS_PER_MINUTE)?).unwrap_or(u32::MAX);
     let mut health = Vec::new();
     for source in &sources {
-        let (shown, condition) = of_source(admin, source, now);
+        let (shown, condition) = of_source(admin, source, per_minute, now);
         health.push(shown);
         conditions.extend(condition);
     }
@@ -141,14 +142,19 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
 }
 
 /// How a source is doing. A person has to act only where its error says so; that is told of the source itself.
-fn of_source(admin: &Admin, source: &Source, now: Timestamp) -> (shapes::SourceHealth, Option<Condition>) {
+fn of_source(
+    admin: &Admin,
+    source: &Source,
+    per_minute: u32,
+    now: Timestamp,
+) -> (shapes::SourceHealth, Option<Condition>) {
     let health = admin.work.sources.health(&source.name);
     let pause = health.pause.map(|pause| (now.plus(pause.left), format!("SonarQube answered HTTP {}", pause.status)));
     let failing = health.failing.as_ref();
     let shown = shapes::SourceHealth {
         name: source.name.to_string(),
         requests_last_minute: health.requests_last_minute,
-        requests_per_minute: health.requests_per_minute,
+        requests_per_minute: per_minute,
         paused_until: pause.as_ref().map(|(until, _)| until.to_string()),
         reason: pause.map(|(_, reason)| reason).or_else(|| failing.map(|failing| failing.error.clone())),
         answered_at: health.answered_at.map(|at| at.to_string()),

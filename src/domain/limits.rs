@@ -121,6 +121,12 @@ pub const CRAWL_KEPT: Duration = Duration::from_hours(1);
 /// How long Sonar keeps its log of webhook calls.
 pub const SONAR_LOG_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
+/// A scope that could not be read completely is read again after this, unless sooner for another reason.
+pub const INCOMPLETE_AGAIN: Duration = Duration::from_mins(30);
+
+/// Pages of one crawl: ten million findings. Beyond it the answers make no sense.
+pub const CRAWL_PAGES_MAX: u32 = 20_000;
+
 /// Files that one slice of hotspots names: few enough for an address line, many enough to be worth a request.
 pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
 

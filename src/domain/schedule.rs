@@ -107,7 +107,9 @@ pub fn asked(former: Option<Due>, reason: Reason, now: Timestamp, ticket: u64) -
     let reason = match former.map(|former| (former.reason, former.at)) {
         // The second look that a webhook is owed must not be lost because somebody else asked meanwhile.
         Some((Reason::Webhook | Reason::SecondLook, _)) if reason != Reason::Full => Reason::Webhook,
-        Some((waiting, at)) if at <= now => reason.min(waiting),
+        // A wish for the whole is more than any other look, whoever came first.
+        Some((Reason::Full, _)) => Reason::Full,
+        Some((waiting, at)) if at <= now && reason != Reason::Full => reason.min(waiting),
         _ => reason,
     };
     Due { at: now, reason, attempts: 0, ticket }

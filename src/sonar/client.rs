@@ -453,6 +453,11 @@ impl Client {
         for page in 1.. {
             let query = dialect.by_key(organization, project, scope, keys, page);
             let next = self.issues_search(&query, project)?;
+            // More than was asked for is no answer to the question.
+            let most = keys.len() as u64;
+            if next.total > most || whole.rows + next.rows > most {
+                return Err(FetchError::CutShort { host: self.base.host.clone() });
+            }
             let last = next.rows == 0 || whole.rows + next.rows >= next.total;
             whole.rows += next.rows;
             whole.total = next.total;
@@ -480,7 +485,11 @@ impl Client {
         let query = [("hotspot", key.to_string())];
         let what = format!("hotspot {key}");
         let answer = self.get(&self.base, "api/hotspots/show", &query, &what, |answer| wire::hotspot(answer));
-        Ok(unless_not_found(answer)?.map(|(hotspot, _)| hotspot))
+        match unless_not_found(answer)? {
+            // Of another one, it is no answer to the question.
+            Some((hotspot, _)) if hotspot.key != *key => Err(FetchError::CutShort { host: self.base.host.clone() }),
+            answer => Ok(answer.map(|(hotspot, _)| hotspot)),
+        }
     }
 
     /// One rule; nothing if Sonar knows none.
@@ -634,12 +643,7 @@ impl Client {
         match status {
             300..=399 => FetchError::Moved { host: host(), to: moved_to(headers) },
             429 => FetchError::Throttled { retry_after: retry_after(headers) },
-            500.. => FetchError::Unavailable {
-                host: host(),
-                status,
-                retry_after: retry_after(headers),
-                message: message.unwrap_or_else(|| "no reason given".to_owned()),
-            },
+            500.. => FetchError::Unavailable { host: host(), status, retry_after: retry_after(headers), message },
             _ if is_markup(body) => FetchError::NotJson { host: host(), status, hint: "HTML, not JSON" },
             401 => FetchError::Refused { status, source_name: self.name.clone() },
             403 => FetchError::NoPermission { what, source_name: self.name.clone() },

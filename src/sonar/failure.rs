@@ -60,7 +60,9 @@ pub enum FetchError {
         retry_after: Duration,
     },
     /// Sonar, or something before it, cannot answer for now.
-    #[error("Sonar at {host} cannot answer for now (HTTP {status}): {message}")]
+    #[error(
+        "Sonar at {host} cannot answer for now (HTTP {status}): {}", message.as_deref().unwrap_or("no reason given")
+    )]
     Unavailable {
         /// Whom we asked.
         host: String,
@@ -68,8 +70,8 @@ pub enum FetchError {
         status: u16,
         /// When to ask again, where it said so.
         retry_after: Option<Duration>,
-        /// Sonar's words, shortened.
-        message: String,
+        /// Sonar's words, shortened; nothing if something before it answered.
+        message: Option<String>,
     },
     /// An authority that the box does not know vouches for the other side.
     #[error(

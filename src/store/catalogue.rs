@@ -269,7 +269,16 @@ pub fn scopes(view: &impl View, project: ProjectId) -> Result<Vec<(ScopeId, Scop
         ids.push(ScopeId(id));
         true
     })?;
-    ids.into_iter().filter_map(|id| scope(view, id).map(|scope| Some((id, scope?))).transpose()).collect()
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        match scope(view, id) {
+            Ok(scope) => found.extend(scope.map(|scope| (id, scope))),
+            // One damaged record must not hide the others.
+            Err(StoreError::Damaged { what }) => tracing::warn!("a stored {what} is damaged; it was passed over"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// Makes a scope.

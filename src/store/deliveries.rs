@@ -330,7 +330,7 @@ pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
         let length = batch.rows(tables::DELIVERIES)?.get(key.0.as_slice())?.map_or(0, |value| value.value().len());
         let delivery = passing_over(get::<Delivery>(batch, tables::DELIVERIES, &key))?;
         let older = delivery.as_ref().is_none_or(|delivery| delivery.received_at < before);
-        if batch.is_over() || !(older || bytes > limits::DELIVERY_LOG_BYTES_MAX) {
+        if (gone > 0 && batch.is_over()) || !(older || bytes > limits::DELIVERY_LOG_BYTES_MAX) {
             break;
         }
         if let Some(delivery) = delivery {

@@ -66,6 +66,9 @@ pub enum StoreError {
         /// What kind of value.
         what: &'static str,
     },
+    /// What was staged may be gone, as the store was opened anew since.
+    #[error("the store was opened anew in the middle of a read")]
+    Stale,
     /// The daemon is stopping.
     #[error("the store is closed")]
     Closed,

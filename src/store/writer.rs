@@ -224,7 +224,7 @@ impl Writer {
             Ok(Ok(())) if is_probe => {}
             Ok(Ok(())) => self.shared.bell.ring(),
             Ok(Err(StoreError::Failed(problem))) => self.reopen(&problem),
-            Ok(Err(StoreError::Damaged { .. } | StoreError::Full { .. } | StoreError::Closed)) => {}
+            Ok(Err(StoreError::Damaged { .. } | StoreError::Full { .. } | StoreError::Stale | StoreError::Closed)) => {}
             // A damaged page and a bug of ours look the same; the file's checksums tell which it is.
             Err(panic) => {
                 SUSPECT.store(true, Ordering::Relaxed);

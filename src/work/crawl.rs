@@ -5,7 +5,7 @@
 use super::WorkError;
 use super::progress::Step;
 use super::sources::Connected;
-use super::sync::{Reading, hash};
+use super::sync::{Reading, hash, is_same_store};
 use crate::domain::crawl::{Crawl, Gathered, Incomplete, List, Page, Row, Snapshot};
 use crate::domain::finding::{Kind, Observed};
 use crate::domain::limits;
@@ -37,7 +37,8 @@ pub(super) fn read(reading: &Reading) -> Result<Crawled, WorkError> {
     while underway.crawl.next().is_some() {
         if let Err(error) = step(reading, &mut underway) {
             // Not worth an error of its own: without the note the crawl begins anew.
-            if underway.crawl.read() == 0 {
+            // After an error of the store it would say of a page that it was staged, and it may not be.
+            if underway.crawl.read() == 0 || matches!(error, WorkError::Store(_)) {
                 return Err(error);
             }
             let step = Step { interrupted: pages > 0, ..progress(&underway.crawl) };
@@ -48,7 +49,7 @@ pub(super) fn read(reading: &Reading) -> Result<Crawled, WorkError> {
             return Err(error);
         }
         pages += 1;
-        if pages % limits::PAGES_PER_NOTE == 0 && underway.crawl.next().is_some() {
+        if underway.crawl.pages().is_multiple_of(limits::PAGES_PER_NOTE) && underway.crawl.next().is_some() {
             underway = note(reading, underway, durable)?;
         }
     }
@@ -93,7 +94,9 @@ fn words(reading: &Reading) -> u64 {
 
 fn note(reading: &Reading, underway: Underway, durable: bool) -> Result<Underway, WorkError> {
     let (id, now) = (reading.id, reading.work.clock.now());
+    let (store, reopened) = (reading.work.store.clone(), reading.reopened);
     let batch = move |batch: &mut crate::store::Batch| {
+        is_same_store(&store, reopened)?;
         let underway = Underway { noted_at: now, ..underway };
         crawls::note(batch, id, &underway)?;
         Ok::<_, WorkError>(underway)

@@ -6,8 +6,10 @@ use super::WorkError;
 use super::crawl::differing;
 use super::sources::Connected;
 use super::sync::{Reading, hash};
+use crate::domain::crawl::{Ask, List, Slice};
 use crate::domain::finding::{Kind, Observed};
 use crate::domain::ids::{IssueKey, RuleKey};
+use crate::domain::limits::SONAR_PAGE_ROWS;
 use crate::domain::recent::{ByState, Next, Recent};
 use crate::domain::reconcile::Staged;
 use crate::domain::time::Timestamp;
@@ -30,6 +32,8 @@ pub(super) enum Outcome {
 /// Reads what was touched since a time, by Sonar's dates.
 pub(super) fn read(reading: &Reading, since: Timestamp) -> Result<Outcome, WorkError> {
     let id = reading.id;
+    // What a read of the whole staged before it was interrupted was never proven.
+    reading.clear()?;
     let mut counts = ByState::default();
     let (mut open_hotspots, mut open) = (0, 0);
     for ((kind, state), count) in reading.work.store.read(|view| lists::by_state(view, id))? {
@@ -80,6 +84,9 @@ pub(super) fn read(reading: &Reading, since: Timestamp) -> Result<Outcome, WorkE
     if open_hotspots > 0 && was_hotspot(reading, &fresh)? {
         return Ok(Outcome::Whole("hotspots seem to have become issues"));
     }
+    if reading.connected.dialect.lists().hotspots && !hotspots_are_as_stored(reading, open_hotspots)? {
+        return Ok(Outcome::Whole("hotspots have changed"));
+    }
     let watermark = recent.watermark();
     Ok(Outcome::Proven { sonar_total: counts.total() + open_hotspots, watermark, rules, odd_words })
 }
@@ -101,6 +108,31 @@ fn count_and_stage(reading: &Reading, rows: Vec<Observed>, counts: &mut ByState)
     reading.stage(changed)?;
     Ok(fresh)
 }
+
+/// Whether Sonar's hotspots are those that are stored: all that it lists are stored as they are, and as many are open.
+/// They have no dates to be asked for by; where there are many, it is not worth the questions.
+fn hotspots_are_as_stored(reading: &Reading, open: u64) -> Result<bool, WorkError> {
+    let Connected { client, dialect } = &*reading.connected;
+    let (organization, project) = (&reading.project.organization.key, &reading.project.key);
+    let mut seen = BTreeSet::new();
+    for page in 1..=HOTSPOT_PAGES_MAX {
+        reading.may_go_on()?;
+        let ask = Ask { list: List::Hotspots, slice: Slice::default(), page, facet: None };
+        let answer = client.list(*dialect, organization, project, &reading.scope_ref, &ask)?;
+        let listed = answer.findings.iter().filter(|row| !row.state.is_closed()).map(|row| hash(&row.key));
+        seen.extend(listed);
+        if answer.unusable > 0 || !differing(reading, answer.findings, |_| true)?.is_empty() {
+            return Ok(false);
+        }
+        if u64::from(page) * u64::from(SONAR_PAGE_ROWS) >= answer.total {
+            return Ok(seen.len() as u64 == open);
+        }
+    }
+    Ok(false)
+}
+
+/// Pages of hotspots that are looked through before all is read instead.
+const HOTSPOT_PAGES_MAX: u32 = 4;
 
 /// Whether a new issue is where an open hotspot is: only a read of the whole can tell whether it is the same.
 fn was_hotspot(reading: &Reading, fresh: &[Observed]) -> Result<bool, WorkError> {

@@ -156,6 +156,8 @@ fn after_read(work: &Work, id: ScopeId, interval: Duration) -> Duration {
             work.standing.prove(id);
             interval
         }
+        // What is incomplete for good is not worth a whole read each time.
+        Ok(Some(scope)) if scope.suspicion.is_none() => interval.min(limits::INCOMPLETE_AGAIN),
         _ => interval.min(limits::GUARD_WAIT),
     }
 }

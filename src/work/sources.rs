@@ -124,8 +124,6 @@ impl Sources {
 pub struct Health {
     /// Requests of the last minute.
     pub requests_last_minute: u32,
-    /// Requests that a minute may have.
-    pub requests_per_minute: u32,
     /// The pause that Sonar asked for.
     pub pause: Option<Pause>,
     /// When it last gave an answer.
@@ -173,12 +171,13 @@ impl Gate {
         Rate { per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX), pause: Duration::from_secs(pause) }
     }
 
+    /// Reads nothing of the store: whoever asks may be reading it, and a second read inside a first one waits for ever
+    /// where somebody is about to open the store anew.
     fn health(&self) -> Health {
-        let (rate, now) = (self.rate(), self.clock.steady());
+        let now = self.clock.steady();
         let state = self.state();
         Health {
             requests_last_minute: state.pace.last_minute(now),
-            requests_per_minute: rate.per_minute,
             pause: state.pace.pause(now),
             answered_at: state.answered_at,
             failing: state.failing.as_ref().map(|(since, began, error)| Failing {
@@ -214,7 +213,11 @@ impl Pacer for Gate {
             Some(FetchError::Throttled { retry_after }) => {
                 Some(Heard::Pause { status: 429, retry_after: *retry_after })
             }
-            Some(FetchError::Unavailable { status: 503, retry_after, .. }) => {
+            // Sonar's own 503 without a wish is about one project, whose index is being built or broken: the others are
+            // not to wait for it.
+            Some(FetchError::Unavailable { status: 503, retry_after, message, .. })
+                if retry_after.is_some() || message.is_none() =>
+            {
                 Some(Heard::Pause { status: 503, retry_after: *retry_after })
             }
             // Neither an answer nor a wish: who cannot be reached has not asked for anything.

@@ -77,7 +77,11 @@ impl Standings {
         let proved = self.inner().proved.get(&id).copied();
         match proved {
             Some(proved) => self.clock.steady().saturating_sub(proved),
-            None => self.clock.now().since(self.synced_at(id, scope).unwrap_or(since)),
+            // A time that lies ahead was noted by a clock that was wrong, and says nothing.
+            None => {
+                let now = self.clock.now();
+                now.since(self.synced_at(id, scope).filter(|at| *at <= now).unwrap_or(since))
+            }
         }
     }
 

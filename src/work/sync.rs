@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::gone::{self, Gone};
 use super::sources::Connected;
 use super::{Work, WorkError, crawl, moved, recent};
+use crate::domain::crawl::{Gathered, Snapshot};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::ids::{DeliveryId, RuleKey, ScopeId, ScopeKind};
 use crate::domain::recent::{Extent, History, extent};
@@ -24,7 +25,7 @@ use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
 use crate::store::findings::Tally;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
-use crate::store::{StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings};
+use crate::store::{Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings};
 
 /// Carries the task out, or the rest of it that a former process left.
 pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
@@ -59,10 +60,16 @@ pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> 
     }
     if reading.is_as_stored(&sealed)? {
         work.standing.note(id, sealed.began_at, (!sealed.recent).then_some(sealed.began_at));
+        // A poll's task is on the agenda, a round's is not.
+        if work.store.read(|view| agenda::of(view, Task::Sync(id)))? == Some(due) {
+            work.store.delete::<_, StoreError>(move |batch| agenda::follow(batch, Task::Sync(id), due, None))?;
+        }
         return Ok(());
     }
     let (now, proven) = (work.clock.now(), sealed.sonar_total.is_some());
+    let (store, reopened) = (work.store.clone(), reading.reopened);
     let applied = work.store.write(move |batch| {
+        is_same_store(&store, reopened)?;
         crawls::seal(batch, id, &sealed)?;
         crawls::apply(batch, id, now)
     })?;
@@ -127,6 +134,9 @@ pub(super) struct Reading<'w> {
     pub(super) standing: Standing,
     extent: Extent,
     pub(super) due: Due,
+    /// How often the store had been opened anew when the read began. What is staged is synced with a later commit: with a
+    /// store that was opened anew it may be gone, and nothing that was counted before is true of it.
+    pub(super) reopened: u64,
     /// Deliveries that wait for this read.
     pub(super) deliveries: Vec<DeliveryId>,
 }
@@ -140,7 +150,7 @@ pub(super) struct Standing {
 
 impl<'w> Reading<'w> {
     fn begin(work: &'w Work, id: ScopeId, due: Due) -> Result<Self, WorkError> {
-        let began_at = work.clock.now();
+        let (began_at, reopened) = (work.clock.now(), work.store.reopened());
         let (scope, project, waiting, history, whole_hours) = work.store.read::<_, WorkError>(|view| {
             let scope = catalogue::scope(view, id)?.ok_or(WorkError::Gone)?;
             let project = catalogue::project(view, scope.project)?.ok_or(WorkError::Gone)?;
@@ -174,6 +184,7 @@ impl<'w> Reading<'w> {
             scope_ref,
             connected,
             deliveries: waiting,
+            reopened,
             began_at,
             standing: Standing::default(),
             extent,
@@ -212,8 +223,11 @@ impl<'w> Reading<'w> {
                 sealed.again = problem.is_passing();
                 sealed.problem = Some(problem.to_string());
             }
-            Ok(snapshot) => match gone::settle(self, &gathered, &snapshot)? {
-                Gone::Settled => sealed.sonar_total = Some(snapshot.held() - gathered.closed.len() as u64),
+            Ok(snapshot) => match self.settle_gone(&gathered, &snapshot)? {
+                Gone::Settled => {
+                    sealed.sonar_total = snapshot.held().checked_sub(gathered.closed.len() as u64);
+                    sealed.again = sealed.sonar_total.is_none();
+                }
                 Gone::Disputed(problem) => {
                     sealed.again = true;
                     sealed.problem = Some(problem);
@@ -226,6 +240,15 @@ impl<'w> Reading<'w> {
         }
         self.learn_rules(&gathered.rules)?;
         Ok(sealed)
+    }
+
+    /// From here on closings are staged, which only this crawl's counts allow: it cannot be gone on with.
+    fn settle_gone(&self, gathered: &Gathered, snapshot: &Snapshot) -> Result<Gone, WorkError> {
+        let id = self.id;
+        if self.work.store.read(|view| crawls::underway(view, id))?.is_some() {
+            self.work.store.write_unsynced::<_, StoreError>(move |batch| crawls::forget(batch, id))?;
+        }
+        gone::settle(self, gathered, snapshot)
     }
 
     /// What every read seals, as if it had proven nothing.
@@ -352,7 +375,11 @@ impl<'w> Reading<'w> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.work.store.write_unsynced(move |batch| crawls::stage(batch, id, &rows))?;
+        let (store, reopened) = (self.work.store.clone(), self.reopened);
+        self.work.store.write_unsynced(move |batch| {
+            is_same_store(&store, reopened)?;
+            crawls::stage(batch, id, &rows)
+        })?;
         Ok(())
     }
 
@@ -377,6 +404,15 @@ impl<'w> Reading<'w> {
             self.work.go_on()?;
             let rule = match self.connected.client.rule(&self.project.organization.key, &key) {
                 Ok(rule) => rule,
+                // About this rule alone.
+                Err(
+                    error @ (FetchError::BadRequest { .. }
+                    | FetchError::NotUnderstood { .. }
+                    | FetchError::NoPermission { .. }),
+                ) => {
+                    tracing::warn!("{error}");
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!("rules of {source} are read later: {error}");
                     let left = std::iter::once(key).chain(missing);
@@ -398,6 +434,14 @@ impl<'w> Reading<'w> {
         }
         Ok(())
     }
+}
+
+/// Fails where the store was opened anew since a read began. Asked in the writer's turn, which is the one that opens.
+pub(super) fn is_same_store(store: &Store, reopened: u64) -> Result<(), StoreError> {
+    if store.reopened() == reopened {
+        return Ok(());
+    }
+    Err(StoreError::Stale)
 }
 
 /// For telling things apart within one read; two that collide make a read incomplete.

@@ -92,7 +92,8 @@ fn a_second_of_more_findings_than_the_window_shows_is_read_complete_and_at_littl
     imported(&gateway, &sonar);
     assert_complete(&gateway, &sonar);
     let (asked, ideal) = (searches(&sonar.requests(), 200), 11_000 / 500);
-    assert!(asked * 10 <= ideal * 13 + 30, "{asked} requests for {ideal} pages");
+    // Of so few pages the looks that find where to cut, and five severities' last pages, are a larger part.
+    assert!(asked * 10 <= ideal * 13 + 50, "{asked} requests for {ideal} pages");
 }
 
 /// The pages that were answered, in that order.

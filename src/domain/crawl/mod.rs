@@ -23,7 +23,9 @@ pub use self::gathered::Gathered;
 pub use self::guard::{Met, Suspicion, is_suspicious};
 pub use self::slice::{Ask, Facet, List, Lists, Page, Row, Slice};
 use super::ids::IssueKey;
-use super::limits::{CRAWL_ATTEMPTS_MAX, HOTSPOT_FILES_PER_SLICE, SONAR_PAGE_ROWS, SONAR_WINDOW, SONAR_WINDOW_PAGES};
+use super::limits::{
+    CRAWL_ATTEMPTS_MAX, CRAWL_PAGES_MAX, HOTSPOT_FILES_PER_SLICE, SONAR_PAGE_ROWS, SONAR_WINDOW, SONAR_WINDOW_PAGES,
+};
 use super::reconcile::{Closing, End};
 use super::time::Timestamp;
 
@@ -114,6 +116,10 @@ pub struct Crawl {
     by_files: bool,
     #[n(10)]
     problem: Option<Incomplete>,
+    /// Pages that were read.
+    #[n(11)]
+    #[cbor(default)]
+    pages: u32,
 }
 
 /// A slice still to be read.
@@ -230,6 +236,7 @@ impl Crawl {
             sliced: false,
             by_files: false,
             problem: None,
+            pages: 0,
         }
     }
 
@@ -252,6 +259,11 @@ impl Crawl {
         Some(Ask { list: self.list, slice: open.slice.clone(), page: open.page, facet })
     }
 
+    /// How many pages were read.
+    pub fn pages(&self) -> u32 {
+        self.pages
+    }
+
     /// How many rows this crawl expects in all, for a progress bar.
     pub fn expected(&self) -> u64 {
         self.proven_before + self.whole.unwrap_or(0)
@@ -269,6 +281,11 @@ impl Crawl {
     /// If the crawl is over.
     pub fn page(&mut self, page: &Page) {
         let open = self.open.take().expect("a page was asked for");
+        self.pages += 1;
+        if self.pages > CRAWL_PAGES_MAX {
+            self.fail(Incomplete::TooLarge { list: self.list });
+            return;
+        }
         match open.step {
             Step::First => self.first(open, page),
             Step::Probe => self.probe(open, page),
@@ -302,6 +319,10 @@ impl Crawl {
             && next.slice.from == open.slice.before
         {
             self.todo.pop();
+        }
+        if page.keys.iter().any(|row| !open.slice.may_hold(row.created_at)) {
+            // It does not cut by date what it is asked to cut.
+            return self.read_window(open);
         }
         open.count = count;
         open.first = page.keys.first().and_then(|row| row.created_at);
@@ -411,7 +432,7 @@ impl Crawl {
         let (Some(first), Some(low), Some(high)) = (open.first, date(page.keys.first()), date(page.keys.last())) else {
             return self.again(open, self.miscounted(page.total, 0));
         };
-        if first > low || low > high {
+        if first > low || low > high || !open.slice.may_hold(Some(high)) {
             // Not oldest first: its dates are of no use.
             return self.read_window(open);
         }

@@ -72,6 +72,12 @@ pub struct Slice {
 }
 
 impl Slice {
+    /// Whether a row of this date can be in it. Of one without a date nothing is known.
+    pub fn may_hold(&self, created_at: Option<Timestamp>) -> bool {
+        let Some(at) = created_at else { return true };
+        self.from.is_none_or(|from| at >= from) && self.before.is_none_or(|before| at < before)
+    }
+
     /// Whether it cannot be cut further by creation date.
     pub fn is_one_second(&self) -> bool {
         self.from.zip(self.before).is_some_and(|(from, before)| before.0 - from.0 <= 1000)
