@@ -263,7 +263,10 @@ fn large_inventory(scale: &Scale, table: &mut Table) {
     let took = begin.elapsed();
     let mut answers = sender.stop().expect("every webhook was accepted");
     answers.sort();
-    table.noted(&format!("import of {all} findings, webhooks coming in meanwhile, without a budget"), Figure::Time(took));
+    table.noted(
+        &format!("import of {all} findings, webhooks coming in meanwhile, without a budget"),
+        Figure::Time(took),
+    );
     let limit = Figure::Bytes(64 * MIB);
     table.limited("  the gateway's peak memory", Figure::Bytes(memory(gateway.id(), "VmHWM")), limit);
     let limit = Figure::Time(Duration::from_millis(250));
