@@ -75,14 +75,12 @@ impl Standings {
     /// sets; what it only has from the record, or from `since` if it was never read, by the time of day.
     pub fn age(&self, id: ScopeId, scope: &Scope, since: Timestamp) -> Duration {
         let proved = self.inner().proved.get(&id).copied();
-        match proved {
-            Some(proved) => self.clock.steady().saturating_sub(proved),
-            // A time that lies ahead was noted by a clock that was wrong, and says nothing.
-            None => {
-                let now = self.clock.now();
-                now.since(self.synced_at(id, scope).filter(|at| *at <= now).unwrap_or(since))
-            }
+        if let Some(proved) = proved {
+            return self.clock.steady().saturating_sub(proved);
         }
+        let now = self.clock.now();
+        // A time that lies ahead was noted by a clock that was wrong, and says nothing.
+        now.since(self.synced_at(id, scope).filter(|at| *at <= now).unwrap_or(since))
     }
 
     /// Forgets scopes that are gone.

@@ -92,7 +92,9 @@ fn recount(work: &Work, id: ScopeId) -> Result<(), WorkError> {
         let stored = work.store.read(|view| findings::after(view, id, after.as_ref(), STORED_PER_READ))?;
         let Some(last) = stored.last() else { break };
         after = Some(last.observed.key.clone());
-        stored.iter().for_each(|finding| tally.count(finding));
+        for finding in &stored {
+            tally.count(finding);
+        }
     }
     if work.store.write::<_, StoreError>(move |batch| findings::recount(batch, id, &tally))? {
         tracing::warn!("the counts of a branch were wrong and are set right");

@@ -585,7 +585,9 @@ impl World {
         }
         for (scope, _) in self.store.read(|view| catalogue::scopes(view, id)).unwrap() {
             let stored = self.store.read(|view| findings::after(view, scope, None, 100_000)).unwrap();
-            stored.iter().for_each(|finding| self.compare_log(finding));
+            for finding in &stored {
+                self.compare_log(finding);
+            }
         }
     }
 
