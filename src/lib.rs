@@ -8,6 +8,7 @@ pub mod cli;
 pub mod daemon;
 pub mod domain;
 pub mod ingress;
+pub mod platform;
 pub mod sonar;
 pub mod store;
 pub mod sys;

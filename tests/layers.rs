@@ -35,7 +35,11 @@ const EXCEPTIONS: &[(&str, &str)] = &[("cli", "admin::shapes")];
 /// Where a library may be used: `(libraries, paths, why)`. A path that ends in `/` is a folder.
 const LIBRARIES: &[(&[&str], &[&str], &str)] = &[
     (&["redb"], &["store/"], "only the store knows redb"),
-    (&["ureq"], &["sonar/", "platform/", "sys/trust.rs"], "only sonar/ and platform/ speak ureq, over sys/trust"),
+    (
+        &["ureq"],
+        &["sonar/", "platform/", "sys/trust.rs", "sys/reach.rs"],
+        "only sonar/ and platform/ speak ureq, over sys/",
+    ),
     (
         &["tokio", "tokio_rustls", "hyper_util", "axum"],
         &["ingress/", "admin/", "cli/client.rs", "cli/wait.rs", "daemon.rs", "daemon/", "main.rs"],

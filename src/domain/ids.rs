@@ -115,6 +115,10 @@ name!(
     RuleKey, "a rule's key", 400, printable
 );
 name!(
+    /// The operator's name for a destination: letters, digits, `- _ .`.
+    DestinationName, "a destination's name", 64, plain
+);
+name!(
     /// The name of an asset.
     AssetName, "an asset's name", 400, printable
 );
@@ -169,6 +173,10 @@ number!(
 number!(
     /// A finding's number in this box: stable for ever, whatever key Sonar gives it.
     FindingId, u64, "F", "a finding's id"
+);
+number!(
+    /// A destination's number in this box; never used again.
+    DestinationId, u32, "T", "a destination's id"
 );
 number!(
     /// A delivery's number, in order of arrival.

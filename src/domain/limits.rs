@@ -226,3 +226,9 @@ pub const HEAL_REFUSED_FOR: Duration = Duration::from_hours(24);
 
 /// For how long missed webhooks are a condition.
 pub const MISSED_SHOWN_FOR: Duration = Duration::from_hours(7 * 24);
+
+/// How long one call to a platform may take. A large import into a large DefectDojo Test takes tens of seconds.
+pub const PLATFORM_CALL_MAX: Duration = Duration::from_mins(2);
+
+/// What is read of a platform's answer.
+pub const PLATFORM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;

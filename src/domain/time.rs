@@ -58,6 +58,12 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// A time as HTTP's `Date` header writes it (RFC 9110, section 5.6.7).
+pub fn http_date(text: &str) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(Timestamp(date.as_millisecond()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

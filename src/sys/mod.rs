@@ -6,5 +6,6 @@ pub mod guard;
 pub mod log;
 pub mod notify;
 pub mod random;
+pub mod reach;
 pub mod tls;
 pub mod trust;

@@ -1,0 +1,259 @@
+//! What a destination is told of a finding, and what this box remembers of having told it.
+//!
+//! A message carries the finding as it is now. What to do about it follows from comparing it with what the platform
+//! was last told ([`plan`]), so that a message that comes twice, or after a later one, does no harm.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+use ring::digest::{Context, SHA256};
+
+use super::destination::{Filter, LeftOut};
+use super::finding::{Digest, Finding, State};
+use super::ids::{
+    AssetName, ChangeNumber, IssueKey, OrganizationKey, ProjectKey, ScopeId, ScopeKind, ScopeName, SourceName,
+};
+use super::reconcile::ChangeKind;
+use super::time::Timestamp;
+
+/// Where a finding is: the scope with all the names that lead to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The scope's number here.
+    pub scope: ScopeId,
+    /// The source.
+    pub source: SourceName,
+    /// Where the source's own page is, without a slash at its end.
+    pub source_url: String,
+    /// Whether it is SonarQube Cloud.
+    pub cloud: bool,
+    /// The organization.
+    pub organization: OrganizationKey,
+    /// The project's key.
+    pub project: ProjectKey,
+    /// The project's name.
+    pub project_name: String,
+    /// The asset that holds the project.
+    pub asset: AssetName,
+    /// The branch's name, or the pull request's key.
+    pub branch: ScopeName,
+    /// Which of the two.
+    pub scope_kind: ScopeKind,
+    /// Whether it is the main branch.
+    pub main: bool,
+    /// Sonar's last analysis.
+    pub analysed_at: Option<Timestamp>,
+    /// Whether the last read of it was complete.
+    pub complete: bool,
+}
+
+/// What a rule's text says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleText {
+    /// Its name.
+    pub name: Option<String>,
+    /// CWE numbers in it.
+    pub cwe: Vec<u32>,
+    /// HTML as Sonar writes it.
+    pub description: Option<String>,
+}
+
+/// Why a destination is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// It is told the present state: it is new, or is told everything anew.
+    Present,
+    /// Something changed.
+    Changed {
+        /// The change's number.
+        number: ChangeNumber,
+        /// What kind.
+        kind: ChangeKind,
+        /// The state before; absent for a new finding.
+        from: Option<State>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What a destination is told of one finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Why.
+    pub cause: Cause,
+    /// The finding as it is now.
+    pub finding: Finding,
+    /// The state to tell: the finding's, or open where Sonar's decisions are not passed on.
+    pub state: State,
+    /// Its rule, as far as it is known.
+    pub rule: RuleText,
+    /// What the platform knows of it.
+    pub known: Option<Remote>,
+    /// The finding's page in Sonar.
+    pub url: String,
+}
+
+impl Message {
+    /// What a person reads first: the rule's name, which stays the same where the message changes with the line.
+    pub fn title(&self) -> &str {
+        self.rule.name.as_deref().unwrap_or(&self.finding.observed.message)
+    }
+
+    /// A digest of everything that a platform shows of a finding, but for its state.
+    pub fn content(&self) -> Digest {
+        let observed = &self.finding.observed;
+        let mut context = Context::new(&SHA256);
+        let mut add = |part: &[u8]| {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        };
+        add(observed.key.as_str().as_bytes());
+        add(&[observed.kind as u8, observed.severity as u8]);
+        add(observed.rule.as_ref().map_or("", |rule| rule.as_str()).as_bytes());
+        add(self.title().as_bytes());
+        add(observed.message.as_bytes());
+        add(observed.path.as_deref().unwrap_or_default().as_bytes());
+        add(&observed.line.unwrap_or_default().to_be_bytes());
+        for cwe in &self.rule.cwe {
+            add(&cwe.to_be_bytes());
+        }
+        cut(context)
+    }
+
+    /// The same for every attempt to tell this message, and for no other message.
+    pub fn idempotency_key(&self) -> String {
+        let mut context = Context::new(&SHA256);
+        let number = match &self.cause {
+            Cause::Present => 0,
+            Cause::Changed { number, .. } => number.0,
+        };
+        context.update(&number.to_be_bytes());
+        context.update(&self.finding.id.0.to_be_bytes());
+        context.update(&self.finding.first_seen_at.0.to_be_bytes());
+        if number == 0 {
+            context.update(&self.content().0);
+            context.update(&[self.state as u8]);
+        }
+        super::signature::to_hex(&cut(context).0)
+    }
+}
+
+fn cut(context: Context) -> Digest {
+    let digest = context.finish();
+    Digest(digest.as_ref()[..16].try_into().expect("a SHA-256 has 32 bytes"))
+}
+
+/// What a platform knows of a finding, as far as this box told it or saw it there.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Remote {
+    /// The scope that the finding is of.
+    #[n(0)]
+    pub scope: ScopeId,
+    /// The platform's own id, where it has one for each finding.
+    #[n(1)]
+    pub id: Option<String>,
+    /// Sonar's key that the platform knows it by.
+    #[n(2)]
+    pub key: IssueKey,
+    /// The state last told. Absent where telling it was begun and the answer is not known.
+    #[n(3)]
+    pub state: Option<State>,
+    /// A digest of the rest last told.
+    #[n(4)]
+    pub content: Option<Digest>,
+    /// The values that it was first told with, for a platform that finds it again by them.
+    #[n(5)]
+    pub birth: Option<Birth>,
+    /// A decision that was made on the platform, in the platform's word.
+    #[n(6)]
+    pub decided: Option<String>,
+    /// When the finding was first told.
+    #[n(7)]
+    pub since: Timestamp,
+}
+
+/// What a finding looked like when a platform was first told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Birth {
+    /// Title.
+    #[n(0)]
+    pub title: String,
+    /// The first CWE number.
+    #[n(1)]
+    pub cwe: Option<u32>,
+    /// Path.
+    #[n(2)]
+    pub path: Option<String>,
+    /// Line.
+    #[n(3)]
+    pub line: Option<u32>,
+    /// Description.
+    #[n(4)]
+    pub description: String,
+}
+
+/// Where the findings of a scope go on a platform: its ids and names there, by the platform's own names for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Target(#[n(0)] pub BTreeMap<String, String>);
+
+impl Target {
+    /// One of the ids.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Sets one.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+}
+
+/// What a message comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// The platform has not heard of it.
+    Create,
+    /// Something that is shown of it changed, and perhaps its state, too.
+    Update,
+    /// It is gone.
+    Close,
+    /// It is back.
+    Reopen,
+    /// Only a decision about it changed.
+    Triage,
+    /// The platform knows all this.
+    Nothing,
+    /// The filter keeps it back.
+    LeftOut(LeftOut),
+}
+
+/// The state that a destination is told. Where Sonar's decisions are not passed on, what a person decided there is open.
+pub fn told_state(state: State, decisions: bool) -> State {
+    match state {
+        State::Confirmed | State::Accepted | State::FalsePositive if !decisions => State::Open,
+        state => state,
+    }
+}
+
+/// What to do about a message. `place` says whether its scope is passed on.
+pub fn plan(message: &Message, filter: &Filter, place: Result<(), LeftOut>) -> Plan {
+    let state = message.state;
+    let Some(known) = &message.known else {
+        let decided = matches!(message.finding.observed.state, State::Accepted | State::FalsePositive);
+        return match place.and_then(|()| filter.takes(&message.finding)) {
+            Err(left_out) => Plan::LeftOut(left_out),
+            Ok(()) if state.is_closed() => Plan::LeftOut(LeftOut::Closed),
+            Ok(()) if decided && state == State::Open => Plan::LeftOut(LeftOut::Decided),
+            Ok(()) => Plan::Create,
+        };
+    };
+    let Some(told) = known.state else { return Plan::Create };
+    match (told.is_closed(), state.is_closed()) {
+        (false, true) => Plan::Close,
+        (true, false) => Plan::Reopen,
+        (true, true) => Plan::Nothing,
+        _ if known.content != Some(message.content()) => Plan::Update,
+        _ if told != state => Plan::Triage,
+        _ => Plan::Nothing,
+    }
+}

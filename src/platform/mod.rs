@@ -1,0 +1,244 @@
+//! The platforms that findings are passed on to: one module a kind, all behind [`Platform`].
+//!
+//! A platform's module knows how to speak to it and nothing of the store: it is handed messages with what is
+//! remembered of each finding, and hands back what is to be remembered. Order, retries, cursors and dead letters are
+//! the machine's (`work/deliver`).
+
+pub mod http;
+
+use std::time::Duration;
+
+use crate::domain::destination::{Destination, PlatformKind, Words};
+use crate::domain::ids::FindingId;
+use crate::domain::message::{Message, Place, Remote, Target};
+use crate::domain::time::Timestamp;
+use crate::sys::trust::Trust;
+
+/// What a platform wants to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Findings as they are now: several changes of one may come as one message. What was told is remembered for each.
+    Findings,
+    /// Every change, in order. Nothing is remembered of single findings.
+    Changes,
+    /// Whole scopes, when anything in them changed. Nothing is remembered of single findings.
+    Scopes,
+}
+
+/// What a platform can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// What it wants to be told.
+    pub manner: Manner,
+    /// Messages that one [`Platform::push`] takes at most.
+    pub batch_max: usize,
+    /// Whether decisions made there can be read.
+    pub decisions: bool,
+    /// Its words for states.
+    pub words: &'static Words,
+}
+
+/// Why a platform cannot be told something now. Each text is one sentence for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It may work later by itself: not reachable, overloaded, failing.
+    #[error("{why}")]
+    Later {
+        /// What happened.
+        why: String,
+        /// When it asks to be tried again.
+        after: Option<Duration>,
+    },
+    /// A person has to act: credentials, rights, an address that is no such platform.
+    #[error("{why}; {remedy}")]
+    Refused {
+        /// What happened.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// This scope's place there is gone, or cannot be used. Others may do well.
+    #[error("{why}; {remedy}")]
+    Target {
+        /// What happened.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// It does not want to be told anything ever again.
+    #[error("{why}")]
+    Gone {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl Trouble {
+    /// It may work later.
+    pub fn later(why: impl Into<String>) -> Self {
+        Self::Later { why: why.into(), after: None }
+    }
+
+    /// A person has to act.
+    pub fn refused(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Refused { why: why.into(), remedy: remedy.into() }
+    }
+
+    /// Only this scope's place there.
+    pub fn target(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Target { why: why.into(), remedy: remedy.into() }
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// The platform knows it; this is to be remembered. Boxed, as most batches are long.
+    Yes(Option<Box<Remote>>),
+    /// It refuses this one message for good, for this reason: it becomes a dead letter.
+    Refused(String),
+}
+
+/// What became of a batch: of those messages that are not among `told`, `trouble` says why.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// By finding, in the order of the batch as far as it came.
+    pub told: Vec<(FindingId, Told)>,
+    /// Why it came no further.
+    pub trouble: Option<Trouble>,
+}
+
+/// A line of what `destination check` reports: what was looked at, and what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at: `address`, `token`, `version`, `right to create products`.
+    pub what: &'static str,
+    /// Whether it is good.
+    pub good: bool,
+    /// What was found; of something bad also what to do.
+    pub text: String,
+}
+
+/// A place on the platform that findings of an asset can go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its id there.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A decision that was made on the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The platform's id of the finding.
+    pub id: String,
+    /// Sonar's key as the platform knows it, where it says it.
+    pub key: Option<String>,
+    /// The status there, in the platform's word.
+    pub word: String,
+    /// Why, as far as it is told.
+    pub reason: Option<String>,
+    /// When, by the platform's clock.
+    pub at: Option<Timestamp>,
+}
+
+/// Decisions since a mark.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// Each finding once, as it stands now.
+    pub decisions: Vec<Decision>,
+    /// Where the next poll goes on. Means nothing to whoever keeps it.
+    pub mark: Option<String>,
+}
+
+/// The findings of one scope, one after the other, none of them closed.
+pub type Findings<'a> = dyn Iterator<Item = Result<Message, Trouble>> + 'a;
+
+/// One destination, ready to be told. All calls of one destination come from one thread.
+pub trait Platform: Send {
+    /// What it can do.
+    fn abilities(&self) -> Abilities;
+
+    /// Looks whether address, credentials and rights are good. Changes nothing there.
+    ///
+    /// # Errors
+    /// If it cannot even be asked.
+    fn check(&mut self) -> Result<Vec<Finding>, Trouble>;
+
+    /// Places that an asset's findings can go to, by a part of their name.
+    ///
+    /// # Errors
+    /// If it cannot be asked. Platforms without places have none to offer.
+    fn offers(&mut self, _search: Option<&str>) -> Result<Vec<Offer>, Trouble> {
+        Ok(Vec::new())
+    }
+
+    /// Finds or makes the place of a scope's findings. Called before the first push of a scope after a start, and after
+    /// [`Trouble::Target`]; `known` is what it returned before.
+    ///
+    /// # Errors
+    /// If it can be neither found nor made.
+    fn prepare(&mut self, _place: &Place, known: Option<Target>) -> Result<Target, Trouble> {
+        Ok(known.unwrap_or_default())
+    }
+
+    /// What is to be remembered of a finding before it is told for the first time, so that an answer that is lost
+    /// leaves a trace: with birth values, without a state.
+    fn intend(&self, place: &Place, message: &Message) -> Remote {
+        Remote {
+            scope: place.scope,
+            id: None,
+            key: message.finding.observed.key.clone(),
+            state: None,
+            content: None,
+            birth: None,
+            decided: None,
+            since: message.finding.first_seen_at,
+        }
+    }
+
+    /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once.
+    fn push(&mut self, place: &Place, target: &mut Target, batch: &[Message]) -> Pushed;
+
+    /// Tells a whole scope ([`Manner::Scopes`]).
+    ///
+    /// # Errors
+    /// If it could not be told.
+    fn publish(&mut self, _place: &Place, _target: &mut Target, _findings: &mut Findings<'_>) -> Result<(), Trouble> {
+        Err(Trouble::refused("this platform takes no whole scopes", "report this as a fault of hydrophone"))
+    }
+
+    /// Decisions made there since a mark, or all there are.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn decisions(&mut self, _since: Option<&str>) -> Result<Polled, Trouble> {
+        Ok(Polled::default())
+    }
+}
+
+/// Why a destination cannot be made from what was given: one sentence, with the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadDestination(pub String);
+
+/// Checks what was given and makes the platform; nothing is sent.
+///
+/// # Errors
+/// If address, options or secret cannot be right.
+pub fn open(
+    destination: &Destination,
+    _secret: Option<&str>,
+    _trust: &Trust,
+) -> Result<Box<dyn Platform>, BadDestination> {
+    match destination.kind {
+        PlatformKind::DefectDojo
+        | PlatformKind::Conviso
+        | PlatformKind::Events
+        | PlatformKind::Sarif
+        | PlatformKind::GitHub => {
+            Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
+        }
+    }
+}

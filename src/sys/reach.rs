@@ -1,0 +1,147 @@
+//! The way to another machine: its address, the proxy before it, and in words what stood in the way.
+
+use std::error::Error as _;
+use std::io;
+
+use ureq::http::Uri;
+use ureq::{Proxy, ProxyProtocol};
+
+use super::trust::{BadAuthorities, Distrust};
+
+/// Why a connection cannot be made from what was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadWay {
+    /// The address.
+    #[error(
+        "{given:?} is no address that can be used: {problem}; one looks like https://host.example or https://host.example/path"
+    )]
+    Url {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The file of authorities.
+    #[error("the file of authorities {0}")]
+    Authorities(#[from] BadAuthorities),
+    /// The proxy. Its address is not shown, as it may hold a password.
+    #[error("the proxy {from} {problem}; one looks like http://proxy.example:3128")]
+    Proxy {
+        /// Where it was given.
+        from: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// Reads an address. A path is taken, a query or a name with a password is not.
+///
+/// # Errors
+/// If it is none.
+pub fn address(given: &str) -> Result<Uri, BadWay> {
+    let bad = |problem| BadWay::Url { given: given.to_owned(), problem };
+    let hidden = |problem| BadWay::Url { given: "…".to_owned(), problem };
+    let uri: Uri = given.trim().parse().map_err(|_| bad("it cannot be read"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(bad("it has to begin with https:// or http://"));
+    }
+    let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(hidden("a name or password does not belong in it; secrets are given apart"));
+    }
+    if authority.host().is_empty() || authority.as_str().ends_with(':') {
+        return Err(bad("it has no host, or no port after the colon"));
+    }
+    if uri.query().is_some() || given.contains('#') {
+        return Err(bad("it must not have a part after ? or #"));
+    }
+    Ok(uri)
+}
+
+/// The proxy that was given, else the environment's. A loopback address is never asked through the environment's
+/// proxy, which could not know it.
+///
+/// # Errors
+/// If it is none that can be used.
+pub fn proxy(given: Option<&str>, target: &Uri) -> Result<Option<Proxy>, BadWay> {
+    let (proxy, from) = match given {
+        Some(given) => {
+            let from = "that was given";
+            let bad = BadWay::Proxy { from, problem: "has an address that cannot be read" };
+            (Proxy::new(given.trim()).map_err(|_| bad)?, from)
+        }
+        None if is_loopback(target) => return Ok(None),
+        None => match Proxy::try_from_env() {
+            Some(proxy) => (proxy, "of the environment (ALL_PROXY, HTTPS_PROXY, HTTP_PROXY)"),
+            None => return Ok(None),
+        },
+    };
+    if proxy.host().is_empty() {
+        return Err(BadWay::Proxy { from, problem: "has no host in its address" });
+    }
+    // ureq would go around a SOCKS proxy of the environment, and a person would not know.
+    if !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
+        return Err(BadWay::Proxy { from, problem: "has to be of the kind http or https" });
+    }
+    Ok(Some(proxy))
+}
+
+/// Whether an address is this machine's own.
+pub fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+/// What stood in the way of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The other side's certificate is not believed.
+    Distrusted(Distrust),
+    /// No connection, or none that lasted until an answer: the cause, in words.
+    Unreachable(String),
+}
+
+impl Obstacle {
+    /// From a call that brought no answer.
+    pub fn of(error: ureq::Error) -> Self {
+        let cause = match error {
+            ureq::Error::Other(inner) => match inner.downcast::<Distrust>() {
+                Ok(distrust) => return Self::Distrusted(*distrust),
+                Err(inner) => inner.to_string(),
+            },
+            ureq::Error::HostNotFound => "its name is not known (DNS)".to_owned(),
+            ureq::Error::Timeout(phase) => format!("no answer in time (while: {phase})"),
+            ureq::Error::Io(error) => broken(&error),
+            ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+                "the proxy asks for a name and password; give them in --proxy http://NAME:PASSWORD@HOST:PORT".to_owned()
+            }
+            ureq::Error::ConnectProxyFailed(reason) => format!("the proxy did not connect: {reason}"),
+            ureq::Error::Rustls(rustls::Error::InvalidMessage(_)) => {
+                "it does not speak TLS there; the address may begin with http:// instead".to_owned()
+            }
+            ureq::Error::Rustls(error) => format!("TLS failed: {error}"),
+            ureq::Error::Protocol(_) => {
+                "it does not speak HTTP there; the address may begin with https:// instead".to_owned()
+            }
+            other => other.to_string(),
+        };
+        Self::Unreachable(cause)
+    }
+}
+
+fn broken(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "the connection was refused; nothing listens there".to_owned(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "there is no way to it".to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+            "it closed the connection without an answer".to_owned()
+        }
+        // The resolver's failures carry no kind of their own.
+        _ if error.to_string().contains("lookup address") => "its name is not known (DNS)".to_owned(),
+        _ => match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}
