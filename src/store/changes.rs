@@ -98,6 +98,16 @@ pub enum Item {
     Change(ChangeNumber, Change),
 }
 
+impl Item {
+    /// The scope that it is about.
+    pub fn scope(&self) -> ScopeId {
+        match self {
+            Self::Current(scope, _) => *scope,
+            Self::Change(_, change) => change.scope,
+        }
+    }
+}
+
 /// What a follower is told at once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Followed {
@@ -107,6 +117,27 @@ pub struct Followed {
     pub next: Cursor,
     /// Whether it is told the present state anew from here on: what it is not told of until that ends is gone.
     pub reseeded: bool,
+}
+
+impl Followed {
+    /// Where to go on for one who took only the first so many items in.
+    pub fn after(&self, taken: usize, former: &Cursor) -> Cursor {
+        if taken >= self.items.len() {
+            return self.next.clone();
+        }
+        let began = match &self.next {
+            Cursor::Seeding { began, .. } | Cursor::At(began) => *began,
+            Cursor::New => unreachable!("nobody is sent back to the beginning"),
+        };
+        match taken.checked_sub(1).and_then(|last| self.items.get(last)) {
+            None if self.reseeded => Cursor::New,
+            None => former.clone(),
+            Some(Item::Change(number, _)) => Cursor::At(*number),
+            Some(Item::Current(scope, finding)) => {
+                Cursor::Seeding { began, scope: *scope, key: Some(finding.observed.key.clone()) }
+            }
+        }
+    }
 }
 
 /// What follows a cursor, at most so many items, and no more than can be read in `limits::READ_MAX`. At the end of

@@ -11,6 +11,7 @@ pub mod changes;
 mod codec;
 pub mod crawls;
 pub mod deliveries;
+pub mod destinations;
 pub mod findings;
 pub mod hooks;
 pub mod lists;

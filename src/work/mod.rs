@@ -2,6 +2,7 @@
 //! store what follows. What is to be done stands in the store, so that a worker that ends loses nothing but time.
 
 mod crawl;
+pub mod deliver;
 pub mod discover;
 mod gone;
 pub mod heal;
