@@ -1,8 +1,12 @@
 //! The JSON of the admin API, version 1. Other programs rely on these names: fields may be added, never renamed.
 //! Times are RFC 3339 in UTC.
 
+mod destinations;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::destinations::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,7 +63,7 @@ pub struct Status {
     /// What is held.
     pub inventory: InventoryCounts,
     /// Platforms that changes are passed on to.
-    pub destinations: Vec<Value>,
+    pub destinations: Vec<DestinationHealth>,
 }
 
 /// How current the inventory is, without regard to webhooks.

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use super::{Admin, Problem, shapes};
-use crate::domain::finding::{Finding, Kind, SonarWords, State};
+use crate::domain::finding::{Finding, SonarWords, State};
 use crate::domain::ids::{
     AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, ScopeId, ScopeKind, SourceName,
 };
 use crate::domain::limits;
+use crate::domain::message;
 use crate::domain::schedule::{Due, Task};
 use crate::domain::settings::REREAD_MINUTES;
 use crate::domain::time::Timestamp;
@@ -40,7 +39,7 @@ pub(super) fn source(source: &Source, projects: u64) -> shapes::Source {
 }
 
 /// A proxy's address may carry a password, which is nobody's business.
-fn without_password(url: &str) -> String {
+pub(super) fn without_password(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}***{}", &url[..scheme + 3], &url[at..]),
         _ => url.to_owned(),
@@ -277,23 +276,10 @@ impl Home {
 
     /// Where Sonar shows it.
     fn url(&self, finding: &Finding) -> String {
-        let encode = |text: &str| utf8_percent_encode(text, QUERY).to_string();
-        let key = encode(finding.observed.key.as_str());
-        let project = encode(self.project.key.as_str());
-        let place = match (self.scope.kind, self.scope.main) {
-            (ScopeKind::PullRequest, _) => format!("&pullRequest={}", encode(self.scope.name.as_str())),
-            (ScopeKind::Branch, true) => String::new(),
-            (ScopeKind::Branch, false) => format!("&branch={}", encode(self.scope.name.as_str())),
-        };
-        let url = self.source.url.trim_end_matches('/');
-        match finding.observed.kind {
-            Kind::Vulnerability => format!("{url}/project/issues?id={project}{place}&issues={key}&open={key}"),
-            Kind::Hotspot => format!("{url}/security_hotspots?id={project}{place}&hotspots={key}"),
-        }
+        let place = (self.scope.kind, self.scope.main, &self.scope.name);
+        message::page(&self.source.url, &self.project.key, place, &finding.observed)
     }
 }
-
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Sonar's own words, without those that it did not say.
 fn words(words: SonarWords) -> serde_json::Value {

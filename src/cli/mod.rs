@@ -7,6 +7,7 @@ pub mod client;
 pub mod completions;
 pub mod config;
 pub mod delivery;
+pub mod destination;
 pub mod export;
 pub mod finding;
 pub mod organization;
@@ -99,6 +100,9 @@ pub enum Command {
     /// Look into the log of webhook calls.
     #[command(subcommand)]
     Delivery(delivery::Command),
+    /// Pass findings on to the platforms where they are worked on.
+    #[command(subcommand)]
+    Destination(destination::Command),
     /// Read Sonar now.
     Sync(sync::Sync),
     /// Look into the inventory.
@@ -207,6 +211,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Asset(command) => command.run(session),
         Command::Webhook(command) => command.run(session),
         Command::Delivery(command) => command.run(session),
+        Command::Destination(command) => command.run(session),
         Command::Sync(command) => command.run(session),
         Command::Finding(command) => command.run(session),
         Command::Export(command) => command.run(session),

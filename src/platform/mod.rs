@@ -242,3 +242,22 @@ pub fn open(
         }
     }
 }
+
+/// The address of a kind that has one of its own.
+pub fn default_url(kind: PlatformKind) -> Option<&'static str> {
+    match kind {
+        PlatformKind::Conviso => Some("https://api.convisoappsec.com/graphql"),
+        PlatformKind::GitHub => Some("https://api.github.com"),
+        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif => None,
+    }
+}
+
+/// A new secret for a kind whose secret is ours to choose.
+pub fn new_secret(_kind: PlatformKind) -> Option<String> {
+    None
+}
+
+/// A kind's words for states.
+pub fn words(_kind: PlatformKind) -> &'static Words {
+    &[]
+}

@@ -301,6 +301,24 @@ pub fn prune(batch: &Batch, bytes_max: u64) -> Result<usize, StoreError> {
     Ok(gone)
 }
 
+/// The last change before a time; where the log does not reach back to it, the one before the oldest. Changes are
+/// numbered in the order in which they were written, so that a clock that was set back shows only as a place that is a
+/// little early.
+pub fn before(view: &impl View, time: crate::domain::time::Timestamp) -> Result<ChangeNumber, StoreError> {
+    let newest = super::findings::last_change(view)?;
+    let (mut low, mut high) = (oldest(view, newest)?.0, newest.0 + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let at = match get::<Change>(view, tables::CHANGES, &Key::new().u64(middle)) {
+            Err(StoreError::Damaged { .. }) => None,
+            found => found?.map(|change| change.at),
+        };
+        // One that cannot be read is looked at again rather than left out.
+        if at.is_some_and(|at| at < time) { low = middle + 1 } else { high = middle }
+    }
+    Ok(ChangeNumber(low.saturating_sub(1)))
+}
+
 /// When the newest change was.
 pub fn newest_at(view: &impl View) -> Result<Option<crate::domain::time::Timestamp>, StoreError> {
     let number = super::findings::last_change(view)?;

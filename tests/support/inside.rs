@@ -18,6 +18,7 @@ use hydrophone::store::{Store, StoreError, agenda, catalogue, deliveries, findin
 use hydrophone::sys::bell::Bell;
 use hydrophone::sys::clock::{self, Clock};
 use hydrophone::sys::trust::Trust;
+use hydrophone::work::deliver::Deliver;
 use hydrophone::work::progress::Progress;
 use hydrophone::work::sources::Sources;
 use hydrophone::work::{Stepped, Work};
@@ -182,8 +183,9 @@ impl Inside {
         let serving = {
             let _inside = runtime.enter();
             let (directory, counters) = (Arc::default(), Arc::default());
+            let deliver = Deliver::new(Arc::clone(&work));
             let (store, work) = (self.store.clone(), Arc::clone(&self.work));
-            let admin = Admin::new(store, work, directory, counters, None, true, None, self.clock.now());
+            let admin = Admin::new(store, work, deliver, directory, counters, None, true, None, self.clock.now());
             runtime.spawn(admin::serve(admin::bind(&socket).unwrap(), admin, stopped))
         };
         let said = run(program().arg("--socket").arg(&socket).arg("--json").args(arguments), "");
