@@ -183,8 +183,8 @@ impl Inside {
         let serving = {
             let _inside = runtime.enter();
             let (directory, counters) = (Arc::default(), Arc::default());
-            let deliver = Deliver::new(Arc::clone(&work));
             let (store, work) = (self.store.clone(), Arc::clone(&self.work));
+            let deliver = Deliver::new(Arc::clone(&work));
             let admin = Admin::new(store, work, deliver, directory, counters, None, true, None, self.clock.now());
             runtime.spawn(admin::serve(admin::bind(&socket).unwrap(), admin, stopped))
         };
