@@ -354,3 +354,18 @@ pub fn refused_orders(view: &impl View, id: DestinationId) -> Result<u64, StoreE
     })?;
     Ok(count)
 }
+
+/// Has decisions that Sonar refused told again, as many as one batch may.
+pub fn retry_orders(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
+    let mut refused = Vec::new();
+    scan::<Order>(batch, tables::ORDERS, &key(id), |at, order| {
+        if order.refused.is_some() {
+            refused.extend(tables::u64_at(at, 4).map(|finding| (FindingId(finding), order)));
+        }
+        refused.len() < limits::DELETIONS_PER_COMMIT_MAX
+    })?;
+    for (finding, order) in refused {
+        put_order(batch, id, finding, &Order { refused: None, ..order })?;
+    }
+    Ok(())
+}
