@@ -124,6 +124,12 @@ impl Context {
         self.agenda.iter().any(|(other, due)| *other == task && due.at <= self.now)
     }
 
+    /// When a task has its turn that has not come yet.
+    fn next_at(&self, task: Task) -> Option<String> {
+        let due = self.agenda.iter().find(|(other, _)| *other == task)?.1;
+        (due.at > self.now).then(|| due.at.to_string())
+    }
+
     pub(super) fn project(
         &self,
         admin: &Admin,
@@ -148,6 +154,7 @@ impl Context {
             // While its branches are asked for, an error of before is no news.
             error: project.error.clone().filter(|_| !queued),
             activity: if queued { "queued" } else { "idle" }.to_owned(),
+            next_at: self.next_at(Task::Discover(id)),
             branches,
         })
     }
@@ -186,6 +193,7 @@ impl Context {
             stored_total: lists::count_open(view, id)?,
             error: scope.error,
             activity: activity.to_owned(),
+            next_at: self.next_at(Task::Sync(id)),
             read: step.map_or(0, |step| step.read),
             expected: step.map_or(0, |step| step.expected),
         })

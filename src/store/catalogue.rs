@@ -315,10 +315,12 @@ pub fn retired_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError>
 
 /// Notes that Sonar does not list a scope any more. Its findings stay as they are.
 pub fn note_retired(batch: &Batch, id: ScopeId, record: Scope, now: Timestamp) -> Result<(), StoreError> {
-    if record.retired_at.is_some() {
+    // A read that was under way may have noted its failure since.
+    if record.retired_at.is_some() && record.error.is_none() && record.suspicion.is_none() {
         return Ok(());
     }
-    put_scope(batch, id, &Scope { retired_at: Some(now), error: None, suspicion: None, ..record })
+    let retired_at = record.retired_at.or(Some(now));
+    put_scope(batch, id, &Scope { retired_at, error: None, suspicion: None, ..record })
 }
 
 /// Notes that Sonar does not list a scope any more, and settles deliveries that wait for it, as many as one batch may;

@@ -63,9 +63,10 @@ fn resumed(reading: &Reading) -> Result<Option<Underway>, WorkError> {
     let now = reading.work.clock.now();
     let fresh = underway.noted_at <= now && now.since(underway.noted_at) <= limits::CRAWL_KEPT;
     let same = underway.words == words(reading) && underway.analysed_at == reading.standing.analysed_at;
-    // Whoever asks now wants to know what is there now.
+    // Whoever asked since wants to know what was there then, also where a first attempt at it failed or a webhook's
+    // reason took the place of theirs.
     let due = reading.due;
-    let asked = matches!(due.reason, Reason::Manual | Reason::Full) && due.ticket != underway.ticket
+    let asked = due.reason < Reason::Sweep && due.ticket != underway.ticket
         || reading.deliveries.iter().any(|delivery| !underway.deliveries.contains(delivery));
     let lists = reading.connected.dialect.lists();
     Ok((fresh && same && !asked).then(|| Underway { crawl: underway.crawl.resume(lists), ..underway }))
@@ -178,4 +179,4 @@ pub(super) fn differing(
 }
 
 /// Words of Sonar's kept with a scope.
-const ODD_WORDS_MAX: usize = 10;
+pub(super) const ODD_WORDS_MAX: usize = 10;
