@@ -358,8 +358,8 @@ impl Work {
                     rounds::read(self, scope);
                 }
             }
-            // After a move of the main branch the task is still on the agenda, and now reads the right branch.
-            Err(WorkError::Stopping | WorkError::MainMoved | WorkError::Yielded) => {}
+            Err(WorkError::Stopping | WorkError::Yielded) => {}
+            Err(WorkError::MainMoved) => self.follow_main(task, due),
             Err(WorkError::Retired) => self.retire(task, due),
             Err(WorkError::Gone) => self.forget(task, due),
             // It has done nothing yet, and nothing is wrong with it.
@@ -389,6 +389,16 @@ impl Work {
     /// Takes a task off the agenda whose project was removed.
     fn forget(&self, task: Task, due: Due) {
         if let Err(error) = self.store.delete::<(), StoreError>(move |batch| agenda::follow(batch, task, due, None)) {
+            tracing::warn!("the agenda cannot be written: {error}");
+            self.store.bell().wait(self.store.bell().rings(), RETRY);
+        }
+    }
+
+    /// After a move of the main branch the task is to read the right branch.
+    fn follow_main(&self, task: Task, due: Due) {
+        let then = schedule::after_main_moved(due, self.clock.now());
+        let noted = self.store.delete::<(), StoreError>(move |batch| agenda::follow(batch, task, due, Some(then)));
+        if let Err(error) = noted {
             tracing::warn!("the agenda cannot be written: {error}");
             self.store.bell().wait(self.store.bell().rings(), RETRY);
         }

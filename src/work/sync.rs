@@ -334,7 +334,9 @@ impl<'w> Reading<'w> {
     /// no finding; or the main branch has a new name, which is the same branch only if nothing bears the former.
     fn branch(&self, listed: Vec<Branch>) -> Result<Branch, WorkError> {
         let main = listed.iter().position(|branch| branch.main);
-        let named = listed.iter().position(|branch| branch.name == self.scope.name);
+        let mine = |branch: &Branch| branch.name == self.scope.name;
+        // Sonar may list a name twice: then the row that is the main branch counts, for whoever bears that name.
+        let named = main.filter(|&main| mine(&listed[main])).or_else(|| listed.iter().position(mine));
         let (id, project) = (self.id, self.scope.project);
         let at = match (named, main) {
             (Some(named), main) if self.scope.main == (main == Some(named)) => named,
