@@ -16,12 +16,18 @@ use crate::domain::limits;
 use crate::domain::moves::{self, Sighting};
 use crate::domain::reconcile::{Closing, End, Staged};
 use crate::domain::time::Timestamp;
+use crate::sonar::FindingsPage;
 use crate::store::{crawls, findings, lists};
 
 /// What came of asking.
 pub(super) enum Gone {
-    /// Every missing finding's end is known and staged.
-    Settled,
+    /// What became of every missing finding is known and staged.
+    Settled {
+        /// Those that are as open as before, in a state whose word no list can be asked for yet.
+        unlisted: u64,
+        /// Such words.
+        odd_words: BTreeSet<String>,
+    },
     /// The list contradicts the answers, or not all could be asked for: the scope is to be read again soon.
     Disputed(String),
     /// Too many are unknown to close them on one crawl's word.
@@ -46,6 +52,8 @@ pub(super) fn settle(reading: &Reading, gathered: &Gathered, snapshot: &Snapshot
         hotspots_asked: 0,
         hotspots_left: 0,
         still_open: 0,
+        unlisted: 0,
+        odd_words: BTreeSet::new(),
         canary: gathered.canary.as_ref(),
         canary_missed: false,
     };
@@ -198,6 +206,8 @@ struct Asking<'r> {
     hotspots_asked: usize,
     hotspots_left: u64,
     still_open: u64,
+    unlisted: u64,
+    odd_words: BTreeSet<String>,
     /// An issue that the list has.
     canary: Option<&'r IssueKey>,
     /// Whether an answer by key lacked it: then what else it lacks means nothing.
@@ -208,7 +218,8 @@ impl Asking<'_> {
     /// Asks for some; false when there is no point in asking on.
     fn ask(&mut self, some: &[Observed]) -> Result<bool, WorkError> {
         self.reading.work.go_on()?;
-        let answers = self.issues(some)?;
+        let FindingsPage { findings: answers, odd_words, .. } = self.issues(some)?;
+        self.odd_words.extend(odd_words);
         if self.canary_missed {
             return Ok(false);
         }
@@ -231,18 +242,19 @@ impl Asking<'_> {
         Ok(true)
     }
 
-    fn issues(&mut self, some: &[Observed]) -> Result<Vec<Observed>, WorkError> {
+    fn issues(&mut self, some: &[Observed]) -> Result<FindingsPage, WorkError> {
         let mut keys: Vec<IssueKey> =
             some.iter().filter(|row| row.kind == Kind::Vulnerability).map(|row| row.key.clone()).collect();
         if keys.is_empty() {
-            return Ok(Vec::new());
+            return Ok(FindingsPage::default());
         }
         keys.extend(self.canary.cloned());
         let Connected { client, dialect } = &*self.reading.connected;
         let project = &self.reading.project;
         let scope = &self.reading.scope_ref;
-        let answers = client.issues_by_key(*dialect, &project.organization.key, &project.key, scope, &keys)?.findings;
-        self.canary_missed = self.canary.is_some_and(|canary| !answers.iter().any(|answer| answer.key == *canary));
+        let answers = client.issues_by_key(*dialect, &project.organization.key, &project.key, scope, &keys)?;
+        self.canary_missed =
+            self.canary.is_some_and(|canary| !answers.findings.iter().any(|answer| answer.key == *canary));
         Ok(answers)
     }
 
@@ -251,6 +263,10 @@ impl Asking<'_> {
         match answer {
             Some(answer) if answer.state.is_closed() => Some(Staged::Seen(Box::new(answer))),
             Some(answer) if self.reading.connected.dialect.lists_it(&answer) => {
+                if !self.reading.connected.dialect.asks_for(&answer) {
+                    self.unlisted += 1;
+                    return (answer != *row).then(|| Staged::Seen(Box::new(answer)));
+                }
                 self.still_open += 1;
                 Some(Staged::Seen(Box::new(answer)))
             }
@@ -309,6 +325,6 @@ impl Asking<'_> {
                 self.hotspots_left
             )));
         }
-        Ok(Gone::Settled)
+        Ok(Gone::Settled { unlisted: self.unlisted, odd_words: self.odd_words })
     }
 }

@@ -226,8 +226,11 @@ impl<'w> Reading<'w> {
                 sealed.problem = Some(problem.to_string());
             }
             Ok(snapshot) => match self.settle_gone(&gathered, &snapshot)? {
-                Gone::Settled => {
-                    sealed.sonar_total = snapshot.held().checked_sub(gathered.closed.len() as u64);
+                Gone::Settled { unlisted, odd_words } => {
+                    let listed = snapshot.held().checked_sub(gathered.closed.len() as u64);
+                    sealed.sonar_total = listed.map(|listed| listed + unlisted);
+                    let odd_words = gathered.odd_words.iter().cloned().chain(odd_words).collect::<BTreeSet<_>>();
+                    sealed.odd_words = odd_words.into_iter().take(crawl::ODD_WORDS_MAX).collect();
                     sealed.again = sealed.sonar_total.is_none();
                 }
                 Gone::Disputed(problem) => {

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::calls::{deliveries, delivery, idle, settled};
 use crate::steps::{
-    ALL_STATES, CLOUD, NEWEST_SERVER, assert_tells, branch, conditions, count, inventory, members, organization, sonar_with,
-    states, sync, text, told, vulnerability,
+    ALL_STATES, CLOUD, NEWEST_SERVER, assert_tells, branch, conditions, count, inventory, members, organization,
+    sonar_with, states, sync, text, told, vulnerability,
 };
 use crate::support::gateway::Gateway;
 use crate::support::inside::Inside;

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::calls::{Hook, body, delivery, settled};
 use crate::steps::{
-    CLOUD, NEWEST_SERVER, assert_tells, branch, count, holding_shop, organization, sonar_with, states, sync, text,
-    vulnerability,
+    CLOUD, NEWEST_SERVER, assert_tells, branch, conditions, count, finding, holding_shop, organization, sonar_with,
+    states, sync, text, told, vulnerability,
 };
 use crate::support::inside::Inside;
-use crate::support::sonar::{Call, Fault, Moment};
+use crate::support::sonar::{Call, Fault, Mode, Moment};
 
 const ISSUES: &str = "/api/issues/search";
 const HOTSPOT: &str = "/api/hotspots/show";
@@ -144,6 +144,35 @@ fn what_is_fixed_meanwhile_does_not_hold_back_a_mass_closing() {
         let open = |states: Vec<String>| states.iter().filter(|state| state.ends_with("open")).count();
         assert_eq!(open(inside.states(shop, "main")), 3);
         assert!(inside.scope(shop, "main").unwrap().1.complete);
+    }
+}
+
+/// A version to come may have a state that is not known here, and that no list can be asked for. What has it counts as
+/// open, in what is stored and in what Sonar is said to count; it is neither closed nor a contradiction.
+#[test]
+fn a_finding_in_a_state_that_is_not_known_stays_open_and_the_branch_complete() {
+    for mode in [CLOUD, NEWEST_SERVER, Mode::Server { version: "9.9.1.69595", mqr: false }] {
+        let sonar = sonar_with(mode, &["A", "B", "C"]);
+        let gateway = holding_shop(&sonar);
+        sonar.edit(|model| {
+            model.quarantine("A");
+            model.fix("B");
+        });
+        // The second look asks anew, and finds nothing new.
+        for _ in 0..2 {
+            sync(&gateway);
+            assert_eq!(states(&gateway, "shop"), ["A open", "B fixed", "C open"], "{mode:?}");
+            let branch = branch(&gateway, organization(&sonar), "shop", "main");
+            let standing = (&branch["complete"], &branch["error"], &branch["sonar_total"], &branch["stored_total"]);
+            assert_eq!(standing, (&true.into(), &Value::Null, &2.into(), &2.into()), "{mode:?}");
+            assert_tells(&told(&gateway, "unknown_words"), &["QUARANTINED", "count as open"]);
+        }
+        assert_eq!(finding(&gateway, "shop", "A")["sonar"]["status"], "QUARANTINED", "{mode:?}");
+
+        sonar.edit(|model| model.fix("A"));
+        sync(&gateway);
+        assert_eq!(states(&gateway, "shop"), ["A fixed", "B fixed", "C open"], "{mode:?}");
+        assert!(!conditions(&gateway).contains(&"unknown_words".to_owned()), "{mode:?}");
     }
 }
 
