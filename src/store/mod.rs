@@ -372,6 +372,13 @@ impl Store {
         self.shared.queue.push_delivery(Delivered { arrival, reply });
     }
 
+    /// As [`accept`](Self::accept), and waits for the reply.
+    pub fn accept_and_wait(&self, arrival: Arrival) -> Result<Accepted, StoreError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.accept(arrival, Box::new(WaitedFor(reply)));
+        answer.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
     /// Rings after every commit.
     pub fn bell(&self) -> &Arc<Bell> {
         &self.shared.bell
@@ -462,6 +469,19 @@ impl Store {
             let _ = thread.join();
         }
         *self.shared.handle.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+struct WaitedFor(mpsc::SyncSender<Result<Accepted, StoreError>>);
+
+impl Reply for WaitedFor {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn send(self: Box<Self>, result: Result<Accepted, StoreError>) {
+        // Whoever waits does so without a limit.
+        let _ = self.0.send(result);
     }
 }
 
