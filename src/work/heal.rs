@@ -105,7 +105,12 @@ impl Healing<'_> {
         let mark_key = (self.hook.endpoint, key);
         let mut mark = self.work.heal.inner().marks.get(&mark_key).cloned().unwrap_or_default();
         // By Sonar's clock, as the log's dates are.
-        let oldest = client.server_date().unwrap_or_else(|| self.work.clock.now()).minus(limits::SONAR_LOG_AGE_MAX);
+        let now = client.server_date().unwrap_or_else(|| self.work.clock.now());
+        let oldest = now.minus(limits::SONAR_LOG_AGE_MAX);
+        // Of what came before our own log begins nobody can tell any more whether it arrived.
+        let whole_since = self.work.store.read(deliveries::whole_since)?;
+        // What lies ahead was noted by a clock that was wrong.
+        let oldest = whole_since.filter(|at| *at <= now).map_or(oldest, |at| at.max(oldest));
         // Calls are logged when they end, so one may turn up that began before what was seen last.
         let from = mark.until.map_or(oldest, |until| until.minus(OVERLAP).max(oldest));
         let mut calls = self.calls(client, &mark_key.1, from)?;
