@@ -5,7 +5,7 @@ use redb::ReadableTable;
 
 use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, agenda, catalogue, codec, get, keys, scan};
+use super::{Batch, Counter, StoreError, View, agenda, catalogue, codec, get, keys, scan};
 use crate::domain::delivery::{self, BadPayload, Circumstances, Identity, Outcome, Payload, ScopeRef};
 use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
 use crate::domain::limits;
@@ -41,7 +41,7 @@ pub struct Accepted {
 
 /// Stores a delivery and, where its scope is to be read, the reason on the agenda; all in the writer's transaction.
 pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Accepted, StoreError> {
-    let id = DeliveryId(batch.next_number("delivery")?);
+    let id = DeliveryId(batch.next_number(Counter::Delivery)?);
     let payload = match arrival.payload {
         Ok(payload) => payload,
         Err(problem) => {

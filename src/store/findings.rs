@@ -7,7 +7,7 @@ use super::codec;
 use super::records::Change;
 use super::tables::{self, Key};
 use super::words::Index;
-use super::{Batch, StoreError, View, catalogue, changes, get, keys};
+use super::{Batch, Counter, StoreError, View, catalogue, changes, get, keys};
 use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
 use crate::domain::ids::{ChangeNumber, FindingId, IssueKey, ScopeId, SourceName};
 use crate::domain::limits;
@@ -109,8 +109,8 @@ pub(super) struct Inventory<'t> {
 
 impl<'t> Inventory<'t> {
     pub(super) fn open(batch: &'t Batch, scope: ScopeId, source: &'t SourceName) -> Result<Self, StoreError> {
-        let next =
-            |name: &[u8]| Ok::<_, StoreError>(get::<u64>(batch, tables::META, &Key::new().tail(name))?.unwrap_or(1));
+        // Before the tables are open: where one is damaged, they are asked.
+        let (finding_next, change_next) = (Counter::Finding.next(batch)?, Counter::Change.next(batch)?);
         Ok(Self {
             scope,
             source,
@@ -122,8 +122,8 @@ impl<'t> Inventory<'t> {
             changes: batch.rows(tables::CHANGES)?,
             finding_changes: batch.rows(tables::FINDING_CHANGES)?,
             index: Index::open(batch)?,
-            finding_next: next(FINDING_NEXT)?,
-            change_next: next(CHANGE_NEXT)?,
+            finding_next,
+            change_next,
             log_bytes: 0,
             counts: BTreeMap::new(),
         })
@@ -311,8 +311,8 @@ impl<'t> Inventory<'t> {
         if log_bytes > 0 {
             changes::grow(batch, log_bytes)?;
         }
-        batch.put(tables::META, &Key::new().tail(FINDING_NEXT), &finding_next)?;
-        batch.put(tables::META, &Key::new().tail(CHANGE_NEXT), &change_next)?;
+        Counter::Finding.set(batch, finding_next)?;
+        Counter::Change.set(batch, change_next)?;
         for (cell, difference) in counts {
             if difference != 0 {
                 count(batch, &cell.key(scope), difference)?;
@@ -322,9 +322,6 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 }
-
-const FINDING_NEXT: &[u8] = b"next/finding";
-const CHANGE_NEXT: &[u8] = b"next/change";
 
 fn count(batch: &Batch, key: &Key, difference: i64) -> Result<(), StoreError> {
     let count = get::<u64>(batch, tables::COUNTS, key)?.unwrap_or(0);
@@ -450,8 +447,7 @@ pub fn changes_of(view: &impl View, id: FindingId) -> Result<Vec<(ChangeNumber, 
 
 /// The newest change's number; 0 if there was none.
 pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
-    let next = get::<u64>(view, tables::META, &Key::new().tail(CHANGE_NEXT))?.unwrap_or(1);
-    Ok(ChangeNumber(next - 1))
+    Ok(ChangeNumber(Counter::Change.next(view)?.saturating_sub(1)))
 }
 
 /// What came of reopening a finding.

@@ -640,17 +640,85 @@ impl Batch<'_> {
     }
 
     /// The next number of a row that counts, from 1.
-    fn next_number(&self, counter: &str) -> Result<u64, StoreError> {
-        let key = Key::new().tail(b"next/").tail(counter.as_bytes());
-        let number = get::<u64>(self, tables::META, &key)?.unwrap_or(1);
-        self.put(tables::META, &key, &(number + 1))?;
+    fn next_number(&self, counter: Counter) -> Result<u64, StoreError> {
+        let number = counter.next(self)?;
+        counter.set(self, number + 1)?;
         Ok(number)
     }
 
-    fn next_small_number(&self, counter: &str) -> Result<u32, StoreError> {
+    fn next_small_number(&self, counter: Counter) -> Result<u32, StoreError> {
         let number = self.next_number(counter)?;
-        u32::try_from(number).map_err(|_| StoreError::Failed(format!("the {counter} numbers are used up")))
+        u32::try_from(number).map_err(|_| StoreError::Failed(format!("the {} numbers are used up", counter.name())))
     }
+}
+
+/// What is numbered, from 1; a number is used once.
+#[derive(Debug, Clone, Copy)]
+enum Counter {
+    Delivery,
+    Asset,
+    Project,
+    Scope,
+    Finding,
+    Change,
+}
+
+impl Counter {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Asset => "asset",
+            Self::Project => "project",
+            Self::Scope => "scope",
+            Self::Finding => "finding",
+            Self::Change => "change",
+        }
+    }
+
+    fn key(self) -> Key {
+        Key::new().tail(b"next/").tail(self.name().as_bytes())
+    }
+
+    /// The next number. A counter that is damaged must not keep everything from being written: the rows that it counted
+    /// tell how far it had come, and rows that lead to such as are deleted by now.
+    fn next(self, view: &impl View) -> Result<u64, StoreError> {
+        match get(view, tables::META, &self.key()) {
+            Err(StoreError::Damaged { .. }) => {
+                let next = self.last(view)? + 1;
+                tracing::warn!("a counter is damaged; the next {} gets number {next}", self.name());
+                Ok(next)
+            }
+            found => Ok(found?.unwrap_or(1)),
+        }
+    }
+
+    fn set(self, batch: &Batch, next: u64) -> Result<(), StoreError> {
+        batch.put(tables::META, &self.key(), &next)
+    }
+
+    /// The highest number in use, as far as rows tell.
+    fn last(self, view: &impl View) -> Result<u64, StoreError> {
+        let small = |table| Ok::<_, StoreError>(last_key(view, table)?.and_then(|key| tables::u32_at(&key, 0)));
+        let large = |table| Ok::<_, StoreError>(last_key(view, table)?.and_then(|key| tables::u64_at(&key, 0)));
+        Ok(match self {
+            Self::Delivery => large(tables::DELIVERIES)?.max(large(tables::SETTLEMENTS)?),
+            Self::Asset => small(tables::ASSETS)?.map(u64::from),
+            Self::Project => small(tables::PROJECTS)?.max(small(tables::SCOPE_NAMES)?).map(u64::from),
+            // What is left of a removed one must not become a new one's.
+            Self::Scope => {
+                let of = [tables::SCOPES, tables::DISCARDED, tables::FINDINGS, tables::STAGING, tables::COUNTS];
+                of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
+            }
+            Self::Finding => large(tables::FINDING_IDS)?.max(large(tables::FINDING_CHANGES)?),
+            Self::Change => large(tables::CHANGES)?,
+        }
+        .unwrap_or(0))
+    }
+}
+
+/// The last key of a table.
+fn last_key(view: &impl View, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(view.rows(table)?.last()?.map(|(key, _)| key.value().to_vec()))
 }
 
 /// The record at a key.
