@@ -496,22 +496,36 @@ impl Work {
 
     /// Makes all waiting tasks of a source due at once, as its token was replaced.
     pub fn retry_source(&self, name: &SourceName) -> Result<(), StoreError> {
-        let (name, store, now) = (name.clone(), self.store.clone(), self.clock.now());
-        self.store.write(move |batch| {
-            for (task, due) in agenda::all(batch)? {
+        let waiting = self.store.read::<_, StoreError>(|view| {
+            let mut waiting = Vec::new();
+            for (task, _) in agenda::all(view)? {
                 let project = match task {
-                    Task::Discover(project) => catalogue::project(batch, project)?,
-                    Task::Sync(scope) => match catalogue::scope(batch, scope)? {
-                        Some(scope) => catalogue::project(batch, scope.project)?,
+                    Task::Discover(project) => catalogue::project(view, project)?,
+                    Task::Sync(scope) => match catalogue::scope(view, scope)? {
+                        Some(scope) => catalogue::project(view, scope.project)?,
                         None => None,
                     },
                 };
-                if project.is_some_and(|project| project.organization.source == name) {
-                    agenda::ask(batch, task, due.reason, now, store.ticket())?;
+                if project.is_some_and(|project| project.organization.source == *name) {
+                    waiting.push(task);
                 }
             }
-            Ok(())
-        })
+            Ok(waiting)
+        })?;
+        // Some at a time, so that deliveries are answered in between.
+        for some in waiting.chunks(limits::DELETIONS_PER_COMMIT_MAX) {
+            let (some, store, now) = (some.to_vec(), self.store.clone(), self.clock.now());
+            self.store.write::<_, StoreError>(move |batch| {
+                for task in some {
+                    // It may have been worked off meanwhile.
+                    if let Some(due) = agenda::of(batch, task)? {
+                        agenda::ask(batch, task, due.reason, now, store.ticket())?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Notes which branch is the main one now, and has the branches asked for again: it may have to be held, and
