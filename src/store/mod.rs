@@ -586,6 +586,12 @@ impl View for Reader {
 pub struct Batch<'t> {
     transaction: &'t WriteTransaction,
     deadline: std::time::Instant,
+    /// Where those wait that go first.
+    queue: Option<&'t Queue>,
+    /// Findings that it may touch.
+    findings_max: usize,
+    /// Whether it touched as many.
+    is_full: bool,
 }
 
 impl View for Batch<'_> {
@@ -599,10 +605,20 @@ impl View for Batch<'_> {
     }
 }
 
-impl Batch<'_> {
-    /// Whether this batch has held the writer for as long as it may; the rest belongs into another one.
+impl<'t> Batch<'t> {
+    fn new(transaction: &'t WriteTransaction, deadline: std::time::Instant, queue: Option<&'t Queue>) -> Self {
+        Self { transaction, deadline, queue, findings_max: limits::FINDINGS_PER_COMMIT_MIN, is_full: false }
+    }
+
+    /// Ends its time, as on a slow disk: it does the least that it may.
+    pub fn hurry(&mut self) {
+        self.deadline = std::time::Instant::now();
+    }
+
+    /// Whether this batch has held the writer for as long as it may, which is no longer once a delivery waits; the rest
+    /// belongs into another one.
     pub fn is_over(&self) -> bool {
-        std::time::Instant::now() >= self.deadline
+        std::time::Instant::now() >= self.deadline || self.queue.is_some_and(Queue::has_deliveries)
     }
 
     fn put<R: Record>(&self, table: Table, key: &Key, record: &R) -> Result<(), StoreError> {
