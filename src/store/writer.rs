@@ -321,9 +321,9 @@ impl Writer {
         };
         match (job.run)(Ok(&mut batch)) {
             Ok(finish) => {
-                let (full, begin) = (batch.is_full, Instant::now());
+                let (full, committing_since) = (batch.is_full, Instant::now());
                 let result = transaction.commit().map_err(StoreError::from);
-                self.findings_max = findings_max(self.findings_max, full, begin.elapsed());
+                self.findings_max = findings_max(self.findings_max, full, committing_since.elapsed());
                 finish(result.clone());
                 result
             }
