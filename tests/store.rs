@@ -235,11 +235,11 @@ fn a_batch_is_over_as_soon_as_a_delivery_waits() {
         writing.write::<_, StoreError>(move |batch| {
             assert!(!batch.is_over(), "nobody waits yet");
             begun.send(()).unwrap();
-            let begin = Instant::now();
+            let waiting_since = Instant::now();
             while !batch.is_over() {
                 std::thread::yield_now();
             }
-            Ok(begin.elapsed())
+            Ok(waiting_since.elapsed())
         })
     });
     begins.recv_timeout(SOON).unwrap();
