@@ -17,6 +17,7 @@ use hydrophone::domain::ids::{
     AssetId, AssetName, DeliveryId, EndpointId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey,
     ScopeId, ScopeKind, ScopeName, SourceName,
 };
+use hydrophone::domain::limits;
 use hydrophone::domain::reconcile::Staged;
 use hydrophone::domain::schedule::{self, Due, Next, Reason, Task};
 use hydrophone::domain::selection::Selection;
@@ -223,6 +224,65 @@ fn deliveries_that_wait_share_a_commit() {
     assert!(syncs <= 2 * one.max(2), "{syncs} syncs for two commits, where one takes {one}");
     ids.dedup();
     assert_eq!(ids, (4..504).collect::<Vec<_>>(), "numbered in the order in which they came");
+}
+
+#[test]
+fn a_batch_is_over_as_soon_as_a_delivery_waits() {
+    let store = open(&Disk::default());
+    let (begun, begins) = mpsc::channel();
+    let writing = store.clone();
+    let batch = std::thread::spawn(move || {
+        writing.write::<_, StoreError>(move |batch| {
+            assert!(!batch.is_over(), "nobody waits yet");
+            begun.send(()).unwrap();
+            let waiting_since = Instant::now();
+            while !batch.is_over() {
+                std::thread::yield_now();
+            }
+            Ok(waiting_since.elapsed())
+        })
+    });
+    begins.recv_timeout(SOON).unwrap();
+    accept(&store, "T1").unwrap();
+    let held = batch.join().unwrap().unwrap();
+    assert!(held < limits::BATCH_MAX, "it held the writer for {held:?}");
+    store.close();
+}
+
+/// A batch gathers what it adds to the lists and the search index, and writes it at its end: what it changes again
+/// before that must not be found in its former place, and what it opens must be found by words that others share.
+#[test]
+fn what_one_batch_opens_and_changes_is_listed_and_found_once() {
+    let store = open(&Disk::default());
+    let (_, scope) = store.write::<_, StoreError>(fill).unwrap();
+    let row = |key: &str, severity, message: &str| {
+        let observed = Observed { severity, message: message.to_owned(), ..observed(key) };
+        Staged::Seen(Box::new(observed))
+    };
+    store
+        .write::<_, StoreError>(move |batch| {
+            for rows in [
+                vec![row("n1", Severity::Low, "weak cipher"), row("n2", Severity::Low, "weak cipher")],
+                vec![row("n1", Severity::Critical, "weak cipher"), row("n2", Severity::Low, "strong cipher")],
+            ] {
+                crawls::stage(batch, scope, &rows)?;
+                crawls::seal(batch, scope, &sealed(5))?;
+                assert_eq!(crawls::apply(batch, scope, NOW)?, crawls::Applied::All);
+            }
+            Ok(())
+        })
+        .unwrap();
+    let found = |search: &str, severities: &[Severity]| -> Vec<String> {
+        let mut filter = lists::Filter { severities: severities.iter().copied().collect(), ..lists::Filter::default() };
+        filter.search(search);
+        let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+        page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect()
+    };
+    assert_eq!(found("weak", &[]), ["n1"]);
+    assert_eq!(found("strong", &[]), ["n2"]);
+    assert_eq!(found("cipher", &[]), ["n1", "n2"], "the worst first, and each once");
+    assert_eq!(found("cipher", &[Severity::Low]), ["n2"]);
+    store.close();
 }
 
 #[test]
@@ -617,23 +677,9 @@ fn a_damaged_finding_is_replaced_by_sonars_row() {
     let (disk, _, scope) = filled();
     damage(&disk, "findings", 1);
     let store = open(&disk);
-    let crawl = SealedCrawl {
-        sonar_total: Some(3),
-        problem: None,
-        again: false,
-        began_at: NOW,
-        analysed_at: None,
-        gate: None,
-        deliveries: Vec::new(),
-        due: Due { at: NOW, reason: Reason::Import, attempts: 0, ticket: 1 },
-        suspicion: None,
-        odd_words: Vec::new(),
-        recent: false,
-        watermark: None,
-    };
     let applied = store.write::<_, StoreError>(move |batch| {
         crawls::stage(batch, scope, &[Staged::Seen(Box::new(observed("B")))])?;
-        crawls::seal(batch, scope, &crawl)?;
+        crawls::seal(batch, scope, &sealed(3))?;
         crawls::apply(batch, scope, NOW)
     });
     assert_eq!(applied, Ok(crawls::Applied::All));

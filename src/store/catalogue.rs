@@ -384,7 +384,9 @@ pub fn rule(view: &impl View, source: &SourceName, rule: &RuleKey) -> Result<Opt
 /// Stores a rule's text, and makes its findings found by it.
 pub fn put_rule(batch: &Batch, source: &SourceName, key: &RuleKey, rule: &Rule) -> Result<(), StoreError> {
     if let Some(name) = &rule.name {
-        super::words::Index::open(batch)?.add(super::words::rule_text(source, key), name)?;
+        let mut index = super::words::Index::open(batch)?;
+        index.add(super::words::rule_text(source, key), name);
+        index.write()?;
     }
     batch.put(tables::RULES, &rule_key(source, key), rule)
 }

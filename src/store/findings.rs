@@ -105,6 +105,8 @@ pub(super) struct Inventory<'t> {
     change_next: u64,
     log_bytes: u64,
     counts: BTreeMap<Cell, i64>,
+    /// Places of new findings, written in their order, see [`Index`].
+    places: BTreeMap<Place, IssueKey>,
 }
 
 impl<'t> Inventory<'t> {
@@ -126,6 +128,7 @@ impl<'t> Inventory<'t> {
             change_next,
             log_bytes: 0,
             counts: BTreeMap::new(),
+            places: BTreeMap::new(),
         })
     }
 
@@ -191,26 +194,35 @@ impl<'t> Inventory<'t> {
         let key = finding_key(self.scope, &finding.observed.key);
         self.findings.insert(key.0.as_slice(), codec::seal(&key.0, finding).as_slice())?;
         self.ids.insert(Key::new().u64(finding.id.0).0.as_slice(), key.0.as_slice())?;
-        self.place(finding)?;
+        self.place(finding);
         self.note_closed(finding)?;
         self.index.link(self.source, finding.id, &finding.observed)?;
         *self.counts.entry(Cell::of(&finding.observed)).or_default() += 1;
         Ok(())
     }
 
-    fn place(&mut self, finding: &Finding) -> Result<(), StoreError> {
-        let place = Place::of(finding);
-        let key = finding_key(self.scope, &finding.observed.key);
-        self.order.insert(place.append(Key::new()).0.as_slice(), key.0.as_slice())?;
-        let scoped = place.append(Key::new().u32(self.scope.0));
-        self.scope_order.insert(scoped.0.as_slice(), finding.observed.key.as_str().as_bytes())?;
-        Ok(())
+    fn place(&mut self, finding: &Finding) {
+        self.places.insert(Place::of(finding), finding.observed.key.clone());
     }
 
     fn displace(&mut self, finding: &Finding) -> Result<(), StoreError> {
         let place = Place::of(finding);
-        self.order.remove(place.append(Key::new()).0.as_slice())?;
-        self.scope_order.remove(place.append(Key::new().u32(self.scope.0)).0.as_slice())?;
+        if self.places.remove(&place).is_none() {
+            self.order.remove(place.append(Key::new()).0.as_slice())?;
+            self.scope_order.remove(place.append(Key::new().u32(self.scope.0)).0.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn write_places(&mut self) -> Result<(), StoreError> {
+        for (place, key) in &self.places {
+            let of_finding = finding_key(self.scope, key);
+            self.order.insert(place.append(Key::new()).0.as_slice(), of_finding.0.as_slice())?;
+        }
+        for (place, key) in std::mem::take(&mut self.places) {
+            let scoped = place.append(Key::new().u32(self.scope.0));
+            self.scope_order.insert(scoped.0.as_slice(), key.as_str().as_bytes())?;
+        }
         Ok(())
     }
 
@@ -233,7 +245,7 @@ impl<'t> Inventory<'t> {
         self.findings.insert(key.0.as_slice(), codec::seal(&key.0, after).as_slice())?;
         if Place::of(before) != Place::of(after) {
             self.displace(before)?;
-            self.place(after)?;
+            self.place(after);
         }
         if before.closed_at != after.closed_at {
             self.forget_closed(before)?;
@@ -305,8 +317,10 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 
-    /// Writes numbers and counts back; the batch is not to be committed without it.
-    pub(super) fn finish(self, batch: &Batch) -> Result<(), StoreError> {
+    /// Writes what was gathered, numbers and counts; the batch is not to be committed without it.
+    pub(super) fn finish(mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.write_places()?;
+        self.index.write()?;
         let Self { scope, finding_next, change_next, log_bytes, counts, .. } = self;
         if log_bytes > 0 {
             changes::grow(batch, log_bytes)?;

@@ -210,6 +210,17 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
+/// A batch that was handed to the writer.
+#[must_use = "whether it was written is not known before its end"]
+pub struct Begun<T, E>(mpsc::Receiver<Result<T, E>>);
+
+impl<T, E: From<StoreError>> Begun<T, E> {
+    /// Waits for its end.
+    pub fn wait(self) -> Result<T, E> {
+        self.0.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+}
+
 struct Shared {
     handle: RwLock<Option<Database>>,
     opener: Opener,
@@ -328,12 +339,21 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.submit(writer::Manner::Durable, batch)
+        self.submit(writer::Manner::Durable, batch).wait()
     }
 
     /// As [`write`](Self::write), for rows whose loss by a power cut costs only work: their sync comes with a later
     /// commit.
     pub fn write_unsynced<T, E>(&self, batch: impl FnOnce(&mut Batch) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.submit(writer::Manner::Unsynced, batch).wait()
+    }
+
+    /// As [`write_unsynced`](Self::write_unsynced), without waiting for it. What is handed in later comes later.
+    pub fn begin_unsynced<T, E>(&self, batch: impl FnOnce(&mut Batch) -> Result<T, E> + Send + 'static) -> Begun<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -347,14 +367,14 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.submit(writer::Manner::Deletes, batch)
+        self.submit(writer::Manner::Deletes, batch).wait()
     }
 
     fn submit<T, E>(
         &self,
         manner: writer::Manner,
         batch: impl FnOnce(&mut Batch) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
+    ) -> Begun<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -364,7 +384,7 @@ impl Store {
             // A caller that went away does not need the answer.
             let _ = reply.send(result);
         }));
-        answer.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        Begun(answer)
     }
 
     /// Hands a delivery to the writer. The reply comes after the commit that holds it is synced to disk.
@@ -606,6 +626,12 @@ impl View for Reader {
 pub struct Batch<'t> {
     transaction: &'t WriteTransaction,
     deadline: std::time::Instant,
+    /// Where those wait that go first.
+    queue: Option<&'t Queue>,
+    /// Findings that it may touch.
+    findings_max: usize,
+    /// Whether it touched as many.
+    is_full: bool,
 }
 
 impl View for Batch<'_> {
@@ -619,10 +645,20 @@ impl View for Batch<'_> {
     }
 }
 
-impl Batch<'_> {
-    /// Whether this batch has held the writer for as long as it may; the rest belongs into another one.
+impl<'t> Batch<'t> {
+    fn new(transaction: &'t WriteTransaction, deadline: std::time::Instant, queue: Option<&'t Queue>) -> Self {
+        Self { transaction, deadline, queue, findings_max: limits::FINDINGS_PER_COMMIT_MIN, is_full: false }
+    }
+
+    /// Ends its time, as on a slow disk: it does the least that it may.
+    pub fn hurry(&mut self) {
+        self.deadline = std::time::Instant::now();
+    }
+
+    /// Whether this batch has held the writer for as long as it may, which is no longer once a delivery waits; the rest
+    /// belongs into another one.
     pub fn is_over(&self) -> bool {
-        std::time::Instant::now() >= self.deadline
+        std::time::Instant::now() >= self.deadline || self.queue.is_some_and(Queue::has_deliveries)
     }
 
     fn put<R: Record>(&self, table: Table, key: &Key, record: &R) -> Result<(), StoreError> {

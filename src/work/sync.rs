@@ -25,7 +25,7 @@ use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
 use crate::store::findings::Tally;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
-use crate::store::{Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings};
+use crate::store::{Begun, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings};
 
 /// Carries the task out, or the rest of it that a former process left.
 pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
@@ -378,16 +378,19 @@ impl<'w> Reading<'w> {
 
     /// Stages rows.
     pub(super) fn stage(&self, rows: Vec<Staged>) -> Result<(), WorkError> {
+        Ok(self.begin_to_stage(rows).map_or(Ok(()), Begun::wait)?)
+    }
+
+    /// Hands rows over to be staged, if there are any, and leaves it to the caller to wait for it.
+    pub(super) fn begin_to_stage(&self, rows: Vec<Staged>) -> Option<Begun<(), StoreError>> {
         let id = self.id;
-        if rows.is_empty() {
-            return Ok(());
-        }
         let (store, reopened) = (self.work.store.clone(), self.reopened);
-        self.work.store.write_unsynced(move |batch| {
-            is_same_store(&store, reopened)?;
-            crawls::stage(batch, id, &rows)
-        })?;
-        Ok(())
+        (!rows.is_empty()).then(|| {
+            self.work.store.begin_unsynced(move |batch| {
+                is_same_store(&store, reopened)?;
+                crawls::stage(batch, id, &rows)
+            })
+        })
     }
 
     /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync, and that
