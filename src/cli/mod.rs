@@ -320,6 +320,7 @@ pub(in crate::cli) mod tests {
             "finding show 1",
             "export --format csv -o f",
             "export --format json --severity critical,high",
+            "export --format sarif --project p --branch b --suppressions off --repository https://r --revision 1",
             "config show",
             "config set public-url https://a.example",
             "completions bash",
