@@ -348,7 +348,7 @@ pub(in crate::cli) mod tests {
             ("asset edit Shop", MissingRequiredArgument),
             ("finding list --severity severe", InvalidValue),
             ("finding list --limit 0", ValueValidation),
-            ("export --format sarif", InvalidValue),
+            ("export --format xml", InvalidValue),
             ("export", MissingRequiredArgument),
             ("serve --webhook-listen nowhere", ValueValidation),
             ("serve --log-format xml", InvalidValue),

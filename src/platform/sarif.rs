@@ -1,7 +1,7 @@
 //! Writes findings as one SARIF 2.1.0 log, in the profile that GitHub code scanning and DefectDojo both take.
 //!
 //! A log has a run for each branch. Results are written as they come; what a run says of its rules follows them, so
-//! that memory grows with the rules of a run and not with its results, but for eight bytes a result that keep equal
+//! that memory grows with the rules of a run and not with its results, but for a small number each that keeps equal
 //! lines apart. The texts of rules are asked for one by one while they are written.
 //!
 //! A run says what is open: what is closed is absent, and a run without results closes what its readers hold.

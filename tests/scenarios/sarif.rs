@@ -96,7 +96,7 @@ fn an_inventory_exported_as_sarif_is_valid_and_complete() {
     let (log, _) = exported(&gateway, &["--suppressions", "false-positives"]);
     assert!(result(&log, "D").get("suppressions").is_none() && result(&log, "E").get("suppressions").is_some());
     let (log, _) = exported(&gateway, &["--severity", "low", "--kind", "vulnerability"]);
-    assert_eq!(runs(&log)[0].1, ["B"]);
+    assert_eq!(runs(&log)[0].1, ["B", "D", "E"]);
     let named =
         ["--project", "shop", "--branch", "main", "--repository", "https://git.example/shop", "--revision", "3f"];
     let version = exported(&gateway, &named).0["runs"][0]["versionControlProvenance"][0].clone();

@@ -37,7 +37,9 @@ fn schema() -> Value {
     let package = metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == "serde-sarif");
     let manifest = package.unwrap()["manifest_path"].as_str().unwrap();
     let schema = std::path::Path::new(manifest).with_file_name("src").join("schema.json");
-    serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap()
+    // The pattern for languages has a bracket too many, which strict readers of patterns refuse. We name no language.
+    let text = std::fs::read_to_string(schema).unwrap().replace("{2}]?$", "{2}$");
+    serde_json::from_str(&text).unwrap()
 }
 
 /// Holds a log to what GitHub documents: required members, limits, no empty text, and results that it can tell apart.
