@@ -10,7 +10,7 @@ use crate::cli::client::{Answer, Client, Failure, path, path_with};
 use crate::cli::finding::Filters;
 use crate::cli::pages::{Pages, shaped};
 use crate::cli::table::counted;
-use crate::domain::finding::{Flow, FlowStep, Severity, State, TextRange};
+use crate::domain::finding::{BadWord, Flow, FlowStep, Severity, State, TextRange};
 use crate::domain::ids::ScopeKind;
 use crate::platform::sarif::{Finding, Head, Log, RUNS_MAX, Rule, Suppressions};
 
@@ -199,11 +199,11 @@ where
     log.result(&Finding {
         id: &finding.id,
         key: &finding.key,
-        kind: finding.kind.parse().map_err(newer)?,
+        kind: finding.kind.parse().map_err(|word| newer(&word))?,
         rule: finding.rule.as_deref(),
         message: &finding.message,
-        severity: finding.severity.parse::<Severity>().map_err(newer)?,
-        state: finding.state.parse().map_err(newer)?,
+        severity: finding.severity.parse::<Severity>().map_err(|word| newer(&word))?,
+        state: finding.state.parse().map_err(|word| newer(&word))?,
         path: finding.path.as_deref(),
         line: finding.line,
         range: finding.range.map(range),
@@ -216,6 +216,6 @@ where
 }
 
 /// A word of a daemon that is newer than this command line.
-fn newer(word: crate::domain::finding::BadWord) -> Stop {
+fn newer(word: &BadWord) -> Stop {
     Stop::Read(Failure::Lost(format!("it is not what this version expects ({word})")))
 }

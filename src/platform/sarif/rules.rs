@@ -29,6 +29,7 @@ struct Entry {
 }
 
 /// How a result names its rule.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Met<'r> {
     pub(super) id: &'r str,
     pub(super) index: usize,

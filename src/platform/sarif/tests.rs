@@ -39,6 +39,7 @@ const PLAIN: Finding = Finding {
     sonar: NOTHING,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "the form in which a log asks for rules")]
 fn known(_: &str, key: &str) -> Result<Option<Rule>, io::Error> {
     Ok((key == "java:S2077").then(|| Rule {
         name: Some("Queries should not be built".to_owned()),
@@ -61,7 +62,9 @@ fn judged(bytes: &[u8]) -> Value {
 fn log_with(suppressions: Suppressions, findings: &[Finding]) -> Value {
     let mut log = Log::begin(Vec::new(), suppressions, known).unwrap();
     log.run(&HEAD).unwrap();
-    findings.iter().for_each(|finding| log.result(finding).unwrap());
+    for finding in findings {
+        log.result(finding).unwrap();
+    }
     let (bytes, summary) = log.finish().unwrap();
     assert_eq!(summary.runs, 1);
     judged(&bytes)
@@ -210,8 +213,8 @@ fn odd_characters_stay_within_addresses_and_texts() {
     for (result, (_, uri)) in results(&log).iter().zip(paths) {
         assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], uri);
     }
-    let long = "é".repeat(3000);
-    let messages = ["a\u{0}b\u{1b}[31m\r\nc\td\u{85}", long.as_str(), "  "];
+    let endless = "é".repeat(3000);
+    let messages = ["a\u{0}b\u{1b}[31m\r\nc\td\u{85}", endless.as_str(), "  "];
     let findings: Vec<_> = messages.iter().zip(&keys).map(|(message, key)| Finding { key, message, ..PLAIN }).collect();
     let log = log_with(Suppressions::All, &findings);
     assert_eq!(results(&log)[0]["message"]["text"], "a b [31m \nc\td (Sonar key K0)");
@@ -248,7 +251,7 @@ fn ranges_that_end_before_they_begin_are_set_right() {
 fn human_decisions_are_suppressions_as_far_as_they_are_wanted() {
     let states = [State::Open, State::Confirmed, State::Accepted, State::FalsePositive, State::Fixed, State::Removed];
     let keys = ["A", "B", "C", "D", "E", "F"];
-    let findings: Vec<_> = states.iter().zip(keys).map(|(&state, key)| Finding { state, key, ..PLAIN }).collect();
+    let findings: Vec<_> = states.iter().zip(keys).map(|(&state, key)| Finding { key, state, ..PLAIN }).collect();
     let suppressed = |suppressions| {
         let log = log_with(suppressions, &findings);
         // What is closed is absent.
