@@ -120,6 +120,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/findings", get(findings::list))
         .route("/findings/{id}", get(findings::show))
         .route("/findings/{id}/reopen", post(findings::reopen))
+        .route("/rules/{source}/{key}", get(findings::rule))
         .route("/changes", get(changes::list))
         .route("/config", get(settings::list))
         .route("/config/{key}", put(settings::set));
