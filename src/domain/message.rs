@@ -79,7 +79,8 @@ pub fn page(
     }
 }
 
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// What may stand as it is in a query of an address.
+pub const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What a rule's text says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -171,6 +172,7 @@ impl Message {
             updated_at: None,
             closed_at: None,
             sonar: SonarWords::default(),
+            flows: Vec::new(),
         };
         let closed_by = ClosedBy { reason: CloseReason::Removed, read_at: now, from: State::Open };
         Self {

@@ -5,6 +5,7 @@
 //! the machine's (`work/deliver`).
 
 pub mod http;
+pub mod sarif;
 
 use std::time::Duration;
 
