@@ -232,3 +232,23 @@ pub const PLATFORM_CALL_MAX: Duration = Duration::from_mins(2);
 
 /// What is read of a platform's answer.
 pub const PLATFORM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long an address may take to accept an event, where the operator says nothing else. Standard Webhooks asks for 15
+/// to 30 s.
+pub const EVENT_CALL_MAX: Duration = Duration::from_secs(20);
+
+/// The most that the operator may say.
+pub const EVENT_CALL_OPTION_MAX: Duration = Duration::from_secs(30);
+
+/// An event's body. Standard Webhooks asks for less than about 20 kB, as receivers refuse larger ones.
+pub const EVENT_BYTES_MAX: usize = 20_000;
+
+/// CWE numbers that an event names. Rules have one to three.
+pub const EVENT_CWE_MAX: usize = 50;
+
+/// Events that are sent before what came of them is written down: each is a call of its own, and after a power cut
+/// those since the last commit are sent again.
+pub const EVENTS_PER_PUSH_MAX: usize = 20;
+
+/// How far two clocks may be apart before receivers refuse signatures as too old.
+pub const EVENT_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);

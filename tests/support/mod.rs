@@ -4,6 +4,7 @@
 pub mod api;
 pub mod gateway;
 pub mod inside;
+pub mod receiver;
 pub mod sonar;
 pub mod survey;
 pub mod tls;
