@@ -377,6 +377,7 @@ fn observed(key: &str) -> Observed {
         updated_at: None,
         closed_at: None,
         sonar: SonarWords::default(),
+        flows: Vec::new(),
     }
 }
 

@@ -242,6 +242,7 @@ fn seen(key: &str, severity: Severity) -> Staged {
         updated_at: None,
         closed_at: None,
         sonar: SonarWords::default(),
+        flows: Vec::new(),
     }))
 }
 

@@ -523,6 +523,9 @@ pub struct Finding {
     pub path: Option<String>,
     /// Line, from 1.
     pub line: Option<u32>,
+    /// The exact place, where Sonar gives one.
+    #[serde(default)]
+    pub range: Option<Range>,
     /// CWE numbers of the rule.
     pub cwe: Vec<u32>,
     /// Where Sonar shows it.
@@ -545,6 +548,52 @@ pub struct Finding {
     pub retired: bool,
     /// Sonar's own words.
     pub sonar: Value,
+    /// How it comes about: each flow a list of places. Only for one finding, and in lists asked for `with=flows`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<Vec<FlowStep>>,
+}
+
+/// A place in a file, as Sonar counts: lines from 1, columns from 0, the end column the first that is not meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// First line.
+    pub start_line: u32,
+    /// Last line.
+    pub end_line: u32,
+    /// Column in the first line.
+    pub start_offset: u32,
+    /// Column in the last line.
+    pub end_offset: u32,
+}
+
+/// A place on a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStep {
+    /// Path in the project; absent for findings on the project itself.
+    pub path: Option<String>,
+    /// The exact place.
+    pub range: Option<Range>,
+    /// What happens there; may be empty.
+    pub message: String,
+}
+
+/// A rule of a source: `GET /api/v1/rules/{source}/{key}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rule {
+    /// The source.
+    pub source: String,
+    /// Sonar's key.
+    pub key: String,
+    /// Its title; absent if Sonar does not know it.
+    pub name: Option<String>,
+    /// Its text, HTML as Sonar writes it.
+    pub description: Option<String>,
+    /// The CWE numbers that its text names.
+    pub cwe: Vec<u32>,
+    /// Where Sonar shows it.
+    pub url: String,
+    /// When it was read.
+    pub read_at: String,
 }
 
 /// On whose word a finding was closed.
@@ -621,7 +670,7 @@ pub struct FollowedChanges {
 }
 
 /// A page of findings:
-/// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&retired=true&limit=&cursor=`.
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&with=flows&limit=&cursor=`.
 /// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
 /// Sonar does not list any more.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::{Admin, Problem, shapes};
-use crate::domain::finding::{Finding, SonarWords, State};
+use crate::domain::finding::{Finding, Flow, FlowStep, SonarWords, State, TextRange};
 use crate::domain::ids::{
-    AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, ScopeId, ScopeKind, SourceName,
+    AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, RuleKey, ScopeId, ScopeKind, SourceName,
 };
 use crate::domain::limits;
 use crate::domain::message;
@@ -255,8 +257,10 @@ impl Home {
             message: observed.message,
             severity: observed.severity.to_string(),
             state: observed.state.to_string(),
+            flows: flows(observed.flows, observed.path.as_deref()),
             path: observed.path,
             line: observed.line,
+            range: observed.range.map(range),
             cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
             url,
             created_at: time(observed.created_at),
@@ -280,6 +284,35 @@ impl Home {
         message::page(&self.source.url, &self.project.key, place, &finding.observed)
     }
 }
+
+fn range(range: TextRange) -> shapes::Range {
+    let TextRange { start_line, end_line, start_offset, end_offset } = range;
+    shapes::Range { start_line, end_line, start_offset, end_offset }
+}
+
+fn flows(flows: Vec<Flow>, own: Option<&str>) -> Vec<Vec<shapes::FlowStep>> {
+    let step = |step: FlowStep| shapes::FlowStep {
+        path: step.path.or_else(|| own.map(str::to_owned)),
+        range: step.range.map(range),
+        message: step.message,
+    };
+    flows.into_iter().map(|flow| flow.0.into_iter().map(step).collect()).collect()
+}
+
+pub(super) fn rule(source: &Source, key: &RuleKey, rule: Rule) -> shapes::Rule {
+    let encoded = utf8_percent_encode(key.as_str(), QUERY);
+    shapes::Rule {
+        source: source.name.to_string(),
+        key: key.to_string(),
+        name: rule.name,
+        description: rule.description.filter(|text| !text.is_empty()),
+        cwe: rule.cwe,
+        url: format!("{}/coding_rules?open={encoded}&rule_key={encoded}", source.url.trim_end_matches('/')),
+        read_at: rule.read_at.to_string(),
+    }
+}
+
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Sonar's own words, without those that it did not say.
 fn words(words: SonarWords) -> serde_json::Value {

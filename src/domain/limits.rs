@@ -179,6 +179,19 @@ pub const RULE_TEXT_BYTES_MAX: usize = 32 * 1024;
 /// A message, path or other text of a finding; longer ones are cut.
 pub const FINDING_TEXT_BYTES_MAX: usize = 4000;
 
+/// Flows kept of a finding. Sonar's taint analysis shows one to three of mostly under twenty places; what is more is
+/// seldom read and would make stored findings many times as large.
+pub const FLOWS_MAX: usize = 8;
+
+/// Places kept of one flow, its first.
+pub const FLOW_STEPS_MAX: usize = 32;
+
+/// The text at one place of a flow; longer ones are cut.
+pub const FLOW_TEXT_BYTES_MAX: usize = 200;
+
+/// Texts and paths of all flows of a finding: five hundred findings, which one batch or page holds, stay a few MiB.
+pub const FLOWS_BYTES_MAX: usize = 8 * 1024;
+
 /// How long the count of a filtered list may take before it is called inexact.
 pub const COUNT_MAX: Duration = Duration::from_millis(20);
 

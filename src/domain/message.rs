@@ -171,6 +171,7 @@ impl Message {
             updated_at: None,
             closed_at: None,
             sonar: SonarWords::default(),
+            flows: Vec::new(),
         };
         let closed_by = ClosedBy { reason: CloseReason::Removed, read_at: now, from: State::Open };
         Self {

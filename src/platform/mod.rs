@@ -6,6 +6,7 @@
 
 pub mod events;
 pub mod http;
+pub mod sarif;
 
 use std::time::Duration;
 
@@ -251,8 +252,8 @@ pub fn default_url(kind: PlatformKind) -> Option<&'static str> {
 }
 
 /// A new secret for a kind whose secret is ours to choose.
-pub fn new_secret(_kind: PlatformKind) -> Option<String> {
-    None
+pub fn new_secret(kind: PlatformKind) -> Option<String> {
+    (kind == PlatformKind::Events).then(events::new_secret)
 }
 
 /// A kind's words for states.

@@ -21,6 +21,7 @@ mod keeping;
 mod large;
 mod rounds;
 mod samples;
+mod sarif;
 mod sources;
 mod steps;
 mod store_damage;
