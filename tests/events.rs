@@ -7,7 +7,10 @@
 
 #[path = "support/receiver.rs"]
 mod receiver;
+#[path = "support/wire.rs"]
+mod wire;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hydrophone::domain::destination::{Destination, PlatformKind};
@@ -236,7 +239,7 @@ fn while_a_secret_is_rotated_both_sign() {
     assert_eq!(told(&mut *events), None);
     receiver.know(&[SECRET]);
     assert_eq!(told(&mut *events), None);
-    let signatures = &receiver.calls()[1].headers["webhook-signature"];
+    let signatures = &receiver.calls()[1].request.headers["webhook-signature"];
     assert_eq!(signatures.split(' ').filter(|one| one.starts_with("v1,")).count(), 2);
 
     let mut former = open(&destination(&receiver.url()), FORMER);
@@ -262,16 +265,17 @@ fn an_event_stays_below_20_kb_and_says_what_was_shortened() {
     let mut events = open(&destination(&receiver.url()), SECRET);
     let mut large = change(1, 12, ChangeKind::Opened, None, State::Open);
     large.finding.observed.message = "ж\u{1}\"🐟".repeat(50_000);
-    large.rule.name = Some("\\".repeat(30_000));
+    let rule = Arc::make_mut(&mut large.rule);
+    rule.name = Some("\\".repeat(30_000));
     large.finding.observed.path = Some(format!("src/{}/x.java", "é".repeat(9_000)));
-    large.rule.cwe = (0..10_000).collect();
+    rule.cwe = (0..10_000).collect();
     let mut middling = change(2, 13, ChangeKind::Opened, None, State::Open);
     middling.finding.observed.message = "m".repeat(30_000);
     assert_eq!(push(&mut *events, &[large, middling]).trouble, None);
 
     let told = receiver.events();
     assert_eq!(told.len(), 2);
-    assert!(receiver.calls().iter().all(|call| call.body.len() <= 20_000));
+    assert!(receiver.calls().iter().all(|call| call.request.body.len() <= 20_000));
     assert_eq!(told[0]["data"]["cut"], json!(["title", "message", "path"]));
     assert!(told[0]["data"]["message"].as_str().unwrap().starts_with("ж\u{1}\"🐟ж"));
     assert_eq!(told[1]["data"]["cut"], json!(["message"]));
@@ -294,10 +298,10 @@ fn the_longest_names_fit_too() {
     message.finding.observed.message = "\u{1}".repeat(4000);
     message.finding.observed.path = Some("\u{1}".repeat(4000));
     message.url = format!("https://sonarcloud.io/{}", "%22".repeat(255 * 3 + 400));
-    message.rule = RuleText { name: None, cwe: vec![u32::MAX; 100], description: None };
+    message.rule = Arc::new(RuleText { name: None, cwe: vec![u32::MAX; 100], description: None });
     assert_eq!(events.push(&place, &mut Target::default(), &[message]).trouble, None);
     assert_eq!(receiver.calls()[0].verdict, Verdict::New);
-    assert!(receiver.calls()[0].body.len() <= 20_000);
+    assert!(receiver.calls()[0].request.body.len() <= 20_000);
 }
 
 #[test]
@@ -398,6 +402,7 @@ fn place() -> Place {
         scope_kind: ScopeKind::Branch,
         main: true,
         analysed_at: Some(at("2026-11-02T03:00:00Z")),
+        revision: None,
         complete: true,
     }
 }
@@ -430,11 +435,11 @@ fn change(number: u64, finding: u64, kind: ChangeKind, from: Option<State>, stat
             closed_by: None,
         },
         state,
-        rule: RuleText {
+        rule: Arc::new(RuleText {
             name: Some("SQL queries should not be vulnerable".to_owned()),
             cwe: vec![89, 564],
             description: None,
-        },
+        }),
         known: None,
         url: format!("https://sonarcloud.io/project/issues?id=acme%3Ashop&issues={key}&open={key}"),
     }

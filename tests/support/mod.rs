@@ -8,6 +8,7 @@ pub mod receiver;
 pub mod sonar;
 pub mod survey;
 pub mod tls;
+pub mod wire;
 
 use gateway::Gateway;
 use serde_json::Value;

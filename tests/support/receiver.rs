@@ -5,8 +5,8 @@
 //!
 //! What it answers beside that is a test's to say ([`Reply`]).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::collections::VecDeque;
+use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,6 +20,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
+use super::wire::{Request, Response};
+
 /// A running receiver; it takes no new connections once it is dropped.
 pub struct Receiver {
     shared: Arc<Shared>,
@@ -30,11 +32,7 @@ pub struct Receiver {
 /// One call as it came in.
 #[derive(Clone, Debug)]
 pub struct Call {
-    pub method: String,
-    pub path: String,
-    /// By lower-case name.
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
+    pub request: Request,
     pub verdict: Verdict,
     /// What it was answered; nothing where the connection ended without a word.
     pub status: Option<u16>,
@@ -194,28 +192,18 @@ impl Shared {
 
     fn serve(&self, stream: impl Read + Write) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
-        while let Some(call) = read_call(&mut stream)? {
-            let (call, answer) = self.judge(call);
+        while let Some(request) = Request::read(&mut stream)? {
+            let (call, answer) = self.judge(Call { request, verdict: Verdict::New, status: None });
             self.state().calls.push(call);
-            match answer {
-                Some((status, headers, text)) => {
-                    let seconds = self.state().now();
-                    let stream = stream.get_mut();
-                    write!(stream, "HTTP/1.1 {status} Answer\r\ncontent-length: {}\r\n", text.len())?;
-                    write!(stream, "date: {}\r\n", http_date(seconds))?;
-                    headers.iter().try_for_each(|(name, value)| write!(stream, "{name}: {value}\r\n"))?;
-                    write!(stream, "\r\n{text}")?;
-                    stream.flush()?;
-                }
-                None => return Ok(()),
-            }
+            let Some(answer) = answer else { return Ok(()) };
+            let seconds = self.state().now();
+            answer.write(stream.get_mut(), seconds)?;
         }
         Ok(())
     }
 
     /// Notes a call and says what it is answered.
-    #[expect(clippy::type_complexity, reason = "an answer has these three parts, and is used once")]
-    fn judge(&self, mut call: Call) -> (Call, Option<(u16, Vec<(&'static str, String)>, &'static str)>) {
+    fn judge(&self, mut call: Call) -> (Call, Option<Response>) {
         let mut state = self.state();
         call.verdict = state.verdict(&call);
         let reply = state.replies.pop_front().or_else(|| state.always.clone());
@@ -228,15 +216,15 @@ impl Shared {
         };
         let accepts = matches!(reply, None | Some(Reply::FailAfterAccepting | Reply::CloseAfterAccepting));
         if accepts && call.verdict == Verdict::New {
-            let event = serde_json::from_slice(&call.body).expect("only JSON is accepted");
+            let event = serde_json::from_slice(&call.request.body).expect("only JSON is accepted");
             state.events.push(event);
         }
         let answer = match reply {
-            None => Some((deserved, Vec::new(), "")),
-            Some(Reply::Status(status)) => Some((status, Vec::new(), "")),
-            Some(Reply::With(status, headers)) => Some((status, headers, "")),
-            Some(Reply::Text(status, text)) => Some((status, Vec::new(), text)),
-            Some(Reply::FailAfterAccepting) => Some((500, Vec::new(), "")),
+            None => Some(Response::status(deserved)),
+            Some(Reply::Status(status)) => Some(Response::status(status)),
+            Some(Reply::With(status, headers)) => Some(Response { headers, ..Response::status(status) }),
+            Some(Reply::Text(status, text)) => Some(Response { body: text.to_owned(), ..Response::status(status) }),
+            Some(Reply::FailAfterAccepting) => Some(Response::status(500)),
             Some(Reply::Close | Reply::CloseAfterAccepting) => None,
             Some(Reply::Hang) => {
                 let waited = self.ended.wait_timeout_while(state, HANG_MAX, |state| !state.ended);
@@ -244,7 +232,7 @@ impl Shared {
                 None
             }
         };
-        call.status = answer.as_ref().map(|(status, ..)| *status);
+        call.status = answer.as_ref().map(|answer| answer.status);
         (call, answer)
     }
 }
@@ -256,7 +244,7 @@ impl State {
     }
 
     fn verdict(&self, call: &Call) -> Verdict {
-        match self.examine(call) {
+        match self.examine(&call.request) {
             Err(why) => Verdict::Bad(why),
             Ok(id) if self.events.iter().any(|event| event["id"] == id) => Verdict::Replay,
             Ok(_) => Verdict::New,
@@ -264,7 +252,7 @@ impl State {
     }
 
     /// The event's id, if the call is as it has to be.
-    fn examine<'a>(&self, call: &'a Call) -> Result<&'a str, &'static str> {
+    fn examine<'a>(&self, call: &'a Request) -> Result<&'a str, &'static str> {
         let header = |name: &str| call.headers.get(name).map(String::as_str);
         if call.path != PATH {
             return Err(UNKNOWN_PATH);
@@ -313,31 +301,6 @@ impl State {
             && event["data"].is_object();
         if whole { Ok(id) } else { Err("no CloudEvent") }
     }
-}
-
-fn read_call(stream: &mut BufReader<impl Read>) -> io::Result<Option<Call>> {
-    let mut line = String::new();
-    if stream.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    let mut words = line.split_whitespace().map(str::to_owned);
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    Ok(Some(Call { method, path, headers, body, verdict: Verdict::New, status: None }))
-}
-
-fn http_date(seconds: i64) -> String {
-    let time = jiff::Timestamp::from_second(seconds).expect("a time of this century");
-    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// A server configuration whose certificate a private authority issued, and that authority's certificate.
