@@ -265,3 +265,22 @@ pub const EVENTS_PER_PUSH_MAX: usize = 20;
 
 /// How far two clocks may be apart before receivers refuse signatures as too old.
 pub const EVENT_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);
+
+/// Versions of a SARIF file that may be kept: years of daily analyses, and few enough to list.
+pub const SARIF_VERSIONS_MAX: usize = 1000;
+
+/// GitHub refuses a compressed analysis that is larger.
+pub const GITHUB_LOG_BYTES_MAX: usize = 10 * 1000 * 1000;
+
+/// GitHub shows no more results of an analysis, and takes the worst.
+pub const GITHUB_RESULTS_SHOWN_MAX: u64 = 5000;
+
+/// The waits before GitHub is asked whether an analysis is processed, which mostly takes seconds. After the last, it is
+/// asked again when the scope has its next turn.
+pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];

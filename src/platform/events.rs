@@ -49,7 +49,7 @@ use ureq::http::{HeaderName, Method, Uri, header};
 use super::http::{Answer, Http};
 use super::{Abilities, BadDestination, Finding, Manner, Platform, Pushed, Told, Trouble};
 use crate::domain::destination::Destination;
-use crate::domain::ids::ScopeKind;
+use crate::domain::ids::{RuleKey, ScopeKind};
 use crate::domain::limits::{
     EVENT_BYTES_MAX, EVENT_CALL_MAX, EVENT_CALL_OPTION_MAX, EVENT_CLOCK_DIFFERENCE_MAX, EVENT_CWE_MAX,
     EVENTS_PER_PUSH_MAX,
@@ -163,10 +163,8 @@ impl Platform for Events {
     /// Says how events travel, and sends a signed event of the type `dev.hydrophone.ping`, which is about no finding.
     fn check(&mut self) -> Result<Vec<Finding>, Trouble> {
         let host = self.http.host();
-        let address = match self.encrypted {
-            true => format!("events go to {host} over TLS"),
-            false => format!("events go to {host} unencrypted"),
-        };
+        let way = if self.encrypted { "over TLS" } else { "unencrypted" };
+        let address = format!("events go to {host} {way}");
         let secret = match self.secrets.len() {
             1 => "events are signed with one secret".to_owned(),
             _ => "events are signed with two secrets; take the former one away once the receiver has the new one"
@@ -311,7 +309,7 @@ fn written(id: &str, place: &Place, message: &Message, decisions: bool, characte
         "pull_request": place.scope_kind == ScopeKind::PullRequest,
         "asset": place.asset.as_str(),
         "kind": observed.kind.as_str(),
-        "rule": observed.rule.as_ref().map(|rule| rule.as_str()),
+        "rule": observed.rule.as_ref().map(RuleKey::as_str),
         "title": message.title(),
         "message": observed.message,
         "severity": observed.severity.as_str(),

@@ -5,8 +5,11 @@
 //! the machine's (`work/deliver`).
 
 pub mod events;
+pub mod github;
 pub mod http;
 pub mod sarif;
+pub mod sarif_folder;
+mod scope_log;
 
 use std::time::Duration;
 
@@ -236,7 +239,9 @@ pub fn open(
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
-        PlatformKind::DefectDojo | PlatformKind::Conviso | PlatformKind::Sarif | PlatformKind::GitHub => {
+        PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
+        PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
+        PlatformKind::DefectDojo | PlatformKind::Conviso => {
             Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
         }
     }
