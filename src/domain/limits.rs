@@ -253,3 +253,42 @@ pub const PLATFORM_CALL_MAX: Duration = Duration::from_mins(2);
 
 /// What is read of a platform's answer.
 pub const PLATFORM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long an address may take to accept an event, where the operator says nothing else. Standard Webhooks asks for 15
+/// to 30 s.
+pub const EVENT_CALL_MAX: Duration = Duration::from_secs(20);
+
+/// The most that the operator may say.
+pub const EVENT_CALL_OPTION_MAX: Duration = Duration::from_secs(30);
+
+/// An event's body. Standard Webhooks asks for less than about 20 kB, as receivers refuse larger ones.
+pub const EVENT_BYTES_MAX: usize = 20_000;
+
+/// CWE numbers that an event names. Rules have one to three.
+pub const EVENT_CWE_MAX: usize = 50;
+
+/// Events that are sent before what came of them is written down: each is a call of its own, and after a power cut
+/// those since the last commit are sent again.
+pub const EVENTS_PER_PUSH_MAX: usize = 20;
+
+/// How far two clocks may be apart before receivers refuse signatures as too old.
+pub const EVENT_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);
+
+/// Versions of a SARIF file that may be kept: years of daily analyses, and few enough to list.
+pub const SARIF_VERSIONS_MAX: usize = 1000;
+
+/// GitHub refuses a compressed analysis that is larger.
+pub const GITHUB_LOG_BYTES_MAX: usize = 10 * 1000 * 1000;
+
+/// GitHub shows no more results of an analysis, and takes the worst.
+pub const GITHUB_RESULTS_SHOWN_MAX: u64 = 5000;
+
+/// The waits before GitHub is asked whether an analysis is processed, which mostly takes seconds. After the last, it is
+/// asked again when the scope has its next turn.
+pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];

@@ -46,6 +46,8 @@ pub struct Place {
     pub main: bool,
     /// Sonar's last analysis.
     pub analysed_at: Option<Timestamp>,
+    /// The commit that was analysed then, where it is known.
+    pub revision: Option<String>,
     /// Whether the last read of it was complete.
     pub complete: bool,
 }

@@ -4,8 +4,12 @@
 //! remembered of each finding, and hands back what is to be remembered. Order, retries, cursors and dead letters are
 //! the machine's (`work/deliver`).
 
+pub mod events;
+pub mod github;
 pub mod http;
 pub mod sarif;
+pub mod sarif_folder;
+mod scope_log;
 
 use std::time::Duration;
 
@@ -230,15 +234,14 @@ pub struct BadDestination(pub String);
 /// If address, options or secret cannot be right.
 pub fn open(
     destination: &Destination,
-    _secret: Option<&str>,
-    _trust: &Trust,
+    secret: Option<&str>,
+    trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
-        PlatformKind::DefectDojo
-        | PlatformKind::Conviso
-        | PlatformKind::Events
-        | PlatformKind::Sarif
-        | PlatformKind::GitHub => {
+        PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
+        PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
+        PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
+        PlatformKind::DefectDojo | PlatformKind::Conviso => {
             Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
         }
     }
@@ -254,8 +257,8 @@ pub fn default_url(kind: PlatformKind) -> Option<&'static str> {
 }
 
 /// A new secret for a kind whose secret is ours to choose.
-pub fn new_secret(_kind: PlatformKind) -> Option<String> {
-    None
+pub fn new_secret(kind: PlatformKind) -> Option<String> {
+    (kind == PlatformKind::Events).then(events::new_secret)
 }
 
 /// A kind's words for states.

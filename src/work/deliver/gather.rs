@@ -222,6 +222,8 @@ pub(super) fn place(view: &Reader, id: ScopeId) -> Result<Option<Place>, StoreEr
         scope_kind: scope.kind,
         main: scope.main,
         analysed_at: scope.analysed_at,
+        // The store does not keep it yet.
+        revision: None,
         complete: scope.complete,
     }))
 }
