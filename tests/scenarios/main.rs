@@ -19,6 +19,7 @@ mod identity;
 mod ingress;
 mod keeping;
 mod large;
+mod passing_on;
 mod rounds;
 mod samples;
 mod sarif;

@@ -109,7 +109,13 @@ fn message(
     let Some((place, taken)) = names.place(scope, destination)? else { return Ok(None) };
     let message = compose(view, names, told, &place, finding, cause)?;
     let told = match manner {
-        Manner::Changes => taken.is_ok() && destination.filter.takes(&message.finding).is_ok(),
+        Manner::Changes => {
+            // What was closed before there was a destination is history. What was closed since, it is told also when
+            // it is told everything anew: it may not have heard of it.
+            let history = message.cause == Cause::Present
+                && message.finding.closed_at.is_some_and(|closed_at| closed_at < destination.created_at);
+            taken.is_ok() && !history && destination.filter.takes(&message.finding).is_ok()
+        }
         Manner::Findings | Manner::Scopes => match plan(&message, &destination.filter, taken) {
             Plan::Nothing | Plan::LeftOut(_) => false,
             // What was decided there and came back by way of Sonar is known there.
