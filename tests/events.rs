@@ -423,6 +423,7 @@ fn change(number: u64, finding: u64, kind: ChangeKind, from: Option<State>, stat
         updated_at: Some(at("2026-10-02T00:00:00Z")),
         closed_at: None,
         sonar: SonarWords::default(),
+        flows: Vec::new(),
     };
     Message {
         cause: Cause::Changed { number: ChangeNumber(number), kind, from, at: at("2026-11-02T03:04:05Z") },
