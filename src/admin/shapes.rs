@@ -278,6 +278,9 @@ pub struct Project {
     /// `queued` while Sonar is to be asked for its branches, else `idle`.
     #[serde(default)]
     pub activity: String,
+    /// When Sonar is to be asked for its branches, where that is planned for later.
+    #[serde(default)]
+    pub next_at: Option<String>,
 }
 
 /// A scope of a project.
@@ -311,6 +314,9 @@ pub struct Branch {
     pub error: Option<String>,
     /// `queued`, `running` or `idle`.
     pub activity: String,
+    /// When it is to be read again, where that is planned for later; the hourly reads are not.
+    #[serde(default)]
+    pub next_at: Option<String>,
     /// Findings read by the running sync so far.
     #[serde(default)]
     pub read: u64,

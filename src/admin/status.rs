@@ -259,9 +259,9 @@ impl Ages {
 
 /// Webhooks that did not arrive.
 fn missed(view: &Reader, now: Timestamp) -> Result<Option<Condition>, StoreError> {
-    let healed = deliveries::healed_since(view, now.minus(limits::MISSED_SHOWN_FOR))?;
-    let (Some((_, how)), Some((since, _))) = (healed.first(), healed.last()) else { return Ok(None) };
-    let webhooks = match healed.len() {
+    let Some(healed) = deliveries::healed_since(view, now.minus(limits::MISSED_SHOWN_FOR))? else { return Ok(None) };
+    let deliveries::Healed { count, since, how } = healed;
+    let webhooks = match count {
         1 => "1 webhook".to_owned(),
         count => format!("{count} webhooks"),
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::{Admin, Problem, shapes};
 use crate::domain::finding::{Finding, Flow, FlowStep, SonarWords, State, TextRange};
@@ -125,6 +125,12 @@ impl Context {
         self.agenda.iter().any(|(other, due)| *other == task && due.at <= self.now)
     }
 
+    /// When a task has its turn that has not come yet.
+    fn next_at(&self, task: Task) -> Option<String> {
+        let due = self.agenda.iter().find(|(other, _)| *other == task)?.1;
+        (due.at > self.now).then(|| due.at.to_string())
+    }
+
     pub(super) fn project(
         &self,
         admin: &Admin,
@@ -149,6 +155,7 @@ impl Context {
             // While its branches are asked for, an error of before is no news.
             error: project.error.clone().filter(|_| !queued),
             activity: if queued { "queued" } else { "idle" }.to_owned(),
+            next_at: self.next_at(Task::Discover(id)),
             branches,
         })
     }
@@ -187,6 +194,7 @@ impl Context {
             stored_total: lists::count_open(view, id)?,
             error: scope.error,
             activity: activity.to_owned(),
+            next_at: self.next_at(Task::Sync(id)),
             read: step.map_or(0, |step| step.read),
             expected: step.map_or(0, |step| step.expected),
         })
@@ -300,7 +308,7 @@ fn flows(flows: Vec<Flow>, own: Option<&str>) -> Vec<Vec<shapes::FlowStep>> {
 }
 
 pub(super) fn rule(source: &Source, key: &RuleKey, rule: Rule) -> shapes::Rule {
-    let encoded = utf8_percent_encode(key.as_str(), QUERY);
+    let encoded = utf8_percent_encode(key.as_str(), message::QUERY);
     shapes::Rule {
         source: source.name.to_string(),
         key: key.to_string(),
@@ -311,8 +319,6 @@ pub(super) fn rule(source: &Source, key: &RuleKey, rule: Rule) -> shapes::Rule {
         read_at: rule.read_at.to_string(),
     }
 }
-
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Sonar's own words, without those that it did not say.
 fn words(words: SonarWords) -> serde_json::Value {

@@ -42,11 +42,19 @@ pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Deliveries that share one commit: enough for a burst, few enough to be answered within a second on a card.
 pub const DELIVERIES_PER_COMMIT_MAX: usize = 512;
 
-/// Findings that one transaction may touch, so that a webhook never waits long for its turn.
-pub const FINDINGS_PER_COMMIT_MAX: usize = 500;
+/// Findings that one transaction may touch. Where disks are quick: a large one costs less for each, as many of them share
+/// the pages that it writes.
+pub const FINDINGS_PER_COMMIT_MAX: usize = 2000;
 
-/// Time that one batch may hold the writer.
-pub const BATCH_MAX: Duration = Duration::from_millis(50);
+/// Findings that every transaction may touch, and the first ones do.
+pub const FINDINGS_PER_COMMIT_MIN: usize = 250;
+
+/// A commit cannot be cut short when a webhook comes: after one that took longer than this, the next batch touches half
+/// as many findings.
+pub const COMMIT_AIM: Duration = Duration::from_millis(100);
+
+/// Time that one batch may hold the writer while no webhook waits. Once one does, the batch is over.
+pub const BATCH_MAX: Duration = Duration::from_millis(300);
 
 /// The longest time that a burst of deliveries may go without a commit from which the store opens at once after a
 /// kill (quick repair).

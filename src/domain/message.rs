@@ -81,7 +81,8 @@ pub fn page(
     }
 }
 
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// What may stand as it is in a query of an address.
+pub const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What a rule's text says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

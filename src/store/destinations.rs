@@ -2,7 +2,7 @@
 
 use super::records::{DeadLetter, Progress, SecretBytes};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, get, keys, scan, scan_after};
+use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
 use crate::domain::destination::Destination;
 use crate::domain::ids::{DestinationId, DestinationName, FindingId, ScopeId};
 use crate::domain::limits;
@@ -63,7 +63,7 @@ pub fn add(
     destination: &Destination,
     secret: Option<&SecretBytes>,
 ) -> Result<DestinationId, StoreError> {
-    let id = DestinationId(batch.next_small_number("destination")?);
+    let id = DestinationId(batch.next_small_number(Counter::Destination)?);
     put(batch, id, destination, secret)?;
     put_progress(batch, id, &Progress::default())?;
     Ok(id)

@@ -110,7 +110,7 @@ fn key() -> Key {
 fn write(database: &Database, change: impl FnOnce(&Batch) -> Result<(), StoreError>) -> Result<(), StoreError> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    change(&Batch { transaction: &transaction, deadline: std::time::Instant::now() })?;
+    change(&Batch::new(&transaction, std::time::Instant::now(), None))?;
     transaction.commit()?;
     Ok(())
 }

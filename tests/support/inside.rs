@@ -118,6 +118,19 @@ impl Inside {
         id
     }
 
+    /// Asks for a read of all branches of a project that are held.
+    pub fn ask(&self, project: ProjectId, reason: Reason) {
+        let (now, ticket) = (self.clock.now(), self.store.ticket());
+        self.store
+            .write::<_, StoreError>(move |batch| {
+                for (scope, _) in catalogue::scopes(batch, project)? {
+                    agenda::ask(batch, Task::Sync(scope), reason, now, ticket)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+
     /// Does all that is due.
     pub fn settle(&self) -> Duration {
         for _ in 0..10_000 {
