@@ -45,7 +45,8 @@ fn a_branch_is_one_file_that_is_replaced_whole() {
     publish(&mut *sarif, &place(), vec![finding(1), finding(2)]).unwrap();
     let names = names(folder.path());
     assert_eq!(names.len(), 1);
-    assert!(names[0].starts_with("acme_shop_main-") && names[0].ends_with(".sarif"), "{names:?}");
+    let hash = names[0].strip_prefix("acme_shop_main-").and_then(|rest| rest.strip_suffix(".sarif"));
+    assert!(hash.is_some_and(|hash| hash.len() == 12), "{names:?}");
 
     let log = read(&folder.path().join(&names[0]));
     let keys: Vec<_> =
@@ -110,7 +111,7 @@ fn two_branches_never_share_a_file_and_none_leaves_the_folder() {
     let without_case: BTreeSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
     assert_eq!(without_case.len(), places.len(), "{names:?}");
     for name in &names {
-        assert!(!name.starts_with('.') && name.len() <= 200, "{name}");
+        assert!(!name.starts_with('.') && name.len() <= 220, "{name}");
         assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{name}");
         read(&folder.path().join(name));
     }
@@ -287,7 +288,7 @@ fn each_refusal_of_github_says_what_to_do() {
     };
     assert!(matches!(trouble(Some(said(401, "Bad credentials"))), Trouble::Refused { .. }));
     let later = trouble(Some(with(403, "retry-after", "60")));
-    assert!(matches!(later, Trouble::Later { after: Some(after), .. } if after == Duration::from_secs(60)), "{later}");
+    assert!(matches!(later, Trouble::Later { after: Some(after), .. } if after == Duration::from_mins(1)), "{later}");
     assert!(matches!(trouble(Some(with(403, "x-ratelimit-remaining", "0"))), Trouble::Later { .. }));
     assert!(matches!(trouble(Some(said(503, "Service unavailable"))), Trouble::Later { .. }));
     assert!(matches!(trouble(Some(said(413, "Payload too large"))), Trouble::Target { .. }));

@@ -41,7 +41,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use ring::hmac;
 use serde_json::{Value, json};
 use ureq::http::{HeaderName, Method, Uri, header};
@@ -54,7 +54,7 @@ use crate::domain::limits::{
     EVENT_BYTES_MAX, EVENT_CALL_MAX, EVENT_CALL_OPTION_MAX, EVENT_CLOCK_DIFFERENCE_MAX, EVENT_CWE_MAX,
     EVENTS_PER_PUSH_MAX,
 };
-use crate::domain::message::{Cause, Message, Place, Target, told_state};
+use crate::domain::message::{Cause, Message, Place, QUERY, Target, told_state};
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::sys::trust::Trust;
@@ -336,7 +336,7 @@ fn written(id: &str, place: &Place, message: &Message, decisions: bool, characte
     if !cut.is_empty() {
         data["cut"] = json!(cut);
     }
-    let segment = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
+    let segment = |text: &str| utf8_percent_encode(text, QUERY).to_string();
     let (source, organization) = (segment(place.source.as_str()), segment(place.organization.as_str()));
     let event = json!({
         "specversion": "1.0",
@@ -376,8 +376,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 
 use super::sarif::{Finding, Head, Log, Rule, Summary, Suppressions};
@@ -13,7 +13,7 @@ use super::{BadDestination, Findings, Trouble};
 use crate::domain::destination::Destination;
 use crate::domain::finding::SonarWords;
 use crate::domain::ids::RuleKey;
-use crate::domain::message::{Message, Place, RuleText};
+use crate::domain::message::{Message, Place, QUERY, RuleText};
 
 /// Why a log was not written to its end.
 #[derive(Debug)]
@@ -133,5 +133,3 @@ pub(super) fn suppressions(destination: &Destination) -> Result<Suppressions, Ba
         }
     }
 }
-
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

@@ -169,10 +169,11 @@ impl Model {
         let Some(repository) = self.repositories.get_mut(&name) else { return said(404, "Not Found") };
         match (request.method.as_str(), rest.as_str()) {
             ("GET", "") => ok(200, &json!({ "full_name": name, "private": true })),
-            ("GET", "code-scanning/alerts") if !repository.code_security => said(403, CODE_SECURITY),
+            ("GET", "code-scanning/alerts") | ("POST", "code-scanning/sarifs") if !repository.code_security => {
+                said(403, "Code Security must be enabled for this repository to use code scanning.")
+            }
             ("GET", "code-scanning/alerts") if repository.uploads.is_empty() => said(404, "no analysis found"),
             ("GET", "code-scanning/alerts") => ok(200, &json!([])),
-            ("POST", "code-scanning/sarifs") if !repository.code_security => said(403, CODE_SECURITY),
             ("POST", "code-scanning/sarifs") => match take(&request.body) {
                 Err(why) => said(400, &why),
                 Ok(upload) => {
@@ -309,5 +310,3 @@ fn ok(status: u16, body: &Value) -> Response {
 pub fn said(status: u16, message: &str) -> Response {
     ok(status, &json!({ "message": message, "documentation_url": "https://docs.github.com/rest" }))
 }
-
-const CODE_SECURITY: &str = "Code Security must be enabled for this repository to use code scanning.";

@@ -64,10 +64,10 @@ impl Response {
         let mut head = format!("HTTP/1.1 {} Answer\r\ndate: {date}\r\n", self.status);
         // An answer of this status has no body, and says no length.
         if self.status != 204 {
-            head += &format!("content-length: {}\r\n", self.body.len());
+            head.extend(["content-length: ", &self.body.len().to_string(), "\r\n"]);
         }
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
         stream.write_all(format!("{head}\r\n{}", self.body).as_bytes())?;
         stream.flush()
