@@ -17,7 +17,8 @@ use crate::domain::ids::{AssetName, ChangeNumber, DestinationId, DestinationName
 use crate::domain::time::Timestamp;
 use crate::platform::{self, BadDestination, Platform, Trouble};
 use crate::store::changes::Cursor;
-use crate::store::records::{Progress, SecretBytes};
+use crate::store::destinations::Progress;
+use crate::store::records::SecretBytes;
 use crate::store::{Reader, StoreError, View, catalogue, changes, destinations, findings};
 use crate::sys::clock;
 use crate::work::deliver::preview;

@@ -197,11 +197,13 @@ impl Message {
     /// The same for every attempt to tell this message, and for no other message.
     pub fn idempotency_key(&self) -> String {
         let mut context = Context::new(&SHA256);
-        let number = match &self.cause {
-            Cause::Present => 0,
-            Cause::Changed { number, .. } => number.0,
+        // After a restore a number is used again, at another time.
+        let (number, at) = match &self.cause {
+            Cause::Present => (0, 0),
+            Cause::Changed { number, at, .. } => (number.0, at.0),
         };
         context.update(&number.to_be_bytes());
+        context.update(&at.to_be_bytes());
         context.update(&self.finding.id.0.to_be_bytes());
         context.update(&self.finding.first_seen_at.0.to_be_bytes());
         if number == 0 {

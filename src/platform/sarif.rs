@@ -9,8 +9,8 @@
 //!
 //! - A result's place among those of its branch is its issue's key: in `fingerprints`, and in the message's text, since
 //!   DefectDojo takes results with equal message and place for one.
-//! - Severity belongs to a rule in SARIF. The first severity that is met has the rule's own key as id (and findings
-//!   are listed worst first), each other one has a rule of its own, such as `java:S2077/low`.
+//! - Severity belongs to a rule in SARIF. So each severity of a rule is a rule of its own, such as `java:S2077/low`, also
+//!   where it has but one: ids stay the same when another severity comes or goes.
 //! - More results than GitHub takes in a run go on in a further run, `…/part-2/`; nothing is left out.
 
 mod result;

@@ -1,6 +1,11 @@
 //! Destinations: what they are, how far each has come, what it was told of each finding, and what it refuses.
 
-use super::records::{DeadLetter, Progress, SecretBytes};
+use std::collections::BTreeSet;
+
+use minicbor::{Decode, Encode};
+
+use super::changes::Cursor;
+use super::records::SecretBytes;
 use super::tables::{self, Key};
 use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
 use crate::domain::destination::Destination;
@@ -9,6 +14,80 @@ use crate::domain::limits;
 use crate::domain::message::{Remote, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::triage::Order;
+
+/// How far a destination has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Progress {
+    /// Its place in the log of changes.
+    #[n(0)]
+    pub cursor: Cursor,
+    /// Scopes that are to be told whole, to a platform that takes no single findings.
+    #[n(1)]
+    pub scopes: BTreeSet<ScopeId>,
+    /// What the platform was told and this box does not hold any more is looked through, from after this finding.
+    #[n(2)]
+    pub sweep: Option<FindingId>,
+    /// Where the next poll of decisions goes on.
+    #[n(3)]
+    pub mark: Option<String>,
+    /// When it was last told something.
+    #[n(4)]
+    pub told_at: Option<Timestamp>,
+    /// The last trouble with it, until it is told something again.
+    #[n(5)]
+    pub trouble: Option<Woe>,
+    /// It said that it wants nothing any more.
+    #[n(6)]
+    #[cbor(default)]
+    pub gone: bool,
+    /// Messages that it was told, ever.
+    #[n(7)]
+    #[cbor(default)]
+    pub told: u64,
+    /// Since when it is told the present state anew because the log no longer reached back to its place.
+    #[n(8)]
+    pub overtaken_at: Option<Timestamp>,
+    /// When what it was told was last looked through.
+    #[n(9)]
+    pub swept_at: Option<Timestamp>,
+}
+
+/// What is the matter with a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Woe {
+    /// What happened.
+    #[n(0)]
+    pub why: String,
+    /// What to do, where a person has to do something.
+    #[n(1)]
+    pub remedy: Option<String>,
+    /// Since when.
+    #[n(2)]
+    pub since: Timestamp,
+}
+
+/// A message that a platform refused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DeadLetter {
+    /// Why.
+    #[n(0)]
+    pub why: String,
+    /// When it was first refused.
+    #[n(1)]
+    pub since: Timestamp,
+    /// How often it was tried.
+    #[n(2)]
+    pub attempts: u32,
+    /// When it is tried again by itself; a refusal for good is only tried again when the finding changes or a person
+    /// says so.
+    #[n(3)]
+    pub again_at: Option<Timestamp>,
+    /// The finding's scope.
+    #[n(4)]
+    pub scope: ScopeId,
+}
+
+super::codec::record!(Progress = "destination's progress", DeadLetter = "dead letter");
 
 fn key(id: DestinationId) -> Key {
     Key::new().u32(id.0)

@@ -84,10 +84,10 @@ fn an_inventory_exported_as_sarif_is_valid_and_complete() {
     assert_eq!(result(&log, "D")["suppressions"][0]["justification"], "accepted in SonarQube");
     assert!(result(&log, "E").get("suppressions").is_some() && result(&log, "A").get("suppressions").is_none());
     let ids = ["A", "B"].map(|key| result(&log, key)["ruleId"].as_str().unwrap().to_owned());
-    assert!(ids == ["java:S3649", "java:S3649/low"], "{ids:?}");
+    assert!(ids[1] == "java:S3649/low" && ids[0].starts_with("java:S3649/"), "{ids:?}");
 
     let rules = log["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
-    let rule = rules.iter().find(|rule| rule["id"] == "java:S3649").unwrap();
+    let rule = rules.iter().find(|rule| rule["id"] == ids[0]).unwrap();
     assert!(rule["help"]["text"].as_str().unwrap().contains("is a weakness of this code."), "{rule}");
     assert!(rule["helpUri"].as_str().unwrap().ends_with("/coding_rules?open=java%3AS3649&rule_key=java%3AS3649"));
     let cwe = result(&log, "A")["taxa"][0]["id"].as_str().unwrap();

@@ -55,7 +55,9 @@ impl Rules {
     fn add(&mut self, key: &str, finding: &Finding) -> usize {
         let index = self.entries.len();
         let met = self.places.entry(key.to_owned()).or_default();
-        let id = if met.is_empty() { key.to_owned() } else { format!("{key}/{}", finding.severity) };
+        // Always with the severity: an id that depended on which severities there are would change for all findings of
+        // a rule when the last of one severity is gone, and with it every alert that a reader knows them by.
+        let id = format!("{key}/{}", finding.severity);
         met.push((finding.severity, index));
         let known = filled(finding.rule).is_some();
         self.entries.push(Entry { id, key: key.to_owned(), known, severity: finding.severity, kind: finding.kind });

@@ -95,7 +95,7 @@ fn a_finding_is_told_whole() {
     let line = result.as_object_mut().unwrap().remove("partialFingerprints").unwrap();
     assert!(line["primaryLocationLineHash"].as_str().unwrap().ends_with(":1"), "{line}");
     let expected = json!({
-        "ruleId": "java:S2077",
+        "ruleId": "java:S2077/high",
         "ruleIndex": 0,
         "kind": "fail",
         "level": "error",
@@ -161,7 +161,7 @@ fn what_is_missing_is_told_as_missing() {
     );
     let rules = log["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
     let ids: Vec<_> = rules.iter().map(|rule| rule["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["sonar:vulnerability", "sonar:hotspot", "odd:rule"]);
+    assert_eq!(ids, ["sonar:vulnerability/high", "sonar:hotspot/medium", "odd:rule/high"]);
     assert_eq!(rules[2]["help"]["text"], "odd:rule");
     assert_eq!(rules[1]["properties"]["tags"], json!(["security", "hotspot"]));
     assert!(log["runs"][0].get("taxonomies").is_none());
@@ -191,7 +191,7 @@ fn a_rule_of_several_severities_has_an_entry_for_each() {
         .iter()
         .map(|rule| (rule["id"].as_str().unwrap(), rule["properties"]["security-severity"].as_str().unwrap()))
         .collect();
-    assert_eq!(told, [("java:S2077", "8.0"), ("java:S2077/low", "2.0"), ("java:S2077/info", "0.0")]);
+    assert_eq!(told, [("java:S2077/high", "8.0"), ("java:S2077/low", "2.0"), ("java:S2077/info", "0.0")]);
     let met: Vec<_> = results(&log).iter().map(|result| result["ruleIndex"].as_u64().unwrap()).collect();
     assert_eq!(met, [0, 1, 0, 2]);
 }

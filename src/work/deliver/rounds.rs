@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::triage::Order;
 use crate::platform::{Decision, Manner, Trouble};
 use crate::store::changes::Cursor;
-use crate::store::records::{Progress, Woe};
+use crate::store::destinations::{Progress, Woe};
 use crate::store::{Batch, StoreError, catalogue, destinations, findings};
 use crate::work::triage;
 

@@ -1,6 +1,6 @@
 //! One destination being told: what follows its cursor is gathered, told and noted, again and again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::domain::retry::Failures;
 use crate::domain::time::Timestamp;
 use crate::platform::{Abilities, Manner, Platform, Pushed, Told, Trouble};
 use crate::store::changes::Cursor;
-use crate::store::records::{Progress, Woe};
+use crate::store::destinations::{Progress, Woe};
 use crate::store::{Store, StoreError, destinations};
 use crate::sys::random;
 
@@ -38,6 +38,8 @@ pub struct Runner {
     until: Option<Duration>,
     /// Before this no dead letter is to be tried again.
     letters_at: Timestamp,
+    /// Scopes whose place there cannot be used, and when each is tried again, by the steady clock.
+    pub(super) postponed: BTreeMap<ScopeId, Duration>,
     /// When to look through what was told, by the steady clock.
     pub(super) next_sweep: Duration,
     /// When to ask for decisions.
@@ -73,6 +75,7 @@ impl Runner {
             failures: Failures::default(),
             until: None,
             letters_at: LOOK_NOW,
+            postponed: BTreeMap::new(),
             next_sweep: Duration::ZERO,
             next_poll: Duration::ZERO,
             next_order: Duration::ZERO,
@@ -113,6 +116,7 @@ impl Runner {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
             (self.next_sweep, self.next_poll, self.next_order) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
             self.letters_at = LOOK_NOW;
+            self.postponed.clear();
         }
         let id = self.id;
         let read = self.store().read::<_, StoreError>(|view| {
@@ -500,7 +504,7 @@ pub(super) const CHUNK: usize = 500;
 const LETTERS: usize = 100;
 
 /// A place that cannot be used is tried again after this.
-const TARGET_AGAIN: Duration = Duration::from_hours(1);
+pub(super) const TARGET_AGAIN: Duration = Duration::from_hours(1);
 
 /// What a person has to mend is tried again after this.
 const PERSON_WAIT: Duration = Duration::from_mins(15);

@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::gather::{self, Names, compose};
-use super::runner::Runner;
+use super::runner::{Runner, TARGET_AGAIN};
 use crate::domain::destination::Destination;
 use crate::domain::ids::{DestinationId, IssueKey, ScopeId};
 use crate::domain::message::{Cause, Message, Place};
 use crate::platform::{Manner, Trouble};
 use crate::store::changes::{Item, follow};
-use crate::store::records::{Progress, Woe};
+use crate::store::destinations::{Progress, Woe};
 use crate::store::{Store, StoreError, crawls, findings};
 
 impl Runner {
@@ -30,36 +30,46 @@ impl Runner {
             })?;
             return Ok(true);
         }
+        let steady = self.steady();
+        self.postponed.retain(|_, until| *until > steady);
         for scope in progress.scopes.iter().copied() {
+            if self.postponed.contains_key(&scope) {
+                continue;
+            }
             let place = self.store().read::<_, StoreError>(|view| {
                 let settled = crawls::sealed(view, scope)?.is_none();
                 Ok(gather::place(view, scope)?.map(|place| (place, settled)))
             })?;
-            let told = match place {
+            let published = match place {
                 // It was removed here, which closes nothing there.
-                None => true,
-                Some((place, _)) if destination.filter.takes_place(&place).is_err() => true,
+                None => false,
+                Some((place, _)) if destination.filter.takes_place(&place).is_err() => false,
                 // What is missing from a part would count as closed there.
                 Some((place, settled)) if !place.complete || !settled => continue,
                 Some((place, _)) => match self.publish(&place)? {
                     Ok(()) => true,
                     Err(Trouble::Target { why, remedy }) => {
                         tracing::warn!("{}: {why}; {remedy}", self.name());
-                        let now = self.deliver.work.clock.now();
-                        self.woe(Woe { why, remedy: Some(remedy), since: now })?;
-                        true
+                        self.postponed.insert(scope, steady + TARGET_AGAIN);
+                        let since = self.deliver.work.clock.now();
+                        self.woe(Woe { why, remedy: Some(remedy), since })?;
+                        continue;
                     }
                     Err(trouble) => return self.stop(trouble).map(|()| true),
                 },
             };
-            if told {
-                let now = self.deliver.work.clock.now();
-                self.note(move |progress| {
-                    progress.scopes.remove(&scope);
+            let (now, well) = (self.deliver.work.clock.now(), self.postponed.is_empty());
+            self.note(move |progress| {
+                progress.scopes.remove(&scope);
+                if published {
+                    progress.told += 1;
                     progress.told_at = Some(now);
-                })?;
-                return Ok(true);
-            }
+                }
+                if published && well {
+                    progress.trouble = None;
+                }
+            })?;
+            return Ok(true);
         }
         Ok(false)
     }
