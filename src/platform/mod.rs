@@ -4,6 +4,7 @@
 //! remembered of each finding, and hands back what is to be remembered. Order, retries, cursors and dead letters are
 //! the machine's (`work/deliver`).
 
+mod conviso;
 pub mod http;
 
 use std::time::Duration;
@@ -229,15 +230,12 @@ pub struct BadDestination(pub String);
 /// If address, options or secret cannot be right.
 pub fn open(
     destination: &Destination,
-    _secret: Option<&str>,
-    _trust: &Trust,
+    secret: Option<&str>,
+    trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
-        PlatformKind::DefectDojo
-        | PlatformKind::Conviso
-        | PlatformKind::Events
-        | PlatformKind::Sarif
-        | PlatformKind::GitHub => {
+        PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
+        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => {
             Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
         }
     }
