@@ -546,6 +546,42 @@ fn without_a_right_the_sentence_says_so() {
     assert_sentence(&trouble.unwrap(), "does not permit it: Permission denied; give the key's user the right");
 }
 
+/// If the API no longer takes the form that findings are told in, every one of them is refused. That must not make dead
+/// letters of an inventory: it is for a person, and the schema is asked for anew.
+#[test]
+fn a_form_that_is_no_longer_taken_is_for_a_person_and_makes_no_dead_letters() {
+    for variant in [Variant::New, Variant::Old] {
+        let conviso = Conviso::start_as(variant, Guesses::default());
+        let mut gateway = Box_::new(&conviso);
+        let error = r#"{"errors":[{"message":"InputObject doesn't accept argument 'x'","extensions":{"code":"argumentNotAccepted"}}]}"#;
+        let fault = Fault::Answer { status: 200, body: error.to_owned(), headers: Vec::new() };
+        let batch = variant == Variant::New;
+        let operation = if batch { "batchCreateOrUpdateFindings" } else { "createOrUpdateSastFinding" };
+        conviso.fault_times(operation, fault, 0, if batch { 5 } else { 3 });
+        let (told, trouble) = gateway.tell(&[one(1), one(2), one(3)]);
+        assert_eq!(told, []);
+        assert_sentence(&trouble.unwrap(), "doesn't accept argument 'x'; its API may have changed");
+        conviso.forget_calls();
+        gateway.tell_well(&[one(1), one(2), one(3)]);
+        assert!(conviso.count("__type") > 0);
+        assert_eq!(gateway.issues(), 3);
+    }
+}
+
+#[test]
+fn findings_are_told_where_syncs_cannot_be_shown() {
+    let conviso = Conviso::start();
+    let mut gateway = Box_::new(&conviso);
+    let faults = [Fault::error("FORBIDDEN", "no"), Fault::status(500), Fault::error("", "unknown"), Fault::LosesAnswer];
+    for (id, fault) in (1..).zip(faults) {
+        conviso.fault("createControlSyncStatus", fault);
+        gateway.tell_well(&[one(id)]);
+        assert_eq!(gateway.status(&key(id)), "CREATED");
+    }
+    conviso.fault("increaseIssueScanCount", Fault::status(500));
+    gateway.tell_well(&[one(9)]);
+}
+
 #[test]
 fn an_asset_that_is_gone_is_made_again() {
     let conviso = Conviso::start();

@@ -172,8 +172,8 @@ impl Client {
             return Err(Failed::Trouble(Trouble::later(format!("the answer of {host} was cut short"))));
         }
         let reply: Reply = answer.read().map_err(Failed::Trouble)?;
-        match (reply.errors.into_iter().flatten().next(), reply.data) {
-            (Some(failure), data) => Err(self.failed(failure, data.is_none())),
+        match (reply.errors.into_iter().next(), reply.data) {
+            (Some(failure), _) => Err(self.failed(failure, !reply.begun)),
             (None, Some(data)) if data.is_object() => Ok(data),
             _ => refused(format!("{} answers, but not as Conviso's API does", self.url), ADDRESS),
         }
@@ -198,6 +198,12 @@ impl Client {
             return Failed::Trouble(Trouble::later(format!("{host} cannot answer for now: {message}")));
         }
         Failed::Refused { invalid, failure }
+    }
+
+    /// Lets the schema be asked for anew: it may have changed.
+    pub(super) fn forget_schema(&mut self) {
+        self.schema = None;
+        (self.plain_issues, self.plain_assets) = (false, false);
     }
 
     /// What the account's schema offers, asked for once.

@@ -115,10 +115,10 @@ impl Telling<'_> {
         if items.iter().all(|item| item.told.is_some()) {
             return Ok(());
         }
-        let sync = self.begin_sync(&schema, items)?;
+        let sync = self.begin_sync(&schema, items);
         let outcome = self.tell_all(&schema, items, sync.as_deref());
         if let Some(sync) = sync {
-            self.end_sync(&schema, &sync, items)?;
+            self.end_sync(&schema, &sync, items);
         }
         outcome
     }
@@ -133,10 +133,8 @@ impl Telling<'_> {
         for part in ids.chunks(crate::domain::limits::CONVISO_PAGE) {
             read.extend(self.client.issues_by_id(part)?);
         }
-        for at in 0..items.len() {
-            if items[at].told.is_none() {
-                self.settle(schema, &mut items[at], &read, sync)?;
-            }
+        for item in items.iter_mut().filter(|item| item.told.is_none()) {
+            self.settle(schema, item, &read, sync)?;
         }
         Ok(())
     }
@@ -151,9 +149,9 @@ impl Telling<'_> {
             let all = self.read_issues(None)?;
             self.memory.issues.insert(self.asset.to_owned(), all);
         }
-        if let Some(issues) = self.memory.issues.get_mut(self.asset) {
+        if let Some(issues) = self.memory.issues.get(self.asset) {
             for item in items.iter_mut().filter(|item| lost(item)) {
-                item.id = issues.remove(item.key());
+                item.id = issues.get(item.key()).cloned();
             }
         }
         // Intended, but the answer was lost.
@@ -201,6 +199,8 @@ impl Telling<'_> {
             ));
         };
         let mut ids = Vec::new();
+        // Findings that the server did not even look at, and what it says.
+        let mut invalid: Vec<usize> = Vec::new();
         let mut rest: Vec<Vec<usize>> = due
             .chunks(self.memory.batch_max.unwrap_or(usize::MAX).min(due.len().max(1)))
             .map(<[_]>::to_vec)
@@ -213,7 +213,8 @@ impl Telling<'_> {
                 let findings: Vec<&Value> = inputs.iter().map(|(_, input)| input).collect();
                 match self.client.mutate(BATCH, &json!({ "findings": findings })) {
                     Ok(answer) => self.read_batch(&answer, &part, items, &mut ids)?,
-                    Err(Failed::Refused { failure, .. }) if part.len() == 1 => {
+                    Err(Failed::Refused { failure, invalid: unread }) if part.len() == 1 => {
+                        invalid.extend(part.iter().filter(|_| unread));
                         self.refuse(&mut items[part[0]], &failure)?;
                     }
                     // One of them is bad, or they are too many: halves tell which.
@@ -236,10 +237,23 @@ impl Telling<'_> {
                         Some(id) => take_id(&mut items[at], &id),
                         None => return Err(Trouble::later("Conviso took a finding and did not say its id")),
                     },
-                    Err(Failed::Refused { failure, .. }) => self.refuse(&mut items[at], &failure)?,
+                    Err(Failed::Refused { failure, invalid: unread }) => {
+                        invalid.extend(Some(at).filter(|_| unread));
+                        self.refuse(&mut items[at], &failure)?;
+                    }
                     Err(Failed::Trouble(trouble)) => return Err(trouble),
                 }
             }
+        }
+        // Not one of several was even looked at: it is not the findings that are bad, but the form that they are told in.
+        if invalid.len() > 1 && invalid.len() == due.len() {
+            let said = items[invalid[0]].told.take();
+            for at in invalid {
+                items[at].told = None;
+            }
+            self.client.forget_schema();
+            let Some(Told::Refused(why)) = said else { return Ok(ids) };
+            return Err(Trouble::refused(why, "its API may have changed; see what `check` says, and report it"));
         }
         Ok(ids)
     }
@@ -334,7 +348,7 @@ impl Telling<'_> {
                 item.remember(self.place, None);
                 return Ok(());
             }
-            if item.upsert && item.id.is_some() {
+            if item.upsert && read.iter().any(|issue| Some(&issue.id) == item.id.as_ref()) {
                 // It was taken, and stands there under another finding's key: the server holds both for one.
                 item.remember(self.place, None);
                 return Ok(());
@@ -423,10 +437,11 @@ impl Telling<'_> {
         Ok(Err(format!("Conviso does not let issue {id} go from {status} to {wanted}; it permits {permitted}")))
     }
 
-    /// Begins what Conviso shows as one sync. It is a courtesy: a server that refuses it is told without.
-    fn begin_sync(&mut self, schema: &Schema, items: &[Item<'_>]) -> Result<Option<String>, Trouble> {
+    /// Begins what Conviso shows as one sync. It is a courtesy: whatever stands in its way, findings are told without;
+    /// if it stands in the way of those, too, they say so.
+    fn begin_sync(&mut self, schema: &Schema, items: &[Item<'_>]) -> Option<String> {
         if !schema.has(SYNC_BEGIN) || !schema.has(SYNC_END) {
-            return Ok(None);
+            return None;
         }
         let count = items.iter().filter(|item| item.told.is_none()).count();
         let mut input = json!({
@@ -435,31 +450,27 @@ impl Telling<'_> {
         if let Some(branch) = self.branch.filter(|_| schema.takes(SYNC_BEGIN.name, "branchName")) {
             input["branchName"] = Value::from(branch);
         }
-        match self.client.mutate(SYNC_BEGIN, &input) {
-            Ok(answer) => Ok(id(&answer["controlSyncStatus"]["id"])),
-            Err(Failed::Refused { .. }) => Ok(None),
-            Err(Failed::Trouble(trouble)) => Err(trouble),
-        }
+        let answer = self.client.mutate(SYNC_BEGIN, &input).ok()?;
+        id(&answer["controlSyncStatus"]["id"])
     }
 
-    fn end_sync(&mut self, schema: &Schema, sync: &str, items: &[Item<'_>]) -> Result<(), Trouble> {
-        let refused = items.iter().filter_map(|item| match &item.told {
-            Some(Told::Refused(why)) => Some(why.as_str()),
-            _ => None,
-        });
-        let failed = refused.clone().count() + items.iter().filter(|item| item.told.is_none()).count();
+    fn end_sync(&mut self, schema: &Schema, sync: &str, items: &[Item<'_>]) {
+        let refused = || {
+            items.iter().filter_map(|item| match &item.told {
+                Some(Told::Refused(why)) => Some(why.as_str()),
+                _ => None,
+            })
+        };
+        let failed = refused().count() + items.iter().filter(|item| item.told.is_none()).count();
         let mut input = json!({
             "controlSyncStatusId": id_value(sync), "assetId": id_value(self.asset),
             "successCount": items.len() - failed, "failureCount": failed, "integration": schema.integration().0,
         });
-        if let Some(why) = refused.clone().next() {
+        if let Some(why) = refused().next() {
             input["failureReason"] = Value::from(why);
         }
-        match self.client.mutate(SYNC_END, &input) {
-            Ok(_) | Err(Failed::Refused { .. }) => Ok(()),
-            // What was told is told; the count is not worth telling it again.
-            Err(Failed::Trouble(_)) => Ok(()),
-        }
+        // What was told is told; the count is not worth telling it again.
+        let _ = self.client.mutate(SYNC_END, &input);
     }
 }
 

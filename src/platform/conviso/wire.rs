@@ -9,14 +9,27 @@ use crate::domain::message::{Message, Place};
 use crate::domain::time::Timestamp;
 
 /// An answer of a GraphQL server.
-#[derive(Debug, Clone, Deserialize, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "Value")]
 pub(super) struct Reply {
-    /// Absent where the request was not even begun.
-    #[serde(default)]
+    /// What was asked for, as far as it is there.
     pub(super) data: Option<Value>,
-    /// What went wrong. Some servers write null where nothing did.
-    #[serde(default)]
-    pub(super) errors: Option<Vec<Failure>>,
+    /// Whether the request was begun: `data` is there then, though it may be null.
+    pub(super) begun: bool,
+    /// What went wrong.
+    pub(super) errors: Vec<Failure>,
+}
+
+impl From<Value> for Reply {
+    fn from(mut value: Value) -> Self {
+        let errors = match value.get_mut("errors").map(Value::take) {
+            Some(Value::Array(all)) => all.into_iter().map(Failure::from).collect(),
+            // Some servers write null where nothing went wrong.
+            _ => Vec::new(),
+        };
+        let data = value.get_mut("data").map(Value::take);
+        Self { begun: data.is_some(), data: data.filter(|data| !data.is_null()), errors }
+    }
 }
 
 /// One entry of `errors`. Some of Conviso's are mere texts.
@@ -233,13 +246,10 @@ mod tests {
         let text = r#"{"errors":["plain.",{"message":"no","extensions":{"code":"record_not_unique"}},{"msg":"x"}]}"#;
         let reply: Reply = serde_json::from_str(text).expect("an answer");
         let failure = |message: &str, code: &str| Failure { message: message.into(), code: code.into() };
-        assert_eq!(
-            reply,
-            Reply {
-                data: None,
-                errors: Some(vec![failure("plain", ""), failure("no", "RECORD_NOT_UNIQUE"), failure("x", "")])
-            }
-        );
+        let errors = vec![failure("plain", ""), failure("no", "RECORD_NOT_UNIQUE"), failure("x", "")];
+        assert_eq!(reply, Reply { data: None, begun: false, errors });
+        let null: Reply = serde_json::from_str(r#"{"data":null,"errors":null}"#).expect("an answer");
+        assert_eq!(null, Reply { data: None, begun: true, errors: Vec::new() });
     }
 
     #[test]
