@@ -236,6 +236,8 @@ fn every_answer() -> Vec<(Variant, Guesses)> {
         Guesses { introspection: false, ..usual() },
         Guesses { secrets: false, ..usual() },
         Guesses { permitted_status_told: false, ..usual() },
+        Guesses { refusals_are_400: true, ..usual() },
+        Guesses { null_errors: true, ..usual() },
     ] {
         all.push((Variant::New, guesses));
     }
@@ -582,6 +584,19 @@ fn findings_are_told_where_syncs_cannot_be_shown() {
     gateway.tell_well(&[one(9)]);
 }
 
+/// Searches may lag behind what was told. Until an issue is shown its status cannot be judged, so it is told again.
+#[test]
+fn what_is_not_shown_yet_is_looked_for_again_and_made_once() {
+    let conviso = Conviso::start_as(Variant::New, Guesses { searches_lag: 2, ..Guesses::default() });
+    let mut gateway = Box_::new(&conviso);
+    let all = [one(1), one(2).in_state(State::Accepted)];
+    let (told, trouble) = gateway.tell(&all);
+    assert!(told.is_empty() && matches!(trouble, Some(Trouble::Later { .. })), "{told:?} {trouble:?}");
+    gateway.tell(&all);
+    gateway.tell_well(&all);
+    assert_eq!((gateway.issues(), gateway.status("AX-2")), (2, "RISK_ACCEPTED".to_owned()));
+}
+
 #[test]
 fn an_asset_that_is_gone_is_made_again() {
     let conviso = Conviso::start();
@@ -830,7 +845,7 @@ fn the_simulation_refuses_what_is_too_deep_or_too_large_without_data() {
         let text = answer.body_mut().read_to_string().unwrap();
         serde_json::from_str::<serde_json::Value>(&text).unwrap()
     };
-    let many: String = (0..200).map(|n| format!("c{n}: company(id: 42) {{ id }} ")).collect();
+    let many = (0..200).map(|n| format!("c{n}: company(id: 42) {{ id }}")).collect::<Vec<_>>().join(" ");
     for (query, part) in [
         (format!("{{ {many} x: company(id: 42) {{ id }} }}"), "complexity of 402"),
         (

@@ -73,6 +73,9 @@ pub(super) fn execute(
                     error["extensions"] = json!({ "code": code });
                 }
             }
+            if guesses.null_errors && answer.get("errors").is_none() {
+                answer["errors"] = Value::Null;
+            }
             answer
         }
     }

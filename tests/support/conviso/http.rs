@@ -22,6 +22,9 @@ pub(super) fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
+/// Status, body and headers.
+type Answer = (u16, String, Vec<(String, String)>);
+
 struct Request {
     path: String,
     method: String,
@@ -36,14 +39,16 @@ fn converse(stream: &TcpStream, shared: &Shared) -> Option<()> {
     let mut head =
         format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        for part in [&name, ": ", &value, "\r\n"] {
+            head.push_str(part);
+        }
     }
     let mut stream = stream;
     stream.write_all(format!("{head}\r\n{body}").as_bytes()).ok()
 }
 
 /// Status, body and headers of an answer; nothing where none is to come.
-fn answer(shared: &Shared, request: &Request) -> Option<(u16, String, Vec<(String, String)>)> {
+fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
     if request.path != "/graphql" {
         return Some((404, "<!DOCTYPE html><h1>Not Found</h1>".to_owned(), Vec::new()));
     }
@@ -57,12 +62,7 @@ fn answer(shared: &Shared, request: &Request) -> Option<(u16, String, Vec<(Strin
     answer
 }
 
-fn judge(
-    shared: &Shared,
-    request: &Request,
-    asked: &Value,
-    operation: &str,
-) -> Option<(u16, String, Vec<(String, String)>)> {
+fn judge(shared: &Shared, request: &Request, asked: &Value, operation: &str) -> Option<Answer> {
     let plain = |status, body: Value| Some((status, body.to_string(), Vec::new()));
     let fault = strike(shared, operation);
     if let Some(Fault::RevokesKey) = fault {
@@ -99,6 +99,7 @@ fn judge(
             let text = body.to_string();
             Some((200, text[..text.len() / 2].to_owned(), Vec::new()))
         }
+        _ if shared.guesses.refusals_are_400 && body.get("data").is_none() => plain(400, body),
         _ => plain(200, body),
     }
 }

@@ -30,6 +30,7 @@ pub use self::model::{Asset, Issue, Model, Sync};
 
 /// The written list of guesses.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Guesses {
     /// By what `createOrUpdate…` knows an issue again.
     pub upsert_key: UpsertKey,
@@ -65,6 +66,12 @@ pub struct Guesses {
     pub secrets: bool,
     /// Whether permitted statuses are told.
     pub permitted_status_told: bool,
+    /// Whether a request that is not even begun is answered with 400; otherwise with 200.
+    pub refusals_are_400: bool,
+    /// Whether `errors` is null where there are none; otherwise it is absent.
+    pub null_errors: bool,
+    /// Searches that pass before a new issue is among what they find.
+    pub searches_lag: usize,
 }
 
 impl Default for Guesses {
@@ -87,6 +94,9 @@ impl Default for Guesses {
             introspection: true,
             secrets: true,
             permitted_status_told: true,
+            refusals_are_400: false,
+            null_errors: false,
+            searches_lag: 0,
         }
     }
 }

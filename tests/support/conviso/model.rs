@@ -34,6 +34,8 @@ pub struct Issue {
     pub history: Vec<(String, i64, Option<String>, &'static str)>,
     /// How often it was told.
     pub told: usize,
+    /// Searches that do not find it yet.
+    pub unseen: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -227,8 +229,12 @@ impl Model {
         self.page("AssetCollection", found, &arguments["page"], &arguments["limit"])
     }
 
-    fn search_issues(&self, arguments: &Value) -> Answered {
+    fn search_issues(&mut self, arguments: &Value) -> Answered {
         Model::check_company(arguments)?;
+        let unseen: Vec<u64> = self.issues.iter().filter(|issue| issue.unseen > 0).map(|issue| issue.id).collect();
+        for issue in &mut self.issues {
+            issue.unseen = issue.unseen.saturating_sub(1);
+        }
         let filters = &arguments["filters"];
         let among =
             |list: &Value, value: &str| list.as_array().is_none_or(|all| all.iter().any(|one| text(one) == value));
@@ -236,7 +242,8 @@ impl Model {
             .issues
             .iter()
             .filter(|issue| {
-                among(&filters["ids"], &issue.id.to_string())
+                !unseen.contains(&issue.id)
+                    && among(&filters["ids"], &issue.id.to_string())
                     && among(&filters["assetIds"], &issue.asset.to_string())
                     && among(&filters["statuses"], &issue.status)
             })
@@ -412,6 +419,7 @@ impl Model {
             updated_at: at,
             history: vec![("CREATED".to_owned(), at, None, "sync")],
             told: 1,
+            unseen: self.guesses.searches_lag,
         });
         Ok(id)
     }
