@@ -584,6 +584,30 @@ fn findings_are_told_where_syncs_cannot_be_shown() {
     gateway.tell_well(&[one(9)]);
 }
 
+/// With its database this box loses what it told. Where the platform itself would not know a finding again, as its line
+/// moved meanwhile, it is found by Sonar's key, also after a restart in the middle.
+#[test]
+fn a_lost_database_leaves_nothing_open_twice() {
+    let conviso = Conviso::start_as(Variant::New, Guesses { upsert_key: UpsertKey::Place, ..Guesses::default() });
+    let mut gateway = Box_::new(&conviso);
+    let all: Vec<One> = (1..=4).map(one).collect();
+    gateway.tell_well(&all);
+    gateway.lose_database();
+    let moved: Vec<One> = all.iter().map(|one| one.on_line(one.line + 1)).collect();
+    conviso.fault("batchCreateOrUpdateFindings", Fault::status(500));
+    let (_, trouble) = gateway.tell(&moved[..2]);
+    assert!(matches!(trouble, Some(Trouble::Later { .. })));
+    gateway.tell_well(&moved[..2]);
+    gateway.restart();
+    gateway.tell_well(&moved[2..]);
+    let mut open = conviso.edit(|model| {
+        let open = model.issues.iter().filter(|issue| issue.status != "FIX_ACCEPTED");
+        open.map(|issue| issue.tool_id.clone().unwrap()).collect::<Vec<_>>()
+    });
+    open.sort();
+    assert_eq!(open, ["AX-1", "AX-2", "AX-3", "AX-4"]);
+}
+
 /// Searches may lag behind what was told. Until an issue is shown its status cannot be judged, so it is told again.
 #[test]
 fn what_is_not_shown_yet_is_looked_for_again_and_made_once() {
