@@ -24,6 +24,7 @@ use crate::sys::tls::{BadIdentity, Identity, own_names};
 use crate::sys::trust::Trust;
 use crate::sys::{clock, log, notify};
 use crate::work::Work;
+use crate::work::deliver::Deliver;
 use crate::work::progress::Progress;
 use crate::work::sources::Sources;
 
@@ -146,9 +147,11 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     let clock = Clock::system();
     let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
     let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock);
+    let deliver = Deliver::new(Arc::clone(&work));
     let admin = Admin::new(
         store.clone(),
         Arc::clone(&work),
+        Arc::clone(&deliver),
         Arc::clone(&directory),
         Arc::clone(&counters),
         address,
@@ -162,7 +165,8 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
         tokio::spawn(Ingress::new(store.clone(), directory, counters).serve(listener, tls, stopped.clone()))
     });
     let api = tokio::spawn(admin::serve(socket, admin, stopped));
-    let threads = work.start(usize::try_from(workers).unwrap_or(1));
+    let mut threads = work.start(usize::try_from(workers).unwrap_or(1));
+    threads.push(deliver.start());
     let doing = match address {
         Some(address) if options.webhook_plain => format!("takes webhooks on http://{address}"),
         Some(address) => format!("takes webhooks on https://{address}"),

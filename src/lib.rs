@@ -1,7 +1,7 @@
 //! Hydrophone keeps a vulnerability inventory in step with SonarQube and passes every change on.
 //!
-//! The layers point one way: `cli` to `daemon` to `ingress`, `work` and `admin`, from there to `store` and
-//! `sonar`, and from everywhere to `domain`, which decides and does nothing else.
+//! The layers point one way: `cli` to `daemon` to `ingress`, `work` and `admin`, from there to `store`,
+//! `sonar` and `platform`, and from everywhere to `domain`, which decides and does nothing else.
 
 pub mod admin;
 pub mod cli;

@@ -6,6 +6,7 @@
 mod conviso;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use conviso::{BatchAnswer, Conviso, Fault, Guesses, UpsertKey, Variant};
@@ -154,6 +155,7 @@ impl One {
             updated_at: None,
             closed_at: None,
             sonar: SonarWords::default(),
+            flows: Vec::new(),
         };
         Message {
             finding: Finding {
@@ -166,11 +168,11 @@ impl One {
             },
             state: self.state,
             cause: Cause::Present,
-            rule: RuleText {
+            rule: Arc::new(RuleText {
                 name: Some(self.title.clone()),
                 cwe: vec![89],
                 description: Some("<p>Use &lt;bind&gt; variables.</p>".to_owned()),
-            },
+            }),
             known,
             url: format!("https://sonar.example/issue/{}", self.id),
         }
@@ -209,6 +211,7 @@ fn place(branch: &str) -> Place {
         scope_kind: ScopeKind::Branch,
         main: branch == "main",
         analysed_at: None,
+        revision: None,
         complete: true,
     }
 }

@@ -264,6 +264,7 @@ fn row(key: &str, state: State) -> Observed {
         updated_at: None,
         closed_at: None,
         sonar: SonarWords::default(),
+        flows: Vec::new(),
     }
 }
 

@@ -14,14 +14,15 @@ use std::time::Instant;
 use hydrophone::domain::delivery::{Outcome, Payload};
 use hydrophone::domain::finding::{Kind, Observed, Severity, SonarWords, State};
 use hydrophone::domain::ids::{
-    DeliveryId, EndpointId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
-    ScopeName, SourceName,
+    AssetId, AssetName, DeliveryId, EndpointId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey,
+    ScopeId, ScopeKind, ScopeName, SourceName,
 };
+use hydrophone::domain::limits;
 use hydrophone::domain::reconcile::Staged;
 use hydrophone::domain::schedule::{self, Due, Next, Reason, Task};
 use hydrophone::domain::selection::Selection;
 use hydrophone::domain::time::Timestamp;
-use hydrophone::store::records::{Delivery, Project, Scope, SealedCrawl, SecretBytes};
+use hydrophone::store::records::{Asset, Delivery, Project, Scope, SealedCrawl, SecretBytes};
 use hydrophone::store::{
     Accepted, Arrival, Reply, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, hooks, lists,
     settings,
@@ -226,6 +227,65 @@ fn deliveries_that_wait_share_a_commit() {
 }
 
 #[test]
+fn a_batch_is_over_as_soon_as_a_delivery_waits() {
+    let store = open(&Disk::default());
+    let (begun, begins) = mpsc::channel();
+    let writing = store.clone();
+    let batch = std::thread::spawn(move || {
+        writing.write::<_, StoreError>(move |batch| {
+            assert!(!batch.is_over(), "nobody waits yet");
+            begun.send(()).unwrap();
+            let waiting_since = Instant::now();
+            while !batch.is_over() {
+                std::thread::yield_now();
+            }
+            Ok(waiting_since.elapsed())
+        })
+    });
+    begins.recv_timeout(SOON).unwrap();
+    accept(&store, "T1").unwrap();
+    let held = batch.join().unwrap().unwrap();
+    assert!(held < limits::BATCH_MAX, "it held the writer for {held:?}");
+    store.close();
+}
+
+/// A batch gathers what it adds to the lists and the search index, and writes it at its end: what it changes again
+/// before that must not be found in its former place, and what it opens must be found by words that others share.
+#[test]
+fn what_one_batch_opens_and_changes_is_listed_and_found_once() {
+    let store = open(&Disk::default());
+    let (_, scope) = store.write::<_, StoreError>(fill).unwrap();
+    let row = |key: &str, severity, message: &str| {
+        let observed = Observed { severity, message: message.to_owned(), ..observed(key) };
+        Staged::Seen(Box::new(observed))
+    };
+    store
+        .write::<_, StoreError>(move |batch| {
+            for rows in [
+                vec![row("n1", Severity::Low, "weak cipher"), row("n2", Severity::Low, "weak cipher")],
+                vec![row("n1", Severity::Critical, "weak cipher"), row("n2", Severity::Low, "strong cipher")],
+            ] {
+                crawls::stage(batch, scope, &rows)?;
+                crawls::seal(batch, scope, &sealed(5))?;
+                assert_eq!(crawls::apply(batch, scope, NOW)?, crawls::Applied::All);
+            }
+            Ok(())
+        })
+        .unwrap();
+    let found = |search: &str, severities: &[Severity]| -> Vec<String> {
+        let mut filter = lists::Filter { severities: severities.iter().copied().collect(), ..lists::Filter::default() };
+        filter.search(search);
+        let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+        page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect()
+    };
+    assert_eq!(found("weak", &[]), ["n1"]);
+    assert_eq!(found("strong", &[]), ["n2"]);
+    assert_eq!(found("cipher", &[]), ["n1", "n2"], "the worst first, and each once");
+    assert_eq!(found("cipher", &[Severity::Low]), ["n2"]);
+    store.close();
+}
+
+#[test]
 fn a_failed_write_is_told_and_the_store_opens_itself_again() {
     let disk = Disk::default();
     let store = open(&disk);
@@ -377,6 +437,7 @@ fn observed(key: &str) -> Observed {
         updated_at: None,
         closed_at: None,
         sonar: SonarWords::default(),
+        flows: Vec::new(),
     }
 }
 
@@ -405,26 +466,25 @@ fn filled() -> (Disk, ProjectId, ScopeId) {
     (disk, project, scope)
 }
 
-fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), StoreError> {
-    let project = Project {
+/// A project with this key.
+fn shop(key: &str) -> Project {
+    Project {
         organization: organization("acme"),
-        key: ProjectKey::parse("shop").unwrap(),
+        key: ProjectKey::parse(key).unwrap(),
         name: "Web shop".to_owned(),
-        asset: hydrophone::domain::ids::AssetId(1),
+        asset: AssetId(1),
         selection: Selection::default(),
         main: None,
         imported_at: NOW,
         error: None,
         moved: None,
-    };
-    let id = catalogue::add_project(batch, &project)?;
-    let name = ScopeName::parse("main").unwrap();
-    let scope = catalogue::add_scope(batch, &Scope::new(id, ScopeKind::Branch, name.clone(), true))?;
-    catalogue::set_main(batch, id, Some(&name))?;
-    let rows: Vec<Staged> = ["A", "B", "C"].map(|key| Staged::Seen(Box::new(observed(key)))).into();
-    crawls::stage(batch, scope, &rows)?;
-    let crawl = SealedCrawl {
-        sonar_total: Some(3),
+    }
+}
+
+/// A read that found so many findings open.
+fn sealed(total: u64) -> SealedCrawl {
+    SealedCrawl {
+        sonar_total: Some(total),
         problem: None,
         again: false,
         began_at: NOW,
@@ -436,8 +496,17 @@ fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), St
         odd_words: Vec::new(),
         recent: false,
         watermark: None,
-    };
-    crawls::seal(batch, scope, &crawl)?;
+    }
+}
+
+fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), StoreError> {
+    let id = catalogue::add_project(batch, &shop("shop"))?;
+    let name = ScopeName::parse("main").unwrap();
+    let scope = catalogue::add_scope(batch, &Scope::new(id, ScopeKind::Branch, name.clone(), true))?;
+    catalogue::set_main(batch, id, Some(&name))?;
+    let rows: Vec<Staged> = ["A", "B", "C"].map(|key| Staged::Seen(Box::new(observed(key)))).into();
+    crawls::stage(batch, scope, &rows)?;
+    crawls::seal(batch, scope, &sealed(3))?;
     assert_eq!(crawls::apply(batch, scope, NOW)?, crawls::Applied::All);
     for (key, number) in [("acme", 1), ("other", 2)] {
         let secret = SecretBytes::new(vec![number; 32]);
@@ -448,12 +517,19 @@ fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), St
 
 /// Flips a bit in the middle of a table's value, as a bad block would, past the store's own checks.
 fn damage(disk: &Disk, table: &str, nth: usize) {
+    let mut before = 0..nth;
+    damage_at(disk, table, |_| before.next().is_none());
+}
+
+/// As [`damage`], in the first value whose key is meant.
+fn damage_at(disk: &Disk, table: &str, mut is_meant: impl FnMut(&[u8]) -> bool) {
     let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
     let database = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
     let (key, mut value) = {
         let view = database.begin_read().unwrap();
         let rows = view.open_table(table).unwrap();
-        let (key, value) = rows.iter().unwrap().nth(nth).expect("there are as many").unwrap();
+        let mut rows = rows.iter().unwrap().map(Result::unwrap);
+        let (key, value) = rows.find(|(key, _)| is_meant(key.value())).expect("there is one");
         (key.value().to_vec(), value.value().to_vec())
     };
     let middle = value.len() / 2;
@@ -536,6 +612,42 @@ fn a_damaged_value_is_counted_and_hides_no_other() {
     }
 }
 
+/// The counters are small values that every write needs: without them no webhook could be stored.
+#[test]
+fn a_damaged_counter_goes_on_behind_the_last_number_in_use() {
+    for counter in ["next/change", "next/delivery", "next/finding", "next/project", "next/scope"] {
+        let (disk, project, scope) = filled();
+        let numbers = |store: &Store| {
+            let rows: Vec<Staged> = ["C", "D"].map(|key| Staged::Seen(Box::new(observed(key)))).into();
+            store
+                .write::<_, StoreError>(move |batch| {
+                    crawls::stage(batch, scope, &rows)?;
+                    crawls::seal(batch, scope, &sealed(4))?;
+                    crawls::apply(batch, scope, NOW)
+                })
+                .unwrap();
+            let held = store.read::<_, StoreError>(|view| findings::after(view, scope, None, 100)).unwrap();
+            let last = store.read::<_, StoreError>(findings::last_change).unwrap();
+            let delivery = accept(store, "T4").unwrap().id;
+            let added = store.write::<_, StoreError>(|batch| {
+                let asset = Asset { name: AssetName::parse("Shop").unwrap(), description: None, created_at: NOW };
+                let asset = catalogue::add_asset(batch, &asset)?;
+                let project = catalogue::add_project(batch, &shop("another"))?;
+                let name = ScopeName::parse("main").unwrap();
+                let scope = catalogue::add_scope(batch, &Scope::new(project, ScopeKind::Branch, name, true))?;
+                Ok((asset, project, scope))
+            });
+            (held.iter().map(|finding| finding.id.0).collect::<Vec<_>>(), last.0, delivery.0, added.unwrap())
+        };
+        damage_at(&disk, "meta", |key| key == counter.as_bytes());
+        let store = open(&disk);
+        let next = (AssetId(1), ProjectId(project.0 + 1), ScopeId(scope.0 + 1));
+        assert_eq!(numbers(&store), (vec![1, 2, 3, 4], 4, 4, next), "{counter}");
+        assert_eq!(store.reopened(), 0, "{counter}");
+        store.close();
+    }
+}
+
 /// The key still says what is to be done; that it is done too soon costs nothing.
 #[test]
 fn an_agenda_entry_whose_value_is_damaged_is_due() {
@@ -566,23 +678,9 @@ fn a_damaged_finding_is_replaced_by_sonars_row() {
     let (disk, _, scope) = filled();
     damage(&disk, "findings", 1);
     let store = open(&disk);
-    let crawl = SealedCrawl {
-        sonar_total: Some(3),
-        problem: None,
-        again: false,
-        began_at: NOW,
-        analysed_at: None,
-        gate: None,
-        deliveries: Vec::new(),
-        due: Due { at: NOW, reason: Reason::Import, attempts: 0, ticket: 1 },
-        suspicion: None,
-        odd_words: Vec::new(),
-        recent: false,
-        watermark: None,
-    };
     let applied = store.write::<_, StoreError>(move |batch| {
         crawls::stage(batch, scope, &[Staged::Seen(Box::new(observed("B")))])?;
-        crawls::seal(batch, scope, &crawl)?;
+        crawls::seal(batch, scope, &sealed(3))?;
         crawls::apply(batch, scope, NOW)
     });
     assert_eq!(applied, Ok(crawls::Applied::All));

@@ -1,7 +1,5 @@
 //! The log of webhook calls, and running one again.
 
-use std::sync::mpsc;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -11,7 +9,7 @@ use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::delivery::Payload;
 use crate::domain::ids::DeliveryId;
 use crate::domain::limits;
-use crate::store::{Accepted, Arrival, Reader, Reply, StoreError, deliveries};
+use crate::store::{Accepted, Arrival, Reader, deliveries};
 use crate::sys::clock;
 
 #[derive(Deserialize)]
@@ -83,22 +81,7 @@ fn accept_again(admin: &Admin, id: DeliveryId) -> Result<Accepted, Problem> {
     })?;
     let payload = Payload::parse(&body, None)
         .map_err(|_| Problem::conflict(format!("delivery {id} has no body that could be run again")))?;
-    let (reply, answer) = mpsc::sync_channel(1);
     let arrival =
         Arrival { at: clock::now(), organization, payload: Ok(payload), body, replay_of: Some(id), healed: None };
-    admin.store.accept(arrival, Box::new(Waiting(reply)));
-    Ok(answer.recv().unwrap_or(Err(StoreError::Closed))?)
-}
-
-struct Waiting(mpsc::SyncSender<Result<Accepted, StoreError>>);
-
-impl Reply for Waiting {
-    fn is_wanted(&self) -> bool {
-        true
-    }
-
-    fn send(self: Box<Self>, result: Result<Accepted, StoreError>) {
-        // The handler waits without a limit; it is only gone when the whole daemon is.
-        let _ = self.0.send(result);
-    }
+    Ok(admin.store.accept_and_wait(arrival)?)
 }

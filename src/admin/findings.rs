@@ -8,16 +8,18 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
+use super::answers::Sent;
 use super::views::Home;
 use super::{Problem, Shared, shapes, views};
-use crate::domain::finding::Finding;
-use crate::domain::ids::{FindingId, ProjectKey, RuleKey, ScopeId, SourceName};
+use crate::domain::finding::{Finding, State as FindingState};
+use crate::domain::ids::{FindingId, ProjectKey, RuleKey, ScopeId, ScopeKind, SourceName};
 use crate::domain::limits;
 use crate::store::findings::{self, Place, Reopened};
 use crate::store::lists::{self, Filter};
 use crate::store::records::Rule;
 use crate::store::{Reader, StoreError, catalogue};
 use crate::sys::clock;
+use crate::work::triage::{self, TriageError};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,12 +28,14 @@ pub(super) struct Wanted {
     project: Option<String>,
     asset: Option<String>,
     branch: Option<String>,
+    scope: Option<String>,
     severity: Option<String>,
     state: Option<String>,
     kind: Option<String>,
     search: Option<String>,
     #[serde(default)]
     retired: bool,
+    with: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -52,11 +56,19 @@ fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> 
             Place::from_cursor(cursor).ok_or_else(|| Problem::bad("the cursor is none of ours; begin without one"))?,
         ),
     };
+    let flows = match wanted.with.as_deref() {
+        None => false,
+        Some("flows") => true,
+        Some(other) => return Err(Problem::bad(format!("{other:?} cannot be had with findings; flows can"))),
+    };
     let most = wanted.limit.unwrap_or(50).clamp(1, limits::LIST_ROWS_MAX);
     let cache = Cache::new(view);
     let title = |scope: ScopeId, finding: &Finding| cache.rule(scope, finding).and_then(|rule| rule.name);
     let page = lists::page(view, &filter, after, most, &title)?;
-    let findings = page.findings.into_iter().filter_map(|(scope, finding)| cache.shown(scope, finding)).collect();
+    let shown = page.findings.into_iter().filter_map(|(scope, finding)| {
+        if flows { cache.shown_whole(scope, finding) } else { cache.shown(scope, finding) }
+    });
+    let findings = shown.collect();
     Ok(shapes::FindingList {
         findings,
         total: page.total,
@@ -96,8 +108,13 @@ impl<'v> Cache<'v> {
             .clone()
     }
 
-    /// A finding with its names; nothing if its scope is gone.
-    pub(super) fn shown(&self, scope: ScopeId, finding: Finding) -> Option<shapes::Finding> {
+    /// A finding with its names, without its flows; nothing if its scope is gone.
+    pub(super) fn shown(&self, scope: ScopeId, mut finding: Finding) -> Option<shapes::Finding> {
+        finding.observed.flows.clear();
+        self.shown_whole(scope, finding)
+    }
+
+    fn shown_whole(&self, scope: ScopeId, finding: Finding) -> Option<shapes::Finding> {
         let rule = self.rule(scope, &finding);
         Some(self.home(scope)?.finding(finding, rule.as_ref()))
     }
@@ -131,10 +148,16 @@ fn words<T: FromStr<Err = crate::domain::finding::BadWord> + Ord>(text: Option<&
 
 /// The scopes that organization, project, asset and branch leave; nothing where none of them is given.
 fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<ScopeId>>, Problem> {
-    let Wanted { organization, project, asset, branch, .. } = wanted;
-    if organization.is_none() && project.is_none() && asset.is_none() && branch.is_none() {
+    let Wanted { organization, project, asset, branch, scope, .. } = wanted;
+    if organization.is_none() && project.is_none() && asset.is_none() && branch.is_none() && scope.is_none() {
         return Ok(None);
     }
+    let kind = match scope.as_deref() {
+        None => None,
+        Some("branch") => Some(ScopeKind::Branch),
+        Some("pull_request") => Some(ScopeKind::PullRequest),
+        Some(other) => return Err(Problem::bad(format!("{other:?} is none of: branch, pull_request"))),
+    };
     let organization = organization.as_deref().map(|text| views::organization(view, text)).transpose()?;
     let key = project.as_deref().map(ProjectKey::parse).transpose()?;
     let asset = asset.as_deref().map(|name| super::assets::named(view, name)).transpose()?.map(|(id, _)| id);
@@ -148,7 +171,9 @@ fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<ScopeId>>, P
             continue;
         }
         for (scope, record) in catalogue::scopes(view, id)? {
-            if branch.as_deref().is_none_or(|branch| record.name.as_str() == branch) {
+            if branch.as_deref().is_none_or(|branch| record.name.as_str() == branch)
+                && kind.is_none_or(|kind| record.kind == kind)
+            {
                 found.insert(scope);
             }
         }
@@ -163,6 +188,21 @@ fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<ScopeId>>, P
 /// `GET /findings/{id}`.
 pub(super) async fn show(State(admin): Shared, Path(id): Path<String>) -> Result<Json<shapes::FindingDetail>, Problem> {
     Ok(Json(admin.read(move |_, view| detail(view, id.parse()?)).await?))
+}
+
+/// `GET /rules/{source}/{key}`.
+pub(super) async fn rule(
+    State(admin): Shared,
+    Path((source, key)): Path<(String, String)>,
+) -> Result<Json<shapes::Rule>, Problem> {
+    let read = move |_: &super::Admin, view: &Reader| {
+        let (name, key) = (SourceName::parse(&source)?, RuleKey::parse(&key)?);
+        let source = catalogue::source(view, &name)?.ok_or_else(|| views::no_source(&name))?;
+        let rule = catalogue::rule(view, &name, &key)?
+            .ok_or_else(|| Problem::missing(format!("nothing is known of a rule {key} of {name}")))?;
+        Ok(views::rule(&source, &key, rule))
+    };
+    Ok(Json(admin.read(read).await?))
 }
 
 /// `POST /findings/{id}/reopen`.
@@ -187,6 +227,37 @@ pub(super) async fn reopen(
         })
         .await?;
     Ok(Json(detail))
+}
+
+/// `POST /findings/{id}/triage`: tells Sonar; the inventory follows with the read that is asked for.
+pub(super) async fn triage(
+    State(admin): Shared,
+    Path(id): Path<String>,
+    Sent(decision): Sent<shapes::TriageDecision>,
+) -> Result<Json<shapes::FindingDetail>, Problem> {
+    let detail = admin
+        .run(move |admin| {
+            let (id, state) = (id.parse()?, decision.state.parse::<FindingState>()?);
+            let comment = decision.comment.trim();
+            if comment.is_empty() {
+                return Err(Problem::bad("a decision needs a comment: it is what others read in Sonar")
+                    .remedy("say why with --comment"));
+            }
+            triage::triage(&admin.work, id, state, &format!("{comment} (decided in Hydrophone)"))?;
+            admin.store.read(|view| detail(view, id))
+        })
+        .await?;
+    Ok(Json(detail))
+}
+
+impl From<TriageError> for Problem {
+    fn from(error: TriageError) -> Self {
+        match error {
+            TriageError::Missing(id) => missing(id),
+            TriageError::Work(error) => error.into(),
+            other => Self::conflict(other.to_string()),
+        }
+    }
 }
 
 fn missing(id: FindingId) -> Problem {

@@ -5,6 +5,7 @@ mod answers;
 mod assets;
 mod changes;
 mod deliveries;
+mod destinations;
 mod findings;
 mod projects;
 pub mod settings;
@@ -33,6 +34,7 @@ use crate::ingress::Counters;
 use crate::ingress::directory::Directory;
 use crate::store::{Reader, Store};
 use crate::work::Work;
+use crate::work::deliver::Deliver;
 
 /// What the handlers need.
 pub struct Admin {
@@ -40,6 +42,8 @@ pub struct Admin {
     pub store: Store,
     /// Workers, their connections and their progress.
     pub work: Arc<Work>,
+    /// What tells the destinations.
+    pub deliver: Arc<Deliver>,
     /// The listener's endpoints.
     pub directory: Arc<Directory>,
     /// The listener's counts.
@@ -61,6 +65,7 @@ impl Admin {
     pub fn new(
         store: Store,
         work: Arc<Work>,
+        deliver: Arc<Deliver>,
         directory: Arc<Directory>,
         counters: Arc<Counters>,
         webhook_address: Option<SocketAddr>,
@@ -69,7 +74,18 @@ impl Admin {
         started_at: Timestamp,
     ) -> Arc<Self> {
         let reads = Semaphore::new(limits::ADMIN_READS_MAX);
-        Arc::new(Self { store, work, directory, counters, webhook_address, webhook_tls, public_url, started_at, reads })
+        Arc::new(Self {
+            store,
+            work,
+            deliver,
+            directory,
+            counters,
+            webhook_address,
+            webhook_tls,
+            public_url,
+            started_at,
+            reads,
+        })
     }
 
     /// Does something that blocks, as one of a few at a time.
@@ -120,7 +136,20 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/findings", get(findings::list))
         .route("/findings/{id}", get(findings::show))
         .route("/findings/{id}/reopen", post(findings::reopen))
+        .route("/findings/{id}/triage", post(findings::triage))
+        .route("/rules/{source}/{key}", get(findings::rule))
         .route("/changes", get(changes::list))
+        .route("/destinations", get(destinations::list).post(destinations::add))
+        .route("/destinations/{name}", get(destinations::show).patch(destinations::edit).delete(destinations::remove))
+        .route("/destinations/{name}/check", post(destinations::check))
+        .route("/destinations/{name}/replay", post(destinations::replay))
+        .route("/destinations/{name}/preview", get(destinations::preview_of))
+        .route("/destinations/{name}/mapping", get(destinations::mapping).put(destinations::set_mapping))
+        .route("/destinations/{name}/targets", get(destinations::targets))
+        .route("/destinations/{name}/dead-letters", get(destinations::dead_letters).delete(destinations::drop_letters))
+        .route("/destinations/{name}/dead-letters/replay", post(destinations::replay_letters))
+        .route("/destinations/{name}/dead-letters/{finding}", axum::routing::delete(destinations::drop_letter))
+        .route("/destinations/{name}/dead-letters/{finding}/replay", post(destinations::replay_letter))
         .route("/config", get(settings::list))
         .route("/config/{key}", put(settings::set));
     Router::new()

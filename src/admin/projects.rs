@@ -64,6 +64,7 @@ fn not_imported(organization: &OrganizationRef, seen: wire::Project) -> shapes::
         branches: Vec::new(),
         error: None,
         activity: "idle".to_owned(),
+        next_at: None,
     }
 }
 

@@ -1,8 +1,12 @@
 //! The JSON of the admin API, version 1. Other programs rely on these names: fields may be added, never renamed.
 //! Times are RFC 3339 in UTC.
 
+mod destinations;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::destinations::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,7 +63,7 @@ pub struct Status {
     /// What is held.
     pub inventory: InventoryCounts,
     /// Platforms that changes are passed on to.
-    pub destinations: Vec<Value>,
+    pub destinations: Vec<DestinationHealth>,
 }
 
 /// How current the inventory is, without regard to webhooks.
@@ -274,6 +278,9 @@ pub struct Project {
     /// `queued` while Sonar is to be asked for its branches, else `idle`.
     #[serde(default)]
     pub activity: String,
+    /// When Sonar is to be asked for its branches, where that is planned for later.
+    #[serde(default)]
+    pub next_at: Option<String>,
 }
 
 /// A scope of a project.
@@ -307,6 +314,9 @@ pub struct Branch {
     pub error: Option<String>,
     /// `queued`, `running` or `idle`.
     pub activity: String,
+    /// When it is to be read again, where that is planned for later; the hourly reads are not.
+    #[serde(default)]
+    pub next_at: Option<String>,
     /// Findings read by the running sync so far.
     #[serde(default)]
     pub read: u64,
@@ -519,6 +529,9 @@ pub struct Finding {
     pub path: Option<String>,
     /// Line, from 1.
     pub line: Option<u32>,
+    /// The exact place, where Sonar gives one.
+    #[serde(default)]
+    pub range: Option<Range>,
     /// CWE numbers of the rule.
     pub cwe: Vec<u32>,
     /// Where Sonar shows it.
@@ -541,6 +554,52 @@ pub struct Finding {
     pub retired: bool,
     /// Sonar's own words.
     pub sonar: Value,
+    /// How it comes about: each flow a list of places. Only for one finding, and in lists asked for `with=flows`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<Vec<FlowStep>>,
+}
+
+/// A place in a file, as Sonar counts: lines from 1, columns from 0, the end column the first that is not meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// First line.
+    pub start_line: u32,
+    /// Last line.
+    pub end_line: u32,
+    /// Column in the first line.
+    pub start_offset: u32,
+    /// Column in the last line.
+    pub end_offset: u32,
+}
+
+/// A place on a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStep {
+    /// Path in the project; absent for findings on the project itself.
+    pub path: Option<String>,
+    /// The exact place.
+    pub range: Option<Range>,
+    /// What happens there; may be empty.
+    pub message: String,
+}
+
+/// A rule of a source: `GET /api/v1/rules/{source}/{key}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rule {
+    /// The source.
+    pub source: String,
+    /// Sonar's key.
+    pub key: String,
+    /// Its title; absent if Sonar does not know it.
+    pub name: Option<String>,
+    /// Its text, HTML as Sonar writes it.
+    pub description: Option<String>,
+    /// The CWE numbers that its text names.
+    pub cwe: Vec<u32>,
+    /// Where Sonar shows it.
+    pub url: String,
+    /// When it was read.
+    pub read_at: String,
 }
 
 /// On whose word a finding was closed.
@@ -617,7 +676,7 @@ pub struct FollowedChanges {
 }
 
 /// A page of findings:
-/// `GET /api/v1/findings?organization=&project=&asset=&branch=&severity=a,b&state=a,b&kind=&search=&retired=true&limit=&cursor=`.
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&with=flows&limit=&cursor=`.
 /// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
 /// Sonar does not list any more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -684,3 +743,13 @@ list!(
     /// Settings.
     SettingList { settings: Setting }
 );
+
+/// `POST /api/v1/findings/{id}/triage`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriageDecision {
+    /// `open`, `confirmed`, `accepted`, `false_positive`.
+    pub state: String,
+    /// Why.
+    pub comment: String,
+}

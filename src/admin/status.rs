@@ -32,7 +32,7 @@ pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, P
 }
 
 fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
-    let Held { sync, inventory, freshness, sources, mut conditions } = held;
+    let Held { sync, inventory, freshness, sources, destinations, mut conditions } = held;
     conditions.extend(of_store(admin));
     conditions.sort();
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -53,7 +53,7 @@ fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
         freshness,
         sources,
         inventory,
-        destinations: Vec::new(),
+        destinations,
     }
 }
 
@@ -73,6 +73,7 @@ struct Held {
     inventory: shapes::InventoryCounts,
     freshness: shapes::Freshness,
     sources: Vec<shapes::SourceHealth>,
+    destinations: Vec<shapes::DestinationHealth>,
     conditions: Vec<Condition>,
 }
 
@@ -138,7 +139,9 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
     {
         conditions.extend(sources.iter().any(|source| source.webhook_url.is_none()).then(no_public_url));
     }
-    Ok(Held { sync, inventory, freshness, sources: health, conditions })
+    let (destinations, of_destinations) = super::destinations::health(view, now)?;
+    conditions.extend(of_destinations);
+    Ok(Held { sync, inventory, freshness, sources: health, destinations, conditions })
 }
 
 /// How a source is doing. A person has to act only where its error says so; that is told of the source itself.
@@ -256,9 +259,9 @@ impl Ages {
 
 /// Webhooks that did not arrive.
 fn missed(view: &Reader, now: Timestamp) -> Result<Option<Condition>, StoreError> {
-    let healed = deliveries::healed_since(view, now.minus(limits::MISSED_SHOWN_FOR))?;
-    let (Some((_, how)), Some((since, _))) = (healed.first(), healed.last()) else { return Ok(None) };
-    let webhooks = match healed.len() {
+    let Some(healed) = deliveries::healed_since(view, now.minus(limits::MISSED_SHOWN_FOR))? else { return Ok(None) };
+    let deliveries::Healed { count, since, how } = healed;
+    let webhooks = match count {
         1 => "1 webhook".to_owned(),
         count => format!("{count} webhooks"),
     };

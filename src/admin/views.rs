@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::{Admin, Problem, shapes};
-use crate::domain::finding::{Finding, Kind, SonarWords, State};
+use crate::domain::finding::{Finding, Flow, FlowStep, SonarWords, State, TextRange};
 use crate::domain::ids::{
-    AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, ScopeId, ScopeKind, SourceName,
+    AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, RuleKey, ScopeId, ScopeKind, SourceName,
 };
 use crate::domain::limits;
+use crate::domain::message;
 use crate::domain::schedule::{Due, Task};
 use crate::domain::settings::REREAD_MINUTES;
 use crate::domain::time::Timestamp;
@@ -40,7 +41,7 @@ pub(super) fn source(source: &Source, projects: u64) -> shapes::Source {
 }
 
 /// A proxy's address may carry a password, which is nobody's business.
-fn without_password(url: &str) -> String {
+pub(super) fn without_password(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}***{}", &url[..scheme + 3], &url[at..]),
         _ => url.to_owned(),
@@ -124,6 +125,12 @@ impl Context {
         self.agenda.iter().any(|(other, due)| *other == task && due.at <= self.now)
     }
 
+    /// When a task has its turn that has not come yet.
+    fn next_at(&self, task: Task) -> Option<String> {
+        let due = self.agenda.iter().find(|(other, _)| *other == task)?.1;
+        (due.at > self.now).then(|| due.at.to_string())
+    }
+
     pub(super) fn project(
         &self,
         admin: &Admin,
@@ -148,6 +155,7 @@ impl Context {
             // While its branches are asked for, an error of before is no news.
             error: project.error.clone().filter(|_| !queued),
             activity: if queued { "queued" } else { "idle" }.to_owned(),
+            next_at: self.next_at(Task::Discover(id)),
             branches,
         })
     }
@@ -186,6 +194,7 @@ impl Context {
             stored_total: lists::count_open(view, id)?,
             error: scope.error,
             activity: activity.to_owned(),
+            next_at: self.next_at(Task::Sync(id)),
             read: step.map_or(0, |step| step.read),
             expected: step.map_or(0, |step| step.expected),
         })
@@ -256,8 +265,10 @@ impl Home {
             message: observed.message,
             severity: observed.severity.to_string(),
             state: observed.state.to_string(),
+            flows: flows(observed.flows, observed.path.as_deref()),
             path: observed.path,
             line: observed.line,
+            range: observed.range.map(range),
             cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
             url,
             created_at: time(observed.created_at),
@@ -277,23 +288,37 @@ impl Home {
 
     /// Where Sonar shows it.
     fn url(&self, finding: &Finding) -> String {
-        let encode = |text: &str| utf8_percent_encode(text, QUERY).to_string();
-        let key = encode(finding.observed.key.as_str());
-        let project = encode(self.project.key.as_str());
-        let place = match (self.scope.kind, self.scope.main) {
-            (ScopeKind::PullRequest, _) => format!("&pullRequest={}", encode(self.scope.name.as_str())),
-            (ScopeKind::Branch, true) => String::new(),
-            (ScopeKind::Branch, false) => format!("&branch={}", encode(self.scope.name.as_str())),
-        };
-        let url = self.source.url.trim_end_matches('/');
-        match finding.observed.kind {
-            Kind::Vulnerability => format!("{url}/project/issues?id={project}{place}&issues={key}&open={key}"),
-            Kind::Hotspot => format!("{url}/security_hotspots?id={project}{place}&hotspots={key}"),
-        }
+        let place = (self.scope.kind, self.scope.main, &self.scope.name);
+        message::page(&self.source.url, &self.project.key, place, &finding.observed)
     }
 }
 
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+fn range(range: TextRange) -> shapes::Range {
+    let TextRange { start_line, end_line, start_offset, end_offset } = range;
+    shapes::Range { start_line, end_line, start_offset, end_offset }
+}
+
+fn flows(flows: Vec<Flow>, own: Option<&str>) -> Vec<Vec<shapes::FlowStep>> {
+    let step = |step: FlowStep| shapes::FlowStep {
+        path: step.path.or_else(|| own.map(str::to_owned)),
+        range: step.range.map(range),
+        message: step.message,
+    };
+    flows.into_iter().map(|flow| flow.0.into_iter().map(step).collect()).collect()
+}
+
+pub(super) fn rule(source: &Source, key: &RuleKey, rule: Rule) -> shapes::Rule {
+    let encoded = utf8_percent_encode(key.as_str(), message::QUERY);
+    shapes::Rule {
+        source: source.name.to_string(),
+        key: key.to_string(),
+        name: rule.name,
+        description: rule.description.filter(|text| !text.is_empty()),
+        cwe: rule.cwe,
+        url: format!("{}/coding_rules?open={encoded}&rule_key={encoded}", source.url.trim_end_matches('/')),
+        read_at: rule.read_at.to_string(),
+    }
+}
 
 /// Sonar's own words, without those that it did not say.
 fn words(words: SonarWords) -> serde_json::Value {

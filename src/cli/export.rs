@@ -1,6 +1,8 @@
 //! `export`: the inventory as a file that other programs read. Written page by page, so that its size does not
 //! matter; a named file appears only when it is whole.
 
+mod sarif;
+
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,14 +20,20 @@ use super::{Session, note};
 /// Write the inventory to a file.
 #[derive(Debug, Args)]
 #[command(after_help = "Without --state findings that are not closed are written.\n\n\
+    SARIF has a run for each branch that was read, also where it holds nothing. Who reads it takes what is absent for\n\
+    closed: leave branches and projects out, but filter by severity, state or text only for readers of that part.\n\
+    For DefectDojo use --suppressions false-positives: it makes false positives of all that are suppressed.\n\n\
     Examples:\n  hydrophone export --format csv -o findings.csv\n  \
-    hydrophone export --format json --severity critical | jq .findings")]
+    hydrophone export --format json --severity critical | jq .findings\n  \
+    hydrophone export --format sarif --project web-shop --branch main -o web-shop.sarif")]
 pub struct Export {
     /// Choose the form.
     #[arg(long, value_enum)]
     format: Format,
     #[command(flatten)]
     pub(super) filters: Filters,
+    #[command(flatten)]
+    sarif: sarif::Flags,
     /// Write to this file instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -38,11 +46,14 @@ pub enum Format {
     Json,
     /// A header row, then a row for each finding.
     Csv,
+    /// A SARIF 2.1.0 log, as GitHub code scanning, DefectDojo and editors read it.
+    Sarif,
 }
 
 impl Export {
     /// Does it.
     pub fn run(self, session: &mut Session) -> Result<(), Failure> {
+        self.sarif.check(self.format, &self.filters)?;
         let Some(path) = &self.output else {
             self.write(&session.client, &mut Stdout(&mut session.out))?;
             return Ok(());
@@ -63,6 +74,7 @@ impl Export {
         let written = match self.format {
             Format::Json => write_json(&mut next_page, writer),
             Format::Csv => write_csv(&mut next_page, writer, self.output.is_none() && io::stdout().is_terminal()),
+            Format::Sarif => sarif::write(client, &self.filters, &self.sarif, writer),
         };
         written.map_err(|stop| match (stop, &self.output) {
             (Stop::Read(failure), _) => failure,
@@ -337,6 +349,36 @@ mod tests {
             let mut session = Session { client: daemon.client(), out: Output::to(Box::new(Closed), false) };
             assert!(matches!(export.run(&mut session), Err(Failure::ReaderGone)), "{format}");
         }
+    }
+
+    #[test]
+    fn sarif_has_a_run_for_each_branch_that_was_read() {
+        let daemon = FakeDaemon::start(|line, _| {
+            let branch = |name: &str, synced_at: Value| {
+                json!({"name": name, "kind": "branch", "main": name == "main", "complete": true, "stored_total": 0,
+                       "activity": "idle", "synced_at": synced_at})
+            };
+            let branches = [branch("main", "2026-11-21T14:03:00Z".into()), branch("next", Value::Null)];
+            let project = json!({"source": "eu", "organization": "acme", "key": "web", "name": "Web", "imported": true,
+                                 "branches": branches});
+            let mut found = finding("1", "m");
+            found["flows"] = json!([[{"path": "b.java", "range": null, "message": "x"}]]);
+            let list = json!({"findings": [found], "total": 1, "total_exact": true, "next": null});
+            let of_branch = "organization=eu%2Facme&project=web&branch=main&limit=500&scope=branch&with=flows";
+            match line {
+                "GET /api/v1/projects" => (200, json!({"projects": [project]}).to_string()),
+                "GET /api/v1/rules/eu/java%3AS1" => (404, String::new()),
+                "GET /api/v1/findings?limit=1" => (200, list.to_string()),
+                other if other == format!("GET /api/v1/findings?{of_branch}") => (200, list.to_string()),
+                other => panic!("{other}"),
+            }
+        });
+        let text = told(&daemon, &["export", "--format", "sarif"]).0;
+        let log: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(log["runs"].as_array().unwrap().len(), 1);
+        assert_eq!(log["runs"][0]["results"][0]["message"]["text"], "m (Sonar key AX)");
+        assert!(log["runs"][0]["results"][0]["codeFlows"].is_array(), "{text}");
+        assert_eq!(log["runs"][0]["tool"]["driver"]["rules"][0]["id"], "java:S1");
     }
 
     #[test]

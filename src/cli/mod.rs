@@ -7,6 +7,7 @@ pub mod client;
 pub mod completions;
 pub mod config;
 pub mod delivery;
+pub mod destination;
 pub mod export;
 pub mod finding;
 pub mod organization;
@@ -99,6 +100,9 @@ pub enum Command {
     /// Look into the log of webhook calls.
     #[command(subcommand)]
     Delivery(delivery::Command),
+    /// Pass findings on to the platforms where they are worked on.
+    #[command(subcommand)]
+    Destination(destination::Command),
     /// Read Sonar now.
     Sync(sync::Sync),
     /// Look into the inventory.
@@ -207,6 +211,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Asset(command) => command.run(session),
         Command::Webhook(command) => command.run(session),
         Command::Delivery(command) => command.run(session),
+        Command::Destination(command) => command.run(session),
         Command::Sync(command) => command.run(session),
         Command::Finding(command) => command.run(session),
         Command::Export(command) => command.run(session),
@@ -320,6 +325,7 @@ pub(in crate::cli) mod tests {
             "finding show 1",
             "export --format csv -o f",
             "export --format json --severity critical,high",
+            "export --format sarif --project p --branch b --suppressions off --repository https://r --revision 1",
             "config show",
             "config set public-url https://a.example",
             "completions bash",
@@ -347,7 +353,7 @@ pub(in crate::cli) mod tests {
             ("asset edit Shop", MissingRequiredArgument),
             ("finding list --severity severe", InvalidValue),
             ("finding list --limit 0", ValueValidation),
-            ("export --format sarif", InvalidValue),
+            ("export --format xml", InvalidValue),
             ("export", MissingRequiredArgument),
             ("serve --webhook-listen nowhere", ValueValidation),
             ("serve --log-format xml", InvalidValue),

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::client::Failure;
 use crate::admin::shapes::SeverityCount;
+use crate::domain::rule;
 use crate::domain::time::Timestamp;
 
 /// Where a command's answer goes. Everything a command prints passes through it, so that a reader who closes the
@@ -222,92 +223,9 @@ pub fn severities(counts: &[SeverityCount]) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// Sonar's HTML as plain text: tags go, blocks begin lines, entities become what they stand for.
+/// Sonar's HTML as plain text that cannot steer a terminal.
 pub fn plain_text(html: &str) -> String {
-    let mut text = String::with_capacity(html.len());
-    let mut rest = html;
-    while let Some(start) = rest.find('<') {
-        text.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let Some(end) = rest.find('>').filter(|_| opens_tag(rest)) else {
-            // A lone `<`, as in `a < b`, is text.
-            text.push('<');
-            rest = &rest[1..];
-            continue;
-        };
-        text.push_str(in_place_of(&rest[1..end]));
-        rest = &rest[end + 1..];
-    }
-    text.push_str(rest);
-    tidy(&decoded(&text))
-}
-
-fn opens_tag(rest: &str) -> bool {
-    rest[1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '!')
-}
-
-fn in_place_of(tag: &str) -> &'static str {
-    let closing = tag.starts_with('/');
-    let name: String = tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect();
-    match (name.to_ascii_lowercase().as_str(), closing) {
-        ("li", false) => "\n- ",
-        ("td" | "th", true) => " ",
-        ("br" | "tr", _) => "\n",
-        ("p" | "div" | "ul" | "ol" | "pre" | "table" | "blockquote" | "h1" | "h2" | "h3" | "h4" | "h5", _) => "\n\n",
-        _ => "",
-    }
-}
-
-fn decoded(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find('&') {
-        plain.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let entity = rest.find(';').filter(|&end| end <= ENTITY_BYTES_MAX);
-        if let Some((end, c)) = entity.and_then(|end| Some((end, character(&rest[1..end])?))) {
-            plain.push(c);
-            rest = &rest[end + 1..];
-        } else {
-            plain.push('&');
-            rest = &rest[1..];
-        }
-    }
-    plain.push_str(rest);
-    plain
-}
-
-fn character(entity: &str) -> Option<char> {
-    match entity {
-        "lt" => Some('<'),
-        "gt" => Some('>'),
-        "amp" => Some('&'),
-        "quot" => Some('"'),
-        "apos" => Some('\''),
-        "nbsp" => Some(' '),
-        _ => {
-            let number = entity.strip_prefix('#')?;
-            let code = match number.strip_prefix(['x', 'X']) {
-                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
-                None => number.parse().ok()?,
-            };
-            char::from_u32(code)
-        }
-    }
-}
-
-/// Cleans each line and keeps at most one empty line between two others.
-fn tidy(text: &str) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines().map(|line| clean(line.trim_end()).into_owned()) {
-        if !(line.is_empty() && lines.last().is_none_or(String::is_empty)) {
-            lines.push(line);
-        }
-    }
-    while lines.last().is_some_and(String::is_empty) {
-        lines.pop();
-    }
-    lines.join("\n")
+    rule::plain_text(html).lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 fn colour_of(severity: &str) -> Option<Color> {
@@ -329,9 +247,6 @@ fn sgr(colour: Color) -> Option<u8> {
         _ => None,
     }
 }
-
-/// The longest entity that is decoded, such as `&#x10FFFF;`.
-const ENTITY_BYTES_MAX: usize = 10;
 
 #[cfg(test)]
 pub(in crate::cli) mod tests {

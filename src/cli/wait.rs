@@ -36,6 +36,8 @@ enum Standing {
     Read,
     /// Nothing is under way any more, and these are the reasons.
     Failed(Vec<String>),
+    /// Some of it was not read, and nothing tells why: it is not on the agenda, and no error was noted.
+    Stuck(Vec<String>),
 }
 
 /// Waits until every branch of the projects was read since that time or has ended with an error, and shows the
@@ -43,7 +45,7 @@ enum Standing {
 pub fn until_read(session: &mut Session, projects: &[Project], since: Timestamp, wait: Wait) -> Result<(), Failure> {
     let mut interrupts = session.client.interrupts()?;
     let progress = Progress::new(projects.len());
-    let mut watch = Watch { projects, since: whole_second(since), progress, told: HashSet::new() };
+    let mut watch = Watch { projects, since: whole_second(since), progress, told: HashSet::new(), stuck: 0 };
     let begin = Instant::now();
     let mut interval = POLL_MIN;
     let (latest, failures) = loop {
@@ -110,13 +112,15 @@ struct Watch<'a> {
     since: Timestamp,
     progress: Progress,
     told: HashSet<usize>,
+    /// Looks in a row that found nothing under way, and yet not all read.
+    stuck: u32,
 }
 
 impl Watch<'_> {
     /// Takes in how the projects are now. Gives what failed once nothing is left to wait for.
     fn look(&mut self, latest: &[Option<Value>]) -> Result<Option<Vec<String>>, Failure> {
         let (mut failures, mut branches) = (Vec::new(), Vec::new());
-        let mut waiting = false;
+        let (mut waiting, mut stuck) = (false, false);
         for (index, value) in latest.iter().enumerate() {
             let name = &self.projects[index].key;
             let project = value.as_ref().map(shaped::<Project>).transpose()?.filter(|project| project.imported);
@@ -131,11 +135,18 @@ impl Watch<'_> {
                     self.told.insert(index);
                     failures.extend(reasons);
                 }
+                Standing::Stuck(reasons) => {
+                    stuck = true;
+                    failures.extend(reasons);
+                }
             }
             branches.extend(project.into_iter().flat_map(|project| project.branches));
         }
         self.progress.update(self.told.len(), &branches);
-        Ok(if waiting { None } else { Some(failures) })
+        // The agenda and the times of reads are told in one answer, so one look would do. A few more cost a moment, and
+        // a wait that ends too early would call a read failed that goes on.
+        self.stuck = if stuck && !waiting { self.stuck + 1 } else { 0 };
+        Ok(if waiting || (stuck && self.stuck < STUCK_LOOKS) { None } else { Some(failures) })
     }
 
     fn tell(&mut self, index: usize, project: Option<&Project>) {
@@ -156,22 +167,40 @@ fn standing(project: &Project, since: Timestamp) -> Standing {
     }
     // A project whose branches were never found, or of which none was chosen, has no branch to hold the reason.
     let mut reasons: Vec<_> = project.error.iter().map(|error| format!("{}: {error}", project.key)).collect();
+    let mut unread = Vec::new();
     if project.branches.is_empty() && reasons.is_empty() {
-        return Standing::Waiting;
+        if project.next_at.is_some() {
+            return Standing::Waiting;
+        }
+        unread.push(format!("{}: {UNREAD}", project.key));
     }
     for branch in &project.branches {
         let read = branch.synced_at.as_deref().and_then(|time| Timestamp::parse(time).ok());
         match &branch.error {
             _ if branch.activity != "idle" => return Standing::Waiting,
-            // Nobody reads what Sonar does not list any more.
-            None if branch.retired_at.is_some() => {}
+            // Nobody reads what Sonar does not list any more, so what went wrong with it before is no news.
+            _ if branch.retired_at.is_some() => {}
             Some(error) => reasons.push(format!("{} {}: {error}", project.key, branch.name)),
-            None if read.is_none_or(|read| read < since) => return Standing::Waiting,
-            None => {}
+            None if read.is_some_and(|read| read >= since) => {}
+            // Planned for later, as after a look that found a branch in the middle of a change.
+            None if branch.next_at.is_some() => return Standing::Waiting,
+            None => unread.push(format!("{} {}: {UNREAD}", project.key, branch.name)),
         }
     }
-    if reasons.is_empty() { Standing::Read } else { Standing::Failed(reasons) }
+    match (unread.is_empty(), reasons.is_empty()) {
+        (true, true) => Standing::Read,
+        (true, false) => Standing::Failed(reasons),
+        (false, _) => {
+            reasons.extend(unread);
+            Standing::Stuck(reasons)
+        }
+    }
 }
+
+const UNREAD: &str = "it was not read, and nothing of it is left to be done; ask again with `hydrophone sync`";
+
+/// Looks in a row that find nothing under way before the wait ends without all being read.
+const STUCK_LOOKS: u32 = 5;
 
 /// The API's times have whole seconds, so a read that ends within the second of the request carries its number.
 fn whole_second(time: Timestamp) -> Timestamp {
@@ -279,15 +308,43 @@ mod tests {
     #[test]
     fn a_project_is_done_when_every_branch_was_read_since() {
         let (before, at, after) = ("2026-11-21T14:02:59Z", "2026-11-21T14:03:00Z", "2026-11-21T14:03:01Z");
-        assert_eq!(stands(&[]), Standing::Waiting);
-        assert_eq!(stands(&[branch("idle", None, None)]), Standing::Waiting);
-        assert_eq!(stands(&[branch("idle", Some(before), None)]), Standing::Waiting);
+        let planned = |synced_at: Option<&str>| {
+            let mut branch = branch("idle", synced_at, None);
+            branch["next_at"] = json!("2026-11-21T14:04:00Z");
+            branch
+        };
+        assert_eq!(stands(&[planned(None)]), Standing::Waiting);
+        assert_eq!(stands(&[planned(Some(before))]), Standing::Waiting);
+        assert_eq!(stands(&[planned(Some(at))]), Standing::Read);
         assert_eq!(stands(&[branch("running", Some(after), None)]), Standing::Waiting);
         assert_eq!(stands(&[branch("queued", Some(after), Some("old"))]), Standing::Waiting);
         assert_eq!(stands(&[branch("idle", Some(at), None)]), Standing::Read);
         assert_eq!(stands(&[branch("idle", Some(after), None), branch("queued", None, None)]), Standing::Waiting);
         let failed = Standing::Failed(vec!["web main: no".to_owned()]);
         assert_eq!(stands(&[branch("idle", Some(before), Some("no")), branch("idle", Some(at), None)]), failed);
+    }
+
+    #[test]
+    fn what_was_not_read_and_is_not_planned_either_is_told_as_such() {
+        let unread = |of: &str| Standing::Stuck(vec![format!("{of}: {UNREAD}")]);
+        assert_eq!(stands(&[]), unread("web"));
+        assert_eq!(stands(&[branch("idle", None, None)]), unread("web main"));
+        assert_eq!(stands(&[branch("idle", Some("2026-11-21T14:02:59Z"), None)]), unread("web main"));
+    }
+
+    /// Whatever the reason, such a wait must not last for ever.
+    #[test]
+    fn waiting_ends_where_nothing_is_under_way_and_nothing_was_read() {
+        let daemon = FakeDaemon::start(|line, _| {
+            let stale = project("web", &[branch("idle", Some("2026-11-21T14:02:59Z"), None)]);
+            match line {
+                "POST /api/v1/sync" => (200, json!({"projects": [stale]}).to_string()),
+                _ => (200, stale.to_string()),
+            }
+        });
+        let (text, done) = told(&daemon, &["sync", "--wait"]);
+        assert_eq!(text, "1 project done, 2 findings open.\n");
+        assert!(matches!(done, Err(Failure::Told)));
     }
 
     #[test]
@@ -300,6 +357,9 @@ mod tests {
         let read = || branch("idle", Some("2026-11-21T14:03:00Z"), None);
         assert_eq!(stands(&[read(), retired("idle")]), Standing::Read);
         assert_eq!(stands(&[read(), retired("queued")]), Standing::Waiting);
+        let mut failed = retired("idle");
+        failed["error"] = json!("no usable answer, before it was gone");
+        assert_eq!(stands(&[read(), failed]), Standing::Read);
         let project = shaped(&project("web", &[read(), retired("idle")])).unwrap();
         assert_eq!(open_findings(&project), 2);
     }
@@ -314,7 +374,7 @@ mod tests {
         };
         assert_eq!(standing("queued", None), Standing::Waiting);
         assert_eq!(standing("queued", Some("of before")), Standing::Waiting);
-        assert_eq!(standing("idle", None), Standing::Waiting);
+        assert_eq!(standing("idle", None), Standing::Stuck(vec![format!("web: {UNREAD}")]));
         let failed = Standing::Failed(vec!["web: no branch matches x".to_owned()]);
         assert_eq!(standing("idle", Some("no branch matches x")), failed);
     }

@@ -191,6 +191,25 @@ pub struct SonarWords {
     pub component: Option<String>,
 }
 
+/// One way that Sonar shows of how a finding comes about, such as from where a value enters to where it does harm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Flow(#[n(0)] pub Vec<FlowStep>);
+
+/// A place on a flow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct FlowStep {
+    /// Path in the project; absent where it is the finding's own, which is most of them.
+    #[n(0)]
+    pub path: Option<String>,
+    /// The exact place.
+    #[n(1)]
+    pub range: Option<TextRange>,
+    /// What happens there; may be empty.
+    #[n(2)]
+    pub message: String,
+}
+
 /// What one row of Sonar's lists says, in our words.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Observed {
@@ -233,6 +252,11 @@ pub struct Observed {
     /// Sonar's own words.
     #[n(12)]
     pub sonar: SonarWords,
+    /// How it comes about, within limits; none for hotspots, and in findings that were stored before these were kept.
+    /// Shifts with every edit above it: alone it is no change that the log tells.
+    #[n(13)]
+    #[cbor(default)]
+    pub flows: Vec<Flow>,
 }
 
 /// Sixteen bytes of a SHA-256: enough to tell texts apart that nobody chose to collide.

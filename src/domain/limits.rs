@@ -42,11 +42,19 @@ pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Deliveries that share one commit: enough for a burst, few enough to be answered within a second on a card.
 pub const DELIVERIES_PER_COMMIT_MAX: usize = 512;
 
-/// Findings that one transaction may touch, so that a webhook never waits long for its turn.
-pub const FINDINGS_PER_COMMIT_MAX: usize = 500;
+/// Findings that one transaction may touch. Where disks are quick: a large one costs less for each, as many of them share
+/// the pages that it writes.
+pub const FINDINGS_PER_COMMIT_MAX: usize = 2000;
 
-/// Time that one batch may hold the writer.
-pub const BATCH_MAX: Duration = Duration::from_millis(50);
+/// Findings that every transaction may touch, and the first ones do.
+pub const FINDINGS_PER_COMMIT_MIN: usize = 250;
+
+/// A commit cannot be cut short when a webhook comes: after one that took longer than this, the next batch touches half
+/// as many findings.
+pub const COMMIT_AIM: Duration = Duration::from_millis(100);
+
+/// Time that one batch may hold the writer while no webhook waits. Once one does, the batch is over.
+pub const BATCH_MAX: Duration = Duration::from_millis(300);
 
 /// The longest time that a burst of deliveries may go without a commit from which the store opens at once after a
 /// kill (quick repair).
@@ -179,6 +187,19 @@ pub const RULE_TEXT_BYTES_MAX: usize = 32 * 1024;
 /// A message, path or other text of a finding; longer ones are cut.
 pub const FINDING_TEXT_BYTES_MAX: usize = 4000;
 
+/// Flows kept of a finding. Sonar's taint analysis shows one to three of mostly under twenty places; what is more is
+/// seldom read and would make stored findings many times as large.
+pub const FLOWS_MAX: usize = 8;
+
+/// Places kept of one flow, its first.
+pub const FLOW_STEPS_MAX: usize = 32;
+
+/// The text at one place of a flow; longer ones are cut.
+pub const FLOW_TEXT_BYTES_MAX: usize = 200;
+
+/// Texts and paths of all flows of a finding: five hundred findings, which one batch or page holds, stay a few MiB.
+pub const FLOWS_BYTES_MAX: usize = 8 * 1024;
+
 /// How long the count of a filtered list may take before it is called inexact.
 pub const COUNT_MAX: Duration = Duration::from_millis(20);
 
@@ -250,3 +271,42 @@ pub const CONVISO_ASSET_PAGES_MAX: usize = 200;
 
 /// Findings that one request to Conviso tells. Its limit is not documented; a server that takes fewer is told fewer.
 pub const CONVISO_BATCH_MAX: usize = 50;
+
+/// How long an address may take to accept an event, where the operator says nothing else. Standard Webhooks asks for 15
+/// to 30 s.
+pub const EVENT_CALL_MAX: Duration = Duration::from_secs(20);
+
+/// The most that the operator may say.
+pub const EVENT_CALL_OPTION_MAX: Duration = Duration::from_secs(30);
+
+/// An event's body. Standard Webhooks asks for less than about 20 kB, as receivers refuse larger ones.
+pub const EVENT_BYTES_MAX: usize = 20_000;
+
+/// CWE numbers that an event names. Rules have one to three.
+pub const EVENT_CWE_MAX: usize = 50;
+
+/// Events that are sent before what came of them is written down: each is a call of its own, and after a power cut
+/// those since the last commit are sent again.
+pub const EVENTS_PER_PUSH_MAX: usize = 20;
+
+/// How far two clocks may be apart before receivers refuse signatures as too old.
+pub const EVENT_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);
+
+/// Versions of a SARIF file that may be kept: years of daily analyses, and few enough to list.
+pub const SARIF_VERSIONS_MAX: usize = 1000;
+
+/// GitHub refuses a compressed analysis that is larger.
+pub const GITHUB_LOG_BYTES_MAX: usize = 10 * 1000 * 1000;
+
+/// GitHub shows no more results of an analysis, and takes the worst.
+pub const GITHUB_RESULTS_SHOWN_MAX: u64 = 5000;
+
+/// The waits before GitHub is asked whether an analysis is processed, which mostly takes seconds. After the last, it is
+/// asked again when the scope has its next turn.
+pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];

@@ -4,14 +4,17 @@
 //! was last told ([`plan`]), so that a message that comes twice, or after a later one, does no harm.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::digest::{Context, SHA256};
 
 use super::destination::{Filter, LeftOut};
-use super::finding::{Digest, Finding, State};
+use super::finding::{CloseReason, ClosedBy, Digest, Finding, Kind, Observed, Severity, SonarWords, State};
 use super::ids::{
-    AssetName, ChangeNumber, IssueKey, OrganizationKey, ProjectKey, ScopeId, ScopeKind, ScopeName, SourceName,
+    AssetName, ChangeNumber, FindingId, IssueKey, OrganizationKey, ProjectKey, ScopeId, ScopeKind, ScopeName,
+    SourceName,
 };
 use super::reconcile::ChangeKind;
 use super::time::Timestamp;
@@ -43,9 +46,43 @@ pub struct Place {
     pub main: bool,
     /// Sonar's last analysis.
     pub analysed_at: Option<Timestamp>,
+    /// The commit that was analysed then, where it is known.
+    pub revision: Option<String>,
     /// Whether the last read of it was complete.
     pub complete: bool,
 }
+
+impl Place {
+    /// The page on which Sonar shows a finding of this scope.
+    pub fn page(&self, observed: &Observed) -> String {
+        page(&self.source_url, &self.project, (self.scope_kind, self.main, &self.branch), observed)
+    }
+}
+
+/// The page on which Sonar shows a finding: of a source at `url`, of a project, of a scope by kind, whether it is the
+/// main branch, and name.
+pub fn page(
+    url: &str,
+    project: &ProjectKey,
+    (kind, main, name): (ScopeKind, bool, &ScopeName),
+    observed: &Observed,
+) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, QUERY).to_string();
+    let (key, project) = (encode(observed.key.as_str()), encode(project.as_str()));
+    let place = match (kind, main) {
+        (ScopeKind::PullRequest, _) => format!("&pullRequest={}", encode(name.as_str())),
+        (ScopeKind::Branch, true) => String::new(),
+        (ScopeKind::Branch, false) => format!("&branch={}", encode(name.as_str())),
+    };
+    let url = url.trim_end_matches('/');
+    match observed.kind {
+        Kind::Vulnerability => format!("{url}/project/issues?id={project}{place}&issues={key}&open={key}"),
+        Kind::Hotspot => format!("{url}/security_hotspots?id={project}{place}&hotspots={key}"),
+    }
+}
+
+/// What may stand as it is in a query of an address.
+pub const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What a rule's text says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,8 +122,8 @@ pub struct Message {
     pub finding: Finding,
     /// The state to tell: the finding's, or open where Sonar's decisions are not passed on.
     pub state: State,
-    /// Its rule, as far as it is known.
-    pub rule: RuleText,
+    /// Its rule, as far as it is known; shared by all messages about it, as its text may be long.
+    pub rule: Arc<RuleText>,
     /// What the platform knows of it.
     pub known: Option<Remote>,
     /// The finding's page in Sonar.
@@ -118,6 +155,43 @@ impl Message {
             add(&cwe.to_be_bytes());
         }
         cut(context)
+    }
+
+    /// That a finding is gone which this box does not hold any more, from what the platform was told of it.
+    pub fn gone(id: FindingId, known: Remote, now: Timestamp) -> Self {
+        let birth = known.birth.clone();
+        let observed = Observed {
+            key: known.key.clone(),
+            kind: Kind::Vulnerability,
+            rule: None,
+            message: birth.as_ref().map(|birth| birth.title.clone()).unwrap_or_default(),
+            severity: Severity::Medium,
+            state: State::Removed,
+            path: birth.as_ref().and_then(|birth| birth.path.clone()),
+            line: birth.as_ref().and_then(|birth| birth.line),
+            range: None,
+            created_at: None,
+            updated_at: None,
+            closed_at: None,
+            sonar: SonarWords::default(),
+            flows: Vec::new(),
+        };
+        let closed_by = ClosedBy { reason: CloseReason::Removed, read_at: now, from: State::Open };
+        Self {
+            cause: Cause::Present,
+            finding: Finding {
+                id,
+                slot: 0,
+                observed,
+                first_seen_at: known.since,
+                closed_at: Some(now),
+                closed_by: Some(closed_by),
+            },
+            state: State::Removed,
+            rule: Arc::default(),
+            known: Some(known),
+            url: String::new(),
+        }
     }
 
     /// The same for every attempt to tell this message, and for no other message.

@@ -51,10 +51,15 @@ pub struct Pause {
 /// One source's budget and pause.
 ///
 /// The budget is kept as time: a full bucket is a minute, and a request costs the part of a minute that is its share.
-/// So it refills as time passes, and another rate needs no conversion.
+/// So it refills as time passes, and another rate needs no conversion. After a rest a minute's worth may go at once, and
+/// as it refills meanwhile, what went in the last minute is limited too.
 #[derive(Debug, Clone)]
 pub struct Pace {
     level: Duration,
+    /// Since when what is not urgent had to wait for what is. A stream of webhooks must not leave it nothing for ever.
+    starved_since: Option<Duration>,
+    /// What urgent requests have earned meanwhile for the others.
+    earned: Duration,
     filled_at: Duration,
     pause_until: Duration,
     pause_status: u16,
@@ -68,6 +73,8 @@ impl Pace {
     pub fn new(now: Duration) -> Self {
         Self {
             level: FULL,
+            starved_since: None,
+            earned: Duration::ZERO,
             filled_at: now,
             pause_until: Duration::ZERO,
             pause_status: 0,
@@ -76,7 +83,8 @@ impl Pace {
         }
     }
 
-    /// Asks for leave to send one request. What is not urgent leaves a fifth of the budget for what is.
+    /// Asks for leave to send one request. What is not urgent leaves a fifth of the budget for what is, and has a fifth of
+    /// what goes where urgent requests would take everything.
     pub fn ask(&mut self, rate: Rate, urgent: bool, now: Duration) -> Leave {
         if let Some(pause) = self.pause(now) {
             return Leave::Paused(pause.left);
@@ -84,17 +92,58 @@ impl Pace {
         self.level = (self.level + now.saturating_sub(self.filled_at)).min(FULL);
         self.filled_at = now.max(self.filled_at);
         let cost = FULL / rate.per_minute.max(1);
-        let needed = if urgent { cost } else { cost + KEPT_FOR_URGENT };
+        if urgent && self.level >= cost + KEPT_FOR_URGENT {
+            // There is enough for all, or nobody else asks any more.
+            (self.starved_since, self.earned) = (None, Duration::ZERO);
+        }
+        let starved = self.starved_since.is_some_and(|since| now.saturating_sub(since) >= STARVED_AFTER);
+        let owed = starved && self.earned >= cost;
+        let first = urgent || owed;
+        let needed = match (urgent, owed) {
+            // One is left for whoever has waited so long.
+            (true, true) => (2 * cost).min(FULL),
+            (true, false) | (false, true) => cost,
+            (false, false) => cost + KEPT_FOR_URGENT,
+        };
         if let Some(lacking) = needed.checked_sub(self.level).filter(|lacking| !lacking.is_zero()) {
+            if !urgent {
+                self.starved_since.get_or_insert(now);
+            }
             return Leave::Wait(lacking);
         }
+        let limit = if first { rate.per_minute.saturating_add(rate.per_minute / 4) } else { rate.per_minute };
+        if let Some(wait) = self.until_below(limit.max(1), now) {
+            return Leave::Wait(wait);
+        }
         self.level = self.level.saturating_sub(cost);
+        if urgent && self.starved_since.is_some() {
+            self.earned = (self.earned + cost / 4).min(EARNED_MAX.max(cost));
+        } else if !urgent && owed {
+            self.earned -= cost;
+        } else if !urgent {
+            (self.starved_since, self.earned) = (None, Duration::ZERO);
+        }
         let second = &mut self.seconds[(now.as_secs() % 60) as usize];
         if second.0 != now.as_secs() {
             *second = (now.as_secs(), 0);
         }
         second.1 += 1;
         Leave::Go
+    }
+
+    /// How long until fewer than so many requests are of the last minute; nothing if they are.
+    fn until_below(&self, limit: u32, now: Duration) -> Option<Duration> {
+        let mut lacking = self.last_minute(now).checked_sub(limit)? + 1;
+        let mut seconds: Vec<_> = self.seconds.iter().filter(|(second, _)| is_of_last_minute(*second, now)).collect();
+        seconds.sort_unstable();
+        for (second, count) in seconds {
+            let Some(left) = lacking.checked_sub(*count).filter(|left| *left > 0) else {
+                return Some(Duration::from_secs(second + 60).saturating_sub(now));
+            };
+            lacking = left;
+        }
+        // A limit of none.
+        Some(FULL)
     }
 
     /// Notes what came of a request.
@@ -126,13 +175,22 @@ impl Pace {
 
     /// Requests of the last minute.
     pub fn last_minute(&self, now: Duration) -> u32 {
-        let recent = |second: u64| second <= now.as_secs() && now.as_secs() - second < 60;
-        self.seconds.iter().filter(|(second, _)| recent(*second)).map(|(_, count)| count).sum()
+        self.seconds.iter().filter(|(second, _)| is_of_last_minute(*second, now)).map(|(_, count)| count).sum()
     }
+}
+
+fn is_of_last_minute(second: u64, now: Duration) -> bool {
+    second <= now.as_secs() && now.as_secs() - second < 60
 }
 
 /// A full bucket.
 const FULL: Duration = Duration::from_mins(1);
+
+/// After so long what is not urgent has its share beside what is.
+const STARVED_AFTER: Duration = Duration::from_secs(15);
+
+/// The most that is kept of what urgent requests have earned for the others.
+const EARNED_MAX: Duration = Duration::from_secs(3);
 
 /// What tasks that are not urgent leave of it.
 const KEPT_FOR_URGENT: Duration = Duration::from_secs(12);
@@ -170,6 +228,37 @@ mod tests {
         assert_eq!(pace.ask(RATE, false, secs(0)), Leave::Wait(secs(1)));
         assert_eq!(burst(&mut pace, true, secs(0)), 12);
         assert_eq!(pace.ask(RATE, false, secs(0)), Leave::Wait(secs(13)));
+    }
+
+    #[test]
+    fn no_minute_has_much_more_than_the_budget_even_after_a_rest() {
+        for (urgent, most) in [(false, 60), (true, 75)] {
+            let mut pace = Pace::new(secs(0));
+            let mut sent = 0;
+            for now in 0..600 {
+                sent += burst(&mut pace, urgent, secs(now));
+                assert!(pace.last_minute(secs(now)) <= most, "at {now} s");
+                if let Leave::Wait(wait) = pace.ask(RATE, urgent, secs(now)) {
+                    assert!(!wait.is_zero() && wait <= FULL, "{wait:?} at {now} s");
+                }
+            }
+            // In the long run it is the budget, whatever is waited for.
+            assert!((9 * 60..=11 * 60).contains(&sent), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_stream_of_urgent_requests_leaves_a_fifth_to_the_others() {
+        let mut pace = Pace::new(secs(0));
+        let (mut urgent, mut others) = (0, 0);
+        for step in 0..6000_u64 {
+            let now = Duration::from_millis(step * 100);
+            urgent += burst(&mut pace, true, now);
+            others += burst(&mut pace, false, now);
+        }
+        let both = urgent + others;
+        assert!((9 * 60..=11 * 60 + 1).contains(&both), "{both}");
+        assert!((both / 10..=both / 4).contains(&others), "{others} beside {urgent}");
     }
 
     #[test]

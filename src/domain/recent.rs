@@ -127,16 +127,16 @@ pub struct ByState {
 }
 
 impl ByState {
-    /// From the values of Sonar's facet of statuses.
+    /// From the values of Sonar's facet of statuses. A word that is not known counts as open, as its findings do.
     pub fn counted(values: &[(String, u64)]) -> Self {
         let mut counts = Self::default();
         for (status, count) in values {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             match status.as_str() {
-                "OPEN" | "REOPENED" | "IN_SANDBOX" => counts.open += count,
                 "CONFIRMED" => counts.confirmed += count,
                 "RESOLVED" => counts.resolved += count,
-                _ => {}
+                "CLOSED" => {}
+                _ => counts.open += count,
             }
         }
         counts
@@ -237,16 +237,23 @@ mod tests {
 
     #[test]
     fn sonars_counts_are_compared_by_what_it_counts_apart() {
-        let facet =
-            [("OPEN", 3), ("REOPENED", 1), ("CONFIRMED", 2), ("RESOLVED", 4), ("CLOSED", 99), ("IN_SANDBOX", 1)];
+        let facet = [
+            ("OPEN", 3),
+            ("REOPENED", 1),
+            ("CONFIRMED", 2),
+            ("RESOLVED", 4),
+            ("CLOSED", 99),
+            ("IN_SANDBOX", 1),
+            ("QUARANTINED", 2),
+        ];
         let facet = facet.map(|(word, count)| (word.to_owned(), count));
         let mut ours = ByState::default();
-        for (state, count) in [(State::Open, 5), (State::Confirmed, 2), (State::Accepted, 1), (State::FalsePositive, 3)]
+        for (state, count) in [(State::Open, 7), (State::Confirmed, 2), (State::Accepted, 1), (State::FalsePositive, 3)]
         {
             ours.add(state, count);
         }
         ours.add(State::Fixed, 7);
         assert_eq!(ByState::counted(&facet), ours);
-        assert_eq!(ours.total(), 11);
+        assert_eq!(ours.total(), 13);
     }
 }

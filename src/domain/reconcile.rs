@@ -216,15 +216,16 @@ fn compare(stored: Finding, staged: Staged) -> Option<Step> {
     Some(Step::Rewrite { stored: Box::new(stored), observed, change, closed })
 }
 
-/// Sonar's `updateDate` moves for many reasons; alone it is no change that anybody should be told of.
+/// Sonar's `updateDate` moves for many reasons, and flows shift with every edit in any of their files; alone neither
+/// is a change that anybody should be told of. Both are stored as they are now.
 fn content_differs(before: &Observed, after: &Observed) -> bool {
-    *before != Observed { updated_at: before.updated_at, ..after.clone() }
+    *before != Observed { updated_at: before.updated_at, flows: before.flows.clone(), ..after.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::finding::{Kind, Severity, SonarWords};
+    use crate::domain::finding::{Flow, FlowStep, Kind, Severity, SonarWords, TextRange};
     use crate::domain::ids::FindingId;
     use crate::domain::time::Timestamp;
 
@@ -243,6 +244,7 @@ mod tests {
             updated_at: Some(Timestamp(1)),
             closed_at: None,
             sonar: SonarWords::default(),
+            flows: Vec::new(),
         }
     }
 
@@ -323,6 +325,20 @@ mod tests {
     fn a_date_that_moves_alone_is_stored_without_a_change() {
         let staged = vec![seen(Observed { updated_at: Some(Timestamp(2)), ..observed("A", State::Open) })];
         assert_eq!(steps(vec![stored("A", State::Open)], staged), vec![("A".to_owned(), None, State::Open)]);
+    }
+
+    #[test]
+    fn flows_that_shift_alone_are_stored_without_a_change() {
+        let shifted = |line| {
+            let range = TextRange { start_line: line, end_line: line, start_offset: 0, end_offset: 1 };
+            let step = FlowStep { range: Some(range), ..FlowStep::default() };
+            Observed { flows: vec![Flow(vec![step])], ..observed("A", State::Open) }
+        };
+        let before = Finding { observed: shifted(1), ..stored("A", State::Open) };
+        assert_eq!(steps(vec![before.clone()], vec![seen(shifted(1))]), vec![]);
+        assert_eq!(steps(vec![before.clone()], vec![seen(shifted(2))]), vec![("A".to_owned(), None, State::Open)]);
+        let moved = seen(Observed { line: Some(2), ..shifted(2) });
+        assert_eq!(steps(vec![before], vec![moved]), vec![("A".to_owned(), Some(ChangeKind::Updated), State::Open)]);
     }
 
     #[test]

@@ -144,6 +144,15 @@ pub fn after_failure(failed: Due, now: Timestamp, wait_at_least: Duration) -> Du
     }
 }
 
+/// What follows when another branch turned out to be the main one: the same again, at once the first time. A list that
+/// contradicts itself from one time to the next is asked for as a failed read is.
+pub fn after_main_moved(moved: Due, now: Timestamp) -> Due {
+    match moved.attempts {
+        0 => Due { at: now, attempts: 1, ..moved },
+        _ => after_failure(moved, now, Duration::ZERO),
+    }
+}
+
 /// What follows a read that was interrupted further on than it began: it goes on where it was, as if it had not failed
 /// before, when the pause of its source is over.
 pub fn after_interruption(failed: Due, now: Timestamp, pause: Option<Duration>) -> Due {
@@ -189,6 +198,17 @@ mod tests {
         let waiting = Due { at: Timestamp(1_000), reason: Reason::Retry, attempts: 4, ticket: 1 };
         let asked = asked(Some(waiting), Reason::Webhook, Timestamp(5), 2);
         assert_eq!(asked, Due { at: Timestamp(5), reason: Reason::Webhook, attempts: 0, ticket: 2 });
+    }
+
+    #[test]
+    fn a_main_branch_that_moves_time_and_again_is_followed_ever_more_slowly() {
+        let mut task = due(0, Reason::Webhook);
+        let mut delays = Vec::new();
+        for _ in 0..4 {
+            task = after_main_moved(task, Timestamp(0));
+            delays.push(task.at.0 / 1000);
+        }
+        assert_eq!((delays, task.reason), (vec![0, 10, 20, 40], Reason::Webhook));
     }
 
     #[test]

@@ -49,6 +49,14 @@ impl Http {
     /// # Errors
     /// If address, authorities or proxy cannot be used.
     pub fn new(destination: &Destination, trust: &Trust) -> Result<Self, BadDestination> {
+        Self::within(destination, trust, PLATFORM_CALL_MAX)
+    }
+
+    /// The same, where no call may take longer than this.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn within(destination: &Destination, trust: &Trust, call_max: Duration) -> Result<Self, BadDestination> {
         let bad = |error: reach::BadWay| BadDestination(error.to_string());
         let authorities = match &destination.ca_pem {
             Some(pem) => Authorities::parse(pem).map_err(|error| bad(error.into()))?,
@@ -61,8 +69,8 @@ impl Http {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_global(Some(PLATFORM_CALL_MAX))
-            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_global(Some(call_max))
+            .timeout_connect(Some(Duration::from_secs(10).min(call_max)))
             .max_idle_connections(2)
             .max_idle_connections_per_host(2)
             .proxy(proxy)
@@ -211,10 +219,11 @@ impl Answer {
         Some(Trouble::Later { why, after: self.retry_after() })
     }
 
-    /// When to try again, where it says so.
+    /// When to try again, where it says so: in seconds, or as a date, which counts by the clock that is there.
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-        text.trim().parse().ok().map(Duration::from_secs)
+        let at = || Some(crate::domain::time::http_date(text)?.since(self.date()?));
+        text.trim().parse().ok().map(Duration::from_secs).or_else(at)
     }
 
     /// What time it was there.

@@ -5,7 +5,12 @@
 //! the machine's (`work/deliver`).
 
 mod conviso;
+pub mod events;
+pub mod github;
 pub mod http;
+pub mod sarif;
+pub mod sarif_folder;
+mod scope_log;
 
 use std::time::Duration;
 
@@ -235,8 +240,33 @@ pub fn open(
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
         PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
-        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => {
+        PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
+        PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
+        PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
+        PlatformKind::DefectDojo => {
             Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
         }
+    }
+}
+
+/// The address of a kind that has one of its own.
+pub fn default_url(kind: PlatformKind) -> Option<&'static str> {
+    match kind {
+        PlatformKind::Conviso => Some("https://api.convisoappsec.com/graphql"),
+        PlatformKind::GitHub => Some("https://api.github.com"),
+        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif => None,
+    }
+}
+
+/// A new secret for a kind whose secret is ours to choose.
+pub fn new_secret(kind: PlatformKind) -> Option<String> {
+    (kind == PlatformKind::Events).then(events::new_secret)
+}
+
+/// A kind's words for states.
+pub fn words(kind: PlatformKind) -> &'static Words {
+    match kind {
+        PlatformKind::Conviso => conviso::WORDS,
+        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
     }
 }

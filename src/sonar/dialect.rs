@@ -160,10 +160,26 @@ impl Dialect {
 
     /// Whether a value of the facet `statuses` is among what a slice asks for. The facet ignores the filter of its
     /// own name, which only old Servers are asked with, so CLOSED may be among its values, and others than the slice's.
+    /// Newer ones count what they list, also under a word that is not known here.
     pub fn counts(self, slice: &Slice, status: &str) -> bool {
         match &slice.status {
             Some(asked) if !self.knows_issue_statuses() => asked == status,
-            _ => matches!(status, "OPEN" | "CONFIRMED" | "REOPENED" | "RESOLVED" | SANDBOX),
+            _ if self.knows_issue_statuses() => status != "CLOSED",
+            _ => matches!(status, "OPEN" | "CONFIRMED" | "REOPENED" | "RESOLVED"),
+        }
+    }
+
+    /// Whether the crawl's list of what is not closed asks for the state that this has: it names those that are known,
+    /// so that a list without a finding in a newer one contradicts nothing.
+    pub fn asks_for(self, finding: &Observed) -> bool {
+        let words = &finding.sonar;
+        match (finding.kind, words.issue_status.as_deref(), words.status.as_deref()) {
+            (Kind::Hotspot, ..) | (_, None, None) => true,
+            (_, Some(word), _) if self.knows_issue_statuses() => {
+                matches!(word, "OPEN" | "CONFIRMED" | "ACCEPTED" | "FALSE_POSITIVE" | SANDBOX)
+            }
+            (_, _, Some(word)) => matches!(word, "OPEN" | "CONFIRMED" | "REOPENED" | "RESOLVED" | SANDBOX),
+            (_, Some(_), None) => true,
         }
     }
 

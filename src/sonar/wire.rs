@@ -2,8 +2,8 @@
 //!
 //! Sonar's answers differ by version and edition, so every member is optional here and one of an unexpected type
 //! costs that member only. Two things are never forgiven, since a finding could be closed for them: a list that is
-//! not there is no empty list, and a row that cannot be used is counted. Members that are not read, such as an
-//! issue's flows, are never held in memory.
+//! not there is no empty list, and a row that cannot be used is counted. Members that are not read, and what is beyond
+//! the limits of an issue's flows, are never held in memory.
 
 use std::io::{self, Read};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, agenda, deliveries, get, hooks, keys, scan};
+use super::{Batch, Counter, StoreError, View, agenda, deliveries, get, hooks, keys, scan};
 use crate::domain::delivery::{Outcome, ScopeRef};
 use crate::domain::ids::{
     AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
@@ -81,7 +81,7 @@ pub fn assets(view: &impl View) -> Result<Vec<(AssetId, Asset)>, StoreError> {
 
 /// Makes an asset. Its name must be free.
 pub fn add_asset(batch: &Batch, asset: &Asset) -> Result<AssetId, StoreError> {
-    let id = AssetId(batch.next_small_number("asset")?);
+    let id = AssetId(batch.next_small_number(Counter::Asset)?);
     put_asset(batch, id, asset)?;
     Ok(id)
 }
@@ -139,7 +139,7 @@ pub fn projects(view: &impl View) -> Result<Vec<(ProjectId, Project)>, StoreErro
 
 /// Takes a project in, under a new number.
 pub fn add_project(batch: &Batch, project: &Project) -> Result<ProjectId, StoreError> {
-    let id = ProjectId(batch.next_small_number("project")?);
+    let id = ProjectId(batch.next_small_number(Counter::Project)?);
     batch.put(tables::PROJECT_NAMES, &project_name(&project.organization, &project.key), &id.0)?;
     put_project(batch, id, project)?;
     Ok(id)
@@ -283,7 +283,7 @@ pub fn scopes(view: &impl View, project: ProjectId) -> Result<Vec<(ScopeId, Scop
 
 /// Makes a scope.
 pub fn add_scope(batch: &Batch, scope: &Scope) -> Result<ScopeId, StoreError> {
-    let id = ScopeId(batch.next_small_number("scope")?);
+    let id = ScopeId(batch.next_small_number(Counter::Scope)?);
     batch.put(tables::SCOPE_NAMES, &scope_name(scope.project, scope.kind, &scope.name), &id.0)?;
     put_scope(batch, id, scope)?;
     Ok(id)
@@ -315,10 +315,12 @@ pub fn retired_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError>
 
 /// Notes that Sonar does not list a scope any more. Its findings stay as they are.
 pub fn note_retired(batch: &Batch, id: ScopeId, record: Scope, now: Timestamp) -> Result<(), StoreError> {
-    if record.retired_at.is_some() {
+    // A read that was under way may have noted its failure since.
+    if record.retired_at.is_some() && record.error.is_none() && record.suspicion.is_none() {
         return Ok(());
     }
-    put_scope(batch, id, &Scope { retired_at: Some(now), error: None, suspicion: None, ..record })
+    let retired_at = record.retired_at.or(Some(now));
+    put_scope(batch, id, &Scope { retired_at, error: None, suspicion: None, ..record })
 }
 
 /// Notes that Sonar does not list a scope any more, and settles deliveries that wait for it, as many as one batch may;
@@ -382,7 +384,9 @@ pub fn rule(view: &impl View, source: &SourceName, rule: &RuleKey) -> Result<Opt
 /// Stores a rule's text, and makes its findings found by it.
 pub fn put_rule(batch: &Batch, source: &SourceName, key: &RuleKey, rule: &Rule) -> Result<(), StoreError> {
     if let Some(name) = &rule.name {
-        super::words::Index::open(batch)?.add(super::words::rule_text(source, key), name)?;
+        let mut index = super::words::Index::open(batch)?;
+        index.add(super::words::rule_text(source, key), name);
+        index.write()?;
     }
     batch.put(tables::RULES, &rule_key(source, key), rule)
 }

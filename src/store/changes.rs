@@ -98,6 +98,16 @@ pub enum Item {
     Change(ChangeNumber, Change),
 }
 
+impl Item {
+    /// The scope that it is about.
+    pub fn scope(&self) -> ScopeId {
+        match self {
+            Self::Current(scope, _) => *scope,
+            Self::Change(_, change) => change.scope,
+        }
+    }
+}
+
 /// What a follower is told at once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Followed {
@@ -107,6 +117,27 @@ pub struct Followed {
     pub next: Cursor,
     /// Whether it is told the present state anew from here on: what it is not told of until that ends is gone.
     pub reseeded: bool,
+}
+
+impl Followed {
+    /// Where to go on for one who took only the first so many items in.
+    pub fn after(&self, taken: usize, former: &Cursor) -> Cursor {
+        if taken >= self.items.len() {
+            return self.next.clone();
+        }
+        let began = match &self.next {
+            Cursor::Seeding { began, .. } | Cursor::At(began) => *began,
+            Cursor::New => unreachable!("nobody is sent back to the beginning"),
+        };
+        match taken.checked_sub(1).and_then(|last| self.items.get(last)) {
+            None if self.reseeded => Cursor::New,
+            None => former.clone(),
+            Some(Item::Change(number, _)) => Cursor::At(*number),
+            Some(Item::Current(scope, finding)) => {
+                Cursor::Seeding { began, scope: *scope, key: Some(finding.observed.key.clone()) }
+            }
+        }
+    }
 }
 
 /// What follows a cursor, at most so many items, and no more than can be read in `limits::READ_MAX`. At the end of
@@ -268,6 +299,24 @@ pub fn prune(batch: &Batch, bytes_max: u64) -> Result<usize, StoreError> {
     }
     batch.put(tables::META, &log_bytes_key(), &left)?;
     Ok(gone)
+}
+
+/// The last change before a time; where the log does not reach back to it, the one before the oldest. Changes are
+/// numbered in the order in which they were written, so that a clock that was set back shows only as a place that is a
+/// little early.
+pub fn before(view: &impl View, time: crate::domain::time::Timestamp) -> Result<ChangeNumber, StoreError> {
+    let newest = super::findings::last_change(view)?;
+    let (mut low, mut high) = (oldest(view, newest)?.0, newest.0 + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let at = match get::<Change>(view, tables::CHANGES, &Key::new().u64(middle)) {
+            Err(StoreError::Damaged { .. }) => None,
+            found => found?.map(|change| change.at),
+        };
+        // One that cannot be read is looked at again rather than left out.
+        if at.is_some_and(|at| at < time) { low = middle + 1 } else { high = middle }
+    }
+    Ok(ChangeNumber(low.saturating_sub(1)))
 }
 
 /// When the newest change was.

@@ -15,7 +15,7 @@ use super::{Batch, StoreError, View, agenda, catalogue, codec, deliveries, get, 
 use crate::domain::delivery::Outcome;
 use crate::domain::finding::{Kind, Observed};
 use crate::domain::ids::{IssueKey, ScopeId};
-use crate::domain::limits::{self, FINDINGS_PER_COMMIT_MAX};
+use crate::domain::limits;
 use crate::domain::reconcile::{Staged, Step, reconcile};
 use crate::domain::schedule::{self, Task};
 use crate::domain::time::Timestamp;
@@ -163,11 +163,11 @@ pub enum Applied {
 }
 
 /// Applies staged rows of a sealed crawl, as many as one batch may, each finding with its change.
-pub fn apply(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<Applied, StoreError> {
+pub fn apply(batch: &mut Batch, id: ScopeId, now: Timestamp) -> Result<Applied, StoreError> {
     let Some(crawl) = sealed(batch, id)? else { return Ok(Applied::Gone) };
     let Some(mut scope) = catalogue::scope(batch, id)? else { return Ok(Applied::Gone) };
     let Some(project) = catalogue::project(batch, scope.project)? else { return Ok(Applied::Gone) };
-    let mut left = FINDINGS_PER_COMMIT_MAX;
+    let mut left = batch.findings_max;
     let mut inventory = Inventory::open(batch, id, &project.organization.source)?;
     // Small bites, so that a slow disk does not make a batch hold the writer for long; and at least one, so that
     // the slowest disk gets there in the end.
@@ -185,6 +185,7 @@ pub fn apply(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<Applied, Stor
     }
     inventory.finish(batch)?;
     catalogue::put_scope(batch, id, &scope)?;
+    batch.is_full = left == 0;
     Ok(Applied::Some)
 }
 

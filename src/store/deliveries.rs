@@ -5,7 +5,7 @@ use redb::ReadableTable;
 
 use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, agenda, catalogue, codec, get, keys, scan};
+use super::{Batch, Counter, StoreError, View, agenda, catalogue, codec, get, keys, scan};
 use crate::domain::delivery::{self, BadPayload, Circumstances, Identity, Outcome, Payload, ScopeRef};
 use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
 use crate::domain::limits;
@@ -41,7 +41,7 @@ pub struct Accepted {
 
 /// Stores a delivery and, where its scope is to be read, the reason on the agenda; all in the writer's transaction.
 pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Accepted, StoreError> {
-    let id = DeliveryId(batch.next_number("delivery")?);
+    let id = DeliveryId(batch.next_number(Counter::Delivery)?);
     let payload = match arrival.payload {
         Ok(payload) => payload,
         Err(problem) => {
@@ -99,6 +99,9 @@ pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Acc
         body: if former.is_some() { Vec::new() } else { arrival.body },
         healed: arrival.healed,
     };
+    if record.healed.is_some() {
+        batch.put(tables::META, &healed_key(id.0), &record.received_at.0.cast_unsigned())?;
+    }
     put(batch, id, &record)?;
     Ok(Accepted { id, duplicate: former.is_some(), outcome })
 }
@@ -201,13 +204,51 @@ pub fn is_known(
     Ok(same_call(view, organization, payload.identity(body), now)?.is_some())
 }
 
-/// What the newest deliveries that were taken from Sonar's log, because they never arrived, tell of themselves: when
-/// each was taken in and how it had failed.
-pub fn healed_since(view: &impl View, since: Timestamp) -> Result<Vec<(Timestamp, String)>, StoreError> {
-    let newest = list(view, None, 2000)?.into_iter();
-    let lately = newest.take_while(|(_, delivery, _)| delivery.received_at >= since);
-    Ok(lately.filter_map(|(_, delivery, _)| Some((delivery.received_at, delivery.healed?))).collect())
+/// Deliveries that were taken from Sonar's log, because they never arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healed {
+    /// How many.
+    pub count: usize,
+    /// When the first of them was taken in.
+    pub since: Timestamp,
+    /// How the newest of them had failed.
+    pub how: String,
 }
+
+/// What never arrived and was taken in since a time, if anything; at most a thousand are counted. Beside the log, as
+/// this is asked for often, and the log is long.
+pub fn healed_since(view: &impl View, since: Timestamp) -> Result<Option<Healed>, StoreError> {
+    let rows = view.rows(tables::META)?;
+    let prefix = Key::new().tail(HEALED);
+    let end = prefix.end().unwrap_or_default();
+    let mut found: Option<Healed> = None;
+    for row in rows.range::<&[u8]>(prefix.0.as_slice()..end.as_slice())?.rev().take(HEALED_MAX) {
+        let (key, value) = row?;
+        let Ok(at) = codec::open::<u64>(key.value(), value.value()) else { continue };
+        let at = Timestamp(at.cast_signed());
+        if at < since {
+            break;
+        }
+        if let Some(found) = &mut found {
+            (found.count, found.since) = (found.count + 1, at);
+            continue;
+        }
+        let newest = tables::u64_at(key.value(), HEALED.len()).map(|id| Key::new().u64(id));
+        let newest = newest.map(|key| passing_over(get::<Delivery>(view, tables::DELIVERIES, &key))).transpose()?;
+        let how = newest.flatten().and_then(|delivery| delivery.healed).unwrap_or_default();
+        found = Some(Healed { count: 1, since: at, how });
+    }
+    Ok(found)
+}
+
+fn healed_key(id: u64) -> Key {
+    Key::new().tail(HEALED).u64(id)
+}
+
+const HEALED: &[u8] = b"healed delivery ";
+
+/// See [`healed_since`].
+const HEALED_MAX: usize = 1000;
 
 /// What became of a delivery up to now.
 fn outcome_of(view: &impl View, id: DeliveryId) -> Result<Option<Outcome>, StoreError> {
@@ -277,6 +318,11 @@ pub fn pending(view: &impl View, project: ProjectId) -> Result<Vec<(DeliveryId, 
     Ok(found)
 }
 
+/// Whether a delivery still waits for a read.
+pub fn is_pending(view: &impl View, project: ProjectId, id: DeliveryId) -> Result<bool, StoreError> {
+    super::has(view, tables::PENDING, &Key::new().u32(project.0).u64(id.0))
+}
+
 /// Settles the deliveries that wait for a task which cannot be done, as many as one batch may; returns whether some
 /// are left.
 pub fn give_up(batch: &Batch, id: ProjectId, task: Task, now: Timestamp) -> Result<bool, StoreError> {
@@ -320,10 +366,29 @@ pub fn is_overfull(view: &impl View, before: Timestamp) -> Result<bool, StoreErr
     Ok(older || log_bytes(view)? > limits::DELIVERY_LOG_BYTES_MAX)
 }
 
+/// Since when the log is whole: of what came before, some was deleted. Nothing while nothing was.
+pub fn whole_since(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
+    if let Some(pruned) = passing_over(get::<u64>(view, tables::META, &pruned_key()))? {
+        return Ok(Some(Timestamp(pruned.cast_signed())));
+    }
+    // Where that was not noted, the first number tells that something was deleted, and its time until when.
+    let mut first = None;
+    scan::<Delivery>(view, tables::DELIVERIES, &Key::new(), |key, delivery| {
+        first = Some((tables::u64_at(key, 0), delivery.received_at));
+        false
+    })?;
+    Ok(first.filter(|(number, _)| *number != Some(1)).map(|(_, at)| at))
+}
+
+fn pruned_key() -> Key {
+    Key::new().tail(b"delivery log pruned")
+}
+
 /// Deletes the oldest deliveries: those that arrived before a time, and more while the log has too many bytes; as
 /// many as one batch may. Returns how many are gone. A read that one of them still waits for stays on the agenda.
 pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
     let mut gone = 0;
+    let mut newest: Option<Timestamp> = None;
     let mut bytes = log_bytes(batch)?;
     for key in keys(batch, tables::DELIVERIES, &Key::new(), limits::DELETIONS_PER_COMMIT_MAX)? {
         let key = Key::new().tail(&key);
@@ -334,6 +399,12 @@ pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
             break;
         }
         if let Some(delivery) = delivery {
+            newest = newest.max(Some(delivery.received_at));
+            if delivery.healed.is_some()
+                && let Some(id) = tables::u64_at(&key.0, 0)
+            {
+                batch.delete(tables::META, &healed_key(id))?;
+            }
             forget_call(batch, &key, &delivery)?;
         }
         batch.delete(tables::DELIVERIES, &key)?;
@@ -342,6 +413,9 @@ pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
         gone += 1;
     }
     batch.put(tables::META, &log_bytes_key(), &bytes)?;
+    if let Some(newest) = newest.max(whole_since(batch)?) {
+        batch.put(tables::META, &pruned_key(), &newest.0.cast_unsigned())?;
+    }
     Ok(gone)
 }
 

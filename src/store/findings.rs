@@ -7,7 +7,7 @@ use super::codec;
 use super::records::Change;
 use super::tables::{self, Key};
 use super::words::Index;
-use super::{Batch, StoreError, View, catalogue, changes, get, keys};
+use super::{Batch, Counter, StoreError, View, catalogue, changes, get, keys};
 use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
 use crate::domain::ids::{ChangeNumber, FindingId, IssueKey, ScopeId, SourceName};
 use crate::domain::limits;
@@ -105,12 +105,14 @@ pub(super) struct Inventory<'t> {
     change_next: u64,
     log_bytes: u64,
     counts: BTreeMap<Cell, i64>,
+    /// Places of new findings, written in their order, see [`Index`].
+    places: BTreeMap<Place, IssueKey>,
 }
 
 impl<'t> Inventory<'t> {
     pub(super) fn open(batch: &'t Batch, scope: ScopeId, source: &'t SourceName) -> Result<Self, StoreError> {
-        let next =
-            |name: &[u8]| Ok::<_, StoreError>(get::<u64>(batch, tables::META, &Key::new().tail(name))?.unwrap_or(1));
+        // Before the tables are open: where one is damaged, they are asked.
+        let (finding_next, change_next) = (Counter::Finding.next(batch)?, Counter::Change.next(batch)?);
         Ok(Self {
             scope,
             source,
@@ -122,10 +124,11 @@ impl<'t> Inventory<'t> {
             changes: batch.rows(tables::CHANGES)?,
             finding_changes: batch.rows(tables::FINDING_CHANGES)?,
             index: Index::open(batch)?,
-            finding_next: next(FINDING_NEXT)?,
-            change_next: next(CHANGE_NEXT)?,
+            finding_next,
+            change_next,
             log_bytes: 0,
             counts: BTreeMap::new(),
+            places: BTreeMap::new(),
         })
     }
 
@@ -191,26 +194,35 @@ impl<'t> Inventory<'t> {
         let key = finding_key(self.scope, &finding.observed.key);
         self.findings.insert(key.0.as_slice(), codec::seal(&key.0, finding).as_slice())?;
         self.ids.insert(Key::new().u64(finding.id.0).0.as_slice(), key.0.as_slice())?;
-        self.place(finding)?;
+        self.place(finding);
         self.note_closed(finding)?;
         self.index.link(self.source, finding.id, &finding.observed)?;
         *self.counts.entry(Cell::of(&finding.observed)).or_default() += 1;
         Ok(())
     }
 
-    fn place(&mut self, finding: &Finding) -> Result<(), StoreError> {
-        let place = Place::of(finding);
-        let key = finding_key(self.scope, &finding.observed.key);
-        self.order.insert(place.append(Key::new()).0.as_slice(), key.0.as_slice())?;
-        let scoped = place.append(Key::new().u32(self.scope.0));
-        self.scope_order.insert(scoped.0.as_slice(), finding.observed.key.as_str().as_bytes())?;
-        Ok(())
+    fn place(&mut self, finding: &Finding) {
+        self.places.insert(Place::of(finding), finding.observed.key.clone());
     }
 
     fn displace(&mut self, finding: &Finding) -> Result<(), StoreError> {
         let place = Place::of(finding);
-        self.order.remove(place.append(Key::new()).0.as_slice())?;
-        self.scope_order.remove(place.append(Key::new().u32(self.scope.0)).0.as_slice())?;
+        if self.places.remove(&place).is_none() {
+            self.order.remove(place.append(Key::new()).0.as_slice())?;
+            self.scope_order.remove(place.append(Key::new().u32(self.scope.0)).0.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn write_places(&mut self) -> Result<(), StoreError> {
+        for (place, key) in &self.places {
+            let of_finding = finding_key(self.scope, key);
+            self.order.insert(place.append(Key::new()).0.as_slice(), of_finding.0.as_slice())?;
+        }
+        for (place, key) in std::mem::take(&mut self.places) {
+            let scoped = place.append(Key::new().u32(self.scope.0));
+            self.scope_order.insert(scoped.0.as_slice(), key.as_str().as_bytes())?;
+        }
         Ok(())
     }
 
@@ -233,7 +245,7 @@ impl<'t> Inventory<'t> {
         self.findings.insert(key.0.as_slice(), codec::seal(&key.0, after).as_slice())?;
         if Place::of(before) != Place::of(after) {
             self.displace(before)?;
-            self.place(after)?;
+            self.place(after);
         }
         if before.closed_at != after.closed_at {
             self.forget_closed(before)?;
@@ -305,14 +317,16 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 
-    /// Writes numbers and counts back; the batch is not to be committed without it.
-    pub(super) fn finish(self, batch: &Batch) -> Result<(), StoreError> {
+    /// Writes what was gathered, numbers and counts; the batch is not to be committed without it.
+    pub(super) fn finish(mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.write_places()?;
+        self.index.write()?;
         let Self { scope, finding_next, change_next, log_bytes, counts, .. } = self;
         if log_bytes > 0 {
             changes::grow(batch, log_bytes)?;
         }
-        batch.put(tables::META, &Key::new().tail(FINDING_NEXT), &finding_next)?;
-        batch.put(tables::META, &Key::new().tail(CHANGE_NEXT), &change_next)?;
+        Counter::Finding.set(batch, finding_next)?;
+        Counter::Change.set(batch, change_next)?;
         for (cell, difference) in counts {
             if difference != 0 {
                 count(batch, &cell.key(scope), difference)?;
@@ -322,9 +336,6 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 }
-
-const FINDING_NEXT: &[u8] = b"next/finding";
-const CHANGE_NEXT: &[u8] = b"next/change";
 
 fn count(batch: &Batch, key: &Key, difference: i64) -> Result<(), StoreError> {
     let count = get::<u64>(batch, tables::COUNTS, key)?.unwrap_or(0);
@@ -450,8 +461,7 @@ pub fn changes_of(view: &impl View, id: FindingId) -> Result<Vec<(ChangeNumber, 
 
 /// The newest change's number; 0 if there was none.
 pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
-    let next = get::<u64>(view, tables::META, &Key::new().tail(CHANGE_NEXT))?.unwrap_or(1);
-    Ok(ChangeNumber(next - 1))
+    Ok(ChangeNumber(Counter::Change.next(view)?.saturating_sub(1)))
 }
 
 /// What came of reopening a finding.
@@ -500,11 +510,18 @@ pub fn discard(batch: &Batch, scope: ScopeId) -> Result<bool, StoreError> {
     let prefix = Key::new().u32(scope.0);
     let gone = keys(batch, tables::FINDINGS, &prefix, limits::DELETIONS_PER_COMMIT_MAX)?;
     let mut inventory = Inventory::open(batch, scope, &source)?;
+    let mut removed = 0;
     for key in &gone {
+        // On a slow disk even as many hold the writer for too long.
+        if removed > 0 && batch.is_over() {
+            break;
+        }
         inventory.remove_at(key)?;
+        removed += 1;
     }
     inventory.finish(batch)?;
-    let left = gone.len() == limits::DELETIONS_PER_COMMIT_MAX
+    let left = removed < gone.len()
+        || gone.len() == limits::DELETIONS_PER_COMMIT_MAX
         || !keys(batch, tables::STAGING, &Key::new().u32(scope.0), 1)?.is_empty();
     if !left {
         batch.delete(tables::DISCARDED, &Key::new().u32(scope.0))?;

@@ -11,6 +11,7 @@ pub mod changes;
 mod codec;
 pub mod crawls;
 pub mod deliveries;
+pub mod destinations;
 pub mod findings;
 pub mod hooks;
 pub mod lists;
@@ -210,6 +211,17 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
+/// A batch that was handed to the writer.
+#[must_use = "whether it was written is not known before its end"]
+pub struct Begun<T, E>(mpsc::Receiver<Result<T, E>>);
+
+impl<T, E: From<StoreError>> Begun<T, E> {
+    /// Waits for its end.
+    pub fn wait(self) -> Result<T, E> {
+        self.0.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+}
+
 struct Shared {
     handle: RwLock<Option<Database>>,
     opener: Opener,
@@ -328,12 +340,21 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.submit(writer::Manner::Durable, batch)
+        self.submit(writer::Manner::Durable, batch).wait()
     }
 
     /// As [`write`](Self::write), for rows whose loss by a power cut costs only work: their sync comes with a later
     /// commit.
     pub fn write_unsynced<T, E>(&self, batch: impl FnOnce(&mut Batch) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.submit(writer::Manner::Unsynced, batch).wait()
+    }
+
+    /// As [`write_unsynced`](Self::write_unsynced), without waiting for it. What is handed in later comes later.
+    pub fn begin_unsynced<T, E>(&self, batch: impl FnOnce(&mut Batch) -> Result<T, E> + Send + 'static) -> Begun<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -347,14 +368,14 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.submit(writer::Manner::Deletes, batch)
+        self.submit(writer::Manner::Deletes, batch).wait()
     }
 
     fn submit<T, E>(
         &self,
         manner: writer::Manner,
         batch: impl FnOnce(&mut Batch) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
+    ) -> Begun<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -364,12 +385,19 @@ impl Store {
             // A caller that went away does not need the answer.
             let _ = reply.send(result);
         }));
-        answer.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        Begun(answer)
     }
 
     /// Hands a delivery to the writer. The reply comes after the commit that holds it is synced to disk.
     pub fn accept(&self, arrival: Arrival, reply: Box<dyn Reply>) {
         self.shared.queue.push_delivery(Delivered { arrival, reply });
+    }
+
+    /// As [`accept`](Self::accept), and waits for the reply.
+    pub fn accept_and_wait(&self, arrival: Arrival) -> Result<Accepted, StoreError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.accept(arrival, Box::new(WaitedFor(reply)));
+        answer.recv().unwrap_or(Err(StoreError::Closed))
     }
 
     /// Rings after every commit.
@@ -462,6 +490,19 @@ impl Store {
             let _ = thread.join();
         }
         *self.shared.handle.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+struct WaitedFor(mpsc::SyncSender<Result<Accepted, StoreError>>);
+
+impl Reply for WaitedFor {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn send(self: Box<Self>, result: Result<Accepted, StoreError>) {
+        // Whoever waits does so without a limit.
+        let _ = self.0.send(result);
     }
 }
 
@@ -586,6 +627,12 @@ impl View for Reader {
 pub struct Batch<'t> {
     transaction: &'t WriteTransaction,
     deadline: std::time::Instant,
+    /// Where those wait that go first.
+    queue: Option<&'t Queue>,
+    /// Findings that it may touch.
+    findings_max: usize,
+    /// Whether it touched as many.
+    is_full: bool,
 }
 
 impl View for Batch<'_> {
@@ -599,10 +646,20 @@ impl View for Batch<'_> {
     }
 }
 
-impl Batch<'_> {
-    /// Whether this batch has held the writer for as long as it may; the rest belongs into another one.
+impl<'t> Batch<'t> {
+    fn new(transaction: &'t WriteTransaction, deadline: std::time::Instant, queue: Option<&'t Queue>) -> Self {
+        Self { transaction, deadline, queue, findings_max: limits::FINDINGS_PER_COMMIT_MIN, is_full: false }
+    }
+
+    /// Ends its time, as on a slow disk: it does the least that it may.
+    pub fn hurry(&mut self) {
+        self.deadline = std::time::Instant::now();
+    }
+
+    /// Whether this batch has held the writer for as long as it may, which is no longer once a delivery waits; the rest
+    /// belongs into another one.
     pub fn is_over(&self) -> bool {
-        std::time::Instant::now() >= self.deadline
+        std::time::Instant::now() >= self.deadline || self.queue.is_some_and(Queue::has_deliveries)
     }
 
     fn put<R: Record>(&self, table: Table, key: &Key, record: &R) -> Result<(), StoreError> {
@@ -620,17 +677,92 @@ impl Batch<'_> {
     }
 
     /// The next number of a row that counts, from 1.
-    fn next_number(&self, counter: &str) -> Result<u64, StoreError> {
-        let key = Key::new().tail(b"next/").tail(counter.as_bytes());
-        let number = get::<u64>(self, tables::META, &key)?.unwrap_or(1);
-        self.put(tables::META, &key, &(number + 1))?;
+    fn next_number(&self, counter: Counter) -> Result<u64, StoreError> {
+        let number = counter.next(self)?;
+        counter.set(self, number + 1)?;
         Ok(number)
     }
 
-    fn next_small_number(&self, counter: &str) -> Result<u32, StoreError> {
+    fn next_small_number(&self, counter: Counter) -> Result<u32, StoreError> {
         let number = self.next_number(counter)?;
-        u32::try_from(number).map_err(|_| StoreError::Failed(format!("the {counter} numbers are used up")))
+        u32::try_from(number).map_err(|_| StoreError::Failed(format!("the {} numbers are used up", counter.name())))
     }
+}
+
+/// What is numbered, from 1; a number is used once.
+#[derive(Debug, Clone, Copy)]
+enum Counter {
+    Delivery,
+    Asset,
+    Project,
+    Scope,
+    Finding,
+    Change,
+    Destination,
+}
+
+impl Counter {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Asset => "asset",
+            Self::Project => "project",
+            Self::Scope => "scope",
+            Self::Finding => "finding",
+            Self::Change => "change",
+            Self::Destination => "destination",
+        }
+    }
+
+    fn key(self) -> Key {
+        Key::new().tail(b"next/").tail(self.name().as_bytes())
+    }
+
+    /// The next number. A counter that is damaged must not keep everything from being written: the rows that it counted
+    /// tell how far it had come, and rows that lead to such as are deleted by now.
+    fn next(self, view: &impl View) -> Result<u64, StoreError> {
+        match get(view, tables::META, &self.key()) {
+            Err(StoreError::Damaged { .. }) => {
+                let next = self.last(view)? + 1;
+                tracing::warn!("a counter is damaged; the next {} gets number {next}", self.name());
+                Ok(next)
+            }
+            found => Ok(found?.unwrap_or(1)),
+        }
+    }
+
+    fn set(self, batch: &Batch, next: u64) -> Result<(), StoreError> {
+        batch.put(tables::META, &self.key(), &next)
+    }
+
+    /// The highest number in use, as far as rows tell.
+    fn last(self, view: &impl View) -> Result<u64, StoreError> {
+        let small = |table| Ok::<_, StoreError>(last_key(view, table)?.and_then(|key| tables::u32_at(&key, 0)));
+        let large = |table| Ok::<_, StoreError>(last_key(view, table)?.and_then(|key| tables::u64_at(&key, 0)));
+        Ok(match self {
+            Self::Delivery => large(tables::DELIVERIES)?.max(large(tables::SETTLEMENTS)?),
+            Self::Asset => small(tables::ASSETS)?.map(u64::from),
+            Self::Project => small(tables::PROJECTS)?.max(small(tables::SCOPE_NAMES)?).map(u64::from),
+            // What is left of a removed one must not become a new one's.
+            Self::Scope => {
+                let of = [tables::SCOPES, tables::DISCARDED, tables::FINDINGS, tables::STAGING, tables::COUNTS];
+                of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
+            }
+            Self::Finding => large(tables::FINDING_IDS)?.max(large(tables::FINDING_CHANGES)?),
+            Self::Change => large(tables::CHANGES)?,
+            // Of a removed one rows may be left that are still to be deleted.
+            Self::Destination => {
+                let of = [tables::DESTINATIONS, tables::REMOTES, tables::TARGETS, tables::DEAD_LETTERS];
+                of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
+            }
+        }
+        .unwrap_or(0))
+    }
+}
+
+/// The last key of a table.
+fn last_key(view: &impl View, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(view.rows(table)?.last()?.map(|(key, _)| key.value().to_vec()))
 }
 
 /// The record at a key.

@@ -1,19 +1,25 @@
 //! What is stored beside findings. Members are numbered for the store's codec: a number is never used again.
 
+use std::collections::BTreeSet;
+
 use minicbor::{Decode, Encode};
 
+use super::changes::Cursor;
 use super::codec::record;
 use crate::domain::crawl::{Crawl, Gathered, Suspicion};
 use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
+use crate::domain::destination::Destination;
 use crate::domain::finding::State;
 use crate::domain::ids::{
     AssetId, AssetName, DeliveryId, EndpointId, FindingId, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
     ScopeName, SourceName,
 };
+use crate::domain::message::{Remote, Target};
 use crate::domain::reconcile::ChangeKind;
 use crate::domain::schedule::Due;
 use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
+use crate::domain::triage::Order;
 
 /// A SonarQube that this box reads. Its token is among the secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -420,6 +426,78 @@ pub struct Change {
     pub to: State,
 }
 
+/// How far a destination has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Progress {
+    /// Its place in the log of changes.
+    #[n(0)]
+    pub cursor: Cursor,
+    /// Scopes that are to be told whole, to a platform that takes no single findings.
+    #[n(1)]
+    pub scopes: BTreeSet<ScopeId>,
+    /// What the platform was told and this box does not hold any more is looked through, from after this finding.
+    #[n(2)]
+    pub sweep: Option<FindingId>,
+    /// Where the next poll of decisions goes on.
+    #[n(3)]
+    pub mark: Option<String>,
+    /// When it was last told something.
+    #[n(4)]
+    pub told_at: Option<Timestamp>,
+    /// The last trouble with it, until it is told something again.
+    #[n(5)]
+    pub trouble: Option<Woe>,
+    /// It said that it wants nothing any more.
+    #[n(6)]
+    #[cbor(default)]
+    pub gone: bool,
+    /// Messages that it was told, ever.
+    #[n(7)]
+    #[cbor(default)]
+    pub told: u64,
+    /// Since when it is told the present state anew because the log no longer reached back to its place.
+    #[n(8)]
+    pub overtaken_at: Option<Timestamp>,
+    /// When what it was told was last looked through.
+    #[n(9)]
+    pub swept_at: Option<Timestamp>,
+}
+
+/// What is the matter with a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Woe {
+    /// What happened.
+    #[n(0)]
+    pub why: String,
+    /// What to do, where a person has to do something.
+    #[n(1)]
+    pub remedy: Option<String>,
+    /// Since when.
+    #[n(2)]
+    pub since: Timestamp,
+}
+
+/// A message that a platform refused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DeadLetter {
+    /// Why.
+    #[n(0)]
+    pub why: String,
+    /// When it was first refused.
+    #[n(1)]
+    pub since: Timestamp,
+    /// How often it was tried.
+    #[n(2)]
+    pub attempts: u32,
+    /// When it is tried again by itself; a refusal for good is only tried again when the finding changes or a person
+    /// says so.
+    #[n(3)]
+    pub again_at: Option<Timestamp>,
+    /// The finding's scope.
+    #[n(4)]
+    pub scope: ScopeId,
+}
+
 /// Secret bytes. `Debug` prints none of them, and memory is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
@@ -467,6 +545,12 @@ record!(
     Underway = "crawl under way",
     Change = "change",
     SecretBytes = "secret",
+    Destination = "destination",
+    Progress = "destination's progress",
+    Target = "destination's target",
+    Remote = "platform's record of a finding",
+    DeadLetter = "dead letter",
+    Order = "decision",
 );
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::tables::{self, Key};
 use super::{Batch, Reader, StoreError, changes, findings, get};
 
 /// The format that this version writes.
-pub(super) const NEWEST: u32 = 2;
+pub(super) const NEWEST: u32 = 3;
 
 /// Turns a database of the format before into the one after, in one transaction.
 type Migration = fn(&Batch) -> Result<(), StoreError>;
@@ -18,6 +18,8 @@ const MIGRATIONS: &[Migration] = &[
         findings::index_closed(batch)?;
         changes::count_bytes(batch)
     },
+    // Format 3 has the tables of destinations, which every step makes.
+    |_| Ok(()),
 ];
 
 /// Why a database cannot be used.
@@ -108,7 +110,7 @@ fn key() -> Key {
 fn write(database: &Database, change: impl FnOnce(&Batch) -> Result<(), StoreError>) -> Result<(), StoreError> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    change(&Batch { transaction: &transaction, deadline: std::time::Instant::now() })?;
+    change(&Batch::new(&transaction, std::time::Instant::now(), None))?;
     transaction.commit()?;
     Ok(())
 }

@@ -75,6 +75,21 @@ pub(super) const CHANGES: Table = Table::new("changes");
 /// Finding number, change number → nothing.
 pub(super) const FINDING_CHANGES: Table = Table::new("finding_changes");
 
+/// Destination number → record.
+pub(super) const DESTINATIONS: Table = Table::new("destinations");
+/// Destination number → how far it has come.
+pub(super) const PROGRESS: Table = Table::new("destination_progress");
+/// Destination number, scope number → where the scope's findings go there.
+pub(super) const TARGETS: Table = Table::new("destination_targets");
+/// Destination number, finding number → what the platform knows of it.
+pub(super) const REMOTES: Table = Table::new("remotes");
+/// Destination number, the platform's id → finding number.
+pub(super) const REMOTE_IDS: Table = Table::new("remote_ids");
+/// Destination number, finding number → why the platform refuses it.
+pub(super) const DEAD_LETTERS: Table = Table::new("dead_letters");
+/// Destination number, finding number → a decision made there that Sonar is to be told of.
+pub(super) const ORDERS: Table = Table::new("orders");
+
 /// All of them: made when the file is, so that a reader never meets a table that is not there.
 pub(super) const ALL: &[Table] = &[
     META,
@@ -108,6 +123,13 @@ pub(super) const ALL: &[Table] = &[
     COUNTS,
     CHANGES,
     FINDING_CHANGES,
+    DESTINATIONS,
+    PROGRESS,
+    TARGETS,
+    REMOTES,
+    REMOTE_IDS,
+    DEAD_LETTERS,
+    ORDERS,
 ];
 
 /// Puts a key together.

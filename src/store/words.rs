@@ -1,6 +1,8 @@
 //! The search index. Findings share most of their texts (a rule's name, a message, a path), so words lead to
 //! texts and texts to findings: three entries a finding instead of one for each word.
 
+use std::collections::BTreeSet;
+
 use redb::ReadableTable;
 
 use super::tables::{self, Key};
@@ -10,7 +12,7 @@ use crate::domain::ids::{FindingId, RuleKey, SourceName};
 
 /// Names a text: eight bytes of its hash. Two texts that share them share their findings in the index; a search
 /// compares the words again, so nothing wrong is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Text([u8; 8]);
 
 fn text(kind: &str, parts: &[&str]) -> Text {
@@ -55,23 +57,28 @@ fn finding_key(text: Text, finding: FindingId) -> Key {
     Key::new().tail(&text.0).u64(finding.0)
 }
 
-/// Both tables of the index, open for writing.
+/// Both tables of the index, open for writing. Entries are gathered and written in the order of their keys: those of
+/// one batch then share pages that each of them alone would have written.
 pub(super) struct Index<'t> {
     words: redb::Table<'t, &'static [u8], &'static [u8]>,
     texts: redb::Table<'t, &'static [u8], &'static [u8]>,
+    new_words: BTreeSet<Key>,
+    new_texts: BTreeSet<(Text, FindingId)>,
 }
 
 impl<'t> Index<'t> {
     pub(super) fn open(batch: &'t Batch) -> Result<Self, StoreError> {
-        Ok(Self { words: batch.rows(tables::WORDS)?, texts: batch.rows(tables::TEXTS)? })
+        Ok(Self {
+            words: batch.rows(tables::WORDS)?,
+            texts: batch.rows(tables::TEXTS)?,
+            new_words: BTreeSet::new(),
+            new_texts: BTreeSet::new(),
+        })
     }
 
     /// Makes a text found by its words.
-    pub(super) fn add(&mut self, text: Text, content: &str) -> Result<(), StoreError> {
-        for word in words(content) {
-            self.words.insert(word_key(&word, text).0.as_slice(), &[][..])?;
-        }
-        Ok(())
+    pub(super) fn add(&mut self, text: Text, content: &str) {
+        self.new_words.extend(words(content).map(|word| word_key(&word, text)));
     }
 
     /// Makes a finding found by its texts.
@@ -83,9 +90,9 @@ impl<'t> Index<'t> {
     ) -> Result<(), StoreError> {
         for (text, content) in texts(source, observed) {
             if self.is_unused(text)? {
-                self.add(text, content)?;
+                self.add(text, content);
             }
-            self.texts.insert(finding_key(text, finding).0.as_slice(), &[][..])?;
+            self.new_texts.insert((text, finding));
         }
         Ok(())
     }
@@ -97,6 +104,7 @@ impl<'t> Index<'t> {
         finding: FindingId,
         observed: &Observed,
     ) -> Result<(), StoreError> {
+        self.write()?;
         for (text, content) in texts(source, observed) {
             self.texts.remove(finding_key(text, finding).0.as_slice())?;
             if self.is_unused(text)? {
@@ -108,7 +116,21 @@ impl<'t> Index<'t> {
         Ok(())
     }
 
+    /// Writes what was gathered; the batch is not to be committed without it.
+    pub(super) fn write(&mut self) -> Result<(), StoreError> {
+        for key in std::mem::take(&mut self.new_words) {
+            self.words.insert(key.0.as_slice(), &[][..])?;
+        }
+        for (text, finding) in std::mem::take(&mut self.new_texts) {
+            self.texts.insert(finding_key(text, finding).0.as_slice(), &[][..])?;
+        }
+        Ok(())
+    }
+
     fn is_unused(&self, text: Text) -> Result<bool, StoreError> {
+        if self.new_texts.range((text, FindingId(0))..).next().is_some_and(|(first, _)| *first == text) {
+            return Ok(false);
+        }
         let first = self.texts.range::<&[u8]>(text.0.as_slice()..)?.next().transpose()?;
         Ok(first.is_none_or(|(key, _)| !key.value().starts_with(&text.0)))
     }

@@ -2,7 +2,7 @@
 //!
 //! Deliveries go first: all that wait share one commit, and each is answered after it. Everything else runs one
 //! batch at a time, so that a delivery never waits for more than one of them. Batches keep themselves short
-//! (`limits::BATCH_MAX`).
+//! (`limits::BATCH_MAX`), and end as soon as a delivery waits.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,10 @@ use redb::{Database, DatabaseError, Durability, StorageError};
 use super::deliveries::{self, Accepted, Arrival};
 use super::tables::{self, Key};
 use super::{Batch, OpenError, Opening, SUSPECT, Shared, StoreError, schema};
-use crate::domain::limits::{BATCH_MAX, DELIVERIES_PER_COMMIT_MAX, QUICK_REPAIR_INTERVAL_MAX};
+use crate::domain::limits::{
+    BATCH_MAX, COMMIT_AIM, DELIVERIES_PER_COMMIT_MAX, FINDINGS_PER_COMMIT_MAX, FINDINGS_PER_COMMIT_MIN,
+    QUICK_REPAIR_INTERVAL_MAX,
+};
 use crate::sys::guard::{self, EndWithMe};
 
 /// Where the outcome of a delivery goes. A reply that is dropped unsent means that nothing was stored.
@@ -162,7 +165,7 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    fn has_deliveries(&self) -> bool {
+    pub(super) fn has_deliveries(&self) -> bool {
         !self.lock().deliveries.is_empty()
     }
 
@@ -196,7 +199,8 @@ pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
         .name("writer".to_owned())
         .spawn(move || {
             let _guard = EndWithMe("writer");
-            let mut writer = Writer { shared, quick_repair_at: Instant::now(), full: None };
+            let mut writer =
+                Writer { shared, quick_repair_at: Instant::now(), full: None, findings_max: FINDINGS_PER_COMMIT_MIN };
             while writer.turn() {}
         })
         .expect("the system can start a thread")
@@ -205,10 +209,23 @@ pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
 /// Once the disk is well again reads go on within 5 s, and this is a part of them.
 const REOPEN_DELAY_MAX: Duration = Duration::from_secs(2);
 
+/// How many findings the next batch may touch, after a commit that took so long, of as many as it might or not.
+fn findings_max(now: usize, full: bool, took: Duration) -> usize {
+    if took > COMMIT_AIM {
+        (now / 2).max(FINDINGS_PER_COMMIT_MIN)
+    } else if full && took < COMMIT_AIM / 2 {
+        (now * 2).min(FINDINGS_PER_COMMIT_MAX)
+    } else {
+        now
+    }
+}
+
 struct Writer {
     shared: Arc<Shared>,
     quick_repair_at: Instant,
     full: Option<(Instant, Option<u64>)>,
+    /// Findings that the next batch may touch.
+    findings_max: usize,
 }
 
 impl Writer {
@@ -285,8 +302,8 @@ impl Writer {
             let _ = (job.run)(Err(error.clone()));
             return Err(error);
         }
-        let handle = Arc::clone(&self.shared);
-        let handle = handle.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let shared = Arc::clone(&self.shared);
+        let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let begun = handle
             .as_ref()
             .ok_or_else(|| StoreError::Failed("it is not open".to_owned()))
@@ -298,10 +315,15 @@ impl Writer {
                 return Err(error);
             }
         };
-        let mut batch = Batch { transaction: &transaction, deadline: Instant::now() + BATCH_MAX };
+        let mut batch = Batch {
+            findings_max: self.findings_max,
+            ..Batch::new(&transaction, Instant::now() + BATCH_MAX, Some(&shared.queue))
+        };
         match (job.run)(Ok(&mut batch)) {
             Ok(finish) => {
+                let (full, committing_since) = (batch.is_full, Instant::now());
                 let result = transaction.commit().map_err(StoreError::from);
+                self.findings_max = findings_max(self.findings_max, full, committing_since.elapsed());
                 finish(result.clone());
                 result
             }
@@ -328,7 +350,7 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, Manner::Deletes)?;
-        let batch = Batch { transaction: &transaction, deadline: Instant::now() };
+        let batch = Batch::new(&transaction, Instant::now(), None);
         let found = super::has(&batch, tables::META, &Key::new().tail(b"schema"));
         transaction.abort()?;
         if found? { Ok(()) } else { Err(StoreError::Failed("the store's tables are gone".to_owned())) }
@@ -343,7 +365,7 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, manner)?;
-        change(&mut Batch { transaction: &transaction, deadline: Instant::now() + BATCH_MAX })?;
+        change(&mut Batch::new(&transaction, Instant::now() + BATCH_MAX, None))?;
         Ok(transaction.commit()?)
     }
 
@@ -424,5 +446,27 @@ impl Writer {
             thread::sleep(delay);
             delay = (delay * 2).min(REOPEN_DELAY_MAX);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_grow_while_commits_are_quick_and_shrink_when_one_is_slow() {
+        let (quick, slow) = (COMMIT_AIM / 4, COMMIT_AIM * 2);
+        let mut now = FINDINGS_PER_COMMIT_MIN;
+        assert_eq!(findings_max(now, false, quick), now);
+        for _ in 0..10 {
+            now = findings_max(now, true, quick);
+        }
+        assert_eq!(now, FINDINGS_PER_COMMIT_MAX);
+        assert_eq!(findings_max(now, true, COMMIT_AIM), now);
+        assert_eq!(findings_max(now, false, slow), now / 2);
+        for _ in 0..10 {
+            now = findings_max(now, true, slow);
+        }
+        assert_eq!(now, FINDINGS_PER_COMMIT_MIN);
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::schedule::Reason;
 use crate::domain::time::Timestamp;
 use crate::sonar::FindingsPage;
 use crate::store::records::Underway;
-use crate::store::{crawls, findings};
+use crate::store::{Begun, StoreError, crawls, findings};
 
 /// What came of reading the whole.
 pub(super) struct Crawled {
@@ -32,13 +32,16 @@ pub(super) fn read(reading: &Reading) -> Result<Crawled, WorkError> {
         None => begin(reading)?,
     };
     let mut pages = 0;
+    // While a page is being staged, the next one is fetched.
+    let mut staging = None;
     // A kill must not cost an import what it has read; what nobody waits for is not worth the disk's wear.
     let durable = !matches!(reading.due.reason, Reason::Sweep | Reason::Whole);
     while underway.crawl.next().is_some() {
-        if let Err(error) = step(reading, &mut underway) {
+        if let Err(error) = step(reading, &mut underway, &mut staging) {
             // Not worth an error of its own: without the note the crawl begins anew.
             // After an error of the store it would say of a page that it was staged, and it may not be.
-            if underway.crawl.read() == 0 || matches!(error, WorkError::Store(_)) {
+            let staged = end(&mut staging).is_ok();
+            if underway.crawl.read() == 0 || !staged || matches!(error, WorkError::Store(_)) {
                 return Err(error);
             }
             let step = Step { interrupted: pages > 0, ..progress(&underway.crawl) };
@@ -50,9 +53,11 @@ pub(super) fn read(reading: &Reading) -> Result<Crawled, WorkError> {
         }
         pages += 1;
         if underway.crawl.pages().is_multiple_of(limits::PAGES_PER_NOTE) && underway.crawl.next().is_some() {
+            end(&mut staging)?;
             underway = note(reading, underway, durable)?;
         }
     }
+    end(&mut staging)?;
     let Underway { crawl, gathered, began_at, watermark, .. } = underway;
     Ok(Crawled { gathered, proof: crawl.finish(), began_at, watermark })
 }
@@ -63,9 +68,10 @@ fn resumed(reading: &Reading) -> Result<Option<Underway>, WorkError> {
     let now = reading.work.clock.now();
     let fresh = underway.noted_at <= now && now.since(underway.noted_at) <= limits::CRAWL_KEPT;
     let same = underway.words == words(reading) && underway.analysed_at == reading.standing.analysed_at;
-    // Whoever asks now wants to know what is there now.
+    // Whoever asked since wants to know what was there then, also where a first attempt at it failed or a webhook's
+    // reason took the place of theirs.
     let due = reading.due;
-    let asked = matches!(due.reason, Reason::Manual | Reason::Full) && due.ticket != underway.ticket
+    let asked = due.reason < Reason::Sweep && due.ticket != underway.ticket
         || reading.deliveries.iter().any(|delivery| !underway.deliveries.contains(delivery));
     let lists = reading.connected.dialect.lists();
     Ok((fresh && same && !asked).then(|| Underway { crawl: underway.crawl.resume(lists), ..underway }))
@@ -104,8 +110,16 @@ fn note(reading: &Reading, underway: Underway, durable: bool) -> Result<Underway
     if durable { reading.work.store.write(batch) } else { reading.work.store.write_unsynced(batch) }
 }
 
+/// A page on its way into the store.
+type Staging = Option<Begun<(), StoreError>>;
+
+/// Waits until the page is staged. Nothing may say so before.
+fn end(staging: &mut Staging) -> Result<(), WorkError> {
+    Ok(staging.take().map_or(Ok(()), Begun::wait)?)
+}
+
 /// Fetches the next page and takes it in.
-fn step(reading: &Reading, underway: &mut Underway) -> Result<(), WorkError> {
+fn step(reading: &Reading, underway: &mut Underway, staging: &mut Staging) -> Result<(), WorkError> {
     reading.may_go_on()?;
     let ask = underway.crawl.next().expect("the caller looked");
     let Connected { client, dialect } = &*reading.connected;
@@ -123,7 +137,10 @@ fn step(reading: &Reading, underway: &mut Underway) -> Result<(), WorkError> {
     let values = ask.facet.and_then(|facet| page.facet(facet.name())).unwrap_or_default();
     let sum = ask.facet.and_then(|_| page.by_status(|status| dialect.counts(&ask.slice, status)));
     underway.crawl.page(&Page { rows: page.rows, total: page.total, sum, values, keys: &rows });
-    stage(reading, page, &mut underway.gathered)?;
+    let changed = gather(reading, page, &mut underway.gathered)?;
+    // One at a time, so that no more than two pages are in memory.
+    end(staging)?;
+    *staging = reading.begin_to_stage(changed);
     reading.work.progress.set(reading.id, progress(&underway.crawl));
     Ok(())
 }
@@ -132,8 +149,8 @@ fn progress(crawl: &Crawl) -> Step {
     Step { read: crawl.read(), expected: crawl.expected(), interrupted: false }
 }
 
-/// Stages what differs from the inventory.
-fn stage(reading: &Reading, page: FindingsPage, gathered: &mut Gathered) -> Result<(), WorkError> {
+/// What differs from the inventory.
+fn gather(reading: &Reading, page: FindingsPage, gathered: &mut Gathered) -> Result<Vec<Staged>, WorkError> {
     for row in &page.findings {
         if let Some(rule) = &row.rule
             && !gathered.rules.contains(rule)
@@ -148,8 +165,7 @@ fn stage(reading: &Reading, page: FindingsPage, gathered: &mut Gathered) -> Resu
     }
     gathered.odd_words.extend(page.odd_words);
     gathered.odd_words = std::mem::take(&mut gathered.odd_words).into_iter().take(ODD_WORDS_MAX).collect();
-    let changed = differing(reading, page.findings, |slot| gathered.met.mark(slot))?;
-    reading.stage(changed)
+    differing(reading, page.findings, |slot| gathered.met.mark(slot))
 }
 
 /// The rows that are not stored as they are. `met` is told the place of each one that is stored.
@@ -178,4 +194,4 @@ pub(super) fn differing(
 }
 
 /// Words of Sonar's kept with a scope.
-const ODD_WORDS_MAX: usize = 10;
+pub(super) const ODD_WORDS_MAX: usize = 10;

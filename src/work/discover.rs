@@ -45,19 +45,41 @@ pub(super) fn discover(work: &Work, id: ProjectId, due: Due) -> Result<(), WorkE
         moved::note(work, id, None)?;
     }
     work.note_source(&project.organization.source, None)?;
-    let (now, store) = (work.clock.now(), work.store.clone());
-    work.store.write(move |batch| {
-        let Some(project) = catalogue::project(batch, id)? else { return Ok(()) };
-        let held = hold(batch, id, &project, &listed, now, store.ticket())?;
-        let error = (!held).then(|| nothing_chosen(&project));
-        // Holding may have changed the record.
-        if let Some(project) = catalogue::project(batch, id)? {
-            catalogue::put_project(batch, id, &Project { error, ..project })?;
+    let now = work.clock.now();
+    let mut listed = Some(listed);
+    let mut left = false;
+    // Some deliveries at a time, so that others are answered in between. Mostly that is one batch. Until the last one
+    // the task stays on the agenda.
+    let mut waiting = waiting.chunks(limits::DELETIONS_PER_COMMIT_MAX).map(<[_]>::to_vec).peekable();
+    loop {
+        let (listed, some, store) = (listed.take(), waiting.next().unwrap_or_default(), work.store.clone());
+        let is_last = waiting.peek().is_none();
+        left = work.store.write::<_, StoreError>(move |batch| {
+            if let Some(listed) = listed {
+                note(batch, id, &listed, now, store.ticket())?;
+            }
+            let left = resolve(batch, id, &some, due, now, store.ticket())? || left;
+            if is_last {
+                let again = left.then(|| schedule::after_failure(due, now, Duration::ZERO));
+                agenda::follow(batch, Task::Discover(id), due, again)?;
+            }
+            Ok(left)
+        })?;
+        if is_last {
+            return Ok(());
         }
-        let left = resolve(batch, id, &waiting, due, now, store.ticket())?;
-        let again = left.then(|| schedule::after_failure(due, now, Duration::ZERO));
-        agenda::follow(batch, Task::Discover(id), due, again)
-    })?;
+    }
+}
+
+/// Notes what Sonar lists of a project, and that nothing was chosen, if so.
+fn note(batch: &Batch, id: ProjectId, listed: &Listing, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
+    let Some(project) = catalogue::project(batch, id)? else { return Ok(()) };
+    let held = hold(batch, id, &project, listed, now, ticket)?;
+    let error = (!held).then(|| nothing_chosen(&project));
+    // Holding may have changed the record.
+    if let Some(project) = catalogue::project(batch, id)? {
+        catalogue::put_project(batch, id, &Project { error, ..project })?;
+    }
     Ok(())
 }
 
@@ -165,11 +187,11 @@ fn resolve(
 ) -> Result<bool, StoreError> {
     let Some(project) = catalogue::project(batch, id)? else { return Ok(false) };
     let mut left = false;
-    let mut settled = 0;
-    // Some may have been settled while Sonar was asked.
-    let still: BTreeSet<DeliveryId> =
-        deliveries::pending(batch, id)?.into_iter().map(|(delivery, _)| delivery).collect();
-    for (delivery, scope) in waiting.iter().filter(|(delivery, _)| still.contains(delivery)) {
+    for (delivery, scope) in waiting {
+        // Some may have been settled while Sonar was asked.
+        if !deliveries::is_pending(batch, id, *delivery)? {
+            continue;
+        }
         if let Some(scope) = catalogue::scope_id(batch, id, &project, scope)? {
             // The delivery asked for a read, but not of this scope if it was not held then, or was not the main
             // branch. A read that failed is tried again anyway.
@@ -183,12 +205,11 @@ fn resolve(
             ScopeRef::Main => project.selection.branches.is_empty(),
             ScopeRef::Named { kind, name } => project.selection.selects(*kind, name.as_str(), false),
         };
-        if settled == limits::DELETIONS_PER_COMMIT_MAX || (chosen && due.attempts < limits::DISCOVERIES_MAX) {
+        if chosen && due.attempts < limits::DISCOVERIES_MAX {
             left = true;
         } else {
             let outcome = if chosen { Outcome::Dropped } else { Outcome::NotSelected };
             deliveries::settle(batch, id, *delivery, outcome, now)?;
-            settled += 1;
         }
     }
     Ok(left)

@@ -1,26 +1,33 @@
 //! How findings ended that a complete crawl did not meet: Sonar is asked for each by key.
 //!
 //! What Sonar says was fixed or removed is closed on its word. What it no longer knows at all is closed on the
-//! snapshot's, unless so many are missing that a second crawl has to find the very same ones missing first. Where
+//! snapshot's, unless so many are unknown that a second crawl has to find the very same ones unknown first. Where
 //! an answer contradicts the list, the list is not believed and nothing is closed because of it.
 
 use std::collections::BTreeSet;
 
 use super::WorkError;
 use super::sources::Connected;
-use super::sync::Reading;
+use super::sync::{Reading, hash};
 use crate::domain::crawl::{Gathered, Snapshot, Suspicion, is_suspicious};
 use crate::domain::finding::{Digest, Finding, Kind, Observed};
 use crate::domain::ids::IssueKey;
 use crate::domain::limits;
 use crate::domain::moves::{self, Sighting};
 use crate::domain::reconcile::{Closing, End, Staged};
+use crate::domain::time::Timestamp;
+use crate::sonar::FindingsPage;
 use crate::store::{crawls, findings, lists};
 
 /// What came of asking.
 pub(super) enum Gone {
-    /// Every missing finding's end is known and staged.
-    Settled,
+    /// What became of every missing finding is known and staged.
+    Settled {
+        /// Those that are as open as before, in a state whose word no list can be asked for yet.
+        unlisted: u64,
+        /// Such words.
+        odd_words: BTreeSet<String>,
+    },
     /// The list contradicts the answers, or not all could be asked for: the scope is to be read again soon.
     Disputed(String),
     /// Too many are unknown to close them on one crawl's word.
@@ -30,26 +37,57 @@ pub(super) enum Gone {
 /// Asks for what the crawl did not meet, and stages the answers.
 pub(super) fn settle(reading: &Reading, gathered: &Gathered, snapshot: &Snapshot) -> Result<Gone, WorkError> {
     let moved = moved(reading, gathered)?;
-    let Some(missing) = missing(reading, gathered, &moved)? else { return Ok(Gone::Settled) };
-    let former = reading.scope.suspicion;
     // By Sonar's clock where it says the time: ours may be set at any moment.
     let now = reading.connected.client.server_date().unwrap_or(reading.began_at);
-    let suspicion = former.filter(|former| former.keys == missing).unwrap_or(Suspicion { since: now, keys: missing });
+    let former = reading.scope.suspicion;
     let mut asking = Asking {
         reading,
         snapshot,
         open: reading.work.store.read(|view| lists::count_open(view, reading.id))?,
-        agreed: suspicion.is_confirmed(now),
+        may_agree: former.is_some_and(|former| former.is_confirmed(now)),
         unknown: 0,
+        keys: ring::digest::Context::new(&ring::digest::SHA256),
         held: Vec::new(),
+        closings: Vec::new(),
         hotspots_asked: 0,
         hotspots_left: 0,
         still_open: 0,
+        unlisted: 0,
+        odd_words: BTreeSet::new(),
         canary: gathered.canary.as_ref(),
         canary_missed: false,
     };
     each_missing(reading, gathered, &moved, |some| asking.ask(some))?;
-    asking.end(suspicion)
+    let mut keys = [0; 16];
+    keys.copy_from_slice(&asking.keys.clone().finish().as_ref()[..16]);
+    let keys = Digest(keys);
+    let agreed = former.filter(|former| former.keys == keys);
+    if let Some(doubt) = asking.doubt(agreed.unwrap_or(Suspicion { since: now, keys }), now) {
+        unstage(reading, gathered, &moved, asking.closings)?;
+        return Ok(doubt);
+    }
+    asking.end()
+}
+
+/// Takes back closings that were staged in the hope that this read would agree with an earlier one.
+fn unstage(
+    reading: &Reading,
+    gathered: &Gathered,
+    moved: &BTreeSet<IssueKey>,
+    mut closings: Vec<u64>,
+) -> Result<(), WorkError> {
+    if closings.is_empty() {
+        return Ok(());
+    }
+    closings.sort_unstable();
+    each_missing(reading, gathered, moved, |some| {
+        let keys = some.iter().map(|row| row.key.clone()).filter(|key| closings.binary_search(&hash(key)).is_ok());
+        let (id, keys) = (reading.id, keys.collect::<Vec<_>>());
+        if !keys.is_empty() {
+            reading.work.store.write_unsynced(move |batch| crawls::unstage(batch, id, &keys))?;
+        }
+        Ok(true)
+    })
 }
 
 /// Stages hotspots that Sonar turned into issues as what they are: the same findings. Returns their former keys.
@@ -117,23 +155,6 @@ fn has_open_hotspots(reading: &Reading) -> Result<bool, WorkError> {
     Ok(counts.keys().any(|(kind, state)| *kind == Kind::Hotspot && !state.is_closed()))
 }
 
-/// A digest of the keys that are missing, in order; nothing if none is.
-fn missing(reading: &Reading, gathered: &Gathered, moved: &BTreeSet<IssueKey>) -> Result<Option<Digest>, WorkError> {
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut any = false;
-    each_missing(reading, gathered, moved, |some| {
-        for row in some {
-            any = true;
-            hash.update(row.key.as_str().as_bytes());
-            hash.update(&[0]);
-        }
-        Ok(true)
-    })?;
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&hash.finish().as_ref()[..16]);
-    Ok(any.then_some(Digest(digest)))
-}
-
 /// Feeds the stored findings that are open and were not met, in key order and in portions that one question to
 /// Sonar can hold, until `each` says that it has enough.
 fn each_missing(
@@ -173,14 +194,20 @@ struct Asking<'r> {
     snapshot: &'r Snapshot,
     /// Findings of the scope that are stored as not closed.
     open: u64,
-    /// Whether an earlier crawl, long enough ago, missed the very same findings.
-    agreed: bool,
+    /// Whether an earlier crawl, long enough ago, found as many unknown: perhaps the very same.
+    may_agree: bool,
     unknown: u64,
-    /// Closings that wait until all unknown findings are counted.
+    /// The keys that Sonar does not know, in order.
+    keys: ring::digest::Context,
+    /// Closings that wait until all unknown findings are counted; given up once they are too many.
     held: Vec<Staged>,
+    /// Hashes of the keys of closings that are staged already, as they may be too many to be held.
+    closings: Vec<u64>,
     hotspots_asked: usize,
     hotspots_left: u64,
     still_open: u64,
+    unlisted: u64,
+    odd_words: BTreeSet<String>,
     /// An issue that the list has.
     canary: Option<&'r IssueKey>,
     /// Whether an answer by key lacked it: then what else it lacks means nothing.
@@ -191,7 +218,8 @@ impl Asking<'_> {
     /// Asks for some; false when there is no point in asking on.
     fn ask(&mut self, some: &[Observed]) -> Result<bool, WorkError> {
         self.reading.work.go_on()?;
-        let answers = self.issues(some)?;
+        let FindingsPage { findings: answers, odd_words, .. } = self.issues(some)?;
+        self.odd_words.extend(odd_words);
         if self.canary_missed {
             return Ok(false);
         }
@@ -210,21 +238,23 @@ impl Asking<'_> {
             rows.extend(self.judge(row, answer));
         }
         self.reading.stage(rows)?;
-        Ok(!self.is_suspicious())
+        // On to the end, however many are unknown: a second crawl has to find the very same ones.
+        Ok(true)
     }
 
-    fn issues(&mut self, some: &[Observed]) -> Result<Vec<Observed>, WorkError> {
+    fn issues(&mut self, some: &[Observed]) -> Result<FindingsPage, WorkError> {
         let mut keys: Vec<IssueKey> =
             some.iter().filter(|row| row.kind == Kind::Vulnerability).map(|row| row.key.clone()).collect();
         if keys.is_empty() {
-            return Ok(Vec::new());
+            return Ok(FindingsPage::default());
         }
         keys.extend(self.canary.cloned());
         let Connected { client, dialect } = &*self.reading.connected;
         let project = &self.reading.project;
         let scope = &self.reading.scope_ref;
-        let answers = client.issues_by_key(*dialect, &project.organization.key, &project.key, scope, &keys)?.findings;
-        self.canary_missed = self.canary.is_some_and(|canary| !answers.iter().any(|answer| answer.key == *canary));
+        let answers = client.issues_by_key(*dialect, &project.organization.key, &project.key, scope, &keys)?;
+        self.canary_missed =
+            self.canary.is_some_and(|canary| !answers.findings.iter().any(|answer| answer.key == *canary));
         Ok(answers)
     }
 
@@ -233,6 +263,10 @@ impl Asking<'_> {
         match answer {
             Some(answer) if answer.state.is_closed() => Some(Staged::Seen(Box::new(answer))),
             Some(answer) if self.reading.connected.dialect.lists_it(&answer) => {
+                if !self.reading.connected.dialect.asks_for(&answer) {
+                    self.unlisted += 1;
+                    return (answer != *row).then(|| Staged::Seen(Box::new(answer)));
+                }
                 self.still_open += 1;
                 Some(Staged::Seen(Box::new(answer)))
             }
@@ -243,12 +277,16 @@ impl Asking<'_> {
 
     fn unknown(&mut self, closing: Closing) -> Option<Staged> {
         self.unknown += 1;
-        let closing = Staged::Gone(closing);
-        if self.agreed {
-            return Some(closing);
+        self.keys.update(closing.key().as_str().as_bytes());
+        self.keys.update(&[0]);
+        if self.may_agree {
+            self.closings.push(hash(closing.key()));
+            return Some(Staged::Gone(closing));
         }
-        if !self.is_suspicious() {
-            self.held.push(closing);
+        if self.is_suspicious() {
+            self.held = Vec::new();
+        } else {
+            self.held.push(Staged::Gone(closing));
         }
         None
     }
@@ -257,25 +295,29 @@ impl Asking<'_> {
     /// few with each crawl.
     fn is_suspicious(&self) -> bool {
         let may_be_unknown = if self.unknown > 0 { self.unknown + self.hotspots_left } else { 0 };
-        !self.agreed && is_suspicious(may_be_unknown, self.open)
+        is_suspicious(may_be_unknown, self.open)
     }
 
-    fn end(self, suspicion: Suspicion) -> Result<Gone, WorkError> {
+    /// Why nothing is closed that Sonar does not know, if there is a reason.
+    fn doubt(&self, suspicion: Suspicion, now: Timestamp) -> Option<Gone> {
         if self.canary_missed {
-            return Ok(Gone::Disputed(
+            return Some(Gone::Disputed(
                 "Sonar's answer by key lacks a finding that its list has, so what else it lacks is not believed"
                     .to_owned(),
             ));
         }
-        if self.is_suspicious() {
-            return Ok(Gone::Suspicious(suspicion));
+        if self.is_suspicious() && !suspicion.is_confirmed(now) {
+            return Some(Gone::Suspicious(suspicion));
         }
-        if self.still_open > 0 {
-            return Ok(Gone::Disputed(format!(
+        (self.still_open > 0).then(|| {
+            Gone::Disputed(format!(
                 "Sonar's list lacks {} findings that it says, asked for them, are open",
                 self.still_open
-            )));
-        }
+            ))
+        })
+    }
+
+    fn end(self) -> Result<Gone, WorkError> {
         self.reading.stage(self.held)?;
         if self.hotspots_left > 0 {
             return Ok(Gone::Disputed(format!(
@@ -283,6 +325,6 @@ impl Asking<'_> {
                 self.hotspots_left
             )));
         }
-        Ok(Gone::Settled)
+        Ok(Gone::Settled { unlisted: self.unlisted, odd_words: self.odd_words })
     }
 }

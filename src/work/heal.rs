@@ -4,7 +4,6 @@
 //! Where the token may not see that log nothing is lost but time: the polls find every analysis.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::sonar::FetchError;
 use crate::sonar::client::Client;
 use crate::sonar::wire::webhooks::Call;
 use crate::store::records::Hook;
-use crate::store::{Accepted, Arrival, Reply, StoreError, deliveries, hooks};
+use crate::store::{Arrival, deliveries, hooks};
 
 /// How far Sonar's logs were looked through, in memory only: after a restart they are looked through again, and what
 /// is known already is passed over.
@@ -106,7 +105,12 @@ impl Healing<'_> {
         let mark_key = (self.hook.endpoint, key);
         let mut mark = self.work.heal.inner().marks.get(&mark_key).cloned().unwrap_or_default();
         // By Sonar's clock, as the log's dates are.
-        let oldest = client.server_date().unwrap_or_else(|| self.work.clock.now()).minus(limits::SONAR_LOG_AGE_MAX);
+        let now = client.server_date().unwrap_or_else(|| self.work.clock.now());
+        let oldest = now.minus(limits::SONAR_LOG_AGE_MAX);
+        // Of what came before our own log begins nobody can tell any more whether it arrived.
+        let whole_since = self.work.store.read(deliveries::whole_since)?;
+        // What lies ahead was noted by a clock that was wrong.
+        let oldest = whole_since.filter(|at| *at <= now).map_or(oldest, |at| at.max(oldest));
         // Calls are logged when they end, so one may turn up that began before what was seen last.
         let from = mark.until.map_or(oldest, |until| until.minus(OVERLAP).max(oldest));
         let mut calls = self.calls(client, &mark_key.1, from)?;
@@ -218,9 +222,7 @@ impl Healing<'_> {
         };
         let arrival =
             Arrival { at: now, organization, payload: Ok(payload), body, replay_of: None, healed: Some(healed) };
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.work.store.accept(arrival, Box::new(Waiting(reply)));
-        answer.recv().unwrap_or(Err(StoreError::Closed))?;
+        self.work.store.accept_and_wait(arrival)?;
         Ok(true)
     }
 }
@@ -230,19 +232,6 @@ enum Stop {
     /// Enough for one look.
     Enough,
     Failed(WorkError),
-}
-
-struct Waiting(mpsc::SyncSender<Result<Accepted, StoreError>>);
-
-impl Reply for Waiting {
-    fn is_wanted(&self) -> bool {
-        true
-    }
-
-    fn send(self: Box<Self>, result: Result<Accepted, StoreError>) {
-        // The look waits for it without a limit.
-        let _ = self.0.send(result);
-    }
 }
 
 /// A call takes up to twenty seconds, and its log entry a moment more.

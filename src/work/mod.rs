@@ -2,6 +2,7 @@
 //! store what follows. What is to be done stands in the store, so that a worker that ends loses nothing but time.
 
 mod crawl;
+pub mod deliver;
 pub mod discover;
 mod gone;
 pub mod heal;
@@ -12,6 +13,7 @@ mod rounds;
 pub mod sources;
 pub mod standing;
 pub mod sync;
+pub mod triage;
 pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -358,8 +360,8 @@ impl Work {
                     rounds::read(self, scope);
                 }
             }
-            // After a move of the main branch the task is still on the agenda, and now reads the right branch.
-            Err(WorkError::Stopping | WorkError::MainMoved | WorkError::Yielded) => {}
+            Err(WorkError::Stopping | WorkError::Yielded) => {}
+            Err(WorkError::MainMoved) => self.follow_main(task, due),
             Err(WorkError::Retired) => self.retire(task, due),
             Err(WorkError::Gone) => self.forget(task, due),
             // It has done nothing yet, and nothing is wrong with it.
@@ -389,6 +391,16 @@ impl Work {
     /// Takes a task off the agenda whose project was removed.
     fn forget(&self, task: Task, due: Due) {
         if let Err(error) = self.store.delete::<(), StoreError>(move |batch| agenda::follow(batch, task, due, None)) {
+            tracing::warn!("the agenda cannot be written: {error}");
+            self.store.bell().wait(self.store.bell().rings(), RETRY);
+        }
+    }
+
+    /// After a move of the main branch the task is to read the right branch.
+    fn follow_main(&self, task: Task, due: Due) {
+        let then = schedule::after_main_moved(due, self.clock.now());
+        let noted = self.store.delete::<(), StoreError>(move |batch| agenda::follow(batch, task, due, Some(then)));
+        if let Err(error) = noted {
             tracing::warn!("the agenda cannot be written: {error}");
             self.store.bell().wait(self.store.bell().rings(), RETRY);
         }
@@ -486,22 +498,36 @@ impl Work {
 
     /// Makes all waiting tasks of a source due at once, as its token was replaced.
     pub fn retry_source(&self, name: &SourceName) -> Result<(), StoreError> {
-        let (name, store, now) = (name.clone(), self.store.clone(), self.clock.now());
-        self.store.write(move |batch| {
-            for (task, due) in agenda::all(batch)? {
+        let waiting = self.store.read::<_, StoreError>(|view| {
+            let mut waiting = Vec::new();
+            for (task, _) in agenda::all(view)? {
                 let project = match task {
-                    Task::Discover(project) => catalogue::project(batch, project)?,
-                    Task::Sync(scope) => match catalogue::scope(batch, scope)? {
-                        Some(scope) => catalogue::project(batch, scope.project)?,
+                    Task::Discover(project) => catalogue::project(view, project)?,
+                    Task::Sync(scope) => match catalogue::scope(view, scope)? {
+                        Some(scope) => catalogue::project(view, scope.project)?,
                         None => None,
                     },
                 };
-                if project.is_some_and(|project| project.organization.source == name) {
-                    agenda::ask(batch, task, due.reason, now, store.ticket())?;
+                if project.is_some_and(|project| project.organization.source == *name) {
+                    waiting.push(task);
                 }
             }
-            Ok(())
-        })
+            Ok(waiting)
+        })?;
+        // Some at a time, so that deliveries are answered in between.
+        for some in waiting.chunks(limits::DELETIONS_PER_COMMIT_MAX) {
+            let (some, store, now) = (some.to_vec(), self.store.clone(), self.clock.now());
+            self.store.write::<_, StoreError>(move |batch| {
+                for task in some {
+                    // It may have been worked off meanwhile.
+                    if let Some(due) = agenda::of(batch, task)? {
+                        agenda::ask(batch, task, due.reason, now, store.ticket())?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Notes which branch is the main one now, and has the branches asked for again: it may have to be held, and

@@ -19,20 +19,24 @@ pub(super) fn look(work: &Work, id: ProjectId) {
 }
 
 fn ask(work: &Work, id: ProjectId) -> Result<(), WorkError> {
-    let (project, keys) = work.store.read::<_, WorkError>(|view| {
+    let (project, mut scopes) = work.store.read::<_, WorkError>(|view| {
         let project = catalogue::project(view, id)?.ok_or(WorkError::Gone)?;
-        let mut keys: Vec<IssueKey> = Vec::new();
-        for (scope, _) in catalogue::scopes(view, id)? {
-            let some = findings::after(view, scope, None, STORED_PER_SCOPE)?;
-            let open = some.into_iter().map(|finding| finding.observed);
-            let open = open.filter(|row| row.kind == Kind::Vulnerability && !row.state.is_closed()).map(|row| row.key);
-            keys.extend(open.take(limits::SONAR_KEYS_PER_QUESTION - keys.len()));
-            if keys.len() == limits::SONAR_KEYS_PER_QUESTION {
-                break;
-            }
-        }
-        Ok((project, keys))
+        Ok((project, catalogue::scopes(view, id)?))
     })?;
+    // The main branch first: it is the one that has findings, if any has.
+    scopes.sort_by_key(|(_, scope)| !scope.main);
+    let mut keys: Vec<IssueKey> = Vec::new();
+    for (scope, _) in scopes.into_iter().take(SCOPES_MAX) {
+        work.go_on()?;
+        // A read for each: one of all would hold pages of the store for long.
+        let some = work.store.read(|view| findings::after(view, scope, None, STORED_PER_SCOPE))?;
+        let open = some.into_iter().map(|finding| finding.observed);
+        let open = open.filter(|row| row.kind == Kind::Vulnerability && !row.state.is_closed()).map(|row| row.key);
+        keys.extend(open.take(limits::SONAR_KEYS_PER_QUESTION - keys.len()));
+        if keys.len() == limits::SONAR_KEYS_PER_QUESTION {
+            break;
+        }
+    }
     if keys.is_empty() {
         return Ok(());
     }
@@ -71,6 +75,9 @@ fn candidate(own: &ProjectKey, asked: usize, found: &BTreeMap<String, u64>) -> O
     let enough = usize::try_from(count).is_ok_and(|count| 2 * count >= asked);
     Some((ProjectKey::parse(key).ok().filter(|_| enough)?, u32::try_from(count).unwrap_or(u32::MAX)))
 }
+
+/// Branches and pull requests that are looked at for open findings.
+const SCOPES_MAX: usize = 50;
 
 /// Findings of one scope that are looked at for open ones.
 const STORED_PER_SCOPE: usize = 1000;

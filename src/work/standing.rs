@@ -103,7 +103,7 @@ impl Standings {
     /// Writes everything down.
     pub fn flush(&self, store: &Store) -> Result<(), StoreError> {
         let all: Vec<(ScopeId, Standing)> = self.inner().unwritten.iter().map(|(id, known)| (*id, *known)).collect();
-        for some in all.chunks(limits::FINDINGS_PER_COMMIT_MAX) {
+        for some in all.chunks(limits::FINDINGS_PER_COMMIT_MIN) {
             let written = some.to_vec();
             store.write::<_, StoreError>(move |batch| {
                 for (id, known) in written {

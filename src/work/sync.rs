@@ -25,7 +25,7 @@ use crate::sonar::{Branch, FetchError};
 use crate::store::crawls::Applied;
 use crate::store::findings::Tally;
 use crate::store::records::{Project, Rule, Scope, SealedCrawl};
-use crate::store::{Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings};
+use crate::store::{Begun, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings};
 
 /// Carries the task out, or the rest of it that a former process left.
 pub(super) fn sync(work: &Work, id: ScopeId, due: Due) -> Result<(), WorkError> {
@@ -226,8 +226,11 @@ impl<'w> Reading<'w> {
                 sealed.problem = Some(problem.to_string());
             }
             Ok(snapshot) => match self.settle_gone(&gathered, &snapshot)? {
-                Gone::Settled => {
-                    sealed.sonar_total = snapshot.held().checked_sub(gathered.closed.len() as u64);
+                Gone::Settled { unlisted, odd_words } => {
+                    let listed = snapshot.held().checked_sub(gathered.closed.len() as u64);
+                    sealed.sonar_total = listed.map(|listed| listed + unlisted);
+                    let odd_words = gathered.odd_words.iter().cloned().chain(odd_words).collect::<BTreeSet<_>>();
+                    sealed.odd_words = odd_words.into_iter().take(crawl::ODD_WORDS_MAX).collect();
                     sealed.again = sealed.sonar_total.is_none();
                 }
                 Gone::Disputed(problem) => {
@@ -334,7 +337,9 @@ impl<'w> Reading<'w> {
     /// no finding; or the main branch has a new name, which is the same branch only if nothing bears the former.
     fn branch(&self, listed: Vec<Branch>) -> Result<Branch, WorkError> {
         let main = listed.iter().position(|branch| branch.main);
-        let named = listed.iter().position(|branch| branch.name == self.scope.name);
+        let mine = |branch: &Branch| branch.name == self.scope.name;
+        // Sonar may list a name twice: then the row that is the main branch counts, for whoever bears that name.
+        let named = main.filter(|&main| mine(&listed[main])).or_else(|| listed.iter().position(mine));
         let (id, project) = (self.id, self.scope.project);
         let at = match (named, main) {
             (Some(named), main) if self.scope.main == (main == Some(named)) => named,
@@ -373,16 +378,19 @@ impl<'w> Reading<'w> {
 
     /// Stages rows.
     pub(super) fn stage(&self, rows: Vec<Staged>) -> Result<(), WorkError> {
+        Ok(self.begin_to_stage(rows).map_or(Ok(()), Begun::wait)?)
+    }
+
+    /// Hands rows over to be staged, if there are any, and leaves it to the caller to wait for it.
+    pub(super) fn begin_to_stage(&self, rows: Vec<Staged>) -> Option<Begun<(), StoreError>> {
         let id = self.id;
-        if rows.is_empty() {
-            return Ok(());
-        }
         let (store, reopened) = (self.work.store.clone(), self.reopened);
-        self.work.store.write_unsynced(move |batch| {
-            is_same_store(&store, reopened)?;
-            crawls::stage(batch, id, &rows)
-        })?;
-        Ok(())
+        (!rows.is_empty()).then(|| {
+            self.work.store.begin_unsynced(move |batch| {
+                is_same_store(&store, reopened)?;
+                crawls::stage(batch, id, &rows)
+            })
+        })
     }
 
     /// Reads the rules that were not read before. A rule that cannot be read costs its title, not the sync, and that

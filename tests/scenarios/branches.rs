@@ -1,13 +1,15 @@
 //! Branches that move, are renamed, come late or go: nothing is closed because of it, and nothing is held twice.
 
+use hydrophone::domain::schedule::Reason;
 use serde_json::Value;
 
 use crate::calls::{deliveries, delivery, idle, settled};
 use crate::steps::{
-    ALL_STATES, CLOUD, NEWEST_SERVER, assert_tells, branch, conditions, inventory, members, organization, sonar_with,
-    states, sync, text, told, vulnerability,
+    ALL_STATES, CLOUD, NEWEST_SERVER, assert_tells, branch, conditions, count, inventory, members, organization,
+    sonar_with, states, sync, text, told, vulnerability,
 };
 use crate::support::gateway::Gateway;
+use crate::support::inside::Inside;
 use crate::support::sonar::{Fault, Mode, Sonar, Target};
 use crate::support::{connect, findings, hook_up};
 
@@ -253,6 +255,25 @@ fn a_branch_that_sonar_lists_late_is_asked_for_again_unasked() {
     let id = analysed(&gateway, &sonar, "release/2", "fresh");
     settled(&gateway, &id, "synced");
     assert_eq!(places(&gateway), ["fresh release/2 open"]);
+}
+
+/// The list is put together from an index and a database, which may both name a branch for a moment.
+#[test]
+fn a_branch_that_sonar_lists_twice_is_read_once() {
+    let sonar = sonar_with(CLOUD, &["A"]);
+    let inside = Inside::connected(&sonar, sonar.token());
+    let shop = inside.import("shop", &["*"]);
+    let twice = r#"{"branches":[{"name":"main","isMain":false,"type":"LONG"},
+        {"name":"main","isMain":true,"type":"LONG"}]}"#;
+    sonar.fault_always(LIST, Fault::json(200, twice, 1));
+    sonar.edit(|model| model.fix("A"));
+    sonar.forget_requests();
+    inside.ask(shop, Reason::Manual);
+    inside.settle();
+    assert_eq!(inside.states(shop, "main"), ["A fixed"]);
+    let (_, main) = inside.scope(shop, "main").unwrap();
+    assert_eq!((main.main, main.complete, main.error), (true, true, None));
+    assert_eq!(count(&sonar.requests(), "/api/project_branches/list"), 1);
 }
 
 /// Deleted branches are deleted on purpose, mostly: no error, nothing closed, and nothing of them among what is to be

@@ -1,13 +1,16 @@
 //! A finding is closed only after Sonar was asked for it and every answer was whole.
 
+use hydrophone::domain::limits;
+use hydrophone::domain::schedule::Reason;
 use serde_json::{Value, json};
 
 use crate::calls::{Hook, body, delivery, settled};
 use crate::steps::{
-    CLOUD, NEWEST_SERVER, assert_tells, branch, count, holding_shop, organization, sonar_with, states, sync, text,
-    vulnerability,
+    CLOUD, NEWEST_SERVER, assert_tells, branch, conditions, count, finding, holding_shop, organization, sonar_with,
+    states, sync, text, told, vulnerability,
 };
-use crate::support::sonar::{Call, Fault, Moment};
+use crate::support::inside::Inside;
+use crate::support::sonar::{Call, Fault, Mode, Moment};
 
 const ISSUES: &str = "/api/issues/search";
 const HOTSPOT: &str = "/api/hotspots/show";
@@ -87,6 +90,89 @@ fn a_list_that_sonars_own_answers_contradict_closes_nothing() {
         sync(&gateway);
         let settled = ["A open", "B open", "C removed", "D open", "E open", "F open"];
         assert_eq!(states(&gateway, "shop"), settled, "{mode:?}");
+    }
+}
+
+/// Many findings are gone without a trace, and between the two reads that have to agree on them others are fixed, as
+/// always. Those are closed at once, and are no reason to wait for yet another read.
+#[test]
+fn what_is_fixed_meanwhile_does_not_hold_back_a_mass_closing() {
+    for mode in ["suspected", "other"] {
+        let sonar = sonar_with(CLOUD, &["A", "B", "C", "D", "E", "F", "G", "H", "I"]);
+        let inside = Inside::connected(&sonar, sonar.token());
+        let shop = inside.import("shop", &[]);
+        // Such a wait is counted by Sonar's clock.
+        let pass = |span| {
+            let then = inside.clock.now().plus(span);
+            sonar.edit(|model| model.freeze_clock(Some(then.0 / 1000 + 1)));
+            inside.pass(span);
+        };
+        sonar.edit(|model| {
+            for key in ["A", "B", "C", "D"] {
+                model.purge(key);
+            }
+            model.fix("E");
+        });
+        inside.ask(shop, Reason::Manual);
+        inside.settle();
+        let (_, main) = inside.scope(shop, "main").unwrap();
+        assert!(main.suspicion.is_some() && !main.complete);
+        let held_back = ["A open", "B open", "C open", "D open", "E fixed", "F open", "G open", "H open", "I open"];
+        assert_eq!(inside.states(shop, "main"), held_back);
+
+        sonar.edit(|model| model.fix("F"));
+        if mode == "other" {
+            // One of them is there again: those that are gone now are not those that were gone before.
+            sonar.edit(|model| {
+                model.add_issue("shop", "main", vulnerability("A"));
+                model.purge("I");
+            });
+        }
+        pass(limits::GUARD_WAIT);
+        let expected = match mode {
+            "suspected" => {
+                ["A removed", "B removed", "C removed", "D removed", "E fixed", "F fixed", "G open", "H open", "I open"]
+            }
+            _ => ["A open", "B open", "C open", "D open", "E fixed", "F fixed", "G open", "H open", "I open"],
+        };
+        assert_eq!(inside.states(shop, "main"), expected, "{mode}");
+        let (_, main) = inside.scope(shop, "main").unwrap();
+        assert_eq!((main.complete, main.suspicion.is_some()), (mode == "suspected", mode == "other"));
+
+        // In the end both are told the same way.
+        pass(limits::GUARD_WAIT * 2);
+        let open = |states: Vec<String>| states.iter().filter(|state| state.ends_with("open")).count();
+        assert_eq!(open(inside.states(shop, "main")), 3);
+        assert!(inside.scope(shop, "main").unwrap().1.complete);
+    }
+}
+
+/// A version to come may have a state that is not known here, and that no list can be asked for. What has it counts as
+/// open, in what is stored and in what Sonar is said to count; it is neither closed nor a contradiction.
+#[test]
+fn a_finding_in_a_state_that_is_not_known_stays_open_and_the_branch_complete() {
+    for mode in [CLOUD, NEWEST_SERVER, Mode::Server { version: "9.9.1.69595", mqr: false }] {
+        let sonar = sonar_with(mode, &["A", "B", "C"]);
+        let gateway = holding_shop(&sonar);
+        sonar.edit(|model| {
+            model.quarantine("A");
+            model.fix("B");
+        });
+        // The second look asks anew, and finds nothing new.
+        for _ in 0..2 {
+            sync(&gateway);
+            assert_eq!(states(&gateway, "shop"), ["A open", "B fixed", "C open"], "{mode:?}");
+            let branch = branch(&gateway, organization(&sonar), "shop", "main");
+            let standing = (&branch["complete"], &branch["error"], &branch["sonar_total"], &branch["stored_total"]);
+            assert_eq!(standing, (&true.into(), &Value::Null, &2.into(), &2.into()), "{mode:?}");
+            assert_tells(&told(&gateway, "unknown_words"), &["QUARANTINED", "count as open"]);
+        }
+        assert_eq!(finding(&gateway, "shop", "A")["sonar"]["status"], "QUARANTINED", "{mode:?}");
+
+        sonar.edit(|model| model.fix("A"));
+        sync(&gateway);
+        assert_eq!(states(&gateway, "shop"), ["A fixed", "B fixed", "C open"], "{mode:?}");
+        assert!(!conditions(&gateway).contains(&"unknown_words".to_owned()), "{mode:?}");
     }
 }
 

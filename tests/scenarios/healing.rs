@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use hydrophone::domain::ids::SourceName;
+use hydrophone::store::deliveries;
 use hydrophone::store::records::Delivery;
 
 use crate::steps::{CLOUD, count, sonar_with, vulnerability};
@@ -61,6 +62,32 @@ fn a_webhook_that_never_arrived_is_taken_from_sonars_log_once() {
     inside.pass(A_ROUND);
     assert_eq!(told(&inside.deliveries()), expected);
     assert_eq!(count(&sonar.requests(), "/api/webhooks/delivery"), 0);
+}
+
+/// The log of deliveries is kept for a time and up to a size. What was in it and was deleted did arrive, and is not to be
+/// taken for lost because Sonar's log, which is looked through anew after a start, goes further back.
+#[test]
+fn a_webhook_that_our_own_log_no_longer_holds_is_not_taken_for_lost() {
+    let (sonar, inside) = scene(&nobody(), None, Sonar::admin_token);
+    sonar.analyse("shop", "main", |_| {});
+    sonar.wait_deliveries(1);
+    inside.pass(A_ROUND);
+    assert_eq!(inside.deliveries().len(), 1);
+    let all = inside.clock.now();
+    sonar.edit(|model| model.freeze_clock(Some(all.0 / 1000 + 1)));
+    assert_eq!(inside.store.delete(move |batch| deliveries::prune(batch, all)), Ok(1));
+
+    let inside = inside.restarted_after(Duration::from_mins(1));
+    inside.pass(A_ROUND);
+    assert_eq!(told(&inside.deliveries()), []);
+    assert_eq!(inside.told("webhooks_missed"), [""; 0]);
+
+    // What never arrived since is.
+    sonar.edit(|model| model.freeze_clock(Some(inside.clock.now().0 / 1000 + 1)));
+    let task = sonar.analyse("shop", "main", |_| {});
+    sonar.wait_deliveries(2);
+    inside.pass(A_ROUND);
+    assert_eq!(told(&inside.deliveries()), [(Some(task.0.as_str()), Some("ConnectException"))]);
 }
 
 #[test]

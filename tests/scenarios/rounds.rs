@@ -48,6 +48,28 @@ fn an_analysis_without_any_webhook_is_found_by_polling() {
     assert_eq!((count(&sonar.requests(), BRANCHES), count(&sonar.requests(), ISSUES)), (1, 0));
 }
 
+/// Whoever asks for a read and waits for it waits for one that began since. The rest of an older one would say that the
+/// branch was last read before, and nothing would be left to be done.
+#[test]
+fn a_read_that_was_asked_for_begins_anew_even_if_its_first_attempt_fails() {
+    let (sonar, inside, shop) = at_rest(&[], &[]);
+    sonar.edit(|model| drop(model.add_issues("shop", "main", 700)));
+    sonar.fault_when(|call| call.path == ISSUES && call.param("p") == Some("2"), Fault::internal_error(1));
+    inside.ask(shop, Reason::Import);
+    inside.settle();
+    assert!(inside.agenda().iter().any(|(_, due)| due.reason == Reason::Retry), "it was interrupted in its middle");
+
+    inside.clock.advance(Duration::from_secs(1));
+    let asked_at = inside.clock.now();
+    sonar.fault(BRANCHES, Fault::internal_error(1));
+    inside.ask(shop, Reason::Manual);
+    inside.settle();
+    inside.pass(MINUTE);
+    let (_, main) = inside.scope(shop, "main").unwrap();
+    assert_eq!((main.complete, main.sonar_total), (true, Some(700)));
+    assert!(main.synced_at >= Some(asked_at), "{:?} is before {asked_at}", main.synced_at);
+}
+
 #[test]
 fn what_people_decide_in_sonar_is_found_within_the_hour() {
     let (sonar, inside, shop) = at_rest(&["A", "B"], &[]);

@@ -18,7 +18,7 @@ pub struct Truth {
 
 pub fn issue_state(issue: &Issue) -> State {
     match (issue.issue_status(), issue.resolution) {
-        (IssueStatus::Open | IssueStatus::InSandbox, _) => State::Open,
+        (IssueStatus::Open | IssueStatus::InSandbox | IssueStatus::Quarantined, _) => State::Open,
         (IssueStatus::Confirmed, _) => State::Confirmed,
         (IssueStatus::FalsePositive, _) => State::FalsePositive,
         (IssueStatus::Accepted, _) => State::Accepted,

@@ -18,6 +18,7 @@ use hydrophone::store::{Store, StoreError, agenda, catalogue, deliveries, findin
 use hydrophone::sys::bell::Bell;
 use hydrophone::sys::clock::{self, Clock};
 use hydrophone::sys::trust::Trust;
+use hydrophone::work::deliver::Deliver;
 use hydrophone::work::progress::Progress;
 use hydrophone::work::sources::Sources;
 use hydrophone::work::{Stepped, Work};
@@ -117,6 +118,19 @@ impl Inside {
         id
     }
 
+    /// Asks for a read of all branches of a project that are held.
+    pub fn ask(&self, project: ProjectId, reason: Reason) {
+        let (now, ticket) = (self.clock.now(), self.store.ticket());
+        self.store
+            .write::<_, StoreError>(move |batch| {
+                for (scope, _) in catalogue::scopes(batch, project)? {
+                    agenda::ask(batch, Task::Sync(scope), reason, now, ticket)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+
     /// Does all that is due.
     pub fn settle(&self) -> Duration {
         for _ in 0..10_000 {
@@ -183,7 +197,8 @@ impl Inside {
             let _inside = runtime.enter();
             let (directory, counters) = (Arc::default(), Arc::default());
             let (store, work) = (self.store.clone(), Arc::clone(&self.work));
-            let admin = Admin::new(store, work, directory, counters, None, true, None, self.clock.now());
+            let deliver = Deliver::new(Arc::clone(&work));
+            let admin = Admin::new(store, work, deliver, directory, counters, None, true, None, self.clock.now());
             runtime.spawn(admin::serve(admin::bind(&socket).unwrap(), admin, stopped))
         };
         let said = run(program().arg("--socket").arg(&socket).arg("--json").args(arguments), "");

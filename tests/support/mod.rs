@@ -4,9 +4,11 @@
 pub mod api;
 pub mod gateway;
 pub mod inside;
+pub mod receiver;
 pub mod sonar;
 pub mod survey;
 pub mod tls;
+pub mod wire;
 
 use gateway::Gateway;
 use serde_json::Value;

@@ -12,19 +12,20 @@ pub fn is_suspicious(unknown: u64, stored: u64) -> bool {
     unknown > 0 && (unknown >= stored || unknown > (stored / 10).max(3))
 }
 
-/// What was missing when so much was missing that a second crawl has to agree.
+/// What Sonar did not know when it did not know so much that a second crawl has to agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Suspicion {
     /// When it was first seen.
     #[n(0)]
     pub since: Timestamp,
-    /// A digest of the keys that were missing.
+    /// A digest of the keys that Sonar did not know. What it said was fixed is none of it: on a busy project something
+    /// else is fixed each time.
     #[n(1)]
     pub keys: Digest,
 }
 
 impl Suspicion {
-    /// Whether a crawl that finds the very same keys missing now confirms it.
+    /// Whether a crawl that finds the very same keys unknown now confirms it.
     pub fn is_confirmed(self, now: Timestamp) -> bool {
         now.since(self.since) >= GUARD_WAIT
     }

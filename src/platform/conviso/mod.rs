@@ -37,7 +37,7 @@ use serde_json::json;
 
 use self::assets::Wanted;
 use self::client::Client;
-use self::status::WORDS;
+pub(super) use self::status::WORDS;
 use self::tell::{Item, Memory, Telling};
 use super::{Abilities, BadDestination, Decision, Finding, Manner, Offer, Platform, Polled, Pushed, Told, Trouble};
 use crate::domain::destination::{Destination, Mapping};

@@ -7,7 +7,7 @@ use crate::domain::finding::State;
 use crate::domain::message::Remote;
 
 /// Our states in Conviso's words, which also is what its words mean here: the first entry with a word wins.
-pub(super) const WORDS: &Words = &[
+pub(in crate::platform) const WORDS: &Words = &[
     (State::Open, IDENTIFIED),
     (State::Confirmed, IDENTIFIED),
     (State::Accepted, "RISK_ACCEPTED"),

@@ -5,13 +5,14 @@ use std::io::Read;
 
 use serde::Deserialize;
 
-use super::lenient::{BareOr, KeyOrObject, cut, number, object, rows, text, time, word};
+use super::lenient::{BareOr, KeyOrObject, cut, first_rows, number, object, rows, text, time, word};
 use super::{BadAnswer, Component, ODD_WORDS_MAX, Paging, TAGS_MAX, WORD_BYTES_MAX, read, total};
 use crate::domain::finding::{
-    Impact, Kind, Observed, Severity, SonarWords, State, TextRange, hotspot_state, issue_state, severity,
+    Flow, FlowStep, Impact, Kind, Observed, Severity, SonarWords, State, TextRange, hotspot_state, issue_state,
+    severity,
 };
 use crate::domain::ids::{IssueKey, RuleKey};
-use crate::domain::limits::FINDING_TEXT_BYTES_MAX;
+use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, FLOW_STEPS_MAX, FLOW_TEXT_BYTES_MAX, FLOWS_BYTES_MAX, FLOWS_MAX};
 
 /// A page of findings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -181,6 +182,8 @@ struct WireIssue {
     line: Option<u64>,
     #[serde(default, deserialize_with = "object")]
     text_range: Option<WireRange>,
+    #[serde(default, deserialize_with = "first_rows::<_, _, FLOWS_MAX>")]
+    flows: Vec<WireFlow>,
     #[serde(default, deserialize_with = "text")]
     message: Option<String>,
     #[serde(default, deserialize_with = "text")]
@@ -217,6 +220,53 @@ struct WireImpact {
     #[serde(default, deserialize_with = "text")]
     severity: Option<String>,
 }
+
+#[derive(Deserialize)]
+struct WireFlow {
+    #[serde(default, deserialize_with = "first_rows::<_, _, FLOW_STEPS_MAX>")]
+    locations: Vec<WireStep>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireStep {
+    /// Absent where the place is in the issue's own file.
+    #[serde(default, deserialize_with = "text")]
+    component: Option<String>,
+    #[serde(default, deserialize_with = "object")]
+    text_range: Option<WireRange>,
+    #[serde(default, deserialize_with = "text")]
+    msg: Option<String>,
+}
+
+/// The flows within their limits: places beyond the bytes that a finding may have for them are left out.
+fn flows(wire: Vec<WireFlow>, issue: &Place, project: Option<&str>, paths: &HashMap<&str, Option<&str>>) -> Vec<Flow> {
+    let mut left = FLOWS_BYTES_MAX;
+    let mut flows = Vec::new();
+    for flow in wire {
+        let mut steps = Vec::new();
+        for step in flow.locations {
+            let other = step.component.filter(|component| Some(component) != issue.component.as_ref());
+            let path = path(other.as_deref(), project, paths).map(|path| cut(path, FINDING_TEXT_BYTES_MAX));
+            let message = cut(step.msg.unwrap_or_default(), FLOW_TEXT_BYTES_MAX);
+            let bytes = message.len() + path.as_ref().map_or(0, String::len) + FLOW_STEP_BYTES;
+            // A place in another file whose path is not told would be shown in the wrong one.
+            if bytes > left || (other.is_some() && path.is_none()) {
+                continue;
+            }
+            left -= bytes;
+            let path = path.filter(|path| Some(path) != issue.path.as_ref());
+            steps.push(FlowStep { path, range: step.text_range.and_then(|range| range.read()), message });
+        }
+        if !steps.is_empty() {
+            flows.push(Flow(steps));
+        }
+    }
+    flows
+}
+
+/// What a place takes beside its texts.
+const FLOW_STEP_BYTES: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -282,8 +332,10 @@ impl Row for WireIssue {
         };
         let dates = [self.creation_date, self.update_date, self.close_date];
         let (ours, state) = (severity(&words), issue_state(&words));
+        let flows = flows(self.flows, &place, self.project.as_deref(), paths);
         let key = IssueKey::parse(&self.key?).ok()?;
-        Some(observed(key, Kind::Vulnerability, self.rule, self.message, (ours, state), place, dates, words))
+        let issue = observed(key, Kind::Vulnerability, self.rule, self.message, (ours, state), place, dates, words);
+        Some(Observed { flows, ..issue })
     }
 }
 
@@ -412,6 +464,7 @@ fn observed(
         updated_at: time(updated.as_deref()),
         closed_at: time(closed.as_deref()),
         sonar: words,
+        flows: Vec::new(),
     }
 }
 

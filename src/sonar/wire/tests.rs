@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
-use crate::domain::finding::{Impact, Kind, Observed, Severity, SonarWords, State, TextRange};
+use crate::domain::finding::{Flow, FlowStep, Impact, Kind, Observed, Severity, SonarWords, State, TextRange};
 use crate::domain::ids::IssueKey;
 
 const ISSUE: &str = r#"{"key":"K1","rule":"java:S2076","component":"shop:src/Pay.java","project":"shop","line":12,
         "hash":"0a1b","textRange":{"startLine":12,"endLine":13,"startOffset":4,"endOffset":9},
-        "flows":[{"locations":[{"component":"shop:src/Pay.java","msg":"from here"}]}],
+        "flows":[{"locations":[{"component":"shop:src/Pay.java","msg":"from here"},{"component":"shop:src/In.java",
+        "textRange":{"startLine":3,"endLine":3,"startOffset":1,"endOffset":5},"msg":"to there"}]}],
         "message":"Do not build a \u0027command\u0027 from this.","author":"","tags":["cwe"],
         "creationDate":"2026-01-05T10:00:00+0100","updateDate":"2026-02-05T10:00:00+0100",
         "type":"VULNERABILITY","severity":"CRITICAL","status":"RESOLVED","resolution":"WONTFIX",
@@ -51,12 +52,43 @@ fn an_issue_is_read_whole() {
             component: text("shop:src/Pay.java"),
             ..SonarWords::default()
         },
+        flows: vec![Flow(vec![
+            FlowStep { path: None, range: None, message: "from here".to_owned() },
+            FlowStep {
+                path: text("src/In.java"),
+                range: Some(TextRange { start_line: 3, end_line: 3, start_offset: 1, end_offset: 5 }),
+                message: "to there".to_owned(),
+            },
+        ])],
     };
     let components = r#","components":[{"key":"shop","qualifier":"TRK"},
             {"key":"shop:src/Pay.java","qualifier":"FIL","path":"lib/Pay.java"}]"#;
     let page = issues(answer(ISSUE, components).as_bytes()).unwrap();
     let projects = [("shop".to_owned(), 1)].into();
     assert_eq!(page, FindingsPage { rows: 1, total: 7, findings: vec![expected], projects, ..FindingsPage::default() });
+}
+
+#[test]
+fn flows_stay_within_their_limits_and_odd_ones_cost_nothing_else() {
+    let with = |flows: &str| one(&format!(r#"{{"key":"K","component":"p:a.c","project":"p","flows":{flows}}}"#)).flows;
+    let step = |message: &str| format!(r#"{{"component":"p:a.c","msg":"{message}"}}"#);
+    let many = |entry: String, count: usize| vec![entry; count].join(",");
+    let flow = |steps: String| format!(r#"{{"locations":[{steps}]}}"#);
+
+    let flows = with(&format!("[{}]", many(flow(many(step("m"), 40)), 12)));
+    assert_eq!(flows.iter().map(|flow| flow.0.len()).collect::<Vec<_>>(), [32; 8]);
+    let flows = with(&format!("[{}]", many(flow(many(step(&"é".repeat(500)), 40)), 12)));
+    assert_eq!(flows[0].0[0].message, "é".repeat(100));
+    let texts: usize = flows.iter().flat_map(|flow| &flow.0).map(|step| step.message.len()).sum();
+    assert!((7000..=8192).contains(&texts), "{texts}");
+
+    for odd in ["null", "{}", "7", "\"x\"", "true", "-1", "0.5", "[]", "[7,null]", r#"[{"locations":[]}]"#] {
+        assert_eq!(with(odd), [], "{odd}");
+    }
+    let own = with(r#"[[1],{"locations":{}},{"locations":[7,{"textRange":4,"msg":["x"]}]}]"#);
+    assert_eq!(own, [Flow(vec![FlowStep::default()])]);
+    // Where it is in a file whose path nobody tells, it is left out.
+    assert_eq!(with(r#"[{"locations":[{"component":"other-project:b.c","msg":"m"}]}]"#), []);
 }
 
 #[test]

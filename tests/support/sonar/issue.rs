@@ -204,6 +204,8 @@ pub enum Change {
     Accept,
     FalsePositive,
     Confirm,
+    /// It gets a state that no published table names.
+    Quarantine,
     Severity(Severity),
     /// The file was moved and SonarQube noticed.
     MoveFile(String),
@@ -225,6 +227,7 @@ impl Issue {
             Change::Accept => self.set_state(Status::Resolved, Some(Resolution::Wontfix)),
             Change::FalsePositive => self.set_state(Status::Resolved, Some(Resolution::FalsePositive)),
             Change::Confirm => self.set_state(Status::Confirmed, None),
+            Change::Quarantine => self.set_state(Status::Quarantined, None),
             Change::Severity(severity) => self.set_severity(severity),
             Change::MoveFile(path) => self.path = Some(path),
             Change::ShiftLine(line) => {

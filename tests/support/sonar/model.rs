@@ -424,6 +424,10 @@ impl Model {
         self.change(issue, Change::Confirm);
     }
 
+    pub fn quarantine(&mut self, issue: &str) {
+        self.change(issue, Change::Quarantine);
+    }
+
     pub fn set_severity(&mut self, issue: &str, severity: Severity) {
         self.change(issue, Change::Severity(severity));
     }

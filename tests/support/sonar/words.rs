@@ -31,9 +31,10 @@ words!(
 );
 
 words!(
-    /// Status in the older taxonomy. The sandbox is new and exists on Cloud and on Server from 2025.
+    /// Status in the older taxonomy. The sandbox is new and exists on Cloud and on Server from 2025. Quarantine is not
+    /// SonarQube's: it stands for a state that some version to come may have.
     Status: Open = "OPEN", Confirmed = "CONFIRMED", Reopened = "REOPENED", Resolved = "RESOLVED", Closed = "CLOSED",
-        InSandbox = "IN_SANDBOX",
+        InSandbox = "IN_SANDBOX", Quarantined = "QUARANTINED",
 );
 
 words!(
@@ -44,7 +45,7 @@ words!(
 words!(
     /// Status in the newer taxonomy; always derived from status and resolution.
     IssueStatus: Open = "OPEN", Confirmed = "CONFIRMED", FalsePositive = "FALSE_POSITIVE", Accepted = "ACCEPTED",
-        Fixed = "FIXED", InSandbox = "IN_SANDBOX",
+        Fixed = "FIXED", InSandbox = "IN_SANDBOX", Quarantined = "QUARANTINED",
 );
 
 words!(
@@ -83,6 +84,7 @@ impl IssueStatus {
             (Status::Open | Status::Reopened, _) => IssueStatus::Open,
             (Status::Confirmed, _) => IssueStatus::Confirmed,
             (Status::InSandbox, _) => IssueStatus::InSandbox,
+            (Status::Quarantined, _) => IssueStatus::Quarantined,
             (Status::Resolved, Some(Resolution::FalsePositive)) => IssueStatus::FalsePositive,
             (Status::Resolved, Some(Resolution::Wontfix)) => IssueStatus::Accepted,
             (Status::Resolved | Status::Closed, _) => IssueStatus::Fixed,

@@ -1,0 +1,696 @@
+//! Destinations: adding, looking at, steering.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::answers::Sent;
+use super::{Admin, Problem, Shared, shapes, views};
+use crate::domain::condition::{Condition, Urgency};
+use crate::domain::destination::{Destination, Filter, Mapping, PlatformKind};
+use crate::domain::finding::{Kind, Severity, State as FindingState};
+use crate::domain::ids::{AssetName, ChangeNumber, DestinationId, DestinationName, FindingId};
+use crate::domain::time::Timestamp;
+use crate::platform::{self, BadDestination, Platform, Trouble};
+use crate::store::changes::Cursor;
+use crate::store::records::{Progress, SecretBytes};
+use crate::store::{Reader, StoreError, View, catalogue, changes, destinations, findings};
+use crate::sys::clock;
+use crate::work::deliver::preview;
+
+impl From<BadDestination> for Problem {
+    fn from(bad: BadDestination) -> Self {
+        Self::bad(bad.to_string())
+    }
+}
+
+impl From<Trouble> for Problem {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Later { why, .. } | Trouble::Gone { why } => Self::unreachable(why),
+            Trouble::Refused { why, remedy } | Trouble::Target { why, remedy } => Self::unreachable(why).remedy(remedy),
+        }
+    }
+}
+
+fn no_destination(name: &str) -> Problem {
+    Problem::missing(format!("there is no destination {name}")).remedy("hydrophone destination list")
+}
+
+/// The destination of a name.
+fn named(view: &impl View, name: &str) -> Result<(DestinationId, Destination), Problem> {
+    let parsed = DestinationName::parse(name)?;
+    destinations::named(view, &parsed)?.ok_or_else(|| no_destination(name))
+}
+
+/// How a destination is doing: its state's word, and its lag.
+fn standing(
+    view: &Reader,
+    destination: &Destination,
+    progress: &Progress,
+) -> Result<(&'static str, Option<u64>), StoreError> {
+    let newest = findings::last_change(view)?;
+    let lag = match &progress.cursor {
+        Cursor::At(number) => Some(newest.0.saturating_sub(number.0)),
+        Cursor::New | Cursor::Seeding { .. } => None,
+    };
+    let waiting = !progress.scopes.is_empty();
+    let state = match (&progress.trouble, lag) {
+        _ if destination.paused => "paused",
+        _ if progress.gone => "gone",
+        (Some(woe), _) if woe.remedy.is_some() => "refused",
+        (Some(_), _) => "retrying",
+        (None, None) => "seeding",
+        (None, Some(0)) if !waiting => "up_to_date",
+        (None, Some(_)) => "behind",
+    };
+    Ok((state, lag))
+}
+
+/// How the destinations are doing, and what of it an operator should know.
+pub(super) fn health(
+    view: &Reader,
+    now: Timestamp,
+) -> Result<(Vec<shapes::DestinationHealth>, Vec<Condition>), StoreError> {
+    let (mut shown, mut conditions) = (Vec::new(), Vec::new());
+    for (id, destination) in destinations::destinations(view)? {
+        let progress = destinations::progress(view, id)?;
+        let (state, lag) = standing(view, &destination, &progress)?;
+        let letters = destinations::dead_letter_count(view, id)?;
+        conditions.extend(of_destination(&destination.name, state, &progress, letters, now));
+        conditions.extend(of_orders(&destination.name, destinations::refused_orders(view, id)?));
+        let (name, kind) = (destination.name.to_string(), destination.kind.to_string());
+        shown.push(shapes::DestinationHealth { name, kind, lag, state: state.to_owned() });
+    }
+    Ok((shown, conditions))
+}
+
+fn of_destination(
+    name: &DestinationName,
+    state: &str,
+    progress: &Progress,
+    letters: u64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    let mut add = |urgency, code, text, remedy| conditions.push(Condition { urgency, code, text, remedy });
+    if let (Some(woe), "refused" | "retrying") = (&progress.trouble, state) {
+        match &woe.remedy {
+            Some(remedy) => add(
+                Urgency::Error,
+                "destination_refused",
+                format!("destination {name}: {}", woe.why),
+                format!("{remedy}; then `hydrophone destination check {name}`"),
+            ),
+            // It is tried again by itself; a moment's trouble is nobody's business.
+            None if now.since(woe.since) >= FAILING_AFTER => add(
+                Urgency::Error,
+                "destination_failing",
+                format!("destination {name} has not been told anything since {}: {}", woe.since, woe.why),
+                "it is tried again and catches up by itself; nothing is lost".to_owned(),
+            ),
+            None => {}
+        }
+    }
+    if state == "gone" {
+        add(
+            Urgency::Warning,
+            "destination_gone",
+            format!("destination {name} said that it wants nothing any more, and is told nothing"),
+            format!("hydrophone destination resume {name}, or hydrophone destination remove {name}"),
+        );
+    }
+    if letters > 0 {
+        let counted = if letters >= destinations::DEAD_LETTERS_COUNTED as u64 {
+            format!("at least {letters}")
+        } else {
+            letters.to_string()
+        };
+        add(
+            Urgency::Warning,
+            "dead_letters",
+            format!("destination {name} refuses messages ({counted}); the others are passed on"),
+            format!("hydrophone destination dead-letters {name}"),
+        );
+    }
+    if progress.overtaken_at.is_some_and(|at| now.since(at) < OVERTAKEN_SHOWN_FOR) {
+        add(
+            Urgency::Info,
+            "destination_overtaken",
+            format!("destination {name} was away for longer than changes are kept, and is told the present state anew"),
+            "nothing to do; `hydrophone config set keep-changes-mib` keeps changes for longer".to_owned(),
+        );
+    }
+    conditions
+}
+
+/// Decisions made on a platform that Sonar refuses.
+fn of_orders(name: &DestinationName, refused: u64) -> Option<Condition> {
+    (refused > 0).then(|| Condition {
+        urgency: Urgency::Warning,
+        code: "triage_refused",
+        text: format!(
+            "Sonar refuses decisions that were made in destination {name} ({refused}); they stand there alone"
+        ),
+        remedy: format!(
+            "the log says why; give the user of the source's token the permission to administer issues, then \
+             `hydrophone destination replay {name}`"
+        ),
+    })
+}
+
+/// How long a destination may fail before that is a condition.
+const FAILING_AFTER: Duration = Duration::from_mins(5);
+
+/// For how long it is shown that a destination was overtaken.
+const OVERTAKEN_SHOWN_FOR: Duration = Duration::from_hours(7 * 24);
+
+fn shown(view: &Reader, id: DestinationId, destination: Destination) -> Result<shapes::Destination, StoreError> {
+    let progress = destinations::progress(view, id)?;
+    let (state, lag) = standing(view, &destination, &progress)?;
+    let trouble = progress.trouble;
+    Ok(shapes::Destination {
+        name: destination.name.to_string(),
+        kind: destination.kind.to_string(),
+        url: destination.url,
+        options: destination.options,
+        own_ca: destination.ca_pem.is_some(),
+        proxy: destination.proxy.as_deref().map(views::without_password),
+        filter: shapes::DestinationFilter {
+            organizations: destination.filter.organizations,
+            projects: destination.filter.projects,
+            branches: destination.filter.branches,
+            severities: destination.filter.severities.iter().map(ToString::to_string).collect(),
+            kinds: destination.filter.kinds.iter().map(ToString::to_string).collect(),
+            pull_requests: destination.filter.pull_requests,
+        },
+        assets: destination.assets.into_iter().map(|(asset, name)| (asset.to_string(), name)).collect(),
+        triage: shapes::Triage { to_sonar: destination.triage_to_sonar, from_sonar: destination.triage_from_sonar },
+        state: state.to_owned(),
+        lag,
+        told: progress.told,
+        told_at: views::time(progress.told_at),
+        dead_letters: destinations::dead_letter_count(view, id)?,
+        trouble_since: trouble.as_ref().map(|woe| woe.since.to_string()),
+        remedy: trouble.as_ref().and_then(|woe| woe.remedy.clone()),
+        trouble: trouble.map(|woe| woe.why),
+        created_at: destination.created_at.to_string(),
+    })
+}
+
+fn show_named(admin: &Admin, name: &str) -> Result<shapes::Destination, Problem> {
+    admin.store.read(|view| {
+        let (id, destination) = named(view, name)?;
+        Ok(shown(view, id, destination)?)
+    })
+}
+
+/// `GET /destinations`.
+pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::DestinationList>, Problem> {
+    let destinations = admin
+        .read(|_, view| {
+            let all = destinations::destinations(view)?.into_iter();
+            Ok(all.map(|(id, destination)| shown(view, id, destination)).collect::<Result<_, StoreError>>()?)
+        })
+        .await?;
+    Ok(Json(shapes::DestinationList { destinations }))
+}
+
+/// `GET /destinations/{name}`.
+pub(super) async fn show(State(admin): Shared, Path(name): Path<String>) -> Result<Json<shapes::Destination>, Problem> {
+    Ok(Json(admin.run(move |admin| show_named(admin, &name)).await?))
+}
+
+fn filter(given: shapes::DestinationFilter) -> Result<Filter, Problem> {
+    Ok(Filter {
+        organizations: given.organizations,
+        projects: given.projects,
+        branches: given.branches,
+        severities: given.severities.iter().map(|word| word.parse::<Severity>()).collect::<Result<_, _>>()?,
+        kinds: given.kinds.iter().map(|word| word.parse::<Kind>()).collect::<Result<_, _>>()?,
+        pull_requests: given.pull_requests,
+    })
+}
+
+/// The destination that a request describes, its secret, and whether that was made here.
+fn described(new: shapes::NewDestination) -> Result<(Destination, Option<SecretBytes>, bool), Problem> {
+    let name = DestinationName::parse(&new.name)?;
+    let kind: PlatformKind = new.kind.parse().map_err(|error| Problem::bad(format!("{error}")))?;
+    let url = new.url.or_else(|| platform::default_url(kind).map(str::to_owned));
+    let url = url.ok_or_else(|| Problem::bad(format!("a destination of kind {kind} needs its address")))?;
+    let assets = new.assets.into_iter().map(|(asset, name)| Ok((AssetName::parse(&asset)?, name)));
+    let destination = Destination {
+        options: new.options,
+        ca_pem: new.ca_pem,
+        proxy: new.proxy,
+        filter: filter(new.filter)?,
+        assets: assets.collect::<Result<_, Problem>>()?,
+        triage_to_sonar: new.triage.to_sonar,
+        triage_from_sonar: new.triage.from_sonar,
+        paused: new.paused,
+        ..Destination::new(name, kind, url, clock::now())
+    };
+    let made = new.secret.is_none().then(|| platform::new_secret(kind)).flatten();
+    let own = new.secret.map(|secret| secret.trim().to_owned());
+    let is_made = made.is_some();
+    Ok((destination, own.or(made).map(|secret| SecretBytes::new(secret.into_bytes())), is_made))
+}
+
+fn lines(platform: &mut dyn Platform) -> Result<Vec<shapes::CheckLine>, Trouble> {
+    let lines = platform.check()?.into_iter();
+    Ok(lines.map(|line| shapes::CheckLine { what: line.what.to_owned(), good: line.good, text: line.text }).collect())
+}
+
+/// `POST /destinations`: nothing is stored unless the platform accepts what was given.
+pub(super) async fn add(
+    State(admin): Shared,
+    Sent(new): Sent<shapes::NewDestination>,
+) -> Result<(StatusCode, Json<shapes::DestinationCheck>), Problem> {
+    let check = admin
+        .run(move |admin| {
+            let unchecked = new.unchecked;
+            let (destination, secret, made) = described(new)?;
+            let mut platform = admin.deliver.open(&destination, secret.as_ref())?;
+            let lines = if unchecked { Vec::new() } else { lines(platform.as_mut())? };
+            if let Some(bad) = lines.iter().find(|line| !line.good) {
+                return Err(Problem::conflict(format!("{}: {}", bad.what, bad.text))
+                    .remedy("mend that, or add it all the same with --unchecked"));
+            }
+            let (name, made) = (destination.name.to_string(), made.then(|| secret.clone()).flatten());
+            admin.store.write(move |batch| {
+                if destinations::named(batch, &destination.name)?.is_some() {
+                    return Err(Problem::conflict(format!("there is a destination {} already", destination.name))
+                        .remedy("give this one another name"));
+                }
+                Ok(destinations::add(batch, &destination, secret.as_ref())?)
+            })?;
+            Ok(shapes::DestinationCheck {
+                destination: show_named(admin, &name)?,
+                lines,
+                secret: made.map(|secret| secret.as_text().to_owned()),
+            })
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(check)))
+}
+
+/// `POST /destinations/{name}/check`.
+pub(super) async fn check(
+    State(admin): Shared,
+    Path(name): Path<String>,
+) -> Result<Json<shapes::DestinationCheck>, Problem> {
+    let check = admin
+        .run(move |admin| {
+            let (id, mut platform) = opened(admin, &name)?;
+            let lines = lines(platform.as_mut())?;
+            if lines.iter().all(|line| line.good) {
+                // It has just answered: whatever pause there was is over.
+                admin.deliver.kick(id);
+            }
+            Ok(shapes::DestinationCheck { destination: show_named(admin, &name)?, lines, secret: None })
+        })
+        .await?;
+    Ok(Json(check))
+}
+
+fn opened(admin: &Admin, name: &str) -> Result<(DestinationId, Box<dyn Platform>), Problem> {
+    let (id, destination, secret) = admin.store.read::<_, Problem>(|view| {
+        let (id, destination) = named(view, name)?;
+        Ok((id, destination, destinations::secret(view, id)?))
+    })?;
+    Ok((id, admin.deliver.open(&destination, secret.as_ref())?))
+}
+
+/// Sets those that have a value, and takes the others away.
+fn edit_map<K: Ord>(map: &mut BTreeMap<K, String>, edits: impl Iterator<Item = (K, String)>) {
+    for (key, value) in edits {
+        if value.is_empty() {
+            map.remove(&key);
+        } else {
+            map.insert(key, value);
+        }
+    }
+}
+
+/// `PATCH /destinations/{name}`.
+pub(super) async fn edit(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Sent(edit): Sent<shapes::DestinationEdit>,
+) -> Result<Json<shapes::Destination>, Problem> {
+    let shown = admin
+        .run(move |admin| {
+            let (id, mut destination, former) = admin.store.read::<_, Problem>(|view| {
+                let (id, destination) = named(view, &name)?;
+                Ok((id, destination, destinations::secret(view, id)?))
+            })?;
+            let resumed = edit.paused == Some(false);
+            let secret = edit.secret.map(|secret| SecretBytes::new(secret.trim().as_bytes().to_vec()));
+            destination.url = edit.url.unwrap_or(destination.url);
+            edit_map(&mut destination.options, edit.options.into_iter());
+            let assets = edit.assets.into_iter().map(|(asset, name)| Ok((AssetName::parse(&asset)?, name)));
+            edit_map(&mut destination.assets, assets.collect::<Result<Vec<_>, Problem>>()?.into_iter());
+            if let Some(given) = edit.filter {
+                destination.filter = filter(given)?;
+            }
+            let triage = edit.triage.unwrap_or_default();
+            destination.triage_to_sonar = triage.to_sonar.unwrap_or(destination.triage_to_sonar);
+            destination.triage_from_sonar = triage.from_sonar.unwrap_or(destination.triage_from_sonar);
+            destination.paused = edit.paused.unwrap_or(destination.paused);
+            admin.deliver.open(&destination, secret.as_ref().or(former.as_ref()))?;
+            admin.store.write::<_, Problem>(move |batch| {
+                destinations::destination(batch, id)?.ok_or_else(|| no_destination(destination.name.as_str()))?;
+                destinations::put(batch, id, &destination, secret.as_ref())?;
+                let mut progress = destinations::progress(batch, id)?;
+                if resumed && progress.gone {
+                    progress.gone = false;
+                    progress.trouble = None;
+                    destinations::put_progress(batch, id, &progress)?;
+                }
+                Ok(())
+            })?;
+            admin.deliver.kick(id);
+            show_named(admin, &name)
+        })
+        .await?;
+    Ok(Json(shown))
+}
+
+/// `DELETE /destinations/{name}`: closes nothing there.
+pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    admin
+        .run(move |admin| {
+            admin.store.delete::<_, Problem>(move |batch| {
+                let (id, _) = named(batch, &name)?;
+                Ok(destinations::remove(batch, id)?)
+            })?;
+            Ok(StatusCode::NO_CONTENT)
+        })
+        .await
+}
+
+/// `POST /destinations/{name}/replay`.
+pub(super) async fn replay(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Sent(from): Sent<shapes::DestinationReplay>,
+) -> Result<Json<shapes::Destination>, Problem> {
+    let shown = admin
+        .run(move |admin| {
+            let (id, cursor) = admin.store.read::<_, Problem>(|view| {
+                let (id, _) = named(view, &name)?;
+                Ok((id, place(view, &from)?))
+            })?;
+            admin.store.write::<_, Problem>(move |batch| {
+                let mut progress = destinations::progress(batch, id)?;
+                progress.cursor = cursor;
+                destinations::retry_orders(batch, id)?;
+                Ok(destinations::put_progress(batch, id, &progress)?)
+            })?;
+            admin.deliver.kick(id);
+            show_named(admin, &name)
+        })
+        .await?;
+    Ok(Json(shown))
+}
+
+/// The place in the log that a replay begins at.
+fn place(view: &Reader, from: &shapes::DestinationReplay) -> Result<Cursor, Problem> {
+    match (&from.after, &from.since) {
+        (None, None) => Ok(Cursor::New),
+        (Some(_), Some(_)) => Err(Problem::bad("a replay begins after a change or at a time, not at both")),
+        (Some(after), None) => {
+            let number: ChangeNumber = after.parse()?;
+            let newest = findings::last_change(view)?;
+            if number > newest {
+                return Err(Problem::bad(format!("there is no change {number} yet; the newest is {newest}")));
+            }
+            Ok(Cursor::At(number))
+        }
+        (None, Some(since)) => {
+            let since = Timestamp::parse(since)
+                .map_err(|_| Problem::bad(format!("{since:?} is no time; one looks like 2026-11-21T14:03:00Z")))?;
+            Ok(Cursor::At(changes::before(view, since)?))
+        }
+    }
+}
+
+/// `GET /destinations/{name}/preview`.
+pub(super) async fn preview_of(
+    State(admin): Shared,
+    Path(name): Path<String>,
+) -> Result<Json<shapes::DestinationPreview>, Problem> {
+    let preview = admin
+        .run(move |admin| {
+            let (id, destination, total) = admin.store.read::<_, Problem>(|view| {
+                let (id, destination) = named(view, &name)?;
+                Ok((id, destination, sonar_total(view)?))
+            })?;
+            let manner = admin
+                .deliver
+                .open(&destination, None)
+                .map_or(platform::Manner::Findings, |platform| platform.abilities().manner);
+            let found = preview(&admin.store, Some(id), &destination, manner)?;
+            Ok(shapes::DestinationPreview {
+                sonar_total: total,
+                open: found.open,
+                create: found.create,
+                update: found.update,
+                close: found.close,
+                reopen: found.reopen,
+                same: found.same,
+                left_out: found.left_out.into_iter().map(|(why, count)| (why.to_string(), count)).collect(),
+            })
+        })
+        .await?;
+    Ok(Json(preview))
+}
+
+fn sonar_total(view: &Reader) -> Result<Option<u64>, StoreError> {
+    let mut total = Some(0);
+    for (id, _) in catalogue::projects(view)? {
+        for (_, scope) in catalogue::scopes(view, id)? {
+            total = total.zip(scope.sonar_total).map(|(total, of_scope)| total + of_scope);
+        }
+    }
+    Ok(total)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /destinations/{name}/dead-letters`.
+pub(super) async fn dead_letters(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<shapes::DeadLetterList>, Problem> {
+    let list = admin
+        .read(move |_, view| {
+            let (id, _) = named(view, &name)?;
+            let after = wanted.after.as_deref().map(str::parse::<FindingId>).transpose()?;
+            let most = wanted.limit.unwrap_or(100).clamp(1, crate::domain::limits::LIST_ROWS_MAX);
+            let rows = destinations::dead_letters(view, id, after, most)?;
+            let next = rows.last().filter(|_| rows.len() == most).map(|(finding, _)| finding.to_string());
+            let mut dead_letters = Vec::with_capacity(rows.len());
+            for (finding, letter) in rows {
+                let held = findings::with_id(view, finding)?.map(|(_, held)| held.observed);
+                dead_letters.push(shapes::DeadLetter {
+                    finding: finding.to_string(),
+                    key: held.as_ref().map(|held| held.key.to_string()),
+                    title: held.map(|held| held.message),
+                    why: letter.why,
+                    since: letter.since.to_string(),
+                    attempts: letter.attempts,
+                    again_at: views::time(letter.again_at),
+                });
+            }
+            Ok(shapes::DeadLetterList { dead_letters, next })
+        })
+        .await?;
+    Ok(Json(list))
+}
+
+/// `POST /destinations/{name}/dead-letters/replay`: all of them.
+pub(super) async fn replay_letters(
+    State(admin): Shared,
+    Path(name): Path<String>,
+) -> Result<Json<shapes::DeadLetterCount>, Problem> {
+    each_letter(admin, name, None, true).await
+}
+
+/// `POST /destinations/{name}/dead-letters/{finding}/replay`.
+pub(super) async fn replay_letter(
+    State(admin): Shared,
+    Path((name, finding)): Path<(String, String)>,
+) -> Result<Json<shapes::DeadLetterCount>, Problem> {
+    each_letter(admin, name, Some(finding), true).await
+}
+
+/// `DELETE /destinations/{name}/dead-letters`: all of them.
+pub(super) async fn drop_letters(
+    State(admin): Shared,
+    Path(name): Path<String>,
+) -> Result<Json<shapes::DeadLetterCount>, Problem> {
+    each_letter(admin, name, None, false).await
+}
+
+/// `DELETE /destinations/{name}/dead-letters/{finding}`.
+pub(super) async fn drop_letter(
+    State(admin): Shared,
+    Path((name, finding)): Path<(String, String)>,
+) -> Result<Json<shapes::DeadLetterCount>, Problem> {
+    each_letter(admin, name, Some(finding), false).await
+}
+
+/// Has one dead letter, or all, tried again or dropped, some at a time.
+async fn each_letter(
+    admin: std::sync::Arc<Admin>,
+    name: String,
+    finding: Option<String>,
+    again: bool,
+) -> Result<Json<shapes::DeadLetterCount>, Problem> {
+    let count = admin
+        .run(move |admin| {
+            let one = finding.as_deref().map(str::parse::<FindingId>).transpose()?;
+            let (id, _) = admin.store.read(|view| named(view, &name))?;
+            let now = clock::now();
+            let (mut count, mut after) = (0, None);
+            loop {
+                let some = match one {
+                    Some(one) => vec![one],
+                    None => admin.store.read::<_, Problem>(|view| {
+                        let rows = destinations::dead_letters(view, id, after, LETTERS)?;
+                        Ok(rows.into_iter().map(|(finding, _)| finding).collect())
+                    })?,
+                };
+                let Some(last) = some.last().copied() else { break };
+                after = Some(last);
+                count += admin.store.delete::<_, Problem>(move |batch| {
+                    let mut done = 0;
+                    for finding in some {
+                        let there = if again {
+                            destinations::try_again(batch, id, finding, now)?
+                        } else {
+                            destinations::drop_letter(batch, id, finding)?
+                        };
+                        done += u64::from(there);
+                    }
+                    Ok(done)
+                })?;
+                if one.is_some() {
+                    break;
+                }
+            }
+            if let (Some(one), 0) = (one, count) {
+                return Err(Problem::missing(format!("{one} is no dead letter of {name}"))
+                    .remedy(format!("hydrophone destination dead-letters {name}")));
+            }
+            admin.deliver.kick(id);
+            Ok(shapes::DeadLetterCount { dead_letters: count })
+        })
+        .await?;
+    Ok(Json(count))
+}
+
+/// Dead letters in one batch.
+const LETTERS: usize = 200;
+
+/// `GET /destinations/{name}/mapping`.
+pub(super) async fn mapping(
+    State(admin): Shared,
+    Path(name): Path<String>,
+) -> Result<Json<shapes::DestinationMapping>, Problem> {
+    let mapping = admin
+        .run(move |admin| {
+            let (_, destination) = admin.store.read(|view| named(view, &name))?;
+            Ok(shown_mapping(&destination))
+        })
+        .await?;
+    Ok(Json(mapping))
+}
+
+fn shown_mapping(destination: &Destination) -> shapes::DestinationMapping {
+    let (defaults, mapping) = (platform::words(destination.kind), &destination.mapping);
+    let outward = FindingState::ALL.iter().map(|state| shapes::MappedState {
+        state: state.to_string(),
+        word: mapping.word(*state, defaults),
+        own: mapping.outward.contains_key(&(*state as u8)),
+    });
+    let mut words: Vec<&str> = defaults.iter().map(|(_, word)| *word).collect();
+    words.extend(mapping.inward.keys().map(String::as_str));
+    words.sort_unstable();
+    words.dedup();
+    let inward = words.into_iter().map(|word| shapes::MappedWord {
+        word: word.to_owned(),
+        state: mapping.state(word, defaults).map(|state| state.to_string()),
+        own: mapping.inward.contains_key(word),
+    });
+    shapes::DestinationMapping { outward: outward.collect(), inward: inward.collect() }
+}
+
+/// `PUT /destinations/{name}/mapping`.
+pub(super) async fn set_mapping(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Sent(edit): Sent<shapes::MappingEdit>,
+) -> Result<Json<shapes::DestinationMapping>, Problem> {
+    let mapping = admin
+        .run(move |admin| {
+            let outward =
+                edit.outward.into_iter().map(|(state, word)| Ok((state.parse::<FindingState>()? as u8, word)));
+            let inward = edit.inward.into_iter().map(|(word, state)| {
+                let state = state.map(|state| state.parse::<FindingState>()).transpose()?;
+                Ok((word, state.map(|state| state as u8)))
+            });
+            let mapping = Mapping {
+                outward: outward.collect::<Result<_, Problem>>()?,
+                inward: inward.collect::<Result<_, Problem>>()?,
+            };
+            let destination = admin.store.write::<_, Problem>(move |batch| {
+                let (id, destination) = named(batch, &name)?;
+                if platform::words(destination.kind).is_empty() {
+                    return Err(Problem::conflict(format!(
+                        "a destination of kind {} has no statuses to map",
+                        destination.kind
+                    )));
+                }
+                let destination = Destination { mapping, ..destination };
+                destinations::put(batch, id, &destination, None)?;
+                Ok(destination)
+            })?;
+            Ok(shown_mapping(&destination))
+        })
+        .await?;
+    Ok(Json(mapping))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Search {
+    search: Option<String>,
+}
+
+/// `GET /destinations/{name}/targets`: asks the platform.
+pub(super) async fn targets(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Query(search): Query<Search>,
+) -> Result<Json<shapes::OfferList>, Problem> {
+    let targets = admin
+        .run(move |admin| {
+            let (_, mut platform) = opened(admin, &name)?;
+            let offers = platform.offers(search.search.as_deref())?;
+            Ok(offers.into_iter().map(|offer| shapes::Offer { id: offer.id, name: offer.name }).collect())
+        })
+        .await?;
+    Ok(Json(shapes::OfferList { targets }))
+}

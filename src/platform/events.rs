@@ -1,0 +1,421 @@
+//! Signed events: each change as one [CloudEvents 1.0](https://cloudevents.io) event in JSON, posted to an address that
+//! the operator names and signed as [Standard Webhooks 1.0.0](https://www.standardwebhooks.com) says. For SIEMs,
+//! chats, automation and platforms of one's own.
+//!
+//! ```text
+//! POST /hooks/sonar HTTP/1.1
+//! content-type: application/cloudevents+json
+//! webhook-id: 7d9e…                  the same for every attempt; whoever saw it may answer 2xx and forget it
+//! webhook-timestamp: 1793491200      of this attempt
+//! webhook-signature: v1,K5oZ… v1,g0hM…
+//!
+//! {"specversion":"1.0","id":"7d9e…","source":"hydrophone:/cloud/acme/shop","type":"dev.hydrophone.finding.opened",
+//!  "subject":"F12","time":"2026-11-01T00:00:00Z","datacontenttype":"application/json",
+//!  "data":{"id":"F12","key":"AY…","source":"cloud","organization":"acme","project":"shop","branch":"main",…,
+//!          "previous_state":null,"change":"C40"}}
+//! ```
+//!
+//! - `type` ends in what happened: `opened`, `updated`, `fixed`, `removed`, `reopened`, `triaged`, `moved`; or `present`
+//!   where the present state is told, to a new destination or anew.
+//! - `data` is the finding as the API shows it, without Sonar's own words, and as it is now: an event that comes late
+//!   tells the newest state, `previous_state` the one before the change. Where texts had to be shortened to keep an
+//!   event below 20 kB, `cut` names them.
+//! - 2xx is success. 410 stops the destination. 401 and 403 (secret or clock), 404 and 405 (address) stop it until a
+//!   person has looked; 408, 425, 429 and 5xx are tried again, after Retry-After where that is said; any other 4xx
+//!   refuses this event alone. No redirect is followed.
+//! - Which addresses may be told is decided by who adds the destination: one that is private is as good as any, and no
+//!   answer can lead to another one.
+//!
+//! The secret is `whsec_` and 24 to 64 random bytes in base64 ([`new_secret`] makes one). To rotate it, give two, the
+//! new one first, with white space or a line break between: both sign until the former one is taken away.
+//!
+//! Options:
+//!
+//! | option | meaning | without it |
+//! |---|---|---|
+//! | `plain` | `yes` takes an address that begins with `http://`; a loopback address may always | `no` |
+//! | `timeout` | seconds that one call may take, 1 to 30 | 20 |
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ring::hmac;
+use serde_json::{Value, json};
+use ureq::http::{HeaderName, Method, Uri, header};
+
+use super::http::{Answer, Http};
+use super::{Abilities, BadDestination, Finding, Manner, Platform, Pushed, Told, Trouble};
+use crate::domain::destination::Destination;
+use crate::domain::ids::{RuleKey, ScopeKind};
+use crate::domain::limits::{
+    EVENT_BYTES_MAX, EVENT_CALL_MAX, EVENT_CALL_OPTION_MAX, EVENT_CLOCK_DIFFERENCE_MAX, EVENT_CWE_MAX,
+    EVENTS_PER_PUSH_MAX,
+};
+use crate::domain::message::{Cause, Message, Place, Target, told_state};
+use crate::domain::signature::to_hex;
+use crate::domain::time::Timestamp;
+use crate::sys::trust::Trust;
+use crate::sys::{clock, random, reach};
+
+/// An address that is told every change.
+pub struct Events {
+    http: Http,
+    url: String,
+    encrypted: bool,
+    secrets: Vec<Secret>,
+    /// Whether Sonar's decisions are passed on, so that the state before is told by the same rule as the state.
+    decisions: bool,
+    name: String,
+}
+
+impl Events {
+    /// Checks what was given; nothing is sent.
+    ///
+    /// # Errors
+    /// If address, options or secret cannot be right.
+    pub fn open(destination: &Destination, secret: Option<&str>, trust: &Trust) -> Result<Self, BadDestination> {
+        if let Some(odd) = destination.options.keys().find(|name| !["plain", "timeout"].contains(&name.as_str())) {
+            return Err(BadDestination(format!("{odd:?} is no option of events; they are: plain, timeout")));
+        }
+        let uri = reach::address(&destination.url).map_err(|error| BadDestination(error.to_string()))?;
+        let encrypted = uri.scheme_str() == Some("https");
+        if !encrypted && !may_be_plain(destination, &uri)? {
+            return Err(BadDestination(format!(
+                "events to {} would travel unencrypted, open to anyone on the way: use an address that begins with \
+                 https://, or give the option plain=yes if the way is safe",
+                destination.url
+            )));
+        }
+        Ok(Self {
+            http: Http::within(destination, trust, call_max(destination)?)?,
+            url: destination.url.trim().to_owned(),
+            encrypted,
+            secrets: Secret::parse_all(secret.unwrap_or_default())?,
+            decisions: destination.triage_from_sonar,
+            name: destination.name.to_string(),
+        })
+    }
+
+    fn post(&self, id: &str, body: Vec<u8>) -> Result<Answer, Trouble> {
+        let seconds = clock::now().0.div_euclid(1000);
+        let headers = [
+            (header::CONTENT_TYPE, "application/cloudevents+json".to_owned()),
+            (HeaderName::from_static("webhook-id"), id.to_owned()),
+            (HeaderName::from_static("webhook-timestamp"), seconds.to_string()),
+            (HeaderName::from_static("webhook-signature"), sign(&self.secrets, id, seconds, &body)),
+        ];
+        self.http.send(Method::POST, &self.url, &headers, body)
+    }
+
+    /// What an answer means.
+    fn judge(&self, answer: &Answer) -> Result<Told, Trouble> {
+        let (host, status) = (self.http.host(), answer.status);
+        if answer.is_success() {
+            return Ok(Told::Yes(None));
+        }
+        if let Some(trouble) = answer.trouble() {
+            return Err(trouble);
+        }
+        Err(match status {
+            410 => Trouble::Gone { why: format!("{host} wants no more events (HTTP 410)") },
+            401 | 403 => match clock_difference(answer) {
+                Some(seconds) => Trouble::refused(
+                    format!(
+                        "{host} refuses the signature (HTTP {status}), and its clock is {seconds} s from this box's"
+                    ),
+                    "set the clock that is wrong: receivers take signatures of the last minutes only",
+                ),
+                None => Trouble::refused(
+                    format!("{host} refuses the signature (HTTP {status})"),
+                    "give the receiver this destination's secret, or this destination the receiver's",
+                ),
+            },
+            404 | 405 => Trouble::refused(
+                format!("{host} takes no events at this address (HTTP {status})"),
+                "check the destination's address",
+            ),
+            407 => Trouble::refused(format!("the proxy before {host} wants a login (HTTP 407)"), "give it in --proxy"),
+            408 | 425 => Trouble::Later {
+                why: format!("{host} asks to be told again (HTTP {status})"),
+                after: answer.retry_after(),
+            },
+            415 => Trouble::refused(
+                format!("{host} does not take application/cloudevents+json (HTTP 415)"),
+                "let the receiver take this type",
+            ),
+            _ => {
+                let said = answer.excerpt();
+                let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+                return Ok(Told::Refused(format!("{host} refuses this event (HTTP {status}){said}")));
+            }
+        })
+    }
+}
+
+impl Platform for Events {
+    fn abilities(&self) -> Abilities {
+        Abilities { manner: Manner::Changes, batch_max: EVENTS_PER_PUSH_MAX, decisions: false, words: &[] }
+    }
+
+    /// Says how events travel, and sends a signed event of the type `dev.hydrophone.ping`, which is about no finding.
+    fn check(&mut self) -> Result<Vec<Finding>, Trouble> {
+        let host = self.http.host();
+        let way = if self.encrypted { "over TLS" } else { "unencrypted" };
+        let address = format!("events go to {host} {way}");
+        let secret = match self.secrets.len() {
+            1 => "events are signed with one secret".to_owned(),
+            _ => "events are signed with two secrets; take the former one away once the receiver has the new one"
+                .to_owned(),
+        };
+        let id = to_hex(&random::bytes::<16>());
+        let answer = self.post(&id, ping(&id, &self.name, clock::now()))?;
+        let status = answer.status;
+        let (good, said) = match self.judge(&answer) {
+            Ok(Told::Yes(_)) => {
+                (true, format!("a signed event {PING}, which is no finding, was taken (HTTP {status})"))
+            }
+            Ok(Told::Refused(why)) => (
+                false,
+                format!(
+                    "{why}; if the receiver refuses only types that it does not know, such as {PING}, let it answer those with 2xx"
+                ),
+            ),
+            Err(trouble) => (false, trouble.to_string()),
+        };
+        Ok(vec![
+            Finding { what: "address", good: true, text: address },
+            Finding { what: "secret", good: true, text: secret },
+            Finding { what: "ping", good, text: said },
+        ])
+    }
+
+    fn push(&mut self, place: &Place, _target: &mut Target, batch: &[Message]) -> Pushed {
+        let mut pushed = Pushed::default();
+        for message in batch {
+            let id = message.idempotency_key();
+            let answer = self.post(&id, event(&id, place, message, self.decisions));
+            match answer.and_then(|answer| self.judge(&answer)) {
+                Ok(told) => pushed.told.push((message.finding.id, told)),
+                Err(trouble) => {
+                    // What follows waits, or it would overtake this one.
+                    pushed.trouble = Some(trouble);
+                    break;
+                }
+            }
+        }
+        pushed
+    }
+}
+
+/// A new secret: `whsec_` and 32 random bytes in base64.
+pub fn new_secret() -> String {
+    format!("{PREFIX}{}", BASE64.encode(random::bytes::<32>()))
+}
+
+fn may_be_plain(destination: &Destination, uri: &Uri) -> Result<bool, BadDestination> {
+    match destination.option("plain") {
+        Some("yes") => Ok(true),
+        Some("no") | None => Ok(reach::is_loopback(uri)),
+        Some(other) => Err(BadDestination(format!("the option plain is yes or no, not {other:?}"))),
+    }
+}
+
+fn call_max(destination: &Destination) -> Result<Duration, BadDestination> {
+    let Some(text) = destination.option("timeout") else { return Ok(EVENT_CALL_MAX) };
+    let longest = EVENT_CALL_OPTION_MAX.as_secs();
+    match text.parse() {
+        Ok(seconds) if (1..=longest).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(BadDestination(format!("the option timeout is 1 to {longest} seconds, not {text:?}"))),
+    }
+}
+
+/// How far the receiver's clock is from this box's, where that alone would make it refuse a signature.
+fn clock_difference(answer: &Answer) -> Option<u64> {
+    let (there, here) = (answer.date()?, clock::now());
+    let apart = there.since(here).max(here.since(there));
+    (apart > EVENT_CLOCK_DIFFERENCE_MAX).then_some(apart.as_secs())
+}
+
+/// One of the secrets that an address shares with this box.
+struct Secret(hmac::Key);
+
+impl Secret {
+    /// One secret, or the present and the former one.
+    fn parse_all(text: &str) -> Result<Vec<Self>, BadDestination> {
+        let secrets: Vec<_> = text.split_whitespace().map(Self::parse).collect::<Result<_, _>>()?;
+        match secrets.len() {
+            1 | 2 => Ok(secrets),
+            0 => Err(BadDestination("events are signed with a secret, and none was given".to_owned())),
+            many => Err(BadDestination(format!(
+                "{many} secrets were given; give one, or two while the receiver goes over to a new one"
+            ))),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, BadDestination> {
+        let bytes = text.strip_prefix(PREFIX).and_then(|rest| BASE64.decode(rest).ok()).ok_or_else(|| {
+            BadDestination("the secret is none of Standard Webhooks: it is written as whsec_ and base64".to_owned())
+        })?;
+        if !SECRET_BYTES.contains(&bytes.len()) {
+            return Err(BadDestination(format!(
+                "the secret holds {} bytes; those of Standard Webhooks hold 24 to 64",
+                bytes.len()
+            )));
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+}
+
+/// A signature by each secret, over the id, the time in seconds and the body.
+fn sign(secrets: &[Secret], id: &str, seconds: i64, body: &[u8]) -> String {
+    let signature = |Secret(key): &Secret| {
+        let mut context = hmac::Context::with_key(key);
+        context.update(format!("{id}.{seconds}.").as_bytes());
+        context.update(body);
+        format!("v1,{}", BASE64.encode(context.sign()))
+    };
+    secrets.iter().map(signature).collect::<Vec<_>>().join(" ")
+}
+
+/// The event of a change. The same for every attempt, unless the finding changed meanwhile.
+fn event(id: &str, place: &Place, message: &Message, decisions: bool) -> Vec<u8> {
+    let whole = written(id, place, message, decisions, usize::MAX);
+    if whole.len() <= EVENT_BYTES_MAX {
+        return whole;
+    }
+    // Names are bounded by their types, so that the last of these always fits.
+    let cut = |characters| written(id, place, message, decisions, characters);
+    let fits = |body: &Vec<u8>| body.len() <= EVENT_BYTES_MAX;
+    [4000, 1000].into_iter().map(cut).find(fits).unwrap_or_else(|| cut(250))
+}
+
+fn written(id: &str, place: &Place, message: &Message, decisions: bool, characters_max: usize) -> Vec<u8> {
+    let (finding, observed) = (&message.finding, &message.finding.observed);
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    let (kind, at, from, change) = match &message.cause {
+        Cause::Present => ("present", observed.updated_at.unwrap_or(finding.first_seen_at), None, None),
+        Cause::Changed { number, kind, from, at } => (kind.as_str(), *at, *from, Some(number.to_string())),
+    };
+    let mut data = json!({
+        "id": finding.id.to_string(),
+        "key": observed.key.as_str(),
+        "source": place.source.as_str(),
+        "organization": place.organization.as_str(),
+        "project": place.project.as_str(),
+        "branch": place.branch.as_str(),
+        "pull_request": place.scope_kind == ScopeKind::PullRequest,
+        "asset": place.asset.as_str(),
+        "kind": observed.kind.as_str(),
+        "rule": observed.rule.as_ref().map(RuleKey::as_str),
+        "title": message.title(),
+        "message": observed.message,
+        "severity": observed.severity.as_str(),
+        "state": message.state.as_str(),
+        "path": observed.path,
+        "line": observed.line,
+        "cwe": message.rule.cwe.get(..EVENT_CWE_MAX).unwrap_or(&message.rule.cwe),
+        "url": message.url,
+        "created_at": time(observed.created_at),
+        "updated_at": time(observed.updated_at),
+        "closed_at": time(observed.closed_at.filter(|_| observed.state.is_closed()).or(finding.closed_at)),
+        "first_seen_at": finding.first_seen_at.to_string(),
+        "previous_state": from.map(|from| told_state(from, decisions).as_str()),
+        "change": change,
+    });
+    let mut cut = Vec::new();
+    for name in ["title", "message", "path"] {
+        let Some(text) = data[name].as_str() else { continue };
+        if let Some((end, _)) = text.char_indices().nth(characters_max) {
+            data[name] = Value::from(format!("{}…", &text[..end]));
+            cut.push(name);
+        }
+    }
+    if !cut.is_empty() {
+        data["cut"] = json!(cut);
+    }
+    let segment = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
+    let (source, organization) = (segment(place.source.as_str()), segment(place.organization.as_str()));
+    let event = json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": format!("hydrophone:/{source}/{organization}/{}", segment(place.project.as_str())),
+        "type": format!("dev.hydrophone.finding.{kind}"),
+        "subject": finding.id.to_string(),
+        "time": at.to_string(),
+        "datacontenttype": "application/json",
+        "data": data,
+    });
+    event.to_string().into_bytes()
+}
+
+fn ping(id: &str, destination: &str, now: Timestamp) -> Vec<u8> {
+    let event = json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "hydrophone:/",
+        "type": PING,
+        "time": now.to_string(),
+        "datacontenttype": "application/json",
+        "data": { "destination": destination, "text": "This event shows that the way is open. It is about no finding." },
+    });
+    event.to_string().into_bytes()
+}
+
+const PING: &str = "dev.hydrophone.ping";
+
+const PREFIX: &str = "whsec_";
+
+/// What the specification allows a secret to have.
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// Secrets are found with and without padding; signatures are written with it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_what_the_libraries_of_standard_webhooks_test_for() {
+        let secrets = Secret::parse_all("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let signed = sign(&secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn a_secret_has_24_to_64_bytes_and_there_are_one_or_two() {
+        let of = |bytes: usize| format!("whsec_{}", BASE64.encode(vec![7; bytes]));
+        let count = |text: &str| Secret::parse_all(text).map(|secrets| secrets.len()).map_err(|bad| bad.0);
+        assert_eq!(count(&of(24)), Ok(1));
+        assert_eq!(count(&format!("{}\n", of(64))), Ok(1));
+        assert_eq!(count(&format!("{}\n{}\n", of(32), of(32).trim_end_matches('='))), Ok(2));
+        for (bad, why) in [
+            (of(23), "the secret holds 23 bytes; those of Standard Webhooks hold 24 to 64"),
+            (of(65), "the secret holds 65 bytes; those of Standard Webhooks hold 24 to 64"),
+            (of(32)[6..].to_owned(), "the secret is none of Standard Webhooks: it is written as whsec_ and base64"),
+            ("whsec_###".to_owned(), "the secret is none of Standard Webhooks: it is written as whsec_ and base64"),
+            (" \n".to_owned(), "events are signed with a secret, and none was given"),
+            (
+                [of(32), of(33), of(34)].join(" "),
+                "3 secrets were given; give one, or two while the receiver goes over to a new one",
+            ),
+        ] {
+            assert_eq!(count(&bad), Err(why.to_owned()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_new_secret_is_a_good_one_and_none_is_like_another() {
+        let secret = new_secret();
+        assert_eq!(Secret::parse_all(&secret).map(|secrets| secrets.len()), Ok(1));
+        assert_ne!(secret, new_secret());
+    }
+}

@@ -1,0 +1,371 @@
+//! Destinations: what they are, how far each has come, what it was told of each finding, and what it refuses.
+
+use super::records::{DeadLetter, Progress, SecretBytes};
+use super::tables::{self, Key};
+use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
+use crate::domain::destination::Destination;
+use crate::domain::ids::{DestinationId, DestinationName, FindingId, ScopeId};
+use crate::domain::limits;
+use crate::domain::message::{Remote, Target};
+use crate::domain::time::Timestamp;
+use crate::domain::triage::Order;
+
+fn key(id: DestinationId) -> Key {
+    Key::new().u32(id.0)
+}
+
+fn of_finding(id: DestinationId, finding: FindingId) -> Key {
+    key(id).u64(finding.0)
+}
+
+fn of_remote(id: DestinationId, remote: &str) -> Key {
+    key(id).tail(remote.as_bytes())
+}
+
+fn of_secret(id: DestinationId) -> Key {
+    Key::new().tail(b"destination/").u32(id.0)
+}
+
+/// A destination by number.
+pub fn destination(view: &impl View, id: DestinationId) -> Result<Option<Destination>, StoreError> {
+    get(view, tables::DESTINATIONS, &key(id))
+}
+
+/// All destinations by number.
+pub fn destinations(view: &impl View) -> Result<Vec<(DestinationId, Destination)>, StoreError> {
+    let mut found = Vec::new();
+    scan::<Destination>(view, tables::DESTINATIONS, &Key::new(), |key, destination| {
+        found.extend(tables::u32_at(key, 0).map(|id| (DestinationId(id), destination)));
+        true
+    })?;
+    Ok(found)
+}
+
+/// The numbers of all destinations.
+pub fn ids(view: &impl View) -> Result<Vec<DestinationId>, StoreError> {
+    let keys = keys(view, tables::DESTINATIONS, &Key::new(), usize::MAX)?;
+    Ok(keys.iter().filter_map(|key| tables::u32_at(key, 0)).map(DestinationId).collect())
+}
+
+/// A destination by name.
+pub fn named(view: &impl View, name: &DestinationName) -> Result<Option<(DestinationId, Destination)>, StoreError> {
+    Ok(destinations(view)?.into_iter().find(|(_, destination)| destination.name == *name))
+}
+
+/// A destination's secret.
+pub fn secret(view: &impl View, id: DestinationId) -> Result<Option<SecretBytes>, StoreError> {
+    get(view, tables::SECRETS, &of_secret(id))
+}
+
+/// Adds a destination, whose name must be free. It begins with the present state.
+pub fn add(
+    batch: &Batch,
+    destination: &Destination,
+    secret: Option<&SecretBytes>,
+) -> Result<DestinationId, StoreError> {
+    let id = DestinationId(batch.next_small_number(Counter::Destination)?);
+    put(batch, id, destination, secret)?;
+    put_progress(batch, id, &Progress::default())?;
+    Ok(id)
+}
+
+/// Rewrites a destination, and its secret where one is given.
+pub fn put(
+    batch: &Batch,
+    id: DestinationId,
+    destination: &Destination,
+    secret: Option<&SecretBytes>,
+) -> Result<(), StoreError> {
+    if let Some(secret) = secret {
+        batch.put(tables::SECRETS, &of_secret(id), secret)?;
+    }
+    batch.put(tables::DESTINATIONS, &key(id), destination)
+}
+
+/// Forgets a destination. What is remembered of what it was told goes with [`clear`], some at a time.
+pub fn remove(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
+    batch.delete(tables::DESTINATIONS, &key(id))?;
+    batch.delete(tables::PROGRESS, &key(id))?;
+    batch.delete(tables::SECRETS, &of_secret(id))
+}
+
+/// Tables whose keys begin with a destination's number.
+const OF_DESTINATIONS: [tables::Table; 5] =
+    [tables::TARGETS, tables::REMOTES, tables::REMOTE_IDS, tables::DEAD_LETTERS, tables::ORDERS];
+
+/// Deletes what is remembered for destinations that are gone, as much as one batch may. Returns whether some is left.
+pub fn clear(batch: &Batch) -> Result<bool, StoreError> {
+    for table in OF_DESTINATIONS {
+        let Some(id) = orphan(batch, table)? else { continue };
+        let some = keys(batch, table, &key(id), limits::DELETIONS_PER_COMMIT_MAX)?;
+        let mut rows = batch.rows(table)?;
+        for key in &some {
+            rows.remove(key.as_slice())?;
+        }
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Whether something is remembered for a destination that is gone.
+pub fn has_orphans(view: &impl View) -> Result<bool, StoreError> {
+    for table in OF_DESTINATIONS {
+        if orphan(view, table)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The first number in a table that no destination has. Skips from destination to destination.
+fn orphan(view: &impl View, table: tables::Table) -> Result<Option<DestinationId>, StoreError> {
+    use redb::ReadableTable;
+    let rows = view.rows(table)?;
+    let mut next = 0;
+    loop {
+        let first = rows.range::<&[u8]>(Key::new().u32(next).0.as_slice()..)?.next().transpose()?;
+        let Some(id) = first.and_then(|(key, _)| tables::u32_at(key.value(), 0)) else { return Ok(None) };
+        if !super::has(view, tables::DESTINATIONS, &Key::new().u32(id))? {
+            return Ok(Some(DestinationId(id)));
+        }
+        let Some(following) = id.checked_add(1) else { return Ok(None) };
+        next = following;
+    }
+}
+
+/// How far a destination has come. Where that is damaged it begins anew, which a platform does not mind.
+pub fn progress(view: &impl View, id: DestinationId) -> Result<Progress, StoreError> {
+    match get(view, tables::PROGRESS, &key(id)) {
+        Err(StoreError::Damaged { .. }) => Ok(Progress::default()),
+        found => Ok(found?.unwrap_or_default()),
+    }
+}
+
+/// Notes how far a destination has come, unless it was removed meanwhile.
+pub fn put_progress(batch: &Batch, id: DestinationId, progress: &Progress) -> Result<(), StoreError> {
+    if !super::has(batch, tables::DESTINATIONS, &key(id))? {
+        return Ok(());
+    }
+    batch.put(tables::PROGRESS, &key(id), progress)
+}
+
+/// Where a scope's findings go. A damaged one is found again by its names.
+pub fn target(view: &impl View, id: DestinationId, scope: ScopeId) -> Result<Option<Target>, StoreError> {
+    match get(view, tables::TARGETS, &key(id).u32(scope.0)) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// Notes where a scope's findings go; with nothing, forgets it.
+pub fn put_target(batch: &Batch, id: DestinationId, scope: ScopeId, target: Option<&Target>) -> Result<(), StoreError> {
+    let key = key(id).u32(scope.0);
+    match target {
+        Some(target) => batch.put(tables::TARGETS, &key, target),
+        None => batch.delete(tables::TARGETS, &key),
+    }
+}
+
+/// What a platform knows of a finding. A damaged record counts as none: the platform finds the finding by its key.
+pub fn remote(view: &impl View, id: DestinationId, finding: FindingId) -> Result<Option<Remote>, StoreError> {
+    match get(view, tables::REMOTES, &of_finding(id, finding)) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// Remembers what a platform knows of a finding.
+pub fn put_remote(batch: &Batch, id: DestinationId, finding: FindingId, remote: &Remote) -> Result<(), StoreError> {
+    let former = self::remote(batch, id, finding)?.and_then(|former| former.id);
+    if former != remote.id {
+        if let Some(former) = former {
+            forget_id(batch, id, &former, finding)?;
+        }
+        if let Some(new) = &remote.id {
+            batch.put(tables::REMOTE_IDS, &of_remote(id, new), &finding.0)?;
+        }
+    }
+    batch.put(tables::REMOTES, &of_finding(id, finding), remote)
+}
+
+/// Forgets that a platform's id leads to a finding. After a project was imported anew it leads to another one.
+fn forget_id(batch: &Batch, id: DestinationId, remote: &str, finding: FindingId) -> Result<(), StoreError> {
+    if finding_of(batch, id, remote)? == Some(finding) {
+        batch.delete(tables::REMOTE_IDS, &of_remote(id, remote))?;
+    }
+    Ok(())
+}
+
+/// Forgets what a platform knows of a finding.
+pub fn remove_remote(batch: &Batch, id: DestinationId, finding: FindingId) -> Result<(), StoreError> {
+    if let Some(remote) = remote(batch, id, finding)?.and_then(|remote| remote.id) {
+        forget_id(batch, id, &remote, finding)?;
+    }
+    batch.delete(tables::DEAD_LETTERS, &of_finding(id, finding))?;
+    batch.delete(tables::ORDERS, &of_finding(id, finding))?;
+    batch.delete(tables::REMOTES, &of_finding(id, finding))
+}
+
+/// The finding that a platform knows by this id.
+pub fn finding_of(view: &impl View, id: DestinationId, remote: &str) -> Result<Option<FindingId>, StoreError> {
+    match get::<u64>(view, tables::REMOTE_IDS, &of_remote(id, remote)) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => Ok(found?.map(FindingId)),
+    }
+}
+
+/// What a platform knows, in the order of findings, from after one of them.
+pub fn remotes(
+    view: &impl View,
+    id: DestinationId,
+    after: Option<FindingId>,
+    most: usize,
+) -> Result<Vec<(FindingId, Remote)>, StoreError> {
+    rows(view, tables::REMOTES, id, after, most)
+}
+
+/// What a platform refuses, in the order of findings, from after one of them.
+pub fn dead_letters(
+    view: &impl View,
+    id: DestinationId,
+    after: Option<FindingId>,
+    most: usize,
+) -> Result<Vec<(FindingId, DeadLetter)>, StoreError> {
+    rows(view, tables::DEAD_LETTERS, id, after, most)
+}
+
+fn rows<R: super::codec::Record>(
+    view: &impl View,
+    table: tables::Table,
+    id: DestinationId,
+    after: Option<FindingId>,
+    most: usize,
+) -> Result<Vec<(FindingId, R)>, StoreError> {
+    let mut found = Vec::new();
+    scan_after::<R>(view, table, &key(id), after.map(|after| of_finding(id, after)).as_ref(), |key, record| {
+        found.extend(tables::u64_at(key, 4).map(|finding| (FindingId(finding), record)));
+        found.len() < most
+    })?;
+    Ok(found)
+}
+
+/// A dead letter, if the platform refuses the finding.
+pub fn dead_letter(view: &impl View, id: DestinationId, finding: FindingId) -> Result<Option<DeadLetter>, StoreError> {
+    match get(view, tables::DEAD_LETTERS, &of_finding(id, finding)) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// Parks a message, or notes that it was refused once more.
+pub fn park(
+    batch: &Batch,
+    id: DestinationId,
+    finding: FindingId,
+    scope: ScopeId,
+    why: String,
+    again_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let former = dead_letter(batch, id, finding)?;
+    let letter = DeadLetter {
+        why,
+        since: former.as_ref().map_or(now, |former| former.since),
+        attempts: former.map_or(0, |former| former.attempts).saturating_add(1),
+        again_at,
+        scope,
+    };
+    batch.put(tables::DEAD_LETTERS, &of_finding(id, finding), &letter)
+}
+
+/// Has a parked message tried again at a time. Returns whether there is one.
+pub fn try_again(batch: &Batch, id: DestinationId, finding: FindingId, at: Timestamp) -> Result<bool, StoreError> {
+    let Some(letter) = dead_letter(batch, id, finding)? else { return Ok(false) };
+    let letter = DeadLetter { again_at: Some(at), ..letter };
+    batch.put(tables::DEAD_LETTERS, &of_finding(id, finding), &letter)?;
+    Ok(true)
+}
+
+/// Drops a dead letter. Returns whether there was one.
+pub fn drop_letter(batch: &Batch, id: DestinationId, finding: FindingId) -> Result<bool, StoreError> {
+    let there = dead_letter(batch, id, finding)?.is_some();
+    batch.delete(tables::DEAD_LETTERS, &of_finding(id, finding))?;
+    Ok(there)
+}
+
+/// Dead letters that are to be tried again by now, and when the next one is.
+pub fn due_letters(
+    view: &impl View,
+    id: DestinationId,
+    now: Timestamp,
+    most: usize,
+) -> Result<(Vec<FindingId>, Option<Timestamp>), StoreError> {
+    let (mut due, mut next) = (Vec::new(), None::<Timestamp>);
+    scan::<DeadLetter>(view, tables::DEAD_LETTERS, &key(id), |key, letter| {
+        match letter.again_at {
+            Some(at) if at <= now => due.extend(tables::u64_at(key, 4).map(FindingId)),
+            Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+            None => {}
+        }
+        due.len() < most
+    })?;
+    Ok((due, next))
+}
+
+/// How many messages a platform refuses, counted up to a limit.
+pub fn dead_letter_count(view: &impl View, id: DestinationId) -> Result<u64, StoreError> {
+    Ok(keys(view, tables::DEAD_LETTERS, &key(id), DEAD_LETTERS_COUNTED)?.len() as u64)
+}
+
+/// Dead letters are counted one by one; beyond this many, the exact number tells nobody more.
+pub const DEAD_LETTERS_COUNTED: usize = 10_000;
+
+/// Notes a decision that Sonar is to be told of; a later one about the same finding takes its place.
+pub fn put_order(batch: &Batch, id: DestinationId, finding: FindingId, order: &Order) -> Result<(), StoreError> {
+    batch.put(tables::ORDERS, &of_finding(id, finding), order)
+}
+
+/// Forgets a decision that Sonar was told of, unless there is a later one.
+pub fn end_order(batch: &Batch, id: DestinationId, finding: FindingId, done: &Order) -> Result<(), StoreError> {
+    let key = of_finding(id, finding);
+    match get::<Order>(batch, tables::ORDERS, &key) {
+        Ok(Some(order)) if order != *done => Ok(()),
+        Err(StoreError::Damaged { .. }) | Ok(_) => batch.delete(tables::ORDERS, &key),
+        Err(error) => Err(error),
+    }
+}
+
+/// Decisions that Sonar is to be told of, or refuses, in the order of findings.
+pub fn orders(
+    view: &impl View,
+    id: DestinationId,
+    after: Option<FindingId>,
+    most: usize,
+) -> Result<Vec<(FindingId, Order)>, StoreError> {
+    rows(view, tables::ORDERS, id, after, most)
+}
+
+/// How many decisions made there Sonar refuses, counted up to a limit.
+pub fn refused_orders(view: &impl View, id: DestinationId) -> Result<u64, StoreError> {
+    let mut count = 0;
+    scan::<Order>(view, tables::ORDERS, &key(id), |_, order| {
+        count += u64::from(order.refused.is_some());
+        count < DEAD_LETTERS_COUNTED as u64
+    })?;
+    Ok(count)
+}
+
+/// Has decisions that Sonar refused told again, as many as one batch may.
+pub fn retry_orders(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
+    let mut refused = Vec::new();
+    scan::<Order>(batch, tables::ORDERS, &key(id), |at, order| {
+        if order.refused.is_some() {
+            refused.extend(tables::u64_at(at, 4).map(|finding| (FindingId(finding), order)));
+        }
+        refused.len() < limits::DELETIONS_PER_COMMIT_MAX
+    })?;
+    for (finding, order) in refused {
+        put_order(batch, id, finding, &Order { refused: None, ..order })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! What a destination is to be told: a part of the log of changes, with everything that a message needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::domain::destination::{Destination, LeftOut};
+use crate::domain::finding::Finding;
+use crate::domain::ids::{DestinationId, FindingId, RuleKey, ScopeId, SourceName};
+use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
+use crate::platform::{self, Manner};
+use crate::store::changes::{Cursor, Followed, Item, follow};
+use crate::store::{Reader, StoreError, catalogue, destinations, findings};
+
+/// Messages of one scope, in order.
+pub(super) struct Group {
+    /// The scope.
+    pub(super) place: Place,
+    /// What the platform is told, and how many items of the log are done with when it is.
+    pub(super) messages: Vec<(Message, usize)>,
+}
+
+/// A part of the log.
+pub(super) struct Gathered {
+    /// Only of what the platform is to be told.
+    pub(super) groups: Vec<Group>,
+    /// The part itself.
+    pub(super) followed: Followed,
+}
+
+/// Reads what follows a cursor.
+pub(super) fn gather(
+    view: &Reader,
+    id: DestinationId,
+    destination: &Destination,
+    manner: Manner,
+    cursor: &Cursor,
+    most: usize,
+) -> Result<Gathered, StoreError> {
+    let followed = follow(view, cursor, most)?;
+    let mut names = Names::new(view);
+    let mut groups: Vec<Group> = Vec::new();
+    // Of several changes of one finding a platform that is told findings hears the last.
+    let mut heard = BTreeSet::new();
+    let mut wanted: Vec<(usize, FindingId, Cause)> = Vec::new();
+    for (index, item) in followed.items.iter().enumerate().rev() {
+        let (finding, cause) = match item {
+            Item::Current(_, finding) => (finding.id, Cause::Present),
+            Item::Change(number, change) => {
+                let cause = Cause::Changed { number: *number, kind: change.kind, from: change.from, at: change.at };
+                (change.finding, cause)
+            }
+        };
+        if manner == Manner::Changes || heard.insert(finding) {
+            wanted.push((index, finding, cause));
+        }
+    }
+    wanted.reverse();
+    for (index, finding, cause) in wanted {
+        let Some((place, message)) = message(view, &mut names, (id, destination, manner), finding, cause)? else {
+            continue;
+        };
+        // Changes keep their order; findings are told scope by scope.
+        let group = match manner {
+            Manner::Changes => groups.last_mut().filter(|group| group.place.scope == place.scope),
+            Manner::Findings | Manner::Scopes => groups.iter_mut().find(|group| group.place.scope == place.scope),
+        };
+        match group {
+            Some(group) => group.messages.push((message, index + 1)),
+            None => groups.push(Group { place, messages: vec![(message, index + 1)] }),
+        }
+    }
+    Ok(Gathered { groups, followed })
+}
+
+/// What a destination is told of single findings, as they are now.
+pub(super) fn of_findings(
+    view: &Reader,
+    id: DestinationId,
+    destination: &Destination,
+    manner: Manner,
+    wanted: &[FindingId],
+) -> Result<Vec<Group>, StoreError> {
+    let mut names = Names::new(view);
+    let mut groups: Vec<Group> = Vec::new();
+    for finding in wanted {
+        let found = message(view, &mut names, (id, destination, manner), *finding, Cause::Present)?;
+        let Some((place, message)) = found else { continue };
+        match groups.iter_mut().find(|group| group.place.scope == place.scope) {
+            Some(group) => group.messages.push((message, 0)),
+            None => groups.push(Group { place, messages: vec![(message, 0)] }),
+        }
+    }
+    Ok(groups)
+}
+
+/// Who is told: the destination's number, what it is, and how it wants to be told.
+pub(super) type For<'a> = (DestinationId, &'a Destination, Manner);
+
+/// A finding's message; nothing where it is not held any more, or there is nothing to tell.
+fn message(
+    view: &Reader,
+    names: &mut Names<'_>,
+    told: For<'_>,
+    finding: FindingId,
+    cause: Cause,
+) -> Result<Option<(Place, Message)>, StoreError> {
+    let (_, destination, manner) = told;
+    let Some((scope, finding)) = held(view, finding)? else { return Ok(None) };
+    let Some((place, taken)) = names.place(scope, destination)? else { return Ok(None) };
+    let message = compose(view, names, told, &place, finding, cause)?;
+    let told = match manner {
+        Manner::Changes => {
+            // What was closed before there was a destination is history. What was closed since, it is told also when
+            // it is told everything anew: it may not have heard of it.
+            let history = message.cause == Cause::Present
+                && message.finding.closed_at.is_some_and(|closed_at| closed_at < destination.created_at);
+            taken.is_ok() && !history && destination.filter.takes(&message.finding).is_ok()
+        }
+        Manner::Findings | Manner::Scopes => match plan(&message, &destination.filter, taken) {
+            Plan::Nothing | Plan::LeftOut(_) => false,
+            // What was decided there and came back by way of Sonar is known there.
+            Plan::Triage => !is_decided_there(destination, &message),
+            Plan::Create | Plan::Update | Plan::Close | Plan::Reopen => true,
+        },
+    };
+    Ok(told.then_some((place, message)))
+}
+
+pub(super) fn compose(
+    view: &Reader,
+    names: &mut Names<'_>,
+    (id, destination, manner): For<'_>,
+    place: &Place,
+    finding: Finding,
+    cause: Cause,
+) -> Result<Message, StoreError> {
+    let known = match manner {
+        Manner::Findings => destinations::remote(view, id, finding.id)?,
+        Manner::Changes | Manner::Scopes => None,
+    };
+    let decisions = manner != Manner::Findings || destination.triage_from_sonar;
+    Ok(Message {
+        cause,
+        state: told_state(finding.observed.state, decisions),
+        rule: names.rule(&place.source, finding.observed.rule.as_ref())?,
+        url: place.page(&finding.observed),
+        known,
+        finding,
+    })
+}
+
+fn is_decided_there(destination: &Destination, message: &Message) -> bool {
+    let decided = message.known.as_ref().and_then(|known| known.decided.as_deref());
+    let state = decided.and_then(|word| destination.mapping.state(word, platform::words(destination.kind)));
+    state == Some(message.state)
+}
+
+/// A damaged finding counts as gone: Sonar's row replaces it under a new number.
+pub(super) fn held(view: &Reader, id: FindingId) -> Result<Option<(ScopeId, Finding)>, StoreError> {
+    match findings::with_id(view, id) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// A scope with its names, and whether a destination is told of it.
+type Known = Option<(Place, Result<(), LeftOut>)>;
+
+/// Names that many findings share, read once.
+pub(super) struct Names<'v> {
+    view: &'v Reader,
+    places: BTreeMap<ScopeId, Known>,
+    rules: BTreeMap<(SourceName, RuleKey), Arc<RuleText>>,
+}
+
+impl<'v> Names<'v> {
+    pub(super) fn new(view: &'v Reader) -> Self {
+        Self { view, places: BTreeMap::new(), rules: BTreeMap::new() }
+    }
+
+    /// A scope; nothing where it, or what it belongs to, was removed here.
+    pub(super) fn place(&mut self, scope: ScopeId, destination: &Destination) -> Result<Known, StoreError> {
+        if let Some(known) = self.places.get(&scope) {
+            return Ok(known.clone());
+        }
+        let known = place(self.view, scope)?.map(|place| {
+            let taken = destination.filter.takes_place(&place);
+            (place, taken)
+        });
+        self.places.insert(scope, known.clone());
+        Ok(known)
+    }
+
+    fn rule(&mut self, source: &SourceName, key: Option<&RuleKey>) -> Result<Arc<RuleText>, StoreError> {
+        let Some(key) = key else { return Ok(Arc::default()) };
+        let known = (source.clone(), key.clone());
+        if let Some(rule) = self.rules.get(&known) {
+            return Ok(Arc::clone(rule));
+        }
+        let rule = match catalogue::rule(self.view, source, key) {
+            Err(StoreError::Damaged { .. }) => None,
+            found => found?,
+        };
+        let text = rule.map(|rule| RuleText { name: rule.name, cwe: rule.cwe, description: rule.description });
+        let text = Arc::new(text.unwrap_or_default());
+        self.rules.insert(known, Arc::clone(&text));
+        Ok(text)
+    }
+}
+
+/// A scope with all the names that lead to it; nothing where one of them was removed here.
+pub(super) fn place(view: &Reader, id: ScopeId) -> Result<Option<Place>, StoreError> {
+    let Some(scope) = catalogue::scope(view, id)? else { return Ok(None) };
+    let Some(project) = catalogue::project(view, scope.project)? else { return Ok(None) };
+    let organization = project.organization;
+    let Some(source) = catalogue::source(view, &organization.source)? else { return Ok(None) };
+    let Some(asset) = catalogue::asset(view, project.asset)? else { return Ok(None) };
+    Ok(Some(Place {
+        scope: id,
+        source: source.name,
+        source_url: source.url.trim_end_matches('/').to_owned(),
+        cloud: source.cloud,
+        organization: organization.key,
+        project: project.key,
+        project_name: project.name,
+        asset: asset.name,
+        branch: scope.name,
+        scope_kind: scope.kind,
+        main: scope.main,
+        analysed_at: scope.analysed_at,
+        // The store does not keep it yet.
+        revision: None,
+        complete: scope.complete,
+    }))
+}

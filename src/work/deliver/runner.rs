@@ -1,0 +1,514 @@
+//! One destination being told: what follows its cursor is gathered, told and noted, again and again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Deliver;
+use super::gather::{self, Group};
+use crate::domain::destination::Destination;
+use crate::domain::ids::{DestinationId, FindingId, ScopeId};
+use crate::domain::message::{Message, Place, Remote, Target};
+use crate::domain::retry::Failures;
+use crate::domain::time::Timestamp;
+use crate::platform::{Abilities, Manner, Platform, Pushed, Told, Trouble};
+use crate::store::changes::Cursor;
+use crate::store::records::{Progress, Woe};
+use crate::store::{Store, StoreError, destinations};
+use crate::sys::random;
+
+/// What one step of a destination was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Something was told or noted; there may be more.
+    Worked,
+    /// There is nothing to do, for so long at most unless the store's bell rings.
+    Idle(Duration),
+    /// The destination was removed.
+    Ended,
+}
+
+/// See the module.
+pub struct Runner {
+    pub(super) deliver: Arc<Deliver>,
+    pub(super) id: DestinationId,
+    pub(super) open: Option<Open>,
+    pub(super) failures: Failures,
+    /// By the steady clock; nothing is asked before.
+    until: Option<Duration>,
+    /// Before this no dead letter is to be tried again.
+    letters_at: Timestamp,
+    /// When to look through what was told, by the steady clock.
+    pub(super) next_sweep: Duration,
+    /// When to ask for decisions.
+    pub(super) next_poll: Duration,
+    /// When to tell Sonar of them.
+    pub(super) next_order: Duration,
+}
+
+/// A destination that can be told.
+pub(super) struct Open {
+    pub(super) destination: Destination,
+    pub(super) platform: Box<dyn Platform>,
+    pub(super) abilities: Abilities,
+    /// Scopes whose place there was looked at since the start.
+    prepared: BTreeSet<ScopeId>,
+}
+
+/// How a group of messages ended.
+pub(super) enum Ended {
+    /// All are told, parked or need nothing.
+    Done,
+    /// The platform cannot be told more now.
+    Stopped,
+}
+
+impl Runner {
+    /// For a destination of the store.
+    pub fn new(deliver: Arc<Deliver>, id: DestinationId) -> Self {
+        Self {
+            deliver,
+            id,
+            open: None,
+            failures: Failures::default(),
+            until: None,
+            letters_at: LOOK_NOW,
+            next_sweep: Duration::ZERO,
+            next_poll: Duration::ZERO,
+            next_order: Duration::ZERO,
+        }
+    }
+
+    /// Tells the destination what there is until it is removed or the daemon stops.
+    pub fn run(mut self) {
+        let work = Arc::clone(&self.deliver.work);
+        while !work.is_stopping() {
+            let heard = work.store.bell().rings();
+            match self.step() {
+                Ok(Turn::Worked) => {}
+                Ok(Turn::Idle(most)) => work.store.bell().wait(heard, most.clamp(TICK, IDLE_MAX)),
+                Ok(Turn::Ended) => return,
+                Err(error) => {
+                    tracing::warn!("a destination's messages cannot be read: {error}");
+                    work.store.bell().wait(heard, super::super::RETRY);
+                }
+            }
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.deliver.work.store
+    }
+
+    pub(super) fn steady(&self) -> Duration {
+        self.deliver.work.clock.steady()
+    }
+
+    /// Does what is next.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written. What goes wrong with the platform is noted with the destination.
+    pub fn step(&mut self) -> Result<Turn, StoreError> {
+        if self.deliver.kicked().remove(&self.id) {
+            (self.open, self.until, self.failures) = (None, None, Failures::default());
+            (self.next_sweep, self.next_poll, self.next_order) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+            self.letters_at = LOOK_NOW;
+        }
+        let id = self.id;
+        let read = self.store().read::<_, StoreError>(|view| {
+            let Some(destination) = destinations::destination(view, id)? else { return Ok(None) };
+            Ok(Some((destination, destinations::progress(view, id)?)))
+        })?;
+        let Some((destination, progress)) = read else { return Ok(Turn::Ended) };
+        if destination.paused || progress.gone {
+            return Ok(Turn::Idle(IDLE_MAX));
+        }
+        let now = self.steady();
+        if let Some(left) = self.until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero()) {
+            return Ok(Turn::Idle(left));
+        }
+        self.until = None;
+        if self.open.as_ref().is_none_or(|open| open.destination != destination)
+            && let Err(trouble) = self.open(destination)?
+        {
+            return self.stop(trouble).map(|()| Turn::Worked);
+        }
+        self.tell(&progress)
+    }
+
+    /// Makes the platform anew.
+    fn open(&mut self, destination: Destination) -> Result<Result<(), Trouble>, StoreError> {
+        let id = self.id;
+        let secret = self.store().read(|view| destinations::secret(view, id))?;
+        self.open = None;
+        match self.deliver.open(&destination, secret.as_ref()) {
+            Ok(platform) => {
+                let abilities = platform.abilities();
+                self.open = Some(Open { destination, platform, abilities, prepared: BTreeSet::new() });
+                Ok(Ok(()))
+            }
+            Err(bad) => {
+                Ok(Err(Trouble::refused(bad.to_string(), "see `hydrophone destination --help`, and add it anew")))
+            }
+        }
+    }
+
+    fn tell(&mut self, progress: &Progress) -> Result<Turn, StoreError> {
+        let Some(manner) = self.open.as_ref().map(|open| open.abilities.manner) else {
+            return Ok(Turn::Idle(IDLE_MAX));
+        };
+        if self.tell_letters(manner)? {
+            return Ok(Turn::Worked);
+        }
+        let worked = match manner {
+            Manner::Findings | Manner::Changes => self.tell_log(manner, progress)?,
+            Manner::Scopes => self.tell_scopes(progress)?,
+        };
+        if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? {
+            return Ok(Turn::Worked);
+        }
+        let now = self.steady();
+        let waits = [self.next_sweep, self.next_poll, self.next_order].map(|next| next.saturating_sub(now));
+        let letters = self.letters_at.since(self.deliver.work.clock.now());
+        Ok(Turn::Idle(waits.into_iter().min().unwrap_or(IDLE_MAX).min(letters)))
+    }
+
+    /// Tries dead letters again whose time has come; false if there are none.
+    fn tell_letters(&mut self, manner: Manner) -> Result<bool, StoreError> {
+        let (id, now) = (self.id, self.deliver.work.clock.now());
+        if self.letters_at > now {
+            return Ok(false);
+        }
+        let Some(destination) = self.open.as_ref().map(|open| open.destination.clone()) else {
+            return Ok(false);
+        };
+        let (groups, due, next) = self.store().read::<_, StoreError>(|view| {
+            let (due, next) = destinations::due_letters(view, id, now, LETTERS)?;
+            Ok((gather::of_findings(view, id, &destination, manner, &due)?, due, next))
+        })?;
+        if due.is_empty() {
+            self.letters_at = next.unwrap_or(NEVER);
+            return Ok(false);
+        }
+        let mut told: BTreeSet<FindingId> = BTreeSet::new();
+        for group in groups {
+            told.extend(group.messages.iter().map(|(message, _)| message.finding.id));
+            if matches!(self.tell_group(group, &|_| None)?, Ended::Stopped) {
+                return Ok(true);
+            }
+        }
+        // Those that the platform need not hear of any more.
+        let settled: Vec<FindingId> = due.into_iter().filter(|finding| !told.contains(finding)).collect();
+        if !settled.is_empty() {
+            self.store().write::<_, StoreError>(move |batch| {
+                for finding in settled {
+                    destinations::drop_letter(batch, id, finding)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(true)
+    }
+
+    /// Tells what follows the cursor; false if nothing does.
+    fn tell_log(&mut self, manner: Manner, progress: &Progress) -> Result<bool, StoreError> {
+        let id = self.id;
+        let Some(destination) = self.open.as_ref().map(|open| open.destination.clone()) else { return Ok(false) };
+        let cursor = &progress.cursor;
+        let gathered = self.store().read(|view| gather::gather(view, id, &destination, manner, cursor, CHUNK))?;
+        let followed = gathered.followed;
+        if followed.items.is_empty() && followed.next == *cursor && !followed.reseeded {
+            return Ok(false);
+        }
+        let place = |taken: usize| (manner == Manner::Changes).then(|| followed.after(taken, cursor));
+        for group in gathered.groups {
+            if matches!(self.tell_group(group, &place)?, Ended::Stopped) {
+                return Ok(true);
+            }
+        }
+        // Whoever is told everything is also told what is gone.
+        let anew = followed.reseeded || *cursor == Cursor::New;
+        let overtaken = followed.reseeded.then(|| self.deliver.work.clock.now());
+        let next = followed.next;
+        self.note(move |progress| {
+            progress.cursor = next;
+            if anew {
+                progress.sweep = Some(FindingId(0));
+            }
+            if overtaken.is_some() {
+                progress.overtaken_at = overtaken;
+            }
+        })?;
+        Ok(true)
+    }
+
+    /// Tells messages of one scope, in batches. `place` says where in the log the destination is when so many items of
+    /// the part are done with, where every single one counts.
+    pub(super) fn tell_group(
+        &mut self,
+        group: Group,
+        place: &dyn Fn(usize) -> Option<Cursor>,
+    ) -> Result<Ended, StoreError> {
+        let Group { place: scope, messages } = group;
+        let mut messages = messages;
+        let mut again = false;
+        while !messages.is_empty() {
+            let Some(batch_max) = self.open.as_ref().map(|open| open.abilities.batch_max.max(1)) else {
+                return Ok(Ended::Stopped);
+            };
+            let mut target = match self.target(&scope)? {
+                Ok(target) => target,
+                Err(trouble) => return self.give_up_on(trouble, &scope, messages),
+            };
+            let rest = messages.split_off(messages.len().min(batch_max));
+            let batch = self.intend(&scope, messages)?;
+            let former = target.clone();
+            let pushed = match &mut self.open {
+                Some(open) => {
+                    let plain: Vec<Message> = batch.iter().map(|(message, _)| message.clone()).collect();
+                    open.platform.push(&scope, &mut target, &plain)
+                }
+                None => return Ok(Ended::Stopped),
+            };
+            let trouble = pushed.trouble.clone();
+            let changed = (target != former).then_some(target);
+            let left = self.remember(&scope, batch, pushed, changed, place)?;
+            messages = left.into_iter().chain(rest).collect();
+            match trouble {
+                None => {}
+                Some(Trouble::Target { .. }) if !again => {
+                    again = true;
+                    self.forget_target(scope.scope)?;
+                }
+                Some(trouble) => return self.give_up_on(trouble, &scope, messages),
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    /// What cannot be told to one scope's place is parked, so that the others go on; any other trouble stops all.
+    fn give_up_on(
+        &mut self,
+        trouble: Trouble,
+        scope: &Place,
+        messages: Vec<(Message, usize)>,
+    ) -> Result<Ended, StoreError> {
+        let Trouble::Target { why, remedy } = trouble else {
+            self.stop(trouble)?;
+            return Ok(Ended::Stopped);
+        };
+        let text = format!("{why}; {remedy}");
+        tracing::warn!("{}: {text}", self.name());
+        self.forget_target(scope.scope)?;
+        let (id, now, scope) = (self.id, self.deliver.work.clock.now(), scope.scope);
+        self.letters_at = LOOK_NOW;
+        let again_at = now.plus(TARGET_AGAIN);
+        self.store().write::<_, StoreError>(move |batch| {
+            for (message, _) in messages {
+                destinations::park(batch, id, message.finding.id, scope, text.clone(), Some(again_at), now)?;
+            }
+            Ok(())
+        })?;
+        Ok(Ended::Done)
+    }
+
+    /// Where a scope's findings go, looked at once after each start.
+    pub(super) fn target(&mut self, place: &Place) -> Result<Result<Target, Trouble>, StoreError> {
+        let (id, scope) = (self.id, place.scope);
+        let known = self.store().read(|view| destinations::target(view, id, scope))?;
+        let Some(open) = &mut self.open else { return Ok(Err(Trouble::later("it is not open"))) };
+        if let Some(known) = &known
+            && open.prepared.contains(&scope)
+        {
+            return Ok(Ok(known.clone()));
+        }
+        match open.platform.prepare(place, known.clone()) {
+            Ok(target) => {
+                open.prepared.insert(scope);
+                if known.as_ref() != Some(&target) {
+                    let target = target.clone();
+                    self.store().write::<_, StoreError>(move |batch| {
+                        destinations::put_target(batch, id, scope, Some(&target))
+                    })?;
+                }
+                Ok(Ok(target))
+            }
+            Err(trouble) => Ok(Err(trouble)),
+        }
+    }
+
+    fn forget_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+        if let Some(open) = &mut self.open {
+            open.prepared.remove(&scope);
+        }
+        let id = self.id;
+        self.store().delete::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, None))
+    }
+
+    /// Notes what is about to be told for the first time, so that an answer that is lost leaves a trace.
+    fn intend(&mut self, place: &Place, messages: Vec<(Message, usize)>) -> Result<Vec<(Message, usize)>, StoreError> {
+        let Some(open) = &self.open else { return Ok(messages) };
+        if open.abilities.manner != Manner::Findings {
+            return Ok(messages);
+        }
+        let mut intended: Vec<(FindingId, Remote)> = Vec::new();
+        let messages: Vec<(Message, usize)> = messages
+            .into_iter()
+            .map(|(mut message, index)| {
+                if message.known.is_none() {
+                    let remote = open.platform.intend(place, &message);
+                    intended.push((message.finding.id, remote.clone()));
+                    message.known = Some(remote);
+                }
+                (message, index)
+            })
+            .collect();
+        if !intended.is_empty() {
+            let id = self.id;
+            self.store().write::<_, StoreError>(move |batch| {
+                for (finding, remote) in &intended {
+                    destinations::put_remote(batch, id, *finding, remote)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(messages)
+    }
+
+    /// Notes what became of a batch. Returns the messages that nothing became of.
+    fn remember(
+        &mut self,
+        place: &Place,
+        batch: Vec<(Message, usize)>,
+        pushed: Pushed,
+        target: Option<Target>,
+        cursor: &dyn Fn(usize) -> Option<Cursor>,
+    ) -> Result<Vec<(Message, usize)>, StoreError> {
+        let (id, scope, now) = (self.id, place.scope, self.deliver.work.clock.now());
+        let all: usize = batch.len();
+        let (mut done, mut left) = (0, Vec::new());
+        let mut outcomes = pushed.told.into_iter().peekable();
+        let mut notes: Vec<(FindingId, bool, Told)> = Vec::new();
+        // Outcomes come in the order of the batch, as far as it came; without trouble what is not mentioned is told.
+        for (message, index) in batch {
+            let finding = message.finding.id;
+            match outcomes.next_if(|(of, _)| *of == finding) {
+                Some((_, told)) => {
+                    let gone = message.state.is_closed() && message.url.is_empty();
+                    notes.push((finding, gone, told));
+                    done = done.max(index);
+                }
+                None => left.push((message, index)),
+            }
+        }
+        if pushed.trouble.is_none() && !left.is_empty() {
+            tracing::error!("{}: {} of {all} messages have no outcome", self.name(), left.len());
+            left.clear();
+        }
+        let told = notes.iter().filter(|(_, _, told)| matches!(told, Told::Yes(_))).count() as u64;
+        if told > 0 {
+            self.failures.succeed();
+        }
+        if notes.is_empty() && target.is_none() {
+            return Ok(left);
+        }
+        let cursor = if notes.is_empty() { None } else { cursor(done) };
+        self.store().write::<_, StoreError>(move |batch| {
+            if let Some(target) = &target {
+                destinations::put_target(batch, id, scope, Some(target))?;
+            }
+            for (finding, gone, told) in notes {
+                match told {
+                    Told::Yes(_) if gone => destinations::remove_remote(batch, id, finding)?,
+                    Told::Yes(remote) => {
+                        if let Some(remote) = remote {
+                            destinations::put_remote(batch, id, finding, &remote)?;
+                        }
+                        destinations::drop_letter(batch, id, finding)?;
+                    }
+                    Told::Refused(why) => destinations::park(batch, id, finding, scope, why, None, now)?,
+                }
+            }
+            let mut progress = destinations::progress(batch, id)?;
+            if let Some(cursor) = cursor {
+                progress.cursor = cursor;
+            }
+            if told > 0 {
+                progress.told += told;
+                progress.told_at = Some(now);
+                progress.trouble = None;
+            }
+            destinations::put_progress(batch, id, &progress)
+        })?;
+        Ok(left)
+    }
+
+    /// Notes trouble and waits: for as long as was asked for, or ever longer; for a person, a quarter of an hour.
+    pub(super) fn stop(&mut self, trouble: Trouble) -> Result<(), StoreError> {
+        let now = self.deliver.work.clock.now();
+        let chance = random::bytes::<1>()[0];
+        let (wait, remedy, why) = match trouble {
+            Trouble::Later { why, after } => (self.failures.fail(after, chance), None, why),
+            Trouble::Refused { why, remedy } | Trouble::Target { why, remedy } => (PERSON_WAIT, Some(remedy), why),
+            Trouble::Gone { why } => {
+                tracing::warn!("{} wants nothing any more: {why}", self.name());
+                self.note(|progress| progress.gone = true)?;
+                (PERSON_WAIT, Some("`hydrophone destination resume` tells it again".to_owned()), why)
+            }
+        };
+        self.until = Some(self.steady() + wait);
+        if self.failures.count() <= 1 {
+            tracing::warn!("{}: {why}", self.name());
+        }
+        self.woe(Woe { why, remedy, since: now })
+    }
+
+    /// Shows trouble with the destination. What is shown already is not written again.
+    pub(super) fn woe(&self, woe: Woe) -> Result<(), StoreError> {
+        let id = self.id;
+        let progress = self.store().read(|view| destinations::progress(view, id))?;
+        if progress.trouble.as_ref().is_some_and(|known| known.why == woe.why && known.remedy == woe.remedy) {
+            return Ok(());
+        }
+        self.note(move |progress| {
+            let since = progress.trouble.as_ref().map_or(woe.since, |known| known.since);
+            progress.trouble = Some(Woe { since, ..woe });
+        })
+    }
+
+    pub(super) fn note(&self, change: impl FnOnce(&mut Progress) + Send + 'static) -> Result<(), StoreError> {
+        let id = self.id;
+        self.store().write::<_, StoreError>(move |batch| {
+            let mut progress = destinations::progress(batch, id)?;
+            change(&mut progress);
+            destinations::put_progress(batch, id, &progress)
+        })
+    }
+
+    pub(super) fn name(&self) -> String {
+        match &self.open {
+            Some(open) => format!("destination {}", open.destination.name),
+            None => format!("destination {}", self.id),
+        }
+    }
+}
+
+/// Items of the log in one part.
+pub(super) const CHUNK: usize = 500;
+
+/// Dead letters that are tried again in one go.
+const LETTERS: usize = 100;
+
+/// A place that cannot be used is tried again after this.
+const TARGET_AGAIN: Duration = Duration::from_hours(1);
+
+/// What a person has to mend is tried again after this.
+const PERSON_WAIT: Duration = Duration::from_mins(15);
+
+const IDLE_MAX: Duration = Duration::from_mins(1);
+
+const TICK: Duration = Duration::from_millis(10);
+
+const LOOK_NOW: Timestamp = Timestamp(i64::MIN);
+
+const NEVER: Timestamp = Timestamp(i64::MAX);

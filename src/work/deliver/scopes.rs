@@ -1,0 +1,160 @@
+//! Telling whole scopes to platforms that take no single findings.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::gather::{self, Names, compose};
+use super::runner::Runner;
+use crate::domain::destination::Destination;
+use crate::domain::ids::{DestinationId, IssueKey, ScopeId};
+use crate::domain::message::{Cause, Message, Place};
+use crate::platform::{Manner, Trouble};
+use crate::store::changes::{Item, follow};
+use crate::store::records::{Progress, Woe};
+use crate::store::{Store, StoreError, crawls, findings};
+
+impl Runner {
+    /// Tells whole scopes in which something changed, when they are read completely.
+    pub(super) fn tell_scopes(&mut self, progress: &Progress) -> Result<bool, StoreError> {
+        let Some(destination) = self.open.as_ref().map(|open| open.destination.clone()) else { return Ok(false) };
+        let cursor = &progress.cursor;
+        let (scopes, followed) = self.store().read::<_, StoreError>(|view| {
+            let gathered = follow(view, cursor, SCOPE_CHUNK)?;
+            let scopes: BTreeSet<ScopeId> = gathered.items.iter().map(Item::scope).collect();
+            Ok((scopes, gathered))
+        })?;
+        if !followed.items.is_empty() || followed.next != *cursor {
+            let next = followed.next;
+            self.note(move |progress| {
+                progress.cursor = next;
+                progress.scopes.extend(scopes);
+            })?;
+            return Ok(true);
+        }
+        for scope in progress.scopes.iter().copied() {
+            let place = self.store().read::<_, StoreError>(|view| {
+                let settled = crawls::sealed(view, scope)?.is_none();
+                Ok(gather::place(view, scope)?.map(|place| (place, settled)))
+            })?;
+            let told = match place {
+                // It was removed here, which closes nothing there.
+                None => true,
+                Some((place, _)) if destination.filter.takes_place(&place).is_err() => true,
+                // What is missing from a part would count as closed there.
+                Some((place, settled)) if !place.complete || !settled => continue,
+                Some((place, _)) => match self.publish(&place)? {
+                    Ok(()) => true,
+                    Err(Trouble::Target { why, remedy }) => {
+                        tracing::warn!("{}: {why}; {remedy}", self.name());
+                        let now = self.deliver.work.clock.now();
+                        self.woe(Woe { why, remedy: Some(remedy), since: now })?;
+                        true
+                    }
+                    Err(trouble) => return self.stop(trouble).map(|()| true),
+                },
+            };
+            if told {
+                let now = self.deliver.work.clock.now();
+                self.note(move |progress| {
+                    progress.scopes.remove(&scope);
+                    progress.told_at = Some(now);
+                })?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Tells one scope whole. Its findings are read some at a time while they are told.
+    fn publish(&mut self, place: &Place) -> Result<Result<(), Trouble>, StoreError> {
+        let mut target = match self.target(place)? {
+            Ok(target) => target,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let Some(open) = &mut self.open else { return Ok(Err(Trouble::later("it is not open"))) };
+        let store = &self.deliver.work.store;
+        let mut rows = Rows::new(store, self.id, &open.destination, place);
+        let done = open.platform.publish(place, &mut target, &mut rows);
+        if let Some(error) = rows.failed.take() {
+            return Err(error);
+        }
+        if done.is_ok() {
+            self.failures.succeed();
+        }
+        Ok(done)
+    }
+}
+
+/// The findings of a scope that are not closed and that a destination is told, read some at a time.
+struct Rows<'a> {
+    store: &'a Store,
+    id: DestinationId,
+    destination: &'a Destination,
+    place: &'a Place,
+    after: Option<IssueKey>,
+    read: VecDeque<Message>,
+    ended: bool,
+    failed: Option<StoreError>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(store: &'a Store, id: DestinationId, destination: &'a Destination, place: &'a Place) -> Self {
+        Self { store, id, destination, place, after: None, read: VecDeque::new(), ended: false, failed: None }
+    }
+
+    fn read_on(&mut self) -> Result<(), StoreError> {
+        let (destination, place, id) = (self.destination, self.place, self.id);
+        let after = self.after.as_ref();
+        let (messages, last) = self.store.read::<_, StoreError>(|view| {
+            let rows = findings::after(view, place.scope, after, ROWS)?;
+            let last = rows.last().map(|finding| finding.observed.key.clone());
+            let mut names = Names::new(view);
+            let mut messages = VecDeque::new();
+            for finding in rows {
+                if finding.observed.state.is_closed() || destination.filter.takes(&finding).is_err() {
+                    continue;
+                }
+                let cause = Cause::Present;
+                messages.push_back(compose(
+                    view,
+                    &mut names,
+                    (id, destination, Manner::Scopes),
+                    place,
+                    finding,
+                    cause,
+                )?);
+            }
+            Ok((messages, last))
+        })?;
+        self.ended = last.is_none();
+        self.after = last.or_else(|| self.after.take());
+        self.read = messages;
+        Ok(())
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Message, Trouble>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(message) = self.read.pop_front() {
+                return Some(Ok(message));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.read_on() {
+                self.ended = true;
+                let trouble = Trouble::later(format!("the findings cannot be read: {error}"));
+                self.failed = Some(error);
+                return Some(Err(trouble));
+            }
+        }
+    }
+}
+
+/// Items of the log looked through at once.
+const SCOPE_CHUNK: usize = 500;
+
+/// Findings read at once.
+const ROWS: usize = 200;
