@@ -254,6 +254,24 @@ pub const PLATFORM_CALL_MAX: Duration = Duration::from_mins(2);
 /// What is read of a platform's answer.
 pub const PLATFORM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Requests to Conviso in a minute. It takes 1,200; a minute that begins with a full budget may see twice the rate.
+pub const CONVISO_RATE: super::pace::Rate = super::pace::Rate { per_minute: 600, pause: Duration::from_mins(1) };
+
+/// Issues or assets that Conviso is asked for at once, as its own clients do; a server may give fewer.
+pub const CONVISO_PAGE: usize = 100;
+
+/// The same of a server that refuses so many.
+pub const CONVISO_PAGE_SMALL: usize = 25;
+
+/// Pages of issues that one walk reads: a million issues.
+pub const CONVISO_ISSUE_PAGES_MAX: usize = 10_000;
+
+/// Pages of assets that are looked through.
+pub const CONVISO_ASSET_PAGES_MAX: usize = 200;
+
+/// Findings that one request to Conviso tells. Its limit is not documented; a server that takes fewer is told fewer.
+pub const CONVISO_BATCH_MAX: usize = 50;
+
 /// How long an address may take to accept an event, where the operator says nothing else. Standard Webhooks asks for 15
 /// to 30 s.
 pub const EVENT_CALL_MAX: Duration = Duration::from_secs(20);

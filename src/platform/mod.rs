@@ -4,6 +4,7 @@
 //! remembered of each finding, and hands back what is to be remembered. Order, retries, cursors and dead letters are
 //! the machine's (`work/deliver`).
 
+mod conviso;
 pub mod events;
 pub mod github;
 pub mod http;
@@ -238,10 +239,11 @@ pub fn open(
     trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
+        PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
         PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
         PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
-        PlatformKind::DefectDojo | PlatformKind::Conviso => {
+        PlatformKind::DefectDojo => {
             Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
         }
     }
@@ -262,6 +264,9 @@ pub fn new_secret(kind: PlatformKind) -> Option<String> {
 }
 
 /// A kind's words for states.
-pub fn words(_kind: PlatformKind) -> &'static Words {
-    &[]
+pub fn words(kind: PlatformKind) -> &'static Words {
+    match kind {
+        PlatformKind::Conviso => conviso::WORDS,
+        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
+    }
 }
