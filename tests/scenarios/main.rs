@@ -20,6 +20,7 @@ mod ingress;
 mod keeping;
 mod large;
 mod passing_on;
+mod platforms;
 mod rounds;
 mod samples;
 mod sarif;

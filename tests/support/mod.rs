@@ -2,6 +2,7 @@
 //! What the tests, the demonstration and the benchmarks share: a simulated SonarQube and a way to run the daemon.
 
 pub mod api;
+pub mod conviso;
 pub mod gateway;
 pub mod inside;
 pub mod receiver;
