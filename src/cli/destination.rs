@@ -173,7 +173,7 @@ pub struct Add {
 pub struct Edit {
     /// Name the destination.
     name: String,
-    /// Give it this address.
+    /// Say that the same platform is at this address now; another one is a destination of its own.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Read a new token or key from this file, or from standard input for `-`.

@@ -51,8 +51,10 @@ fn print(out: &mut Output, status: &Status) -> Result<(), Failure> {
         self::source(out, source)?;
     }
     inventory(out, status)?;
-    if !status.destinations.is_empty() {
-        out.field("Destinations", number(status.destinations.len() as u64))?;
+    for destination in &status.destinations {
+        let behind = destination.lag.filter(|lag| *lag > 0).map(|lag| format!(", {} behind", number(lag)));
+        let (name, state) = (&destination.name, destination.state.replace('_', " "));
+        out.field("Destination", format!("{name} ({}): {state}{}", destination.kind, behind.unwrap_or_default()))?;
     }
     Ok(())
 }

@@ -389,7 +389,6 @@ impl Runner {
         cursor: &dyn Fn(usize) -> Option<Cursor>,
     ) -> Result<Vec<(Message, usize)>, StoreError> {
         let (id, scope, now) = (self.id, place.scope, self.deliver.work.clock.now());
-        let all: usize = batch.len();
         let (mut done, mut left) = (0, Vec::new());
         let mut outcomes = pushed.told.into_iter().peekable();
         let mut notes: Vec<(FindingId, bool, Told)> = Vec::new();
@@ -405,9 +404,12 @@ impl Runner {
                 None => left.push((message, index)),
             }
         }
-        if pushed.trouble.is_none() && !left.is_empty() {
-            tracing::error!("{}: {} of {all} messages have no outcome", self.name(), left.len());
-            left.clear();
+        if pushed.trouble.is_none() {
+            // Nobody said what became of these: a fault of ours, which must neither lose them nor go on for ever.
+            for (message, index) in left.drain(..) {
+                done = done.max(index);
+                notes.push((message.finding.id, false, Told::Refused(NO_OUTCOME.to_owned())));
+            }
         }
         let told = notes.iter().filter(|(_, _, told)| matches!(told, Told::Yes(_))).count() as u64;
         if told > 0 {
@@ -516,3 +518,5 @@ const TICK: Duration = Duration::from_millis(10);
 const LOOK_NOW: Timestamp = Timestamp(i64::MIN);
 
 const NEVER: Timestamp = Timestamp(i64::MAX);
+
+const NO_OUTCOME: &str = "the platform's answer says nothing about it; please report this as a fault of hydrophone";
