@@ -7,6 +7,7 @@ pub mod inside;
 pub mod sonar;
 pub mod survey;
 pub mod tls;
+pub mod web;
 
 use gateway::Gateway;
 use serde_json::Value;
