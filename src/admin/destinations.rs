@@ -82,6 +82,7 @@ pub(super) fn health(
         let (state, lag) = standing(view, &destination, &progress)?;
         let letters = destinations::dead_letter_count(view, id)?;
         conditions.extend(of_destination(&destination.name, state, &progress, letters, now));
+        conditions.extend(of_orders(&destination.name, destinations::refused_orders(view, id)?));
         let (name, kind) = (destination.name.to_string(), destination.kind.to_string());
         shown.push(shapes::DestinationHealth { name, kind, lag, state: state.to_owned() });
     }
@@ -145,6 +146,19 @@ fn of_destination(
         );
     }
     conditions
+}
+
+/// Decisions made on a platform that Sonar refuses.
+fn of_orders(name: &DestinationName, refused: u64) -> Option<Condition> {
+    (refused > 0).then(|| Condition {
+        urgency: Urgency::Warning,
+        code: "triage_refused",
+        text: format!("Sonar refuses decisions that were made in destination {name} ({refused}); they stand there alone"),
+        remedy: format!(
+            "the log says why; give the user of the source's token the permission to administer issues, then \
+             `hydrophone destination replay {name}`"
+        ),
+    })
 }
 
 /// How long a destination may fail before that is a condition.
@@ -392,6 +406,7 @@ pub(super) async fn replay(
             admin.store.write::<_, Problem>(move |batch| {
                 let mut progress = destinations::progress(batch, id)?;
                 progress.cursor = cursor;
+                destinations::retry_orders(batch, id)?;
                 Ok(destinations::put_progress(batch, id, &progress)?)
             })?;
             admin.deliver.kick(id);

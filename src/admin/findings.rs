@@ -8,9 +8,10 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
+use super::answers::Sent;
 use super::views::Home;
 use super::{Problem, Shared, shapes, views};
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, State as FindingState};
 use crate::domain::ids::{FindingId, ProjectKey, RuleKey, ScopeId, SourceName};
 use crate::domain::limits;
 use crate::store::findings::{self, Place, Reopened};
@@ -18,6 +19,7 @@ use crate::store::lists::{self, Filter};
 use crate::store::records::Rule;
 use crate::store::{Reader, StoreError, catalogue};
 use crate::sys::clock;
+use crate::work::triage::{self, TriageError};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +189,37 @@ pub(super) async fn reopen(
         })
         .await?;
     Ok(Json(detail))
+}
+
+/// `POST /findings/{id}/triage`: tells Sonar; the inventory follows with the read that is asked for.
+pub(super) async fn triage(
+    State(admin): Shared,
+    Path(id): Path<String>,
+    Sent(decision): Sent<shapes::TriageDecision>,
+) -> Result<Json<shapes::FindingDetail>, Problem> {
+    let detail = admin
+        .run(move |admin| {
+            let (id, state) = (id.parse()?, decision.state.parse::<FindingState>()?);
+            let comment = decision.comment.trim();
+            if comment.is_empty() {
+                return Err(Problem::bad("a decision needs a comment: it is what others read in Sonar")
+                    .remedy("say why with --comment"));
+            }
+            triage::triage(&admin.work, id, state, &format!("{comment} (decided in Hydrophone)"))?;
+            admin.store.read(|view| detail(view, id))
+        })
+        .await?;
+    Ok(Json(detail))
+}
+
+impl From<TriageError> for Problem {
+    fn from(error: TriageError) -> Self {
+        match error {
+            TriageError::Missing(id) => missing(id),
+            TriageError::Work(error) => error.into(),
+            other => Self::conflict(other.to_string()),
+        }
+    }
 }
 
 fn missing(id: FindingId) -> Problem {

@@ -136,6 +136,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/findings", get(findings::list))
         .route("/findings/{id}", get(findings::show))
         .route("/findings/{id}/reopen", post(findings::reopen))
+        .route("/findings/{id}/triage", post(findings::triage))
         .route("/changes", get(changes::list))
         .route("/destinations", get(destinations::list).post(destinations::add))
         .route("/destinations/{name}", get(destinations::show).patch(destinations::edit).delete(destinations::remove))

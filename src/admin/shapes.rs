@@ -688,3 +688,13 @@ list!(
     /// Settings.
     SettingList { settings: Setting }
 );
+
+/// `POST /api/v1/findings/{id}/triage`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriageDecision {
+    /// `open`, `confirmed`, `accepted`, `false_positive`.
+    pub state: String,
+    /// Why.
+    pub comment: String,
+}

@@ -9,7 +9,7 @@ use super::Session;
 use super::client::{Answer, Failure, path, path_with};
 use super::pages::{first_rows, shaped};
 use super::table::{Output, cell, cell_of, clean, minute, minute_ago, now, number, plain_text, shortened, table};
-use crate::admin::shapes::{Finding, FindingDetail, FindingList};
+use crate::admin::shapes::{Finding, FindingDetail, FindingList, TriageDecision};
 use crate::domain::finding::{CloseReason, Kind, Severity, State};
 
 /// What can be done with findings.
@@ -30,6 +30,22 @@ pub enum Command {
     Show {
         /// Give the finding's id, as the list shows it.
         id: String,
+    },
+    /// Decide about a finding, in Sonar.
+    #[command(
+        after_help = "The decision is told to Sonar, whose token's user needs the permission to administer issues \
+        (or security\nhotspots); the inventory follows with the next read, which is asked for at once.\n\nExample:\n  \
+        hydrophone finding triage F12 --state false_positive --comment \"The value is a constant.\""
+    )]
+    Triage {
+        /// Give the finding's id, as the list shows it.
+        id: String,
+        /// Decide what it is.
+        #[arg(long, value_parser = ["open", "confirmed", "accepted", "false_positive"])]
+        state: String,
+        /// Say why; others read it in Sonar.
+        #[arg(long, value_name = "TEXT")]
+        comment: String,
     },
     /// Undo the closing of a finding, until the next complete read of its branch.
     #[command(after_help = "The finding has the state again that it had before it was closed. The next complete read \
@@ -109,6 +125,18 @@ impl Command {
             Self::Show { id } => {
                 let answer: Answer<FindingDetail> = session.client.get(&path(&["findings", &id]))?;
                 session.show(&answer, print)
+            }
+            Self::Triage { id, state, comment } => {
+                let decision = TriageDecision { state: state.clone(), comment };
+                let path = path(&["findings", &id, "triage"]);
+                let answer: Answer<FindingDetail> = session.client.post_long(&path, &decision)?;
+                session.show(&answer, |out, _| {
+                    out.line(format_args!(
+                        "Sonar says that finding {} is {} now; its branch is read.",
+                        clean(&id),
+                        state.replace('_', " ")
+                    ))
+                })
             }
             Self::Reopen { id } => {
                 let path = path(&["findings", &id, "reopen"]);

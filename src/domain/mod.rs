@@ -22,3 +22,4 @@ pub mod selection;
 pub mod settings;
 pub mod signature;
 pub mod time;
+pub mod triage;

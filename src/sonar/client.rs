@@ -30,6 +30,7 @@ use super::failure::{FetchError, TooLarge};
 use super::wire::{self, BadAnswer, Branch, FindingsPage, Organization, Project, ProjectsPage, PullRequest, Rule};
 
 mod hooks;
+mod triage;
 
 /// What a source is reached by.
 pub struct Connection {

@@ -8,6 +8,7 @@ use crate::domain::ids::{DestinationId, DestinationName, FindingId, ScopeId};
 use crate::domain::limits;
 use crate::domain::message::{Remote, Target};
 use crate::domain::time::Timestamp;
+use crate::domain::triage::Order;
 
 fn key(id: DestinationId) -> Key {
     Key::new().u32(id.0)
@@ -88,9 +89,13 @@ pub fn remove(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
     batch.delete(tables::SECRETS, &of_secret(id))
 }
 
+/// Tables whose keys begin with a destination's number.
+const OF_DESTINATIONS: [tables::Table; 5] =
+    [tables::TARGETS, tables::REMOTES, tables::REMOTE_IDS, tables::DEAD_LETTERS, tables::ORDERS];
+
 /// Deletes what is remembered for destinations that are gone, as much as one batch may. Returns whether some is left.
 pub fn clear(batch: &Batch) -> Result<bool, StoreError> {
-    for table in [tables::TARGETS, tables::REMOTES, tables::REMOTE_IDS, tables::DEAD_LETTERS] {
+    for table in OF_DESTINATIONS {
         let Some(id) = orphan(batch, table)? else { continue };
         let some = keys(batch, table, &key(id), limits::DELETIONS_PER_COMMIT_MAX)?;
         let mut rows = batch.rows(table)?;
@@ -104,7 +109,7 @@ pub fn clear(batch: &Batch) -> Result<bool, StoreError> {
 
 /// Whether something is remembered for a destination that is gone.
 pub fn has_orphans(view: &impl View) -> Result<bool, StoreError> {
-    for table in [tables::TARGETS, tables::REMOTES, tables::REMOTE_IDS, tables::DEAD_LETTERS] {
+    for table in OF_DESTINATIONS {
         if orphan(view, table)?.is_some() {
             return Ok(true);
         }
@@ -197,6 +202,7 @@ pub fn remove_remote(batch: &Batch, id: DestinationId, finding: FindingId) -> Re
         forget_id(batch, id, &remote, finding)?;
     }
     batch.delete(tables::DEAD_LETTERS, &of_finding(id, finding))?;
+    batch.delete(tables::ORDERS, &of_finding(id, finding))?;
     batch.delete(tables::REMOTES, &of_finding(id, finding))
 }
 
@@ -313,3 +319,53 @@ pub fn dead_letter_count(view: &impl View, id: DestinationId) -> Result<u64, Sto
 
 /// Dead letters are counted one by one; beyond this many, the exact number tells nobody more.
 pub const DEAD_LETTERS_COUNTED: usize = 10_000;
+
+/// Notes a decision that Sonar is to be told of; a later one about the same finding takes its place.
+pub fn put_order(batch: &Batch, id: DestinationId, finding: FindingId, order: &Order) -> Result<(), StoreError> {
+    batch.put(tables::ORDERS, &of_finding(id, finding), order)
+}
+
+/// Forgets a decision that Sonar was told of, unless there is a later one.
+pub fn end_order(batch: &Batch, id: DestinationId, finding: FindingId, done: &Order) -> Result<(), StoreError> {
+    let key = of_finding(id, finding);
+    match get::<Order>(batch, tables::ORDERS, &key) {
+        Ok(Some(order)) if order != *done => Ok(()),
+        Err(StoreError::Damaged { .. }) | Ok(_) => batch.delete(tables::ORDERS, &key),
+        Err(error) => Err(error),
+    }
+}
+
+/// Decisions that Sonar is to be told of, or refuses, in the order of findings.
+pub fn orders(
+    view: &impl View,
+    id: DestinationId,
+    after: Option<FindingId>,
+    most: usize,
+) -> Result<Vec<(FindingId, Order)>, StoreError> {
+    rows(view, tables::ORDERS, id, after, most)
+}
+
+/// How many decisions made there Sonar refuses, counted up to a limit.
+pub fn refused_orders(view: &impl View, id: DestinationId) -> Result<u64, StoreError> {
+    let mut count = 0;
+    scan::<Order>(view, tables::ORDERS, &key(id), |_, order| {
+        count += u64::from(order.refused.is_some());
+        count < DEAD_LETTERS_COUNTED as u64
+    })?;
+    Ok(count)
+}
+
+/// Has decisions that Sonar refused told again, as many as one batch may.
+pub fn retry_orders(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
+    let mut refused = Vec::new();
+    scan::<Order>(batch, tables::ORDERS, &key(id), |at, order| {
+        if order.refused.is_some() {
+            refused.extend(tables::u64_at(at, 4).map(|finding| (FindingId(finding), order)));
+        }
+        refused.len() < limits::DELETIONS_PER_COMMIT_MAX
+    })?;
+    for (finding, order) in refused {
+        put_order(batch, id, finding, &Order { refused: None, ..order })?;
+    }
+    Ok(())
+}

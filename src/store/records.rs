@@ -19,6 +19,7 @@ use crate::domain::reconcile::ChangeKind;
 use crate::domain::schedule::Due;
 use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
+use crate::domain::triage::Order;
 
 /// A SonarQube that this box reads. Its token is among the secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -549,6 +550,7 @@ record!(
     Target = "destination's target",
     Remote = "platform's record of a finding",
     DeadLetter = "dead letter",
+    Order = "decision",
 );
 
 #[cfg(test)]

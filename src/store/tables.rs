@@ -87,6 +87,8 @@ pub(super) const REMOTES: Table = Table::new("remotes");
 pub(super) const REMOTE_IDS: Table = Table::new("remote_ids");
 /// Destination number, finding number → why the platform refuses it.
 pub(super) const DEAD_LETTERS: Table = Table::new("dead_letters");
+/// Destination number, finding number → a decision made there that Sonar is to be told of.
+pub(super) const ORDERS: Table = Table::new("orders");
 
 /// All of them: made when the file is, so that a reader never meets a table that is not there.
 pub(super) const ALL: &[Table] = &[
@@ -127,6 +129,7 @@ pub(super) const ALL: &[Table] = &[
     REMOTES,
     REMOTE_IDS,
     DEAD_LETTERS,
+    ORDERS,
 ];
 
 /// Puts a key together.

@@ -13,6 +13,7 @@ mod rounds;
 pub mod sources;
 pub mod standing;
 pub mod sync;
+pub mod triage;
 pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,7 +7,7 @@ use crate::domain::destination::{Destination, LeftOut};
 use crate::domain::finding::Finding;
 use crate::domain::ids::{DestinationId, FindingId, RuleKey, ScopeId, SourceName};
 use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
-use crate::platform::Manner;
+use crate::platform::{self, Manner};
 use crate::store::changes::{Cursor, Followed, Item, follow};
 use crate::store::{Reader, StoreError, catalogue, destinations, findings};
 
@@ -110,9 +110,12 @@ fn message(
     let message = compose(view, names, told, &place, finding, cause)?;
     let told = match manner {
         Manner::Changes => taken.is_ok() && destination.filter.takes(&message.finding).is_ok(),
-        Manner::Findings | Manner::Scopes => {
-            !matches!(plan(&message, &destination.filter, taken), Plan::Nothing | Plan::LeftOut(_))
-        }
+        Manner::Findings | Manner::Scopes => match plan(&message, &destination.filter, taken) {
+            Plan::Nothing | Plan::LeftOut(_) => false,
+            // What was decided there and came back by way of Sonar is known there.
+            Plan::Triage => !is_decided_there(destination, &message),
+            Plan::Create | Plan::Update | Plan::Close | Plan::Reopen => true,
+        },
     };
     Ok(told.then_some((place, message)))
 }
@@ -138,6 +141,12 @@ pub(super) fn compose(
         known,
         finding,
     })
+}
+
+fn is_decided_there(destination: &Destination, message: &Message) -> bool {
+    let decided = message.known.as_ref().and_then(|known| known.decided.as_deref());
+    let state = decided.and_then(|word| destination.mapping.state(word, platform::words(destination.kind)));
+    state == Some(message.state)
 }
 
 /// A damaged finding counts as gone: Sonar's row replaces it under a new number.

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::gather::{self, Group};
 use super::runner::{CHUNK, Ended, Runner};
-use crate::domain::ids::FindingId;
+use crate::domain::destination::{Destination, Words};
+use crate::domain::ids::{DestinationId, FindingId};
 use crate::domain::message::{Message, Remote};
-use crate::platform::{Manner, Trouble};
+use crate::domain::time::Timestamp;
+use crate::domain::triage::Order;
+use crate::platform::{Decision, Manner, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::records::{Progress, Woe};
-use crate::store::{StoreError, catalogue, destinations};
+use crate::store::{Batch, StoreError, catalogue, destinations, findings};
+use crate::work::triage;
 
 impl Runner {
     /// Looks through what the platform was told for what is not held here any more: what was closed long ago and
@@ -102,25 +106,51 @@ impl Runner {
             }
             Err(trouble) => return self.stop(trouble).map(|()| true),
         };
-        let (id, words, mapping) = (self.id, open.abilities.words, open.destination.mapping.clone());
         if polled.decisions.is_empty() && polled.mark == progress.mark {
             return Ok(false);
         }
+        let (id, words, now) = (self.id, open.abilities.words, self.deliver.work.clock.now());
+        let destination = open.destination.clone();
         self.store().write::<_, StoreError>(move |batch| {
             for decision in &polled.decisions {
-                let Some(finding) = destinations::finding_of(batch, id, &decision.id)? else { continue };
-                let Some(remote) = destinations::remote(batch, id, finding)? else { continue };
-                // What was told last comes back, too: only what differs from it was decided there.
-                let ours = remote.state.and_then(|state| mapping.word(state, words));
-                let decided = (ours.as_deref() != Some(&decision.word)).then(|| decision.word.clone());
-                if decided != remote.decided {
-                    destinations::put_remote(batch, id, finding, &Remote { decided, ..remote })?;
-                }
+                take_in(batch, id, &destination, words, decision, now)?;
             }
             let mut progress = destinations::progress(batch, id)?;
             progress.mark = polled.mark;
             destinations::put_progress(batch, id, &progress)
         })?;
+        self.next_order = Duration::ZERO;
+        Ok(true)
+    }
+
+    /// Tells Sonar of decisions that were made on the platform, one at a time.
+    pub(super) fn pass_back(&mut self) -> Result<bool, StoreError> {
+        let id = self.id;
+        if self.steady() < self.next_order {
+            return Ok(false);
+        }
+        let orders = self.store().read(|view| destinations::orders(view, id, None, ORDERS))?;
+        let Some((finding, order)) = orders.into_iter().find(|(_, order)| order.refused.is_none()) else {
+            self.next_order = Duration::MAX;
+            return Ok(false);
+        };
+        let done = order.clone();
+        match triage::triage(&self.deliver.work, finding, order.state, &order.comment) {
+            Ok(_) => {
+                self.store().write::<_, StoreError>(move |batch| destinations::end_order(batch, id, finding, &done))?;
+            }
+            Err(error) if error.is_final() => {
+                let why = error.to_string();
+                tracing::warn!("{}: a decision about finding {finding} is not passed on: {why}", self.name());
+                let refused = Order { refused: Some(why), ..order };
+                self.store()
+                    .write::<_, StoreError>(move |batch| destinations::put_order(batch, id, finding, &refused))?;
+            }
+            Err(error) => {
+                tracing::warn!("{}: decisions are passed on later: {error}", self.name());
+                self.next_order = self.steady() + ORDER_AGAIN;
+            }
+        }
         Ok(true)
     }
 }
@@ -130,3 +160,50 @@ const SWEEP_INTERVAL: Duration = Duration::from_hours(24);
 
 /// Decisions are asked for this often.
 const POLL_INTERVAL: Duration = Duration::from_mins(1);
+
+/// A decision that Sonar could not be told is tried again after this.
+const ORDER_AGAIN: Duration = Duration::from_mins(1);
+
+/// Decisions looked at at once.
+const ORDERS: usize = 500;
+
+/// Remembers a decision, and puts it down for Sonar where it is one that this box did not tell the platform itself.
+fn take_in(
+    batch: &Batch,
+    id: DestinationId,
+    destination: &Destination,
+    words: &Words,
+    decision: &Decision,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(finding) = destinations::finding_of(batch, id, &decision.id)? else { return Ok(()) };
+    let Some(remote) = destinations::remote(batch, id, finding)? else { return Ok(()) };
+    // What was told last comes back, too: only what differs from it was decided there.
+    let mapping = &destination.mapping;
+    let ours = remote.state.and_then(|state| mapping.word(state, words));
+    let decided = (ours.as_deref() != Some(&decision.word)).then(|| decision.word.clone());
+    if decided == remote.decided {
+        return Ok(());
+    }
+    // A decision that is taken back leads to the state that was told.
+    let state = match &decided {
+        Some(word) => mapping.state(word, words),
+        None => remote.state,
+    };
+    destinations::put_remote(batch, id, finding, &Remote { decided, ..remote })?;
+    let held = match findings::with_id(batch, finding) {
+        Err(StoreError::Damaged { .. }) => None,
+        found => found?,
+    };
+    let (Some(state), Some((_, held)), true) = (state, held, destination.triage_to_sonar) else { return Ok(()) };
+    let here = held.observed.state;
+    if here == state || here.is_closed() || state.is_closed() {
+        return Ok(());
+    }
+    let reason = decision.reason.as_deref().filter(|reason| !reason.is_empty());
+    let comment = match reason {
+        Some(reason) => format!("Decided in {} ({}): {reason}", destination.name, destination.kind),
+        None => format!("Decided in {} ({}).", destination.name, destination.kind),
+    };
+    destinations::put_order(batch, id, finding, &Order { state, comment, at: now, refused: None })
+}

@@ -42,6 +42,8 @@ pub struct Runner {
     pub(super) next_sweep: Duration,
     /// When to ask for decisions.
     pub(super) next_poll: Duration,
+    /// When to tell Sonar of them.
+    pub(super) next_order: Duration,
 }
 
 /// A destination that can be told.
@@ -73,6 +75,7 @@ impl Runner {
             letters_at: LOOK_NOW,
             next_sweep: Duration::ZERO,
             next_poll: Duration::ZERO,
+            next_order: Duration::ZERO,
         }
     }
 
@@ -108,7 +111,8 @@ impl Runner {
     pub fn step(&mut self) -> Result<Turn, StoreError> {
         if self.deliver.kicked().remove(&self.id) {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
-            (self.next_sweep, self.next_poll, self.letters_at) = (Duration::ZERO, Duration::ZERO, LOOK_NOW);
+            (self.next_sweep, self.next_poll, self.next_order) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+            self.letters_at = LOOK_NOW;
         }
         let id = self.id;
         let read = self.store().read::<_, StoreError>(|view| {
@@ -160,11 +164,11 @@ impl Runner {
             Manner::Findings | Manner::Changes => self.tell_log(manner, progress)?,
             Manner::Scopes => self.tell_scopes(progress)?,
         };
-        if worked || self.sweep(progress)? || self.poll(progress)? {
+        if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? {
             return Ok(Turn::Worked);
         }
         let now = self.steady();
-        let waits = [self.next_sweep.saturating_sub(now), self.next_poll.saturating_sub(now)];
+        let waits = [self.next_sweep, self.next_poll, self.next_order].map(|next| next.saturating_sub(now));
         let letters = self.letters_at.since(self.deliver.work.clock.now());
         Ok(Turn::Idle(waits.into_iter().min().unwrap_or(IDLE_MAX).min(letters)))
     }
