@@ -153,7 +153,9 @@ fn of_orders(name: &DestinationName, refused: u64) -> Option<Condition> {
     (refused > 0).then(|| Condition {
         urgency: Urgency::Warning,
         code: "triage_refused",
-        text: format!("Sonar refuses decisions that were made in destination {name} ({refused}); they stand there alone"),
+        text: format!(
+            "Sonar refuses decisions that were made in destination {name} ({refused}); they stand there alone"
+        ),
         remedy: format!(
             "the log says why; give the user of the source's token the permission to administer issues, then \
              `hydrophone destination replay {name}`"

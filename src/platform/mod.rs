@@ -4,6 +4,7 @@
 //! remembered of each finding, and hands back what is to be remembered. Order, retries, cursors and dead letters are
 //! the machine's (`work/deliver`).
 
+pub mod defectdojo;
 pub mod http;
 
 use std::time::Duration;
@@ -198,6 +199,15 @@ pub trait Platform: Send {
         }
     }
 
+    /// Called before each push, and before what is about to be told is noted. What it writes into the target is stored
+    /// with that, so that it survives an end of this process in the middle of the push.
+    ///
+    /// # Errors
+    /// If nothing can be told now.
+    fn begin(&mut self, _place: &Place, _target: &mut Target, _batch: &[Message]) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once.
     fn push(&mut self, place: &Place, target: &mut Target, batch: &[Message]) -> Pushed;
 
@@ -229,15 +239,12 @@ pub struct BadDestination(pub String);
 /// If address, options or secret cannot be right.
 pub fn open(
     destination: &Destination,
-    _secret: Option<&str>,
-    _trust: &Trust,
+    secret: Option<&str>,
+    trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
-        PlatformKind::DefectDojo
-        | PlatformKind::Conviso
-        | PlatformKind::Events
-        | PlatformKind::Sarif
-        | PlatformKind::GitHub => {
+        PlatformKind::DefectDojo => Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?)),
+        PlatformKind::Conviso | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => {
             Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
         }
     }
@@ -258,6 +265,9 @@ pub fn new_secret(_kind: PlatformKind) -> Option<String> {
 }
 
 /// A kind's words for states.
-pub fn words(_kind: PlatformKind) -> &'static Words {
-    &[]
+pub fn words(kind: PlatformKind) -> &'static Words {
+    match kind {
+        PlatformKind::DefectDojo => defectdojo::words(),
+        PlatformKind::Conviso | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
+    }
 }
