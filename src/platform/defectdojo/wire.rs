@@ -41,7 +41,6 @@ pub(super) struct Test {
 /// What a reimport answers.
 #[derive(Debug, Deserialize)]
 pub(super) struct Imported {
-    #[serde(alias = "test_id")]
     pub(super) test: u64,
     #[serde(default)]
     pub(super) statistics: Statistics,
