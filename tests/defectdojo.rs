@@ -932,6 +932,7 @@ fn the_verified_option_tells_everything_as_verified() {
     side.tell();
     assert_eq!(side.flags("K1"), "active verified");
     side.poll();
+    side.poll();
     side.set(2, State::Fixed);
     side.tell();
     assert_eq!(side.poll(), [("K2".to_owned(), "mitigated".to_owned())]);

@@ -161,6 +161,10 @@ impl Platform for DefectDojo {
         self.set_up(place, known)
     }
 
+    fn is_elsewhere(&self, former: &Target, now: &Target) -> bool {
+        former.get(keys::TEST) != now.get(keys::TEST)
+    }
+
     fn intend(&self, place: &Place, message: &Message) -> Remote {
         Remote {
             scope: place.scope,

@@ -55,8 +55,9 @@ impl Deed<'_> {
     }
 
     /// It is not there, or not any more: an open row makes it.
-    fn make_anew(&mut self) {
+    fn make_anew(&mut self, place: &Place) {
         self.id = None;
+        self.birth = Some(rows::birth(place, self.message));
         self.way = decide(Before::default(), self.to);
         self.is_shown = self.to != Status::Mitigated;
     }
@@ -131,7 +132,7 @@ impl DefectDojo {
         // Only now is anything done with them; before that none is done.
         deeds.extend(planned);
         for deed in deeds.iter_mut().filter(|deed| !deed.way.before.is_empty()) {
-            self.patch_before(deed)?;
+            self.patch_before(place, deed)?;
         }
         let mut import = Import::new(&test, place, target.get(keys::IMPORTING));
         loop {
@@ -147,7 +148,7 @@ impl DefectDojo {
             }
         }
         target.0.remove(keys::IMPORTING);
-        if let Err(trouble) = self.find_ids(&test, deeds, &import) {
+        if let Err(trouble) = self.find_ids(place, deeds, &import) {
             self.look_back = Some(test);
             return Err(unfound(deeds, trouble));
         }
@@ -220,7 +221,7 @@ impl DefectDojo {
                 to,
                 way: decide(before, to),
                 is_shown: known.content == Some(message.content()),
-                decided: known.decided.clone(),
+                decided: agreed(known.decided.as_deref(), told, seen.as_ref().map(|seen| seen.status), to),
                 known,
                 refused: None,
             };
@@ -237,14 +238,14 @@ impl DefectDojo {
         crate::platform::Platform::intend(self, place, message)
     }
 
-    fn patch_before(&mut self, deed: &mut Deed<'_>) -> Result<(), Trouble> {
+    fn patch_before(&self, place: &Place, deed: &mut Deed<'_>) -> Result<(), Trouble> {
         let Some(id) = deed.id else {
-            deed.make_anew();
+            deed.make_anew(place);
             return Ok(());
         };
         match self.calls.patch_finding(id, &deed.way.before)? {
             Patched::Done => deed.way.before = Map::new(),
-            Patched::Missing => deed.make_anew(),
+            Patched::Missing => deed.make_anew(place),
             Patched::Refused(why) => deed.refused = Some(why),
         }
         Ok(())
@@ -345,7 +346,8 @@ impl DefectDojo {
     }
 
     /// Finds the ids of what was made.
-    fn find_ids(&mut self, test: &str, deeds: &mut [Deed<'_>], import: &Import) -> Result<(), Trouble> {
+    fn find_ids(&mut self, place: &Place, deeds: &mut [Deed<'_>], import: &Import) -> Result<(), Trouble> {
+        let test = import.test.as_str();
         let wanted = |deed: &Deed<'_>| deed.is_live() && deed.id.is_none() && deed.to != Status::Mitigated;
         let new = deeds.iter().filter(|deed| wanted(deed)).count();
         // More may be made than was meant to be: findings that were deleted there, and are back.
@@ -356,8 +358,13 @@ impl DefectDojo {
         if made > 0 {
             let found = self.read(test, Some(made.min(READ_MAX)))?;
             for deed in deeds.iter_mut().filter(|deed| deed.is_live()) {
-                if let Some(seen) = found.get(deed.message.finding.observed.key.as_str()) {
-                    deed.id = Some(seen.id);
+                let Some(seen) = found.get(deed.message.finding.observed.key.as_str()) else { continue };
+                if deed.id.replace(seen.id).is_some_and(|former| former != seen.id) && deed.to != Status::Mitigated {
+                    // It was made again as it was at birth.
+                    let visible = rows::visible(place, deed.message);
+                    if rows::digest(&visible) != seen.visible {
+                        deed.way.after.extend(visible);
+                    }
                 }
             }
         }
@@ -468,6 +475,20 @@ impl DefectDojo {
         let status = Status::of(row.flags, self.verified_always);
         Ok(Seen { id: row.id, status, ours, visible: rows::digest(&row.visible()) })
     }
+}
+
+/// What a person decided there, when something else is told. Whoever decided first what Sonar decides now has decided it.
+fn agreed(decided: Option<&str>, told: Option<Status>, seen: Option<Status>, to: Status) -> Option<String> {
+    if told.is_some_and(|told| told != to) {
+        let closes = to == Status::Mitigated || told == Some(Status::Mitigated);
+        if closes && decided == Some(Status::Mitigated.word()) {
+            return None;
+        }
+        if seen == Some(to) && to.is_decision() {
+            return Some(to.word().to_owned());
+        }
+    }
+    decided.map(str::to_owned)
 }
 
 /// Adds to a deed what is shown of the finding beside its status.
