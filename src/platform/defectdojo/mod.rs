@@ -23,8 +23,10 @@
 mod calls;
 mod check;
 mod decisions;
+mod imports;
 mod place;
 mod push;
+mod read;
 mod rows;
 mod status;
 mod wire;
@@ -36,7 +38,7 @@ use std::time::Duration;
 use ureq::http::header;
 
 use self::calls::Calls;
-use self::push::Seen;
+use self::read::Seen;
 use self::status::Status;
 use self::wire::User;
 use crate::domain::destination::{Destination, Words};
