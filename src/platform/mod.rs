@@ -5,6 +5,7 @@
 //! the machine's (`work/deliver`).
 
 mod conviso;
+pub mod defectdojo;
 pub mod events;
 pub mod github;
 pub mod http;
@@ -189,6 +190,11 @@ pub trait Platform: Send {
         Ok(known.unwrap_or_default())
     }
 
+    /// Whether a scope's place is another than it was, so that nothing is known there of what was told before.
+    fn is_elsewhere(&self, _former: &Target, _now: &Target) -> bool {
+        false
+    }
+
     /// What is to be remembered of a finding before it is told for the first time, so that an answer that is lost
     /// leaves a trace: with birth values, without a state.
     fn intend(&self, place: &Place, message: &Message) -> Remote {
@@ -202,6 +208,15 @@ pub trait Platform: Send {
             decided: None,
             since: message.finding.first_seen_at,
         }
+    }
+
+    /// Called before each push, and before what is about to be told is noted. What it writes into the target is stored
+    /// with that, so that it survives an end of this process in the middle of the push.
+    ///
+    /// # Errors
+    /// If nothing can be told now.
+    fn begin(&mut self, _place: &Place, _target: &mut Target, _batch: &[Message]) -> Result<(), Trouble> {
+        Ok(())
     }
 
     /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once.
@@ -239,13 +254,11 @@ pub fn open(
     trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
+        PlatformKind::DefectDojo => Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?)),
         PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
         PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
         PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
-        PlatformKind::DefectDojo => {
-            Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
-        }
     }
 }
 
@@ -266,7 +279,8 @@ pub fn new_secret(kind: PlatformKind) -> Option<String> {
 /// A kind's words for states.
 pub fn words(kind: PlatformKind) -> &'static Words {
     match kind {
+        PlatformKind::DefectDojo => defectdojo::words(),
         PlatformKind::Conviso => conviso::WORDS,
-        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
+        PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
     }
 }

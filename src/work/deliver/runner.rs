@@ -55,7 +55,12 @@ pub(super) struct Open {
     pub(super) abilities: Abilities,
     /// Scopes whose place there was looked at since the start.
     prepared: BTreeSet<ScopeId>,
+    /// Places that were given up.
+    former: BTreeMap<ScopeId, Target>,
 }
+
+/// Why a batch cannot be told now, and the batch.
+type Untold = (Trouble, Vec<(Message, usize)>);
 
 /// How a group of messages ended.
 pub(super) enum Ended {
@@ -148,7 +153,8 @@ impl Runner {
         match self.deliver.open(&destination, secret.as_ref()) {
             Ok(platform) => {
                 let abilities = platform.abilities();
-                self.open = Some(Open { destination, platform, abilities, prepared: BTreeSet::new() });
+                self.open =
+                    Some(Open { destination, platform, abilities, prepared: BTreeSet::new(), former: BTreeMap::new() });
                 Ok(Ok(()))
             }
             Err(bad) => {
@@ -265,7 +271,18 @@ impl Runner {
                 Err(trouble) => return self.give_up_on(trouble, &scope, messages),
             };
             let rest = messages.split_off(messages.len().min(batch_max));
-            let batch = self.intend(&scope, messages)?;
+            let batch = match self.intend(&scope, &mut target, messages)? {
+                Ok(batch) => batch,
+                Err((trouble, batch)) => {
+                    messages = batch.into_iter().chain(rest).collect();
+                    if matches!(trouble, Trouble::Target { .. }) && !again {
+                        again = true;
+                        self.forget_target(scope.scope)?;
+                        continue;
+                    }
+                    return self.give_up_on(trouble, &scope, messages);
+                }
+            };
             let former = target.clone();
             let pushed = match &mut self.open {
                 Some(open) => {
@@ -329,11 +346,17 @@ impl Runner {
         match open.platform.prepare(place, known.clone()) {
             Ok(target) => {
                 open.prepared.insert(scope);
+                let former = open.former.remove(&scope).or_else(|| known.clone());
+                let is_elsewhere = former.is_some_and(|former| open.platform.is_elsewhere(&former, &target));
                 if known.as_ref() != Some(&target) {
                     let target = target.clone();
                     self.store().write::<_, StoreError>(move |batch| {
                         destinations::put_target(batch, id, scope, Some(&target))
                     })?;
+                }
+                if is_elsewhere {
+                    self.tell_anew(scope)?;
+                    return Ok(Err(Trouble::later(format!("the place of {} there is a new one", place.project))));
                 }
                 Ok(Ok(target))
             }
@@ -341,42 +364,71 @@ impl Runner {
         }
     }
 
+    /// Forgets what was told of a scope, and begins again with the present state.
+    fn tell_anew(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+        let (id, mut after) = (self.id, Some(FindingId(0)));
+        while let Some(from) = after {
+            let some = self.store().read(|view| destinations::remotes(view, id, Some(from), CHUNK))?;
+            after = some.last().map(|(finding, _)| *finding);
+            let of_scope: Vec<FindingId> =
+                some.into_iter().filter(|(_, remote)| remote.scope == scope).map(|(finding, _)| finding).collect();
+            self.store().delete::<_, StoreError>(move |batch| {
+                for finding in of_scope {
+                    destinations::remove_remote(batch, id, finding)?;
+                }
+                Ok(())
+            })?;
+        }
+        self.note(|progress| progress.cursor = Cursor::New)
+    }
+
     fn forget_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+        let id = self.id;
+        let former = self.store().read(|view| destinations::target(view, id, scope))?;
         if let Some(open) = &mut self.open {
             open.prepared.remove(&scope);
+            open.former.extend(former.map(|former| (scope, former)));
         }
-        let id = self.id;
         self.store().delete::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, None))
     }
 
-    /// Notes what is about to be told for the first time, so that an answer that is lost leaves a trace.
-    fn intend(&mut self, place: &Place, messages: Vec<(Message, usize)>) -> Result<Vec<(Message, usize)>, StoreError> {
-        let Some(open) = &self.open else { return Ok(messages) };
+    /// Notes what is about to be told for the first time, and that it is about to be told, so that an answer that is
+    /// lost leaves a trace.
+    fn intend(
+        &mut self,
+        place: &Place,
+        target: &mut Target,
+        messages: Vec<(Message, usize)>,
+    ) -> Result<Result<Vec<(Message, usize)>, Untold>, StoreError> {
+        let Some(open) = &mut self.open else { return Ok(Ok(messages)) };
         if open.abilities.manner != Manner::Findings {
-            return Ok(messages);
+            return Ok(Ok(messages));
         }
         let mut intended: Vec<(FindingId, Remote)> = Vec::new();
-        let messages: Vec<(Message, usize)> = messages
-            .into_iter()
-            .map(|(mut message, index)| {
-                if message.known.is_none() {
-                    let remote = open.platform.intend(place, &message);
-                    intended.push((message.finding.id, remote.clone()));
-                    message.known = Some(remote);
-                }
-                (message, index)
-            })
-            .collect();
-        if !intended.is_empty() {
-            let id = self.id;
+        let mut plain: Vec<Message> = messages.iter().map(|(message, _)| message.clone()).collect();
+        for message in plain.iter_mut().filter(|message| message.known.is_none()) {
+            let remote = open.platform.intend(place, message);
+            intended.push((message.finding.id, remote.clone()));
+            message.known = Some(remote);
+        }
+        let former = target.clone();
+        if let Err(trouble) = open.platform.begin(place, target, &plain) {
+            return Ok(Err((trouble, messages)));
+        }
+        let begun = (*target != former).then(|| target.clone());
+        if !intended.is_empty() || begun.is_some() {
+            let (id, scope) = (self.id, place.scope);
             self.store().write::<_, StoreError>(move |batch| {
+                if let Some(target) = &begun {
+                    destinations::put_target(batch, id, scope, Some(target))?;
+                }
                 for (finding, remote) in &intended {
                     destinations::put_remote(batch, id, *finding, remote)?;
                 }
                 Ok(())
             })?;
         }
-        Ok(messages)
+        Ok(Ok(plain.into_iter().zip(messages).map(|(message, (_, index))| (message, index)).collect()))
     }
 
     /// Notes what became of a batch. Returns the messages that nothing became of.
