@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::domain::crawl::{Ask, List};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Observed;
-use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeName, SourceName};
+use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeKind, ScopeName, SourceName};
 use crate::domain::limits::{
     PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION, SONAR_PAGE_ROWS,
 };
@@ -390,8 +390,30 @@ impl Client {
         query.push(("ps", "1".to_owned()));
         let what = format!("the analyses of {project}");
         let path = "api/project_analyses/search";
-        let (dates, _) = self.get(&self.base, path, &query, &what, |answer| wire::analyses(answer))?;
-        Ok(dates.into_iter().max())
+        let (analyses, _) = self.get(&self.base, path, &query, &what, |answer| wire::analyses(answer))?;
+        Ok(analyses.into_iter().map(|analysis| analysis.date).max())
+    }
+
+    /// The commit of a branch's newest analysis that is not newer than this: Sonar may have gone on since it was read.
+    /// Of pull requests it lists no analyses.
+    pub fn revision(
+        &self,
+        project: &ProjectKey,
+        scope: &ScopeRef,
+        analysed_at: Option<Timestamp>,
+    ) -> Result<Option<String>, FetchError> {
+        let mut query = vec![("project", project.to_string())];
+        match scope {
+            ScopeRef::Main => {}
+            ScopeRef::Named { kind: ScopeKind::Branch, name } => query.push(("branch", name.to_string())),
+            ScopeRef::Named { kind: ScopeKind::PullRequest, .. } => return Ok(None),
+        }
+        query.push(("ps", ANALYSES_ROWS.to_string()));
+        let what = format!("the analyses of {project}");
+        let path = "api/project_analyses/search";
+        let (analyses, _) = self.get(&self.base, path, &query, &what, |answer| wire::analyses(answer))?;
+        let meant = analyses.into_iter().filter(|analysis| analysed_at.is_none_or(|at| analysis.date <= at));
+        Ok(meant.max_by_key(|analysis| analysis.date).and_then(|analysis| analysis.revision))
     }
 
     /// A page of a slice of one of a scope's lists.
@@ -682,6 +704,9 @@ const IDLE_CONNECTIONS_MAX: usize = 2;
 
 /// One way of one connection. Question and head of the answer each have to fit: a hundred long keys are 25 kB.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Analyses among which one is looked for: those that may finish between a read and its telling.
+const ANALYSES_ROWS: u32 = 20;
 
 /// What is read of an error's body.
 const ERROR_BODY_BYTES_MAX: u64 = 64 * 1024;
