@@ -877,6 +877,192 @@ fn an_https_server_is_known_by_its_private_authority() {
     agent(None).get(&url).call().expect_err("nobody else vouches for it");
 }
 
+/// Posts a form as the administrator; the status and, of an error, what it says.
+fn post(sonar: &Sonar, path: &str, form: &str) -> (u16, String) {
+    post_as(sonar, sonar.admin_token(), path, form)
+}
+
+fn post_as(sonar: &Sonar, token: &str, path: &str, form: &str) -> (u16, String) {
+    let (status, _, body) = raw(&sonar.url(), path, token, Some(form));
+    let body: Value = serde_json::from_str(&body).unwrap_or_default();
+    (status, body["errors"][0]["msg"].as_str().unwrap_or_default().to_owned())
+}
+
+fn server_to_triage(mode: Mode) -> Sonar {
+    let sonar = Sonar::start(mode);
+    sonar.edit(|model| {
+        model.add_project("org", "p", "P");
+        model.add_issue("p", "main", Issue::vulnerability("java:S3649", "src/a.java", 1).with_key("a"));
+        model.add_hotspot("p", "main", Hotspot::new("java:S2245", "src/a.java", 2).with_key("h"));
+        model.settings.cloud_hotspots = true;
+    });
+    sonar
+}
+
+#[test]
+fn people_lead_an_issue_from_state_to_state() {
+    let sonar = server_to_triage(NEW_SERVER);
+    let step = |name: &str| post(&sonar, "/api/issues/do_transition", &format!("issue=a&transition={name}"));
+    let state = || {
+        let issue = get(&sonar, "/api/issues/search?components=p").1["issues"][0].clone();
+        ["status", "resolution", "issueStatus"].map(|name| issue[name].as_str().unwrap_or_default().to_owned())
+    };
+    let no_way = |state: &str, name: &str| (400, format!("Transition from state {state} does not exist: {name}"));
+    let done = (200, String::new());
+    assert_eq!(state(), ["OPEN", "", "OPEN"]);
+    for name in ["unconfirm", "reopen"] {
+        assert_eq!(step(name), no_way("OPEN", name));
+    }
+    assert_eq!((step("confirm"), state()), (done.clone(), ["CONFIRMED", "", "CONFIRMED"].map(str::to_owned)));
+    assert_eq!(step("confirm"), no_way("CONFIRMED", "confirm"));
+    assert_eq!((step("unconfirm"), state()), (done.clone(), ["REOPENED", "", "OPEN"].map(str::to_owned)));
+    for (name, resolution, issue_status) in [
+        ("falsepositive", "FALSE-POSITIVE", "FALSE_POSITIVE"),
+        ("wontfix", "WONTFIX", "ACCEPTED"),
+        ("accept", "WONTFIX", "ACCEPTED"),
+        ("resolve", "FIXED", "FIXED"),
+    ] {
+        assert_eq!((step(name), state()), (done.clone(), ["RESOLVED", resolution, issue_status].map(str::to_owned)));
+        for other in ["falsepositive", "accept", "confirm", name] {
+            assert_eq!(step(other), no_way("RESOLVED", other));
+        }
+        assert_eq!((step("reopen"), state()), (done.clone(), ["REOPENED", "", "OPEN"].map(str::to_owned)));
+    }
+    sonar.edit(|model| model.fix("a"));
+    assert_eq!(step("reopen"), no_way("CLOSED", "reopen"));
+}
+
+#[test]
+fn a_change_by_hand_moves_the_update_date_and_keeps_the_comment() {
+    let sonar = server_to_triage(NEW_SERVER);
+    let updated = || {
+        let issue = get(&sonar, "/api/issues/search?components=p").1["issues"][0].clone();
+        let hotspot = get(&sonar, "/api/hotspots/search?project=p").1["hotspots"][0].clone();
+        [issue, hotspot].map(|one| one["updateDate"].as_str().expect("text").to_owned())
+    };
+    let at = |second: i64| sonar.edit(|model| model.freeze_clock(Some(1_900_000_000 + second)));
+    let done = (200, String::new());
+    let [issue, hotspot] = updated();
+    at(0);
+    assert_eq!(post(&sonar, "/api/issues/do_transition", "issue=a&transition=accept"), done);
+    let [accepted, untouched] = updated();
+    assert!(accepted != issue && untouched == hotspot);
+    at(1);
+    assert_eq!(post(&sonar, "/api/issues/add_comment", "issue=a&text=50%25+of+it+%26+more"), done);
+    at(2);
+    let review = "hotspot=h&status=REVIEWED&resolution=SAFE&comment=Seen";
+    assert_eq!(post(&sonar, "/api/hotspots/change_status", review), (204, String::new()));
+    let [commented, reviewed] = updated();
+    assert!(commented != accepted && reviewed != hotspot);
+    at(3);
+    // The same again is no change, and its comment is not kept.
+    assert_eq!(post(&sonar, "/api/hotspots/change_status", review), (204, String::new()));
+    assert_eq!(updated(), [commented, reviewed]);
+    sonar.edit(|model| {
+        assert_eq!(model.issue("a").expect("an issue").1.comments, ["50% of it & more"]);
+        assert_eq!(model.hotspot("h").comments, ["Seen"]);
+    });
+    let page = get(&sonar, "/api/hotspots/show?hotspot=h").1;
+    assert_eq!((&page["status"], &page["resolution"]), (&"REVIEWED".into(), &"SAFE".into()));
+    assert_eq!(page["comment"][0]["markdown"], "Seen");
+    assert_eq!(post(&sonar, "/api/hotspots/change_status", "hotspot=h&status=TO_REVIEW").0, 204);
+    assert_eq!(get(&sonar, "/api/hotspots/show?hotspot=h").1.get("resolution"), None);
+}
+
+#[test]
+fn a_change_by_hand_is_refused_as_sonar_refuses_it() {
+    let sonar = server_to_triage(NEW_SERVER);
+    let [transition, comment, status] =
+        ["/api/issues/do_transition", "/api/issues/add_comment", "/api/hotspots/change_status"];
+    let refused = |status: u16, message: &str| (status, message.to_owned());
+    for (path, form, answer) in [
+        (transition, "issue=x&transition=accept", refused(404, "Issue with key 'x' does not exist")),
+        (transition, "transition=accept", refused(400, "The 'issue' parameter is missing")),
+        (transition, "issue=a", refused(400, "The 'transition' parameter is missing")),
+        (comment, "issue=x&text=t", refused(404, "Issue with key 'x' does not exist")),
+        (comment, "issue=a&text=", refused(400, "The 'text' parameter is missing")),
+        (status, "hotspot=x&status=TO_REVIEW", refused(404, "Hotspot 'x' does not exist")),
+        (status, "hotspot=h", refused(400, "The 'status' parameter is missing")),
+        (
+            status,
+            "hotspot=h&status=REVIEWED",
+            refused(400, "Parameter 'resolution' must be specified when Parameter 'status' has value 'REVIEWED'"),
+        ),
+        (
+            status,
+            "hotspot=h&status=TO_REVIEW&resolution=SAFE",
+            refused(400, "Parameter 'resolution' must not be specified when Parameter 'status' has value 'TO_REVIEW'"),
+        ),
+    ] {
+        assert_eq!(post(&sonar, path, form), answer, "{path} {form}");
+        // By POST only, and not by a stranger.
+        assert_eq!(get(&sonar, &format!("{path}?{form}")).0, 405, "{path}");
+        assert_eq!(post_as(&sonar, "squ_nobody", path, form).0, 401, "{path}");
+    }
+    // A body that is no form has no parameters.
+    let call = agent(None).post(format!("{}{transition}", sonar.url()));
+    let call = call.header("Authorization", format!("Bearer {}", sonar.admin_token()));
+    let answer = call.header("Content-Type", "application/json").send(r#"{"issue":"a","transition":"accept"}"#);
+    assert_eq!(answer.expect("an answer").status(), 400);
+
+    // Who may not administer may still confirm, take back and comment.
+    let plain = |path: &str, form: &str| post_as(&sonar, sonar.token(), path, form);
+    let forbidden = refused(403, "Insufficient privileges");
+    for name in ["accept", "wontfix", "falsepositive", "resolve"] {
+        assert_eq!(plain(transition, &format!("issue=a&transition={name}")), forbidden);
+    }
+    assert_eq!(plain(status, "hotspot=h&status=REVIEWED&resolution=SAFE"), forbidden);
+    for name in ["confirm", "unconfirm"] {
+        assert_eq!(plain(transition, &format!("issue=a&transition={name}")).0, 200);
+    }
+    assert_eq!(plain(comment, "issue=a&text=t").0, 200);
+    sonar.edit(|model| model.add_token("squ_other", support::sonar::Browse::None).administers_issues = true);
+    assert_eq!(post_as(&sonar, "squ_other", transition, "issue=a&transition=accept"), forbidden);
+
+    let external = sonar.edit(|model| model.add_issue("p", "main", Issue::external("tool", "X", "Odd")));
+    let form = format!("issue={external}&transition=accept");
+    let message = "Transition is not allowed on issues imported from external rule engines";
+    assert_eq!(post(&sonar, transition, &form), refused(400, message));
+    sonar.edit(|model| model.close_hotspot("h"));
+    assert_eq!(post(&sonar, status, "hotspot=h&status=TO_REVIEW").0, 404);
+}
+
+#[test]
+fn what_can_be_decided_depends_on_the_edition() {
+    let old = server_to_triage(Mode::Server { version: "10.3.0.82913", mqr: false });
+    let (status, message) = post(&old, "/api/issues/do_transition", "issue=a&transition=accept");
+    assert_eq!(status, 400);
+    assert!(message.starts_with("Value of parameter 'transition' (accept) must be one of: [confirm, "), "{message}");
+    assert_eq!(post(&old, "/api/issues/do_transition", "issue=a&transition=wontfix").0, 200);
+    let cloud = server_to_triage(Mode::Cloud);
+    assert_eq!(post(&cloud, "/api/issues/do_transition", "issue=a&transition=accept").0, 200);
+    let acknowledge = "hotspot=h&status=REVIEWED&resolution=ACKNOWLEDGED";
+    let message = "Value of parameter 'resolution' (ACKNOWLEDGED) must be one of: [FIXED, SAFE]";
+    assert_eq!(post(&cloud, "/api/hotspots/change_status", acknowledge), (400, message.to_owned()));
+    assert_eq!(post(&old, "/api/hotspots/change_status", acknowledge).0, 204);
+}
+
+#[test]
+fn every_analysis_names_its_commit_newest_first() {
+    let sonar = server_to_triage(NEW_SERVER);
+    sonar.edit(|model| model.add_branch("p", "next"));
+    for branch in ["main", "main", "next"] {
+        sonar.analyse("p", branch, |_| {});
+    }
+    let analyses = |query: &str| {
+        let (status, body) = get(&sonar, &format!("/api/project_analyses/search?project=p&{query}"));
+        assert_eq!(status, 200, "{body}");
+        let list = body["analyses"].as_array().expect("a list").clone();
+        list.iter().map(|one| one["revision"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    let main = analyses("");
+    assert!(main.iter().all(|one| one.len() == 40 && one.bytes().all(|byte| byte.is_ascii_hexdigit())), "{main:?}");
+    assert_eq!((main.len(), analyses("branch=main&ps=1")), (2, main[..1].to_vec()));
+    let next = analyses("branch=next");
+    assert!(next.len() == 1 && !main.contains(&next[0]) && main[0] != main[1]);
+    assert_eq!(get(&sonar, "/api/project_analyses/search?project=q").0, 404);
+}
+
 fn server_with_issues(count: usize) -> Sonar {
     let sonar = Sonar::start(NEW_SERVER);
     sonar.edit(|model| {

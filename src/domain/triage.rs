@@ -2,7 +2,9 @@
 
 use minicbor::{Decode, Encode};
 
+use super::destination::{Destination, Words};
 use super::finding::{Kind, State};
+use super::message::Remote;
 use super::time::Timestamp;
 
 /// One request to Sonar.
@@ -89,9 +91,58 @@ pub struct Order {
     pub refused: Option<String>,
 }
 
+/// What becomes of a platform's word for a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The decision to remember; none where the platform says what it was told.
+    pub decided: Option<String>,
+    /// What Sonar is to be told now. Whatever was put down for it before does not count any more.
+    pub order: Option<Order>,
+}
+
+/// Takes in what a platform says of a finding; nothing if it says that already. `here` is the finding's state in the
+/// inventory, where it is held.
+///
+/// What this box told the platform comes back, too: only what differs from it was decided there, and taking that back
+/// leads to the state that was told.
+pub fn take_in(
+    remote: &Remote,
+    here: Option<State>,
+    (word, reason): (&str, Option<&str>),
+    destination: &Destination,
+    words: &Words,
+    at: Timestamp,
+) -> Option<Taken> {
+    let mapping = &destination.mapping;
+    let ours = remote.state.and_then(|state| mapping.word(state, words));
+    let decided = (ours.as_deref() != Some(word)).then(|| word.to_owned());
+    if decided == remote.decided {
+        return None;
+    }
+    let state = match &decided {
+        Some(word) => mapping.state(word, words),
+        None => remote.state,
+    };
+    let order = match (state, here) {
+        (Some(state), Some(here))
+            if destination.triage_to_sonar && here != state && !here.is_closed() && !state.is_closed() =>
+        {
+            let comment = match reason.filter(|reason| !reason.is_empty()) {
+                Some(reason) => format!("Decided in {} ({}): {reason}", destination.name, destination.kind),
+                None => format!("Decided in {} ({}).", destination.name, destination.kind),
+            };
+            Some(Order { state, comment, at, refused: None })
+        }
+        _ => None,
+    };
+    Some(Taken { decided, order })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::destination::PlatformKind;
+    use crate::domain::ids::{DestinationName, IssueKey, ScopeId};
 
     #[test]
     fn issues_go_from_decision_to_decision_by_way_of_open() {
@@ -119,6 +170,134 @@ mod tests {
         assert_eq!(step(State::Confirmed), Err(Impossible::HotspotConfirmed));
         let back = steps(Kind::Hotspot, State::Accepted, State::Open, true);
         assert_eq!(back, Ok(vec![Step::Hotspot { status: "TO_REVIEW", resolution: None }]));
+    }
+
+    const WORDS: &Words = &[
+        (State::Open, "Active"),
+        (State::Confirmed, "Verified"),
+        (State::Accepted, "Risk accepted"),
+        (State::FalsePositive, "False positive"),
+        (State::Fixed, "Mitigated"),
+    ];
+
+    const NOW: Timestamp = Timestamp(1_900_000_000_000);
+
+    /// A finding whose platform was told that it is in a state, and where this was decided since.
+    fn told(state: State, decided: Option<&str>) -> Remote {
+        Remote {
+            scope: ScopeId(1),
+            id: Some("7".to_owned()),
+            key: IssueKey::parse("A").unwrap(),
+            state: Some(state),
+            content: None,
+            birth: None,
+            decided: decided.map(str::to_owned),
+            since: Timestamp(0),
+        }
+    }
+
+    fn dojo() -> Destination {
+        let name = DestinationName::parse("dojo").unwrap();
+        let destination =
+            Destination::new(name, PlatformKind::DefectDojo, "https://dojo.example".to_owned(), Timestamp(0));
+        Destination { triage_to_sonar: true, ..destination }
+    }
+
+    fn taken(decided: Option<&str>, order: Option<(State, &str)>) -> Option<Taken> {
+        let order = order.map(|(state, comment)| Order { state, comment: comment.to_owned(), at: NOW, refused: None });
+        Some(Taken { decided: decided.map(str::to_owned), order })
+    }
+
+    #[test]
+    fn a_decision_is_remembered_and_told_to_sonar_once() {
+        let (dojo, open) = (dojo(), Some(State::Open));
+        let take = |remote: &Remote, word, reason| take_in(remote, open, (word, reason), &dojo, WORDS, NOW);
+        let fresh = told(State::Open, None);
+        let comment = "Decided in dojo (defectdojo): Not reachable.";
+        assert_eq!(
+            take(&fresh, "False positive", Some("Not reachable.")),
+            taken(Some("False positive"), Some((State::FalsePositive, comment)))
+        );
+        assert_eq!(
+            take(&fresh, "Verified", Some("")),
+            taken(Some("Verified"), Some((State::Confirmed, "Decided in dojo (defectdojo).")))
+        );
+        // The same again, whatever the reason is by now.
+        assert_eq!(take(&told(State::Open, Some("False positive")), "False positive", Some("Other")), None);
+        let other = take(&told(State::Open, Some("False positive")), "Risk accepted", None);
+        let comment = "Decided in dojo (defectdojo).";
+        assert_eq!(other, taken(Some("Risk accepted"), Some((State::Accepted, comment))));
+    }
+
+    #[test]
+    fn what_this_box_told_is_no_decision_when_it_comes_back() {
+        let dojo = dojo();
+        for (state, word) in WORDS {
+            assert_eq!(take_in(&told(*state, None), Some(*state), (word, None), &dojo, WORDS, NOW), None, "{word}");
+        }
+        // Sonar has gone on, and the platform is not told yet: its word is still the one that it was told.
+        let behind = take_in(&told(State::Open, None), Some(State::Accepted), ("Active", None), &dojo, WORDS, NOW);
+        assert_eq!(behind, None);
+    }
+
+    #[test]
+    fn a_decision_that_is_taken_back_leads_to_the_state_that_was_told() {
+        let (dojo, decided) = (dojo(), told(State::Open, Some("False positive")));
+        let take = |here| take_in(&decided, Some(here), ("Active", None), &dojo, WORDS, NOW);
+        let back = taken(None, Some((State::Open, "Decided in dojo (defectdojo).")));
+        assert_eq!(take(State::FalsePositive), back);
+        // Sonar was not told yet. What waits for it is forgotten, as the order of what was taken in is none.
+        assert_eq!(take(State::Open), taken(None, None));
+    }
+
+    #[test]
+    fn a_word_that_means_no_state_of_ours_is_remembered_only() {
+        let (dojo, remote) = (dojo(), told(State::Open, Some("False positive")));
+        let take = |word| take_in(&remote, Some(State::FalsePositive), (word, None), &dojo, WORDS, NOW);
+        assert_eq!(take("Under review"), taken(Some("Under review"), None));
+        // Only an analysis closes.
+        assert_eq!(take("Mitigated"), taken(Some("Mitigated"), None));
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_is_closed_or_not_held_or_already_so() {
+        let dojo = dojo();
+        for here in [Some(State::Fixed), Some(State::Removed), Some(State::FalsePositive), None] {
+            let taken_in = take_in(&told(State::Open, None), here, ("False positive", None), &dojo, WORDS, NOW);
+            assert_eq!(taken_in, taken(Some("False positive"), None), "{here:?}");
+        }
+        // Where telling it was begun and the answer is not known, its first word is as good as a decision.
+        let begun = Remote { state: None, ..told(State::Open, None) };
+        let taken_in = take_in(&begun, Some(State::Open), ("Active", None), &dojo, WORDS, NOW);
+        assert_eq!(taken_in, taken(Some("Active"), None));
+    }
+
+    #[test]
+    fn a_destination_that_passes_no_decisions_on_only_remembers_them() {
+        let silent = Destination { triage_to_sonar: false, ..dojo() };
+        let remote = told(State::Open, None);
+        let taken_in = take_in(&remote, Some(State::Open), ("False positive", None), &silent, WORDS, NOW);
+        assert_eq!(taken_in, taken(Some("False positive"), None));
+    }
+
+    #[test]
+    fn a_mapping_that_was_edited_counts_for_what_is_decided_from_then_on() {
+        let mut dojo = dojo();
+        dojo.mapping.inward.insert("Out of scope".to_owned(), Some(State::Accepted as u8));
+        dojo.mapping.inward.insert("False positive".to_owned(), None);
+        dojo.mapping.outward.insert(State::Open as u8, "New".to_owned());
+        let take = |remote: &Remote, word| take_in(remote, Some(State::Open), (word, None), &dojo, WORDS, NOW);
+        let comment = "Decided in dojo (defectdojo).";
+        assert_eq!(
+            take(&told(State::Open, None), "Out of scope"),
+            taken(Some("Out of scope"), Some((State::Accepted, comment)))
+        );
+        assert_eq!(take(&told(State::Open, None), "False positive"), taken(Some("False positive"), None));
+        assert_eq!(take(&told(State::Open, None), "New"), None);
+        // It was told under the former word, which still means open.
+        assert_eq!(take(&told(State::Open, None), "Active"), taken(Some("Active"), None));
+        // What was decided before is not decided anew.
+        assert_eq!(take(&told(State::Open, Some("Out of scope")), "Out of scope"), None);
     }
 
     #[test]

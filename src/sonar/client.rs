@@ -10,19 +10,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
-use ureq::{Agent, Proxy, ProxyProtocol};
+use ureq::{Agent, Proxy};
 use zeroize::Zeroizing;
 
 use crate::domain::crawl::{Ask, List};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Observed;
-use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeName, SourceName};
+use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeKind, ScopeName, SourceName};
 use crate::domain::limits::{
     PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION, SONAR_PAGE_ROWS,
 };
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, http_date};
+use crate::sys::reach::{BadWay, address, proxy};
 use crate::sys::trust::{Authorities, BadAuthorities, Trust};
 
 use super::dialect::{Dialect, Mode, Query, SANDBOX, Version};
@@ -108,7 +111,7 @@ impl Token {
         let text = Zeroizing::new(if basic {
             let mut name = Zeroizing::new(self.0.as_bytes().to_vec());
             name.push(b':');
-            format!("Basic {}", base64(&name))
+            format!("Basic {}", BASE64_STANDARD.encode(&*name))
         } else {
             format!("Bearer {}", self.0.as_str())
         });
@@ -148,6 +151,16 @@ pub enum BadConnection {
         /// What is wrong with it.
         problem: &'static str,
     },
+}
+
+impl From<BadWay> for BadConnection {
+    fn from(bad: BadWay) -> Self {
+        match bad {
+            BadWay::Url { given, problem } => Self::Url { given, problem },
+            BadWay::Authorities(bad) => Self::Authorities(bad),
+            BadWay::Proxy { from, problem } => Self::Proxy { from, problem },
+        }
+    }
 }
 
 /// What Sonar says of the token.
@@ -377,8 +390,30 @@ impl Client {
         query.push(("ps", "1".to_owned()));
         let what = format!("the analyses of {project}");
         let path = "api/project_analyses/search";
-        let (dates, _) = self.get(&self.base, path, &query, &what, |answer| wire::analyses(answer))?;
-        Ok(dates.into_iter().max())
+        let (analyses, _) = self.get(&self.base, path, &query, &what, |answer| wire::analyses(answer))?;
+        Ok(analyses.into_iter().map(|analysis| analysis.date).max())
+    }
+
+    /// The commit of a branch's newest analysis that is not newer than this: Sonar may have gone on since it was read.
+    /// Of pull requests it lists no analyses.
+    pub fn revision(
+        &self,
+        project: &ProjectKey,
+        scope: &ScopeRef,
+        analysed_at: Option<Timestamp>,
+    ) -> Result<Option<String>, FetchError> {
+        let mut query = vec![("project", project.to_string())];
+        match scope {
+            ScopeRef::Main => {}
+            ScopeRef::Named { kind: ScopeKind::Branch, name } => query.push(("branch", name.to_string())),
+            ScopeRef::Named { kind: ScopeKind::PullRequest, .. } => return Ok(None),
+        }
+        query.push(("ps", ANALYSES_ROWS.to_string()));
+        let what = format!("the analyses of {project}");
+        let path = "api/project_analyses/search";
+        let (analyses, _) = self.get(&self.base, path, &query, &what, |answer| wire::analyses(answer))?;
+        let meant = analyses.into_iter().filter(|analysis| analysed_at.is_none_or(|at| analysis.date <= at));
+        Ok(meant.max_by_key(|analysis| analysis.date).and_then(|analysis| analysis.revision))
     }
 
     /// A page of a slice of one of a scope's lists.
@@ -670,6 +705,9 @@ const IDLE_CONNECTIONS_MAX: usize = 2;
 /// One way of one connection. Question and head of the answer each have to fit: a hundred long keys are 25 kB.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Analyses among which one is looked for: those that may finish between a read and its telling.
+const ANALYSES_ROWS: u32 = 20;
+
 /// What is read of an error's body.
 const ERROR_BODY_BYTES_MAX: u64 = 64 * 1024;
 
@@ -728,56 +766,6 @@ impl Base {
         }
         url
     }
-}
-
-fn address(given: &str) -> Result<Uri, BadConnection> {
-    let bad = |problem| BadConnection::Url { given: given.to_owned(), problem };
-    let hidden = |problem| BadConnection::Url { given: "…".to_owned(), problem };
-    let uri: Uri = given.trim().parse().map_err(|_| bad("it cannot be read"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(bad("it has to begin with https:// or http://"));
-    }
-    let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
-    if authority.as_str().contains('@') {
-        return Err(hidden("a name or password does not belong in it; the token is given apart"));
-    }
-    if authority.host().is_empty() || authority.as_str().ends_with(':') {
-        return Err(bad("it has no host, or no port after the colon"));
-    }
-    if uri.query().is_some() || given.contains('#') {
-        return Err(bad("it must not have a part after ? or #"));
-    }
-    Ok(uri)
-}
-
-/// The proxy that was given, else the environment's. A loopback address is never asked through the environment's
-/// proxy, which could not know it.
-fn proxy(given: Option<&str>, target: &Uri) -> Result<Option<Proxy>, BadConnection> {
-    let (proxy, from) = match given {
-        Some(given) => {
-            let from = "that was given";
-            let bad = BadConnection::Proxy { from, problem: "has an address that cannot be read" };
-            (Proxy::new(given.trim()).map_err(|_| bad)?, from)
-        }
-        None if is_loopback(target) => return Ok(None),
-        None => match Proxy::try_from_env() {
-            Some(proxy) => (proxy, "of the environment (ALL_PROXY, HTTPS_PROXY, HTTP_PROXY)"),
-            None => return Ok(None),
-        },
-    };
-    if proxy.host().is_empty() {
-        return Err(BadConnection::Proxy { from, problem: "has no host in its address" });
-    }
-    // ureq would go around a SOCKS proxy of the environment, and a person would not know.
-    if !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
-        return Err(BadConnection::Proxy { from, problem: "has to be of the kind http or https" });
-    }
-    Ok(Some(proxy))
-}
-
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 fn not_read(error: BadAnswer, base: &Base, status: u16, what: &str) -> FetchError {
@@ -849,26 +837,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         Err(_) => Some(http_date(wish)?.since(text(header::DATE).and_then(http_date)?)),
     });
     wish.map(|wish| wish.clamp(Duration::from_secs(1), PAUSE_WISH_MAX))
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-    Some(Timestamp(date.as_millisecond()))
-}
-
-/// RFC 4648, for Basic authentication. ureq has it only for proxies.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    bytes
-        .chunks(3)
-        .flat_map(|chunk| {
-            let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-            let bits = at(0) << 16 | at(1) << 8 | at(2);
-            (0..4).map(move |digit| {
-                if digit > chunk.len() { '=' } else { char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]) }
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

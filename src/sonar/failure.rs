@@ -1,11 +1,11 @@
 //! What can go wrong when Sonar is asked, named by what to do next, and worded for the person who will read it.
 //! No message holds the token or any part of an answer but Sonar's own error text, shortened.
 
-use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
 use crate::domain::ids::SourceName;
+use crate::sys::reach::Obstacle;
 use crate::sys::trust::Distrust;
 
 /// Why a question to Sonar has no answer.
@@ -201,28 +201,10 @@ impl FetchError {
 
     /// From a call that brought no answer. `host` is the way to the other side, in words.
     pub(super) fn no_answer(error: ureq::Error, host: String) -> Self {
-        let cause = match error {
-            ureq::Error::Other(inner) => match inner.downcast::<Distrust>() {
-                Ok(distrust) => return Self::distrusted(*distrust, host),
-                Err(inner) => inner.to_string(),
-            },
-            ureq::Error::HostNotFound => "its name is not known (DNS)".to_owned(),
-            ureq::Error::Timeout(phase) => format!("no answer in time (while: {phase})"),
-            ureq::Error::Io(error) => return Self::broken(&error, host),
-            ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
-                "the proxy asks for a name and password; give them in --proxy http://NAME:PASSWORD@HOST:PORT".to_owned()
-            }
-            ureq::Error::ConnectProxyFailed(reason) => format!("the proxy did not connect: {reason}"),
-            ureq::Error::Rustls(rustls::Error::InvalidMessage(_)) => {
-                "it does not speak TLS there; the address may begin with http:// instead".to_owned()
-            }
-            ureq::Error::Rustls(error) => format!("TLS failed: {error}"),
-            ureq::Error::Protocol(_) => {
-                "it does not speak HTTP there; the address may begin with https:// instead".to_owned()
-            }
-            other => other.to_string(),
-        };
-        Self::Unreachable { host, cause }
+        match Obstacle::of(error) {
+            Obstacle::Distrusted(distrust) => Self::distrusted(distrust, host),
+            Obstacle::Unreachable(cause) => Self::Unreachable { host, cause },
+        }
     }
 
     /// From an answer that could not be read to its end.
@@ -245,24 +227,6 @@ impl FetchError {
             Distrust::Other(reason) => CertificateProblem::Other(reason),
         };
         Self::BadCertificate { host, problem }
-    }
-
-    fn broken(error: &io::Error, host: String) -> Self {
-        let cause = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "the connection was refused; nothing listens there".to_owned(),
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
-            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "there is no way to it".to_owned(),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
-                "it closed the connection without an answer".to_owned()
-            }
-            // The resolver's failures carry no kind of their own.
-            _ if error.to_string().contains("lookup address") => "its name is not known (DNS)".to_owned(),
-            _ => match error.source() {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            },
-        };
-        Self::Unreachable { host, cause }
     }
 }
 

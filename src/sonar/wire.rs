@@ -266,21 +266,39 @@ pub fn pull_requests(answer: impl Read) -> Result<Vec<PullRequest>, BadAnswer> {
         .collect())
 }
 
-/// `project_analyses/search`: the dates that can be read, in Sonar's order, newest first.
-pub fn analyses(answer: impl Read) -> Result<Vec<Timestamp>, BadAnswer> {
+/// One analysis of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Analysis {
+    /// When.
+    pub date: Timestamp,
+    /// The commit that was analysed; nothing where the scanner found no repository.
+    pub revision: Option<String>,
+}
+
+/// `project_analyses/search`: those whose date can be read, in Sonar's order, newest first.
+pub fn analyses(answer: impl Read) -> Result<Vec<Analysis>, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
         #[serde(default, deserialize_with = "rows")]
-        analyses: Option<Vec<Analysis>>,
+        analyses: Option<Vec<WireAnalysis>>,
     }
     #[derive(Deserialize)]
-    struct Analysis {
+    struct WireAnalysis {
         #[serde(default, deserialize_with = "text")]
         date: Option<String>,
+        #[serde(default, deserialize_with = "text")]
+        revision: Option<String>,
     }
     let rows = read::<Wire>(answer)?.analyses.ok_or(BadAnswer::Lacks("analyses"))?;
-    Ok(rows.iter().filter_map(|row| time(row.date.as_deref())).collect())
+    let analysis = |row: WireAnalysis| {
+        let revision = row.revision.filter(|text| (1..=REVISION_BYTES_MAX).contains(&text.len()));
+        Some(Analysis { date: time(row.date.as_deref())?, revision })
+    };
+    Ok(rows.into_iter().filter_map(analysis).collect())
 }
+
+/// What names a commit: 40 digits of Git, 64 of its newer form, a number of Subversion, and Sonar's column has 100.
+const REVISION_BYTES_MAX: usize = 100;
 
 /// `rules/show`, and the bare rule that old exports and `hotspots/show` hold. Where the text is depends on the
 /// version: `htmlDesc` until 2025.1, `descriptionSections` since 9.5, three fields of their own for hotspots.

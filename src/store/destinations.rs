@@ -414,6 +414,24 @@ pub fn end_order(batch: &Batch, id: DestinationId, finding: FindingId, done: &Or
     }
 }
 
+/// Forgets a decision that Sonar was to be told of.
+pub fn remove_order(batch: &Batch, id: DestinationId, finding: FindingId) -> Result<(), StoreError> {
+    batch.delete(tables::ORDERS, &of_finding(id, finding))
+}
+
+/// The first decision that Sonar is to be told of; those that it refuses are passed over.
+pub fn next_order(view: &impl View, id: DestinationId) -> Result<Option<(FindingId, Order)>, StoreError> {
+    let mut after = None;
+    loop {
+        let some = orders(view, id, after, ORDERS)?;
+        let Some((last, _)) = some.last() else { return Ok(None) };
+        after = Some(*last);
+        if let Some(next) = some.into_iter().find(|(_, order)| order.refused.is_none()) {
+            return Ok(Some(next));
+        }
+    }
+}
+
 /// Decisions that Sonar is to be told of, or refuses, in the order of findings.
 pub fn orders(
     view: &impl View,
@@ -423,6 +441,9 @@ pub fn orders(
 ) -> Result<Vec<(FindingId, Order)>, StoreError> {
     rows(view, tables::ORDERS, id, after, most)
 }
+
+/// Decisions looked at at once.
+const ORDERS: usize = 500;
 
 /// How many decisions made there Sonar refuses, counted up to a limit.
 pub fn refused_orders(view: &impl View, id: DestinationId) -> Result<u64, StoreError> {

@@ -581,6 +581,28 @@ fn the_newest_analysis_counts() {
 }
 
 #[test]
+fn the_commit_is_that_of_the_analysis_that_is_meant() {
+    let body = r#"{"analyses":[{"date":"2026-01-05T10:00:00+0000","revision":"3f2a"},
+                               {"date":"2026-01-04T10:00:00+0000","revision":"77aa"}]}"#;
+    let none = r#"{"analyses":[]}"#;
+    let sonar = Sonar::answering([ok(body), ok(body), ok(body), ok(body), ok(none)]);
+    let client = sonar.cloud();
+    let named = |kind, name| ScopeRef::Named { kind, name: ScopeName::parse(name).unwrap() };
+    let at = |time| Some(Timestamp::parse(time).unwrap());
+    let ask = |scope: &ScopeRef, at| client.revision(&shop(), scope, at).unwrap();
+    assert_eq!(ask(&ScopeRef::Main, None).as_deref(), Some("3f2a"));
+    assert_eq!(ask(&named(ScopeKind::Branch, "next"), at("2026-01-05T10:00:00Z")).as_deref(), Some("3f2a"));
+    // Sonar has gone on meanwhile.
+    assert_eq!(ask(&ScopeRef::Main, at("2026-01-05T09:59:59Z")).as_deref(), Some("77aa"));
+    assert_eq!(ask(&ScopeRef::Main, at("2026-01-04T09:59:59Z")), None);
+    assert_eq!(ask(&ScopeRef::Main, None), None);
+    assert_eq!(ask(&named(ScopeKind::PullRequest, "7"), None), None);
+    let main = "/api/project_analyses/search?project=shop&ps=20";
+    let next = "/api/project_analyses/search?project=shop&branch=next&ps=20";
+    assert_eq!(sonar.paths(), [main, next, main, main, main]);
+}
+
+#[test]
 fn a_crawl_goes_on_without_a_word_that_this_sonar_does_not_know() {
     let refusal = r#"{"errors":[{"msg":"Value of parameter 'issueStatuses' (IN_SANDBOX) must be one of: [OPEN]"}]}"#;
     let page = r#"{"paging":{"total":0},"issues":[],"facets":[{"property":"statuses","values":[]}]}"#;
@@ -631,10 +653,9 @@ fn hotspots_of_a_page_are_read() {
 }
 
 #[test]
-fn base64_has_its_three_endings() {
-    let expected = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
-    for (plain, encoded) in expected {
-        assert_eq!(base64(plain.as_bytes()), encoded);
+fn basic_authentication_has_its_three_endings() {
+    for (token, encoded) in [("f", "Zjo="), ("fo", "Zm86"), ("foo", "Zm9vOg=="), ("foob", "Zm9vYjo=")] {
+        assert_eq!(Token::parse(token).unwrap().header(true).to_str().unwrap(), format!("Basic {encoded}"));
     }
 }
 

@@ -265,8 +265,29 @@ fn small_answers_are_read() {
     assert_eq!(mode(&br#"{"mode":"STANDARD_EXPERIENCE","modified":false}"#[..]).unwrap(), Mode::Standard);
     assert_eq!(version(&b" 10.6.0.92116\n"[..]).unwrap(), "10.6.0.92116");
     assert_eq!(mode(&br#"{"mode":"MQR"}"#[..]).unwrap(), Mode::MultiQuality);
-    let dates = analyses(&br#"{"analyses":[{"key":"A","date":"2026-01-05T10:00:00+0100"},{"key":"B"}]}"#[..]);
-    assert_eq!(dates.unwrap(), [Timestamp::parse("2026-01-05T09:00:00Z").unwrap()]);
+    let list = analyses(&br#"{"analyses":[{"key":"A","date":"2026-01-05T10:00:00+0100"},{"key":"B"}]}"#[..]);
+    assert_eq!(list.unwrap(), [Analysis { date: Timestamp::parse("2026-01-05T09:00:00Z").unwrap(), revision: None }]);
+}
+
+#[test]
+fn analyses_name_their_commits() {
+    // The shape of the published example, with what it has beside: one of its analyses has no revision.
+    let answer = br#"{"paging":{"pageIndex":1,"pageSize":100,"total":3},"analyses":[
+        {"key":"A2","date":"2016-12-12T17:12:45+0100","projectVersion":"1.2.1","buildString":"1.2.1.423",
+         "revision":"be6c75b85da526349c44e3978374c95e0b80a96d","manualNewCodePeriodBaseline":false,
+         "events":[{"key":"E21","category":"QUALITY_PROFILE","name":"Quality Profile changed to Sonar Way"}]},
+        {"key":"P1","date":"2015-11-11T10:00:00+0100","projectVersion":"1.1.0.1","events":[]},
+        {"key":"P2","date":"2015-11-10T10:00:00+0100","revision":""}]}"#;
+    let analysis = |date: &str, revision: Option<&str>| Analysis {
+        date: Timestamp::parse(date).unwrap(),
+        revision: revision.map(str::to_owned),
+    };
+    let expected = [
+        analysis("2016-12-12T16:12:45Z", Some("be6c75b85da526349c44e3978374c95e0b80a96d")),
+        analysis("2015-11-11T09:00:00Z", None),
+        analysis("2015-11-10T09:00:00Z", None),
+    ];
+    assert_eq!(analyses(&answer[..]).unwrap(), expected);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::domain::ids::{DestinationId, FindingId, RuleKey, ScopeId, SourceName}
 use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
 use crate::platform::{self, Manner};
 use crate::store::changes::{Cursor, Followed, Item, follow};
-use crate::store::{Reader, StoreError, catalogue, destinations, findings};
+use crate::store::{Reader, StoreError, View, catalogue, destinations, findings};
 
 /// Messages of one scope, in order.
 pub(super) struct Group {
@@ -156,7 +156,7 @@ fn is_decided_there(destination: &Destination, message: &Message) -> bool {
 }
 
 /// A damaged finding counts as gone: Sonar's row replaces it under a new number.
-pub(super) fn held(view: &Reader, id: FindingId) -> Result<Option<(ScopeId, Finding)>, StoreError> {
+pub(super) fn held(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, Finding)>, StoreError> {
     match findings::with_id(view, id) {
         Err(StoreError::Damaged { .. }) => Ok(None),
         found => found,
@@ -228,7 +228,7 @@ pub(super) fn place(view: &Reader, id: ScopeId) -> Result<Option<Place>, StoreEr
         scope_kind: scope.kind,
         main: scope.main,
         analysed_at: scope.analysed_at,
-        // The store does not keep it yet.
+        // The store does not keep it; it is asked for where it is told.
         revision: None,
         complete: scope.complete,
     }))

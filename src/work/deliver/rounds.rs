@@ -8,12 +8,12 @@ use crate::domain::destination::{Destination, Words};
 use crate::domain::ids::{DestinationId, FindingId};
 use crate::domain::message::{Message, Remote};
 use crate::domain::time::Timestamp;
-use crate::domain::triage::Order;
+use crate::domain::triage::{self, Order, Taken};
 use crate::platform::{Decision, Manner, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::{Progress, Woe};
-use crate::store::{Batch, StoreError, catalogue, destinations, findings};
-use crate::work::triage;
+use crate::store::{Batch, StoreError, catalogue, destinations};
+use crate::work::triage::triage;
 
 impl Runner {
     /// Looks through what the platform was told for what is not held here any more: what was closed long ago and
@@ -129,13 +129,12 @@ impl Runner {
         if self.steady() < self.next_order {
             return Ok(false);
         }
-        let orders = self.store().read(|view| destinations::orders(view, id, None, ORDERS))?;
-        let Some((finding, order)) = orders.into_iter().find(|(_, order)| order.refused.is_none()) else {
+        let Some((finding, order)) = self.store().read(|view| destinations::next_order(view, id))? else {
             self.next_order = Duration::MAX;
             return Ok(false);
         };
         let done = order.clone();
-        match triage::triage(&self.deliver.work, finding, order.state, &order.comment) {
+        match triage(&self.deliver.work, finding, order.state, &order.comment) {
             Ok(_) => {
                 self.store().write::<_, StoreError>(move |batch| destinations::end_order(batch, id, finding, &done))?;
             }
@@ -164,9 +163,6 @@ const POLL_INTERVAL: Duration = Duration::from_mins(1);
 /// A decision that Sonar could not be told is tried again after this.
 const ORDER_AGAIN: Duration = Duration::from_mins(1);
 
-/// Decisions looked at at once.
-const ORDERS: usize = 500;
-
 /// Remembers a decision, and puts it down for Sonar where it is one that this box did not tell the platform itself.
 fn take_in(
     batch: &Batch,
@@ -178,32 +174,16 @@ fn take_in(
 ) -> Result<(), StoreError> {
     let Some(finding) = destinations::finding_of(batch, id, &decision.id)? else { return Ok(()) };
     let Some(remote) = destinations::remote(batch, id, finding)? else { return Ok(()) };
-    // What was told last comes back, too: only what differs from it was decided there.
-    let mapping = &destination.mapping;
-    let ours = remote.state.and_then(|state| mapping.word(state, words));
-    let decided = (ours.as_deref() != Some(&decision.word)).then(|| decision.word.clone());
-    if decided == remote.decided {
+    let held = gather::held(batch, finding)?;
+    let here = held.map(|(_, held)| held.observed.state);
+    let said = (decision.word.as_str(), decision.reason.as_deref());
+    let Some(Taken { decided, order }) = triage::take_in(&remote, here, said, destination, words, now) else {
         return Ok(());
-    }
-    // A decision that is taken back leads to the state that was told.
-    let state = match &decided {
-        Some(word) => mapping.state(word, words),
-        None => remote.state,
     };
     destinations::put_remote(batch, id, finding, &Remote { decided, ..remote })?;
-    let held = match findings::with_id(batch, finding) {
-        Err(StoreError::Damaged { .. }) => None,
-        found => found?,
-    };
-    let (Some(state), Some((_, held)), true) = (state, held, destination.triage_to_sonar) else { return Ok(()) };
-    let here = held.observed.state;
-    if here == state || here.is_closed() || state.is_closed() {
-        return Ok(());
+    match order {
+        Some(order) => destinations::put_order(batch, id, finding, &order),
+        // One that waits is of a decision that does not stand any more.
+        None => destinations::remove_order(batch, id, finding),
     }
-    let reason = decision.reason.as_deref().filter(|reason| !reason.is_empty());
-    let comment = match reason {
-        Some(reason) => format!("Decided in {} ({}): {reason}", destination.name, destination.kind),
-        None => format!("Decided in {} ({}).", destination.name, destination.kind),
-    };
-    destinations::put_order(batch, id, finding, &Order { state, comment, at: now, refused: None })
 }

@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::gather::{self, Names, compose};
 use super::runner::{Runner, TARGET_AGAIN};
-use crate::domain::destination::Destination;
+use crate::domain::delivery::ScopeRef;
+use crate::domain::destination::{Destination, PlatformKind};
 use crate::domain::ids::{DestinationId, IssueKey, ScopeId};
 use crate::domain::message::{Cause, Message, Place};
 use crate::platform::{Manner, Trouble};
 use crate::store::changes::{Item, follow};
 use crate::store::destinations::{Progress, Woe};
 use crate::store::{Store, StoreError, crawls, findings};
+use crate::work::WorkError;
 
 impl Runner {
     /// Tells whole scopes in which something changed, when they are read completely.
@@ -80,6 +82,12 @@ impl Runner {
             Ok(target) => target,
             Err(trouble) => return Ok(Err(trouble)),
         };
+        // Asked for each time: the store does not keep it, and a scope is told no more often than it changes.
+        let revision = match self.revision(place) {
+            Ok(revision) => revision,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let place = &Place { revision, ..place.clone() };
         let Some(open) = &mut self.open else { return Ok(Err(Trouble::later("it is not open"))) };
         let store = &self.deliver.work.store;
         let mut rows = Rows::new(store, self.id, &open.destination, place);
@@ -91,6 +99,30 @@ impl Runner {
             self.failures.succeed();
         }
         Ok(done)
+    }
+}
+
+impl Runner {
+    /// The commit whose findings are told, as Sonar knows it.
+    fn revision(&self, place: &Place) -> Result<Option<String>, Trouble> {
+        let named = || ScopeRef::Named { kind: place.scope_kind, name: place.branch.clone() };
+        let scope = if place.main { ScopeRef::Main } else { named() };
+        let connected = self.deliver.work.sources.connect(&place.source);
+        let asked =
+            connected.and_then(|connected| Ok(connected.client.revision(&place.project, &scope, place.analysed_at)?));
+        let error = match asked {
+            Ok(revision) => return Ok(revision),
+            Err(error) => error,
+        };
+        let kind = self.open.as_ref().map(|open| open.destination.kind);
+        if kind == Some(PlatformKind::GitHub) {
+            // Alerts are shown with their commit. A wrong one could not be taken back.
+            let after = if let WorkError::Fetch(error) = &error { error.retry_after() } else { None };
+            let why = format!("Sonar cannot be asked which commit of {} it analysed: {error}", place.branch);
+            return Err(Trouble::Later { why, after });
+        }
+        tracing::warn!("{}: {} {} is told without its commit: {error}", self.name(), place.project, place.branch);
+        Ok(None)
     }
 }
 

@@ -8,6 +8,7 @@ use super::model::{AnalysisRecord, Branch, Model, Place, Project, Token};
 use super::params::{Given, any, one_of, paging, required, some_of, unsimulated, yes_or_no};
 use super::render;
 use super::search;
+use super::triage;
 use super::words::IssueType;
 
 /// One request, taken apart.
@@ -52,7 +53,7 @@ impl Answer {
         Answer { status, ..Answer::json(body) }
     }
 
-    fn empty(status: u16) -> Answer {
+    pub(super) fn empty(status: u16) -> Answer {
         Answer { status, ..Answer::json(String::new()) }
     }
 
@@ -100,7 +101,7 @@ fn route(model: &mut Model, asked: &Asked) -> Outcome {
         };
     }
     let cloud = model.edition.cloud;
-    let posts = path == "api/webhooks/create";
+    let posts = path == "api/webhooks/create" || triage::PATHS.contains(&path);
     if posts != (asked.method == "POST") {
         let needed = if posts { "POST" } else { "GET" };
         return Err(Answer::error(405, &format!("HTTP method {needed} is required")));
@@ -114,8 +115,11 @@ fn route(model: &mut Model, asked: &Asked) -> Outcome {
         "api/project_branches/list" => branches(model, asked),
         "api/project_pull_requests/list" => pull_requests(model, asked),
         "api/project_analyses/search" => analyses(model, asked),
+        "api/issues/do_transition" => triage::do_transition(model, asked),
+        "api/issues/add_comment" => triage::add_comment(model, asked),
         "api/issues/search" => search::search(model, asked),
         "api/hotspots/search" if !cloud || model.settings.cloud_hotspots => hotspots::search(model, asked),
+        "api/hotspots/change_status" if !cloud || model.settings.cloud_hotspots => triage::change_status(model, asked),
         "api/hotspots/show" if !cloud || model.settings.cloud_hotspots => hotspots::show(model, asked),
         "api/rules/show" => rules_show(model, asked),
         "api/webhooks/list" => hooks_api::list(model, asked),

@@ -22,6 +22,8 @@ use super::{Call, Shared, lock};
 
 const FORM_BYTES_MAX: usize = 1 << 20;
 
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
 /// Accepts connections until the runtime ends.
 pub(super) async fn serve(
     listener: std::net::TcpListener,
@@ -120,7 +122,9 @@ async fn take_apart(host: Host, takes_bearer: bool, request: Request<Incoming>) 
     let (head, body) = request.into_parts();
     let body = Limited::new(body, FORM_BYTES_MAX).collect().await.map_err(io::Error::other)?.to_bytes();
     let mut pairs = parse_pairs(head.uri.query().unwrap_or_default());
-    if head.method == hyper::Method::POST {
+    let form = head.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(FORM));
+    // As a servlet reads them: a body of another kind has no parameters, and only a POST has any in its body.
+    if head.method == hyper::Method::POST && form {
         pairs.extend(parse_pairs(&String::from_utf8_lossy(&body)));
     }
     let authorization = head.headers.get("authorization").and_then(|value| value.to_str().ok());

@@ -48,6 +48,8 @@ pub struct Issue {
     pub closed: Option<i64>,
     pub flows: Vec<Vec<Step>>,
     pub external_engine: Option<String>,
+    /// What people wrote to it, oldest first.
+    pub comments: Vec<String>,
 }
 
 impl Issue {
@@ -74,6 +76,7 @@ impl Issue {
             closed: None,
             flows: Vec::new(),
             external_engine: None,
+            comments: Vec::new(),
         }
     }
 
@@ -138,6 +141,7 @@ impl Issue {
             created: hotspot.created,
             updated: now,
             closed: (status == Status::Closed).then_some(hotspot.updated),
+            comments: hotspot.comments,
             ..Issue::vulnerability(&hotspot.rule, &hotspot.path, 0)
         }
     }
@@ -202,6 +206,8 @@ pub enum Change {
     /// Back with the same key, from closed or from a triage.
     Reopen,
     Accept,
+    /// Said by a person to be fixed; the next analysis closes it, or reopens it.
+    Resolve,
     FalsePositive,
     Confirm,
     /// It gets a state that no published table names.
@@ -217,7 +223,10 @@ impl Issue {
     pub fn apply(&mut self, change: Change, now: i64) {
         if change == Change::Fix || change == Change::Remove {
             self.closed = Some(now);
-        } else if matches!(change, Change::Reopen | Change::Accept | Change::FalsePositive | Change::Confirm) {
+        } else if matches!(
+            change,
+            Change::Reopen | Change::Accept | Change::Resolve | Change::FalsePositive | Change::Confirm
+        ) {
             self.closed = None;
         }
         match change {
@@ -225,6 +234,7 @@ impl Issue {
             Change::Remove => self.set_state(Status::Closed, Some(Resolution::Removed)),
             Change::Reopen => self.set_state(Status::Reopened, None),
             Change::Accept => self.set_state(Status::Resolved, Some(Resolution::Wontfix)),
+            Change::Resolve => self.set_state(Status::Resolved, Some(Resolution::Fixed)),
             Change::FalsePositive => self.set_state(Status::Resolved, Some(Resolution::FalsePositive)),
             Change::Confirm => self.set_state(Status::Confirmed, None),
             Change::Quarantine => self.set_state(Status::Quarantined, None),
@@ -261,6 +271,8 @@ pub struct Hotspot {
     pub assignee: Option<String>,
     pub created: i64,
     pub updated: i64,
+    /// What people wrote to it, oldest first.
+    pub comments: Vec<String>,
 }
 
 impl Hotspot {
@@ -283,6 +295,7 @@ impl Hotspot {
             assignee: None,
             created: 0,
             updated: 0,
+            comments: Vec::new(),
         }
     }
 

@@ -23,6 +23,7 @@ mod render;
 mod rules;
 mod search;
 mod tls;
+mod triage;
 mod webhook;
 mod words;
 
@@ -140,7 +141,8 @@ impl Sonar {
             .expect("threads start");
         let mut model = Model::new(mode, &url);
         model.add_token(Self::TOKEN, Browse::All);
-        model.add_token(Self::ADMIN_TOKEN, Browse::All).admin = true;
+        let admin = model.add_token(Self::ADMIN_TOKEN, Browse::All);
+        (admin.admin, admin.administers_issues, admin.administers_hotspots) = (true, true, true);
         let shared = Arc::new(Shared {
             model: Mutex::new(model),
             calls: Mutex::default(),
@@ -181,7 +183,7 @@ impl Sonar {
         &self.token
     }
 
-    /// Browses every project and may manage webhooks.
+    /// Browses every project, and may manage webhooks and decide about issues and hotspots.
     pub fn admin_token(&self) -> &str {
         &self.admin_token
     }

@@ -45,6 +45,10 @@ pub struct Settings {
     pub newer_taxonomy_only: bool,
     /// The published parameter table has an `issueStatuses` facet, other sources do not; off means refused.
     pub issue_statuses_facet: bool,
+    /// Whether hotspots can be acknowledged. Cloud does not have it.
+    pub acknowledges: bool,
+    /// Whether people may decide about issues that were imported from other tools.
+    pub external_transitions: bool,
     /// Off, `s=UPDATE_DATE` is accepted and ignored: the rows come in the order of their creation.
     pub sorts_by_update_date: bool,
 }
@@ -140,6 +144,10 @@ pub struct Token {
     pub browse: Browse,
     /// May manage webhooks.
     pub admin: bool,
+    /// May say that an issue is accepted, a false positive or fixed: "Administer Issues".
+    pub administers_issues: bool,
+    /// May review hotspots: "Administer Security Hotspots".
+    pub administers_hotspots: bool,
     /// From this second on the token answers as a bad one.
     pub expires: Option<i64>,
 }
@@ -183,6 +191,8 @@ impl Model {
                 indexing: false,
                 newer_taxonomy_only: false,
                 issue_statuses_facet: false,
+                acknowledges: !edition.cloud,
+                external_transitions: false,
                 sorts_by_update_date: true,
             },
             edition,
@@ -461,6 +471,14 @@ impl Model {
         &mut branch.issues[position]
     }
 
+    /// An issue and its project.
+    pub fn issue(&self, key: &str) -> Option<(&Project, &Issue)> {
+        self.projects.iter().find_map(|project| {
+            let branch = project.branches.iter().find(|branch| branch.positions.contains_key(key))?;
+            Some((project, &branch.issues[branch.positions[key]]))
+        })
+    }
+
     pub fn review_hotspot(&mut self, key: &str, resolution: HotspotResolution) {
         let now = self.now();
         let hotspot = self.hotspot_mut(key);
@@ -497,6 +515,21 @@ impl Model {
         issue_key
     }
 
+    pub fn hotspot(&self, key: &str) -> &Hotspot {
+        let hotspots = self.projects.iter().flat_map(|project| &project.branches).flat_map(|branch| &branch.hotspots);
+        hotspots
+            .into_iter()
+            .find(|hotspot| hotspot.key == key)
+            .unwrap_or_else(|| panic!("no hotspot {key} in the model"))
+    }
+
+    pub(super) fn project_of_hotspot(&self, key: &str) -> Option<&Project> {
+        let holds = |project: &&Project| {
+            project.branches.iter().any(|branch| branch.hotspots.iter().any(|hotspot| hotspot.key == key))
+        };
+        self.projects.iter().find(holds)
+    }
+
     pub fn hotspot_mut(&mut self, key: &str) -> &mut Hotspot {
         let hotspots = self.projects.iter_mut().flat_map(|project| &mut project.branches);
         let found = hotspots.flat_map(|branch| &mut branch.hotspots).find(|hotspot| hotspot.key == key);
@@ -504,7 +537,14 @@ impl Model {
     }
 
     pub fn add_token(&mut self, value: &str, browse: Browse) -> &mut Token {
-        self.tokens.push(Token { value: value.to_owned(), browse, admin: false, expires: None });
+        self.tokens.push(Token {
+            value: value.to_owned(),
+            browse,
+            admin: false,
+            administers_issues: false,
+            administers_hotspots: false,
+            expires: None,
+        });
         self.tokens.last_mut().expect("a token was pushed just now")
     }
 

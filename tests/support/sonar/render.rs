@@ -294,7 +294,11 @@ pub(super) fn hotspot_page(model: &Model, project: &Project, hotspot: &Hotspot) 
         json.list("flows", |_| {});
         json.list("messageFormattings", |_| {});
         json.list("changelog", |_| {});
-        json.list("comment", |_| {});
+        json.list("comment", |json| {
+            for text in &hotspot.comments {
+                json.item(|json| json.text("markdown", text));
+            }
+        });
         json.list("users", |_| {});
         json.flag("canChangeStatus", false);
     })
