@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::support::conviso::Conviso;
+use crate::support::defectdojo::DefectDojo;
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Issue, Mode, Severity, Sonar};
 use crate::support::{connect, hook_up, import};
@@ -130,4 +131,120 @@ fn the_mapping_of_statuses_is_shown_changed_and_reset() {
     assert_eq!(word(&mapping(&["--reset"]), "accepted"), ("RISK_ACCEPTED".to_owned(), false));
     let text = gateway.refused(&["destination", "mapping", "conviso", "--tell", "severe=X"], "");
     assert!(text.contains("is none of"), "{text}");
+}
+
+/// A finding on DefectDojo: active, false positive, risk accepted, mitigated.
+fn flags(dojo: &DefectDojo, key: &str) -> [bool; 4] {
+    dojo.edit(|model| {
+        let all: Vec<_> = model.findings_with(key).collect();
+        assert!(all.len() <= 1, "{key} is there {} times", all.len());
+        all.first().map_or([false; 4], |found| {
+            [found.status.active, found.status.false_p, found.status.risk_accepted, found.status.is_mitigated]
+        })
+    })
+}
+
+const ACTIVE: [bool; 4] = [true, false, false, false];
+const MITIGATED: [bool; 4] = [false, false, false, true];
+
+fn wait_dojo(gateway: &Gateway, dojo: &DefectDojo, expected: &[(&str, [bool; 4])]) {
+    gateway.wait(&format!("{expected:?} on DefectDojo"), |_| {
+        expected.iter().all(|(key, wanted)| flags(dojo, key) == *wanted).then_some(())
+    });
+}
+
+fn add_dojo(gateway: &Gateway, dojo: &DefectDojo, flags: &[&str]) {
+    let url = dojo.url();
+    let add = ["destination", "add", "defectdojo", "dojo", "--url", &url, "--token-file", "-"];
+    let added = gateway.json_with(&[&add[..], flags].concat(), &dojo.token());
+    assert!(added["lines"].as_array().unwrap().iter().all(|line| line["good"] == true), "{added}");
+}
+
+#[test]
+fn defectdojo_follows_the_life_of_findings_and_keeps_what_people_decide_there() {
+    let (sonar, gateway) = shop();
+    let dojo = DefectDojo::start();
+    add_dojo(&gateway, &dojo, &[]);
+    wait_dojo(&gateway, &dojo, &[("A", ACTIVE), ("B", ACTIVE)]);
+    wait_up_to_date(&gateway, "dojo");
+
+    sonar.analyse("shop", "main", |analysis| {
+        analysis.fix("A");
+        analysis.set_severity("B", Severity::Blocker);
+        analysis.open(Issue::vulnerability("java:S5131", "src/c.java", 7).with_key("C"));
+    });
+    wait_dojo(&gateway, &dojo, &[("A", MITIGATED), ("B", ACTIVE), ("C", ACTIVE)]);
+    gateway.wait("the severity", |_| dojo.edit(|model| model.finding_with("B").severity == "Critical").then_some(()));
+    sonar.analyse("shop", "main", |analysis| analysis.reopen("A"));
+    wait_dojo(&gateway, &dojo, &[("A", ACTIVE), ("B", ACTIVE), ("C", ACTIVE)]);
+
+    // People decide there; nothing of ours undoes it.
+    dojo.edit(|model| {
+        let (b, c) = (model.finding_with("B").id, model.finding_with("C").id);
+        model.mark_false_positive(b);
+        model.accept_risk(c);
+    });
+    let (b, c) = (flags(&dojo, "B"), flags(&dojo, "C"));
+    assert!(b[1] && c[2], "{b:?} {c:?}");
+    // While it is away for long, lines shift, something is fixed, something is new.
+    dojo.set_offline(true);
+    sonar.analyse("shop", "main", |analysis| {
+        analysis.shift_line("B", 99);
+        analysis.fix("A");
+        analysis.open(Issue::vulnerability("java:S5131", "src/d.java", 1).with_key("D"));
+    });
+    gateway.wait("the destination to be in trouble", |gateway| {
+        (gateway.json(&["destination", "show", "dojo"])["state"] == "retrying").then_some(())
+    });
+    dojo.set_offline(false);
+    let gateway = gateway.restart(Gateway::kill);
+    wait_dojo(&gateway, &dojo, &[("A", MITIGATED), ("B", b), ("C", c), ("D", ACTIVE)]);
+    wait_up_to_date(&gateway, "dojo");
+    gateway.json(&["destination", "replay", "dojo"]);
+    wait_up_to_date(&gateway, "dojo");
+    wait_dojo(&gateway, &dojo, &[("A", MITIGATED), ("B", b), ("C", c), ("D", ACTIVE)]);
+    assert_eq!(dojo.edit(|model| model.findings.len()), 4, "nothing is there twice");
+    assert_eq!(gateway.json(&["destination", "dead-letters", "dojo"])["dead_letters"], json!([]));
+}
+
+#[test]
+fn a_decision_on_defectdojo_becomes_one_in_sonar_and_is_not_told_back() {
+    let (sonar, gateway) = shop();
+    let token = sonar.token().to_owned();
+    sonar.edit(|model| model.token_mut(&token).administers_issues = true);
+    let dojo = DefectDojo::start();
+    add_dojo(&gateway, &dojo, &["--triage-to-sonar", "--triage-from-sonar"]);
+    wait_dojo(&gateway, &dojo, &[("A", ACTIVE), ("B", ACTIVE)]);
+    wait_up_to_date(&gateway, "dojo");
+    // The first look at decisions comes a minute after the first message, or when a person has it looked at.
+    gateway.json(&["destination", "check", "dojo"]);
+    dojo.edit(|model| {
+        let a = model.finding_with("A").id;
+        model.mark_false_positive(a);
+    });
+    gateway.json(&["destination", "check", "dojo"]);
+    let state = |gateway: &Gateway, key: &str| {
+        let all = gateway.json(&["finding", "list", "--state", "open,accepted,false_positive"]);
+        let rows = all["findings"].as_array().unwrap().clone();
+        rows.iter().find(|row| row["key"] == key).map(|row| row["state"].as_str().unwrap().to_owned())
+    };
+    gateway.wait("the decision to come back by way of Sonar", |gateway| {
+        (state(gateway, "A").as_deref() == Some("false_positive")).then_some(())
+    });
+    let comments = sonar.edit(|model| model.issue_mut("A").comments.clone());
+    assert!(comments.iter().any(|comment| comment.contains("dojo")), "{comments:?}");
+    wait_up_to_date(&gateway, "dojo");
+    let told = dojo.reimports().len();
+    gateway.json(&["destination", "check", "dojo"]);
+    wait_up_to_date(&gateway, "dojo");
+    assert_eq!(dojo.reimports().len(), told, "it is not told what it decided itself");
+
+    // The other way round.
+    sonar.triage("shop", "main", |model| model.accept("B"));
+    gateway.json(&["sync", "acme", "shop", "--wait"]);
+    gateway.wait("the acceptance to be told", |_| flags(&dojo, "B")[2].then_some(()));
+    let comments = sonar.edit(|model| model.issue_mut("B").comments.len());
+    gateway.json(&["destination", "check", "dojo"]);
+    wait_up_to_date(&gateway, "dojo");
+    assert_eq!(sonar.edit(|model| model.issue_mut("B").comments.len()), comments, "nor is Sonar");
 }
