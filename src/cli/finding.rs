@@ -46,6 +46,9 @@ pub enum Command {
         /// Say why; others read it in Sonar.
         #[arg(long, value_name = "TEXT")]
         comment: String,
+        /// Use this state folder; `--state DIR` before the command does the same.
+        #[arg(long, value_name = "DIR", help_heading = "Global options")]
+        state_folder: Option<PathBuf>,
     },
     /// Undo the closing of a finding, until the next complete read of its branch.
     #[command(after_help = "The finding has the state again that it had before it was closed. The next complete read \
@@ -126,7 +129,7 @@ impl Command {
                 let answer: Answer<FindingDetail> = session.client.get(&path(&["findings", &id]))?;
                 session.show(&answer, print)
             }
-            Self::Triage { id, state, comment } => {
+            Self::Triage { id, state, comment, .. } => {
                 let decision = TriageDecision { state: state.clone(), comment };
                 let path = path(&["findings", &id, "triage"]);
                 let answer: Answer<FindingDetail> = session.client.post_long(&path, &decision)?;

@@ -372,6 +372,8 @@ pub(in crate::cli) mod tests {
         for line in [
             "--state dir finding list --state open",
             "finding --state dir list --state open",
+            "--state dir finding triage F1 --state open --comment c",
+            "finding triage F1 --state open --comment c --state-folder dir",
             "--state dir export --format csv --state open",
             "export --format csv --state open --state-folder dir",
             "serve --state dir",

@@ -32,6 +32,9 @@ pub enum TriageError {
     /// Sonar has it in another state than the inventory.
     #[error("Sonar does not take the decision: {0}; the branch is read again, so that its present state shows")]
     NotTaken(String),
+    /// The way to the decision leads over open, and ended there.
+    #[error("{0}; the former decision was taken back on the way, so that the finding is open in Sonar now")]
+    Halfway(Box<Self>),
     /// Sonar could not be asked, or the store.
     #[error(transparent)]
     Work(#[from] WorkError),
@@ -48,6 +51,7 @@ impl TriageError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Missing(_) | Self::Impossible(_) | Self::NotTaken(_) | Self::NoPermission { .. } => true,
+            Self::Halfway(why) => why.is_final(),
             Self::Work(WorkError::Fetch(error)) => {
                 matches!(error, FetchError::NotFound { .. } | FetchError::BadRequest { .. })
             }
@@ -75,12 +79,13 @@ pub fn triage(work: &Work, id: FindingId, to: State, comment: &str) -> Result<St
     if steps.is_empty() {
         return Ok(from);
     }
-    let mut told = Ok(());
+    let (mut told, mut taken) = (Ok(()), 0);
     for step in steps {
         told = client.client.triage(key, step, comment);
         if told.is_err() {
             break;
         }
+        taken += 1;
     }
     if told.is_ok()
         && kind == Kind::Vulnerability
@@ -94,13 +99,14 @@ pub fn triage(work: &Work, id: FindingId, to: State, comment: &str) -> Result<St
     // Also after a failure: what was done of it is to be seen.
     work.store
         .write::<_, StoreError>(move |batch| agenda::ask(batch, Task::Sync(scope), Reason::Webhook, now, ticket))?;
-    match told {
-        Ok(()) => Ok(from),
-        Err(FetchError::NoPermission { .. }) => Err(TriageError::NoPermission {
+    let why = match told {
+        Ok(()) => return Ok(from),
+        Err(FetchError::NoPermission { .. }) => TriageError::NoPermission {
             what: if kind == Kind::Hotspot { "Security Hotspots" } else { "Issues" },
             source_name: source.name.to_string(),
-        }),
-        Err(FetchError::BadRequest { message, .. }) => Err(TriageError::NotTaken(message)),
-        Err(error) => Err(WorkError::from(error).into()),
-    }
+        },
+        Err(FetchError::BadRequest { message, .. }) => TriageError::NotTaken(message),
+        Err(error) => WorkError::from(error).into(),
+    };
+    Err(if taken > 0 { TriageError::Halfway(Box::new(why)) } else { why })
 }

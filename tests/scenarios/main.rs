@@ -25,3 +25,4 @@ mod sarif;
 mod sources;
 mod steps;
 mod store_damage;
+mod triage;
