@@ -12,6 +12,7 @@ mod branches;
 mod calls;
 mod closing;
 mod commands;
+mod commits;
 mod durability;
 mod flow;
 mod healing;
