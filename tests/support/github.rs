@@ -169,10 +169,11 @@ impl Model {
         let Some(repository) = self.repositories.get_mut(&name) else { return said(404, "Not Found") };
         match (request.method.as_str(), rest.as_str()) {
             ("GET", "") => ok(200, &json!({ "full_name": name, "private": true })),
-            ("GET", "code-scanning/alerts") if !repository.code_security => said(403, CODE_SECURITY),
+            ("GET", "code-scanning/alerts") | ("POST", "code-scanning/sarifs") if !repository.code_security => {
+                said(403, CODE_SECURITY)
+            }
             ("GET", "code-scanning/alerts") if repository.uploads.is_empty() => said(404, "no analysis found"),
             ("GET", "code-scanning/alerts") => ok(200, &json!([])),
-            ("POST", "code-scanning/sarifs") if !repository.code_security => said(403, CODE_SECURITY),
             ("POST", "code-scanning/sarifs") => match take(&request.body) {
                 Err(why) => said(400, &why),
                 Ok(upload) => {

@@ -2,6 +2,7 @@
 //! HTTP/1.1 as the smaller of the simulated platforms speak it: one call after the other, bodies of a stated length.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};
 
 /// A call as it came in.
@@ -64,10 +65,10 @@ impl Response {
         let mut head = format!("HTTP/1.1 {} Answer\r\ndate: {date}\r\n", self.status);
         // An answer of this status has no body, and says no length.
         if self.status != 204 {
-            head += &format!("content-length: {}\r\n", self.body.len());
+            write!(head, "content-length: {}\r\n", self.body.len()).expect("writing to a string cannot fail");
         }
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            write!(head, "{name}: {value}\r\n").expect("writing to a string cannot fail");
         }
         stream.write_all(format!("{head}\r\n{}", self.body).as_bytes())?;
         stream.flush()
