@@ -273,6 +273,7 @@ fn place(branch: &str) -> Place {
         scope_kind: ScopeKind::Branch,
         main: branch == "main",
         analysed_at: Some(Timestamp(1_770_000_000_000)),
+        revision: None,
         complete: true,
     }
 }
@@ -297,6 +298,7 @@ fn finding(number: u64, key: &str) -> Finding {
         updated_at: None,
         closed_at: None,
         sonar: SonarWords::default(),
+        flows: Vec::new(),
     };
     let first_seen_at = Timestamp(1_770_000_000_000);
     Finding { id: FindingId(number), slot: 0, observed, first_seen_at, closed_at: None, closed_by: None }

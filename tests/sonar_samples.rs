@@ -65,7 +65,7 @@ fn check(endpoint: &str, sample: &Path, bytes: &[u8]) {
         }
         "project_analyses_search" => {
             let dates = wire::analyses(bytes).unwrap_or_else(|e| stop(e));
-            assert!(!dates.is_empty() && dates.is_sorted_by(|a, b| a >= b), "{at}: {dates:?}");
+            assert!(!dates.is_empty() && dates.is_sorted_by(|a, b| a.date >= b.date), "{at}: {dates:?}");
         }
         "issues_search" => issues(&name, &at, bytes),
         "hotspots_search" => {

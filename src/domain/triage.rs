@@ -203,6 +203,7 @@ mod tests {
         Destination { triage_to_sonar: true, ..destination }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "stands beside what was taken in")]
     fn taken(decided: Option<&str>, order: Option<(State, &str)>) -> Option<Taken> {
         let order = order.map(|(state, comment)| Order { state, comment: comment.to_owned(), at: NOW, refused: None });
         Some(Taken { decided: decided.map(str::to_owned), order })

@@ -493,7 +493,7 @@ fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
         let database = redb::Database::open(&file).unwrap();
         let transaction = database.begin_write().unwrap();
         // A value: the version of its form with the mark that the checksum covers the key, CBOR, and the checksum.
-        let mut value = vec![0x81, 3];
+        let mut value = vec![0x81, 23];
         let checksum = crc32fast::hash(&[&value[..], b"schema"].concat());
         value.extend(checksum.to_le_bytes());
         transaction.open_table(meta).unwrap().insert(&b"schema"[..], value.as_slice()).unwrap();

@@ -124,6 +124,7 @@ impl Import {
             ("deduplication_execution_mode", "sync".to_owned()),
             // What is left out is wiped on the Test.
             ("branch_tag", rows::fit(place.branch.as_str(), TAG_MAX)),
+            ("commit_hash", rows::fit(place.revision.as_deref().unwrap_or_default(), TAG_MAX)),
         ];
         if let Some(at) = place.analysed_at {
             fields.push(("version", at.to_string()));

@@ -237,6 +237,7 @@ mod tests {
             scope_kind: kind,
             main: true,
             analysed_at: None,
+            revision: None,
             complete: true,
         }
     }
@@ -256,6 +257,7 @@ mod tests {
             updated_at: None,
             closed_at: None,
             sonar: SonarWords::default(),
+            flows: Vec::new(),
         };
         let finding = Finding {
             id: FindingId(7),
