@@ -1,4 +1,5 @@
-//! When a destination that failed is tried again.
+//! When a destination that failed is tried again. Between two attempts it is left alone altogether, and each attempt is a
+//! single request, so that one that is down is spared without a circuit breaker beside this.
 
 use std::time::Duration;
 
@@ -7,9 +8,6 @@ use std::time::Duration;
 pub struct Failures {
     count: u32,
 }
-
-/// Failures in a row after which the destination counts as down.
-pub const CIRCUIT_FAILURES: u32 = 5;
 
 /// The first delay; it doubles from there.
 pub const DELAY_MIN: Duration = Duration::from_secs(2);
@@ -26,11 +24,6 @@ impl Failures {
     /// Failures in a row.
     pub fn count(&self) -> u32 {
         self.count
-    }
-
-    /// Whether the destination counts as down: it is asked by one request at a time until one succeeds.
-    pub fn is_open(&self) -> bool {
-        self.count >= CIRCUIT_FAILURES
     }
 
     /// Notes a success.
@@ -57,9 +50,7 @@ mod tests {
         let mut failures = Failures::default();
         let waits: Vec<u64> = (0..11).map(|_| failures.fail(None, 0).as_secs()).collect();
         assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
-        assert!(failures.is_open());
         failures.succeed();
-        assert!(!failures.is_open());
         assert_eq!(failures.fail(None, 0), DELAY_MIN);
     }
 

@@ -186,17 +186,18 @@ fn defectdojo_follows_the_life_of_findings_and_keeps_what_people_decide_there() 
     });
     let (b, c) = (flags(&dojo, "B"), flags(&dojo, "C"));
     assert!(b[1] && c[2], "{b:?} {c:?}");
-    // While it is away for long, lines shift, something is fixed, something is new.
-    dojo.set_offline(true);
+    // While it lets nobody in, lines shift, something is fixed, something is new.
+    let token = dojo.token();
+    dojo.revoke_token(DefectDojo::USER);
     sonar.analyse("shop", "main", |analysis| {
         analysis.shift_line("B", 99);
         analysis.fix("A");
         analysis.open(Issue::vulnerability("java:S5131", "src/d.java", 1).with_key("D"));
     });
     gateway.wait("the destination to be in trouble", |gateway| {
-        (gateway.json(&["destination", "show", "dojo"])["state"] == "retrying").then_some(())
+        (gateway.json(&["destination", "show", "dojo"])["state"] == "refused").then_some(())
     });
-    dojo.set_offline(false);
+    dojo.edit(|model| model.user_mut(DefectDojo::USER).token = Some(token));
     let gateway = gateway.restart(Gateway::kill);
     wait_dojo(&gateway, &dojo, &[("A", MITIGATED), ("B", b), ("C", c), ("D", ACTIVE)]);
     wait_up_to_date(&gateway, "dojo");

@@ -116,11 +116,16 @@ impl DefectDojo {
         let Some(test) = target.get(keys::TEST).map(str::to_owned) else {
             return Err(Trouble::target("the scope has no Test", "it is looked for again"));
         };
-        let planned = self.plan(place, target, &test, batch)?;
+        // Where it ends before an import was sent, none is to be waited for.
+        let none_sent = |target: &mut Target, trouble| {
+            target.0.remove(keys::IMPORTING);
+            trouble
+        };
+        let planned = self.plan(place, target, &test, batch).map_err(|trouble| none_sent(target, trouble))?;
         // Only now is anything done with them; before that none is done.
         deeds.extend(planned);
         for deed in deeds.iter_mut().filter(|deed| !deed.way.before.is_empty()) {
-            self.patch_before(place, deed)?;
+            self.patch_before(place, deed).map_err(|trouble| none_sent(target, trouble))?;
         }
         let mut import = Import::new(&test, place, target.get(keys::IMPORTING));
         loop {
