@@ -25,7 +25,15 @@ pub enum Command {
         hydrophone destination add conviso conviso --option company=42 --token-file key.txt\n  \
         hydrophone destination add events siem --url https://siem.example.com/hydrophone\n  \
         hydrophone destination add sarif files --url /var/lib/hydrophone/sarif\n  \
-        hydrophone destination add github code --option repository=acme/shop --token-file token.txt")]
+        hydrophone destination add github code --option repository=acme/shop --token-file token.txt\n\n\
+        What --option sets, by kind:\n  \
+        defectdojo  product-type (in which missing products are made), engagement (SonarQube), verified (yes|no)\n  \
+        conviso     company (its number; needed), business-impact (of assets that are made), repository-url (with\n              \
+        {organization} {project} {name}), repository-url.PROJECT\n  \
+        events      plain (yes takes http://), timeout (seconds)\n  \
+        sarif       keep (former versions of each file), suppressions (all|false-positives|none)\n  \
+        github      repository (OWNER/NAME), repository.PROJECT, ref (refs/heads/{branch}), commit (analysed|head),\n              \
+        suppressions")]
     Add(Box<Add>),
     /// List the destinations.
     List,
