@@ -84,6 +84,7 @@ pub(super) fn moment(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    #[allow(unused_imports, reason = "the benchmarks and the demonstration run no tests")]
     use super::*;
 
     #[test]
