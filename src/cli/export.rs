@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(log["runs"].as_array().unwrap().len(), 1);
         assert_eq!(log["runs"][0]["results"][0]["message"]["text"], "m (Sonar key AX)");
         assert!(log["runs"][0]["results"][0]["codeFlows"].is_array(), "{text}");
-        assert_eq!(log["runs"][0]["tool"]["driver"]["rules"][0]["id"], "java:S1");
+        assert_eq!(log["runs"][0]["tool"]["driver"]["rules"][0]["id"], "java:S1/high");
     }
 
     #[test]
