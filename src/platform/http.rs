@@ -43,6 +43,15 @@ pub struct Answer {
     host: String,
 }
 
+/// No answer came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// What happened.
+    pub trouble: Trouble,
+    /// Whether the request may have arrived.
+    pub sent: bool,
+}
+
 impl Http {
     /// Checks what was given; nothing is sent.
     ///
@@ -148,9 +157,24 @@ impl Http {
         headers: &[(HeaderName, String)],
         body: Vec<u8>,
     ) -> Result<Answer, Trouble> {
-        let uri: Uri = url
-            .parse()
-            .map_err(|_| Trouble::refused(format!("{url:?} is no address"), "check the destination's address"))?;
+        self.attempt(method, url, headers, body).map_err(|lost| lost.trouble)
+    }
+
+    /// The same, for whoever has to know whether the other side may be doing what it was asked for.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub fn attempt(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(HeaderName, String)],
+        body: Vec<u8>,
+    ) -> Result<Answer, Lost> {
+        let unsent = |trouble: Trouble| Lost { trouble, sent: false };
+        let uri: Uri = url.parse().map_err(|_| {
+            unsent(Trouble::refused(format!("{url:?} is no address"), "check the destination's address"))
+        })?;
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -160,18 +184,21 @@ impl Http {
         }
         let sent = match request.body(body) {
             Ok(request) => self.agent.run(request),
-            Err(error) => return Err(Trouble::refused(format!("the request cannot be made: {error}"), "report this")),
+            Err(error) => {
+                return Err(unsent(Trouble::refused(format!("the request cannot be made: {error}"), "report this")));
+            }
         };
-        let response = sent.map_err(|error| self.no_answer(error))?;
+        let response = sent.map_err(|error| Lost { sent: !never_left(&error), trouble: self.no_answer(error) })?;
+        let lost = |why: String| Lost { trouble: Trouble::later(why), sent: true };
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();
         let limit = PLATFORM_ANSWER_BYTES_MAX + 1;
         body.as_reader()
             .take(limit)
             .read_to_end(&mut bytes)
-            .map_err(|_| Trouble::later(format!("the answer of {} was cut short", self.host)))?;
+            .map_err(|_| lost(format!("the answer of {} was cut short", self.host)))?;
         if bytes.len() as u64 == limit {
-            return Err(Trouble::later(format!("the answer of {} is larger than any that is read", self.host)));
+            return Err(lost(format!("the answer of {} is larger than any that is read", self.host)));
         }
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: bytes, host: self.host.clone() })
     }
@@ -190,6 +217,17 @@ impl Http {
             Distrust::Other(_) => "give the server another certificate",
         };
         Trouble::refused(format!("the certificate of {host} is not trusted: {distrust}"), remedy)
+    }
+}
+
+/// Whether there was not even a connection to send it on.
+fn never_left(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => true,
+        ureq::Error::Timeout(phase) => matches!(phase, ureq::Timeout::Resolve | ureq::Timeout::Connect),
+        ureq::Error::Io(error) => matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable),
+        _ => false,
     }
 }
 

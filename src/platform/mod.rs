@@ -5,6 +5,7 @@
 //! the machine's (`work/deliver`).
 
 mod conviso;
+pub mod defectdojo;
 pub mod events;
 pub mod github;
 pub mod http;
@@ -204,6 +205,15 @@ pub trait Platform: Send {
         }
     }
 
+    /// Called before each push, and before what is about to be told is noted. What it writes into the target is stored
+    /// with that, so that it survives an end of this process in the middle of the push.
+    ///
+    /// # Errors
+    /// If nothing can be told now.
+    fn begin(&mut self, _place: &Place, _target: &mut Target, _batch: &[Message]) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once.
     fn push(&mut self, place: &Place, target: &mut Target, batch: &[Message]) -> Pushed;
 
@@ -240,12 +250,10 @@ pub fn open(
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
         PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
+        PlatformKind::DefectDojo => Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?)),
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
         PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
         PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
-        PlatformKind::DefectDojo => {
-            Err(BadDestination(format!("this version cannot pass anything on to {}", destination.kind)))
-        }
     }
 }
 
@@ -267,6 +275,7 @@ pub fn new_secret(kind: PlatformKind) -> Option<String> {
 pub fn words(kind: PlatformKind) -> &'static Words {
     match kind {
         PlatformKind::Conviso => conviso::WORDS,
-        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
+        PlatformKind::DefectDojo => defectdojo::words(),
+        PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
     }
 }

@@ -1,13 +1,15 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by programs of which none uses all of it")]
-//! What the tests, the demonstration and the benchmarks share: a simulated SonarQube and a way to run the daemon.
+//! What the tests, the demonstration and the benchmarks share: simulated servers and a way to run the daemon.
 
 pub mod api;
+pub mod defectdojo;
 pub mod gateway;
 pub mod inside;
 pub mod receiver;
 pub mod sonar;
 pub mod survey;
 pub mod tls;
+pub mod web;
 pub mod wire;
 
 use gateway::Gateway;

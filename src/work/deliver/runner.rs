@@ -57,6 +57,9 @@ pub(super) struct Open {
     prepared: BTreeSet<ScopeId>,
 }
 
+/// Why a batch cannot be told now, and the batch.
+type Untold = (Trouble, Vec<(Message, usize)>);
+
 /// How a group of messages ended.
 pub(super) enum Ended {
     /// All are told, parked or need nothing.
@@ -265,7 +268,18 @@ impl Runner {
                 Err(trouble) => return self.give_up_on(trouble, &scope, messages),
             };
             let rest = messages.split_off(messages.len().min(batch_max));
-            let batch = self.intend(&scope, messages)?;
+            let batch = match self.intend(&scope, &mut target, messages)? {
+                Ok(batch) => batch,
+                Err((trouble, batch)) => {
+                    messages = batch.into_iter().chain(rest).collect();
+                    if matches!(trouble, Trouble::Target { .. }) && !again {
+                        again = true;
+                        self.forget_target(scope.scope)?;
+                        continue;
+                    }
+                    return self.give_up_on(trouble, &scope, messages);
+                }
+            };
             let former = target.clone();
             let pushed = match &mut self.open {
                 Some(open) => {
@@ -349,34 +363,43 @@ impl Runner {
         self.store().delete::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, None))
     }
 
-    /// Notes what is about to be told for the first time, so that an answer that is lost leaves a trace.
-    fn intend(&mut self, place: &Place, messages: Vec<(Message, usize)>) -> Result<Vec<(Message, usize)>, StoreError> {
-        let Some(open) = &self.open else { return Ok(messages) };
+    /// Notes what is about to be told for the first time, and that it is about to be told, so that an answer that is
+    /// lost leaves a trace.
+    fn intend(
+        &mut self,
+        place: &Place,
+        target: &mut Target,
+        messages: Vec<(Message, usize)>,
+    ) -> Result<Result<Vec<(Message, usize)>, Untold>, StoreError> {
+        let Some(open) = &mut self.open else { return Ok(Ok(messages)) };
         if open.abilities.manner != Manner::Findings {
-            return Ok(messages);
+            return Ok(Ok(messages));
         }
         let mut intended: Vec<(FindingId, Remote)> = Vec::new();
-        let messages: Vec<(Message, usize)> = messages
-            .into_iter()
-            .map(|(mut message, index)| {
-                if message.known.is_none() {
-                    let remote = open.platform.intend(place, &message);
-                    intended.push((message.finding.id, remote.clone()));
-                    message.known = Some(remote);
-                }
-                (message, index)
-            })
-            .collect();
-        if !intended.is_empty() {
-            let id = self.id;
+        let mut plain: Vec<Message> = messages.iter().map(|(message, _)| message.clone()).collect();
+        for message in plain.iter_mut().filter(|message| message.known.is_none()) {
+            let remote = open.platform.intend(place, message);
+            intended.push((message.finding.id, remote.clone()));
+            message.known = Some(remote);
+        }
+        let former = target.clone();
+        if let Err(trouble) = open.platform.begin(place, target, &plain) {
+            return Ok(Err((trouble, messages)));
+        }
+        let begun = (*target != former).then(|| target.clone());
+        if !intended.is_empty() || begun.is_some() {
+            let (id, scope) = (self.id, place.scope);
             self.store().write::<_, StoreError>(move |batch| {
+                if let Some(target) = &begun {
+                    destinations::put_target(batch, id, scope, Some(target))?;
+                }
                 for (finding, remote) in &intended {
                     destinations::put_remote(batch, id, *finding, remote)?;
                 }
                 Ok(())
             })?;
         }
-        Ok(messages)
+        Ok(Ok(plain.into_iter().zip(messages).map(|(message, (_, index))| (message, index)).collect()))
     }
 
     /// Notes what became of a batch. Returns the messages that nothing became of.

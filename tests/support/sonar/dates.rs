@@ -76,13 +76,6 @@ impl Zone {
     }
 }
 
-/// A moment as HTTP's `Date` header writes it.
-pub(super) fn http_date(at: i64) -> String {
-    let timestamp = Timestamp::from_second(at).expect("dates of the simulation lie within the calendar");
-    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-    printer.timestamp_to_rfc9110_string(&timestamp).expect("the simulation knows no years before 0")
-}
-
 fn parse_date_time(text: &str) -> Option<i64> {
     // `+02:00` and fractions are refused by SonarQube, while the parser below would take some of them.
     if text.len() != "2024-01-31T10:20:30+0200".len() {

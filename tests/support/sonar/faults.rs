@@ -1,50 +1,20 @@
-//! What goes wrong on the way: answers of a test's choosing, cut ones, and requests held until the test lets them go.
+//! What goes wrong in SonarQube's own manner, and answers that do not tell the truth.
 
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use super::super::web::{self, Called};
+use super::Call;
 
-use tokio::sync::watch;
+/// A wrong answer, or the right one spoiled. `Own` is the right answer in its right form, but not telling the truth: only
+/// the two searches can be twisted; any other call is answered as ever.
+pub type Fault = web::Fault<Twist>;
 
-use super::{Call, lock};
+pub(super) type Matches = web::Matches<Call>;
 
-/// A wrong answer given instead of, or made of, the right one, a number of times.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    Status {
-        code: u16,
-        body: String,
-        content_type: String,
-        headers: Vec<(String, String)>,
-        times: usize,
-    },
-    /// The right answer with its right length, but the connection breaks halfway through the body.
-    CutBody {
-        times: usize,
-    },
-    /// The connection closes without a word.
-    NoAnswer {
-        times: usize,
-    },
-    /// The connection is reset instead of an answer.
-    Reset {
-        times: usize,
-    },
-    /// The right answer with its right length, but the connection is reset halfway through the body.
-    ResetBody {
-        times: usize,
-    },
-    /// The right answer, its body in so many pieces with a pause before each but the first.
-    Drip {
-        pieces: usize,
-        pause: Duration,
-        times: usize,
-    },
-    /// The right answer in its right form, but not telling the truth. Only the two searches can be twisted; any other
-    /// call is answered as ever.
-    Twist {
-        twist: Twist,
-        times: usize,
-    },
+pub(super) type Traps = web::Traps<Call, Twist>;
+
+impl Called for Call {
+    fn path(&self) -> &str {
+        &self.path
+    }
 }
 
 /// How the answer of a search departs from the truth.
@@ -69,16 +39,6 @@ pub enum Twist {
     FacetsEmpty,
     /// There is no list of facets at all.
     FacetsAbsent,
-}
-
-/// How often a fault strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    Times(usize),
-    /// The n-th, 2n-th, 3n-th call, until the faults are cleared.
-    EveryNth(usize),
-    /// Every call, until the faults are cleared.
-    Always,
 }
 
 impl Fault {
@@ -110,167 +70,6 @@ impl Fault {
     }
 
     pub fn twist(twist: Twist, times: usize) -> Fault {
-        Fault::Twist { twist, times }
-    }
-
-    /// An HTML page where JSON was expected.
-    pub fn html(code: u16, times: usize) -> Fault {
-        let body = "<!DOCTYPE html><html><body><h1>Sorry</h1></body></html>".to_owned();
-        Fault::Status { code, body, content_type: "text/html".to_owned(), headers: Vec::new(), times }
-    }
-
-    pub fn json(code: u16, body: &str, times: usize) -> Fault {
-        let content_type = "application/json".to_owned();
-        Fault::Status { code, body: body.to_owned(), content_type, headers: Vec::new(), times }
-    }
-
-    #[must_use]
-    pub fn with_header(mut self, name: &str, value: &str) -> Fault {
-        if let Fault::Status { headers, .. } = &mut self {
-            headers.push((name.to_owned(), value.to_owned()));
-        }
-        self
-    }
-
-    fn times(&self) -> usize {
-        match self {
-            Fault::Status { times, .. }
-            | Fault::CutBody { times }
-            | Fault::NoAnswer { times }
-            | Fault::Reset { times }
-            | Fault::ResetBody { times }
-            | Fault::Drip { times, .. }
-            | Fault::Twist { times, .. } => *times,
-        }
+        Fault::Own { what: twist, times }
     }
 }
-
-pub(super) type Matches = Box<dyn Fn(&Call) -> bool + Send + Sync>;
-
-/// Matches a path's beginning, with or without its leading slash.
-pub(super) fn path_starts(prefix: &str) -> Matches {
-    let prefix = prefix.trim_start_matches('/').to_owned();
-    Box::new(move |call| call.path.trim_start_matches('/').starts_with(&prefix))
-}
-
-/// Faults and holds waiting for their request. The first that matches strikes.
-#[derive(Default)]
-pub(super) struct Traps {
-    faults: Mutex<Vec<Trap>>,
-    holds: Mutex<Vec<Arc<Gatekeeper>>>,
-}
-
-impl Traps {
-    /// As often as the fault itself says.
-    pub(super) fn add(&self, matches: Matches, fault: Fault) {
-        self.add_by(When::Times(fault.times()), matches, fault);
-    }
-
-    pub(super) fn add_by(&self, when: When, matches: Matches, fault: Fault) {
-        assert!(when != When::EveryNth(0), "there is no 0th call");
-        lock(&self.faults).push(Trap { matches, fault, when, seen: 0 });
-    }
-
-    pub(super) fn clear(&self) {
-        lock(&self.faults).clear();
-    }
-
-    /// The fault for this call. Faults added after it neither strike nor count the call.
-    pub(super) fn strike(&self, call: &Call) -> Option<Fault> {
-        let mut faults = lock(&self.faults);
-        let trap = faults.iter_mut().find_map(|trap| ((trap.matches)(call) && trap.is_due()).then_some(trap))?;
-        Some(trap.fault.clone())
-    }
-
-    pub(super) fn hold(&self, matches: Matches, moment: Moment) -> Hold {
-        let keeper = Gatekeeper {
-            matches,
-            moment,
-            held: Mutex::new(0),
-            arrived: Condvar::new(),
-            open: watch::Sender::new(false),
-        };
-        let keeper = Arc::new(keeper);
-        lock(&self.holds).push(Arc::clone(&keeper));
-        Hold { keeper }
-    }
-
-    /// Waits while a hold for this call and this moment is closed.
-    pub(super) async fn pass(&self, call: &Call, moment: Moment) {
-        let keeper = {
-            let holds = lock(&self.holds);
-            let closed = |one: &&Arc<Gatekeeper>| !*one.open.borrow() && one.moment == moment && (one.matches)(call);
-            holds.iter().find(closed).map(Arc::clone)
-        };
-        let Some(keeper) = keeper else { return };
-        let mut open = keeper.open.subscribe();
-        *lock(&keeper.held) += 1;
-        keeper.arrived.notify_all();
-        // The sender lives in the keeper, so waiting cannot fail.
-        let _ = open.wait_for(|open| *open).await;
-    }
-}
-
-struct Trap {
-    matches: Matches,
-    fault: Fault,
-    when: When,
-    /// The matching calls so far.
-    seen: usize,
-}
-
-impl Trap {
-    /// Counts a matching call and says whether it is struck.
-    fn is_due(&mut self) -> bool {
-        self.seen += 1;
-        match self.when {
-            When::Times(times) => self.seen <= times,
-            When::EveryNth(n) => self.seen.is_multiple_of(n),
-            When::Always => true,
-        }
-    }
-}
-
-/// When a request is held: before SonarQube looks at its data, or with the finished answer in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    BeforeReading,
-    BeforeAnswering,
-}
-
-struct Gatekeeper {
-    matches: Matches,
-    moment: Moment,
-    held: Mutex<usize>,
-    arrived: Condvar,
-    open: watch::Sender<bool>,
-}
-
-/// Holds matching requests until it is released or dropped.
-pub struct Hold {
-    keeper: Arc<Gatekeeper>,
-}
-
-impl Hold {
-    /// Blocks until this many requests have been caught.
-    pub fn wait_held(&self, count: usize) {
-        let held = lock(&self.keeper.held);
-        let waited = self.keeper.arrived.wait_timeout_while(held, WAIT_MAX, |held| *held < count);
-        let (held, _) = waited.expect("no thread panics while it counts");
-        assert!(*held >= count, "waited for {count} held requests, {} came", *held);
-    }
-
-    /// Lets the caught go on and catches no more.
-    pub fn release(&self) {
-        self.keeper.open.send_replace(true);
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-/// How long a test waits for something that must happen.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(20);

@@ -29,7 +29,7 @@ mod words;
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -39,7 +39,7 @@ pub use self::{
     analysis::{Analysis, Verdict},
     dates::{DAY_SECONDS, Zone},
     edition::{Edition, Mode},
-    faults::{Fault, Hold, Moment, Twist, When},
+    faults::{Fault, Twist},
     issue::{Change, Hotspot, Issue, Step, TextRange},
     model::{
         AnalysisRecord, Branch, Browse, Condition, Gate, Model, Organization, Place, Project, Settings, Target, Token,
@@ -52,8 +52,12 @@ pub use self::{
     },
 };
 
+#[allow(unused_imports, reason = "every test that includes this uses its own part of it")]
+pub use super::web::{Hold, Moment, When};
+use super::web::{lock, path_starts};
+
 use self::api::Host;
-use self::faults::{Matches, Traps, path_starts};
+use self::faults::{Matches, Traps};
 use self::webhook::{Event, Sender};
 
 /// The handle of a running simulation, which ends when it is dropped.
@@ -348,9 +352,4 @@ impl Drop for Sonar {
             runtime.shutdown_timeout(Duration::from_secs(5));
         }
     }
-}
-
-/// A test that failed while it held a lock has told its own story; the others go on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 
-use percent_encoding::percent_decode_str;
-
 use super::api::Answer;
 use super::faults::Twist;
 
@@ -200,11 +198,4 @@ impl Page {
             Some(Twist::FacetsEmpty | Twist::FacetsAbsent) | None => (rows, count),
         }
     }
-}
-
-/// Takes a query string or a form apart. A plus sign is a blank, also in a date's offset.
-pub(super) fn parse_pairs(text: &str) -> Vec<(String, String)> {
-    let decode = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let parts = text.split('&').filter(|part| !part.is_empty());
-    parts.map(|part| part.split_once('=').unwrap_or((part, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
 }

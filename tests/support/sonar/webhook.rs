@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
-use super::faults::WAIT_MAX;
+use super::super::web::WAIT_MAX;
 use super::hooks_api;
 use super::json::Json;
 use super::model::{Branch, Gate, Model, Place, Project};
