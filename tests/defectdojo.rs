@@ -28,6 +28,8 @@ use hydrophone::platform::{Platform as _, Polled, Told, Trouble};
 use hydrophone::sys::trust::Trust;
 use serde_json::json;
 use support::defectdojo::{Call, DefectDojo, Fault, Mishap, Model, Moment, When};
+use support::gateway::Gateway;
+use support::sonar::{Issue, Mode, Sonar};
 
 /// How the server finds a row's finding again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -932,6 +934,7 @@ fn the_verified_option_tells_everything_as_verified() {
     side.tell();
     assert_eq!(side.flags("K1"), "active verified");
     side.poll();
+    side.poll();
     side.set(2, State::Fixed);
     side.tell();
     assert_eq!(side.poll(), [("K2".to_owned(), "mitigated".to_owned())]);
@@ -978,4 +981,45 @@ fn a_check_says_what_is_good_and_what_to_do() {
     side.edit(|model| model.settings.version = "1.9.0".to_owned());
     assert!(lines(&side.dojo.token()).contains("version false"));
     assert_eq!(json!(side.count()), json!(0), "a check makes nothing");
+}
+
+#[test]
+fn a_daemon_follows_sonar_and_tells_a_deleted_test_anew() {
+    // Whole: SonarQube, the gateway and DefectDojo. What a person deletes there counts as told here; only looking for the
+    // place again shows that nothing of it is known any more.
+    let sonar = Sonar::start(Mode::Cloud);
+    sonar.edit(|model| {
+        model.add_project("acme", "shop", "Web shop");
+        for (key, line) in [("A", 12), ("B", 3), ("C", 7)] {
+            model.add_issue("shop", "main", Issue::vulnerability("java:S3649", "src/a.java", line).with_key(key));
+        }
+    });
+    let dojo = DefectDojo::start();
+    let gateway = Gateway::start();
+    support::connect(&gateway, &sonar);
+    support::import(&gateway, "acme", &["shop"]);
+    let url = dojo.url();
+    gateway.json_with(&["destination", "add", "defectdojo", "dojo", "--url", &url, "--token-file", "-"], &dojo.token());
+    let active = |keys: &[&str]| {
+        gateway.wait(&format!("{keys:?} to be active"), |_| {
+            let found = dojo.edit(|model| {
+                let active = model.findings.values().filter(|finding| finding.status.active);
+                let mut keys: Vec<String> = active.filter_map(|finding| finding.unique_id.clone()).collect();
+                keys.sort();
+                keys
+            });
+            (found == keys).then_some(())
+        });
+    };
+    active(&["A", "B", "C"]);
+    sonar.analyse("shop", "main", |analysis| analysis.fix("A"));
+    gateway.json(&["sync", "acme", "shop", "--wait"]);
+    active(&["B", "C"]);
+    dojo.edit(|model| {
+        let test = model.test_titled("sonar:acme:shop:main").unwrap().id;
+        model.delete_test(test);
+    });
+    sonar.analyse("shop", "main", |analysis| analysis.fix("B"));
+    gateway.json(&["sync", "acme", "shop", "--wait"]);
+    active(&["C"]);
 }

@@ -190,6 +190,11 @@ pub trait Platform: Send {
         Ok(known.unwrap_or_default())
     }
 
+    /// Whether a scope's place is another than it was, so that nothing is known there of what was told before.
+    fn is_elsewhere(&self, _former: &Target, _now: &Target) -> bool {
+        false
+    }
+
     /// What is to be remembered of a finding before it is told for the first time, so that an answer that is lost
     /// leaves a trace: with birth values, without a state.
     fn intend(&self, place: &Place, message: &Message) -> Remote {

@@ -23,8 +23,10 @@
 mod calls;
 mod check;
 mod decisions;
+mod imports;
 mod place;
 mod push;
+mod read;
 mod rows;
 mod status;
 mod wire;
@@ -36,7 +38,7 @@ use std::time::Duration;
 use ureq::http::header;
 
 use self::calls::Calls;
-use self::push::Seen;
+use self::read::Seen;
 use self::status::Status;
 use self::wire::User;
 use crate::domain::destination::{Destination, Words};
@@ -159,6 +161,10 @@ impl Platform for DefectDojo {
 
     fn prepare(&mut self, place: &Place, known: Option<Target>) -> Result<Target, Trouble> {
         self.set_up(place, known)
+    }
+
+    fn is_elsewhere(&self, former: &Target, now: &Target) -> bool {
+        former.get(keys::TEST) != now.get(keys::TEST)
     }
 
     fn intend(&self, place: &Place, message: &Message) -> Remote {

@@ -1,48 +1,36 @@
 //! Telling findings: what each of them needs, and the calls that bring it about, as few as there can be. Rows first where
 //! only rows can do it, one import after the other.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-use super::calls::{Patched, Sent};
-use super::place::encode;
-use super::status::{Before, Status, Way, decide, needs_look};
-use super::wire::{self, Row, SCAN_TYPE};
+use super::calls::Patched;
+use super::imports::{Import, mark};
+use super::read::Seen;
+use super::status::{Before, Status, Way, decide};
 use super::{DefectDojo, keys, rows};
-use crate::domain::finding::Digest;
 use crate::domain::message::{Birth, Message, Place, Remote, Target};
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::platform::{Pushed, Told, Trouble};
 use crate::sys::{clock, random};
 
-/// A finding as DefectDojo holds it.
-#[derive(Debug, Clone)]
-pub(super) struct Seen {
-    id: u64,
-    status: Status,
-    /// Whether this token's user mitigated it.
-    ours: bool,
-    /// Of what follows Sonar.
-    visible: Digest,
-}
-
 /// What one message needs.
-struct Deed<'m> {
-    message: &'m Message,
+pub(super) struct Deed<'m> {
+    pub(super) message: &'m Message,
     /// What is known of it there.
-    known: Remote,
+    pub(super) known: Remote,
     /// What is to be remembered as its birth.
-    birth: Option<Birth>,
-    id: Option<u64>,
-    to: Status,
-    way: Way,
+    pub(super) birth: Option<Birth>,
+    pub(super) id: Option<u64>,
+    pub(super) to: Status,
+    pub(super) way: Way,
     /// Whether what is shown of it there is what is to be shown.
     is_shown: bool,
     /// Somebody decided otherwise there.
     decided: Option<String>,
-    refused: Option<String>,
+    pub(super) refused: Option<String>,
 }
 
 impl Deed<'_> {
@@ -55,8 +43,9 @@ impl Deed<'_> {
     }
 
     /// It is not there, or not any more: an open row makes it.
-    fn make_anew(&mut self) {
+    fn make_anew(&mut self, place: &Place) {
         self.id = None;
+        self.birth = Some(rows::birth(place, self.message));
         self.way = decide(Before::default(), self.to);
         self.is_shown = self.to != Status::Mitigated;
     }
@@ -131,7 +120,7 @@ impl DefectDojo {
         // Only now is anything done with them; before that none is done.
         deeds.extend(planned);
         for deed in deeds.iter_mut().filter(|deed| !deed.way.before.is_empty()) {
-            self.patch_before(deed)?;
+            self.patch_before(place, deed)?;
         }
         let mut import = Import::new(&test, place, target.get(keys::IMPORTING));
         loop {
@@ -147,7 +136,7 @@ impl DefectDojo {
             }
         }
         target.0.remove(keys::IMPORTING);
-        if let Err(trouble) = self.find_ids(&test, deeds, &import) {
+        if let Err(trouble) = self.find_ids(place, deeds, &import) {
             self.look_back = Some(test);
             return Err(unfound(deeds, trouble));
         }
@@ -201,7 +190,7 @@ impl DefectDojo {
             if known.state.is_some()
                 && let Some(found) = looked.get(&message.finding.id)
             {
-                seen = found.clone();
+                seen.clone_from(found);
                 id = seen.as_ref().map(|seen| seen.id);
             } else if let Some(seen) = &seen {
                 id = Some(seen.id);
@@ -220,7 +209,7 @@ impl DefectDojo {
                 to,
                 way: decide(before, to),
                 is_shown: known.content == Some(message.content()),
-                decided: known.decided.clone(),
+                decided: agreed(known.decided.as_deref(), told, seen.as_ref().map(|seen| seen.status), to),
                 known,
                 refused: None,
             };
@@ -237,115 +226,22 @@ impl DefectDojo {
         crate::platform::Platform::intend(self, place, message)
     }
 
-    fn patch_before(&mut self, deed: &mut Deed<'_>) -> Result<(), Trouble> {
+    fn patch_before(&self, place: &Place, deed: &mut Deed<'_>) -> Result<(), Trouble> {
         let Some(id) = deed.id else {
-            deed.make_anew();
+            deed.make_anew(place);
             return Ok(());
         };
         match self.calls.patch_finding(id, &deed.way.before)? {
             Patched::Done => deed.way.before = Map::new(),
-            Patched::Missing => deed.make_anew(),
+            Patched::Missing => deed.make_anew(place),
             Patched::Refused(why) => deed.refused = Some(why),
         }
         Ok(())
     }
 
-    /// Sends the next row of each of these, in halves where the whole is not taken.
-    fn import(
-        &mut self,
-        place: &Place,
-        target: &mut Target,
-        deeds: &mut [Deed<'_>],
-        which: &[usize],
-        import: &mut Import,
-    ) -> Result<(), Trouble> {
-        let rows: Vec<Value> = which.iter().map(|at| self.row(place, &deeds[*at])).collect();
-        let why = match self.send(target, import, &rows)? {
-            Taken::Yes => {
-                for at in which {
-                    deeds[*at].way.rows.pop_front();
-                }
-                return Ok(());
-            }
-            Taken::No(why) => why,
-        };
-        if let ([only], Some(sentence)) = (which, &why.refused) {
-            deeds[*only].refused = Some(sentence.clone());
-            return Ok(());
-        }
-        if let [only] = which {
-            // Is it this row, or does the server take none?
-            return match self.send(target, import, &[])? {
-                Taken::Yes => {
-                    let sentence = format!("DefectDojo cannot store this finding; its import breaks off: {}", why.text);
-                    deeds[*only].refused = Some(sentence);
-                    Ok(())
-                }
-                Taken::No(why) => {
-                    Err(Trouble::later(format!("{} takes no imports for now: {}", self.calls.host(), why.text)))
-                }
-            };
-        }
-        let (first, second) = which.split_at(which.len() / 2);
-        self.import(place, target, deeds, first, import)?;
-        self.import(place, target, deeds, second, import)
-    }
-
-    fn row(&self, place: &Place, deed: &Deed<'_>) -> Value {
-        let status = deed.way.rows.front().copied().unwrap_or(deed.to);
-        let key = match deed.id {
-            // The new key was handed over.
-            Some(_) => &deed.message.finding.observed.key,
-            None if deed.known.state.is_some() && deed.to == Status::Mitigated => &deed.known.key,
-            None => &deed.message.finding.observed.key,
-        };
-        let of_now;
-        let birth = match &deed.birth {
-            Some(birth) => birth,
-            None => {
-                of_now = rows::birth(place, deed.message);
-                &of_now
-            }
-        };
-        rows::row(deed.message, birth, key.as_str(), status, self.verified_always)
-    }
-
-    /// One import, and whether it was taken.
-    fn send(&mut self, target: &mut Target, import: &mut Import, rows: &[Value]) -> Result<Taken, Trouble> {
-        if import.sent >= IMPORTS_MAX {
-            return Err(Trouble::later(format!("{} refuses row after row", self.calls.host())));
-        }
-        let build_id = import.next_id();
-        target.set(keys::IMPORTING, mark(&build_id, clock::now()));
-        let taken = match self.calls.reimport(&import.form(&build_id), rows) {
-            Sent::Done(imported) => {
-                import.made = import.made.zip(imported.statistics.created()).map(|(all, new)| all + new);
-                Taken::Yes
-            }
-            Sent::Broke(text) => {
-                import.made = None;
-                if self.calls.has_ended(&import.test, &build_id)? {
-                    Taken::Yes
-                } else {
-                    Taken::No(Why { text, refused: None })
-                }
-            }
-            Sent::Refused(text) => {
-                let refused = Some(format!("DefectDojo refuses this finding: {text}"));
-                Taken::No(Why { text, refused })
-            }
-            Sent::Not(trouble) => {
-                target.0.remove(keys::IMPORTING);
-                return Err(trouble);
-            }
-            Sent::Unknown(trouble) => return Err(trouble),
-        };
-        target.0.remove(keys::IMPORTING);
-        Ok(taken)
-    }
-
     /// Finds the ids of what was made.
-    fn find_ids(&mut self, test: &str, deeds: &mut [Deed<'_>], import: &Import) -> Result<(), Trouble> {
+    fn find_ids(&mut self, place: &Place, deeds: &mut [Deed<'_>], import: &Import) -> Result<(), Trouble> {
+        let test = import.test.as_str();
         let wanted = |deed: &Deed<'_>| deed.is_live() && deed.id.is_none() && deed.to != Status::Mitigated;
         let new = deeds.iter().filter(|deed| wanted(deed)).count();
         // More may be made than was meant to be: findings that were deleted there, and are back.
@@ -356,8 +252,13 @@ impl DefectDojo {
         if made > 0 {
             let found = self.read(test, Some(made.min(READ_MAX)))?;
             for deed in deeds.iter_mut().filter(|deed| deed.is_live()) {
-                if let Some(seen) = found.get(deed.message.finding.observed.key.as_str()) {
-                    deed.id = Some(seen.id);
+                let Some(seen) = found.get(deed.message.finding.observed.key.as_str()) else { continue };
+                if deed.id.replace(seen.id).is_some_and(|former| former != seen.id) && deed.to != Status::Mitigated {
+                    // It was made again as it was at birth.
+                    let visible = rows::visible(place, deed.message);
+                    if rows::digest(&visible) != seen.visible {
+                        deed.way.after.extend(visible);
+                    }
                 }
             }
         }
@@ -377,97 +278,20 @@ impl DefectDojo {
         }
         Ok(())
     }
+}
 
-    /// The findings that must be looked at before they are told, as far as they are there.
-    fn look_at(
-        &mut self,
-        test: &str,
-        batch: &[Message],
-    ) -> Result<BTreeMap<crate::domain::ids::FindingId, Option<Seen>>, Trouble> {
-        let (mut looked, mut by_id) = (BTreeMap::new(), BTreeMap::new());
-        for message in batch {
-            let Some(known) = &message.known else { continue };
-            let to = self.status(message.state);
-            let told = known.state.map(|state| self.status(state));
-            let Some(told) = told else { continue };
-            let changes = known.content != Some(message.content()) && to != Status::Mitigated;
-            match known.id.as_deref().and_then(|id| id.parse::<u64>().ok()) {
-                Some(id) if needs_look(Some(told), to) => {
-                    by_id.insert(id, message.finding.id);
-                }
-                None if changes || known.key != message.finding.observed.key || needs_look(Some(told), to) => {
-                    looked.insert(message.finding.id, self.find(test, known.key.as_str())?);
-                }
-                _ => {}
-            }
+/// What a person decided there, when something else is told. Whoever decided first what Sonar decides now has decided it.
+fn agreed(decided: Option<&str>, told: Option<Status>, seen: Option<Status>, to: Status) -> Option<String> {
+    if told.is_some_and(|told| told != to) {
+        let closes = to == Status::Mitigated || told == Some(Status::Mitigated);
+        if closes && decided == Some(Status::Mitigated.word()) {
+            return None;
         }
-        let ids: Vec<u64> = by_id.keys().copied().collect();
-        for some in ids.chunks(PAGE) {
-            let list: Vec<String> = some.iter().map(u64::to_string).collect();
-            let page = self.calls.findings(&format!("id={}&limit={}", list.join(","), some.len()))?;
-            for row in &page.results {
-                if let Some(finding) = by_id.get(&row.id) {
-                    let seen = self.seen(row)?;
-                    looked.insert(*finding, Some(seen));
-                }
-            }
-            for id in some {
-                looked.entry(by_id[id]).or_insert(None);
-            }
+        if seen == Some(to) && to.is_decision() {
+            return Some(to.word().to_owned());
         }
-        Ok(looked)
     }
-
-    /// The finding with exactly this key.
-    fn find(&mut self, test: &str, key: &str) -> Result<Option<Seen>, Trouble> {
-        let query = format!("test={test}&unique_id_from_tool={}&o=id&limit={PAGE}", encode(key));
-        let page = self.calls.findings(&query)?;
-        let row = page.results.iter().find(|row| row.unique_id_from_tool.as_deref() == Some(key));
-        row.map(|row| self.seen(row)).transpose()
-    }
-
-    /// Reads a Test's findings by key: the newest, or all of them. Of two with one key the older counts, as it does in
-    /// an import.
-    fn read(&mut self, test: &str, newest: Option<usize>) -> Result<HashMap<String, Seen>, Trouble> {
-        let mut all = HashMap::new();
-        let most = newest.unwrap_or(usize::MAX);
-        let mut read = 0;
-        while read < most {
-            let limit = (most - read).min(READ_PAGE);
-            let page = self.calls.findings(&format!("test={test}&o=-id&limit={limit}&offset={read}"))?;
-            for row in &page.results {
-                if let Some(key) = row.unique_id_from_tool.clone() {
-                    let seen = self.seen(row)?;
-                    all.insert(key, seen);
-                }
-            }
-            read += page.results.len();
-            if page.next.is_none() || page.results.is_empty() {
-                break;
-            }
-        }
-        Ok(all)
-    }
-
-    /// Reads everything that a Test held before us, once.
-    fn hold(&mut self, test: &str) -> Result<(), Trouble> {
-        if self.held.as_ref().is_none_or(|(of, _)| of != test) {
-            self.held = None;
-            let all = self.read(test, None)?;
-            self.held = Some((test.to_owned(), all));
-        }
-        Ok(())
-    }
-
-    fn seen(&mut self, row: &Row) -> Result<Seen, Trouble> {
-        let by = row.mitigated_by.as_ref().and_then(wire::id);
-        let ours = match by {
-            Some(by) => by == self.me()?.id,
-            None => false,
-        };
-        let status = Status::of(row.flags, self.verified_always);
-        Ok(Seen { id: row.id, status, ours, visible: rows::digest(&row.visible()) })
-    }
+    decided.map(str::to_owned)
 }
 
 /// Adds to a deed what is shown of the finding beside its status.
@@ -525,83 +349,11 @@ fn unfound(deeds: &mut [Deed<'_>], trouble: Trouble) -> Trouble {
     trouble
 }
 
-/// The imports of one push.
-struct Import {
-    test: String,
-    fields: Vec<(&'static str, String)>,
-    id: String,
-    sent: usize,
-    /// How many findings they made, as long as each of them says so.
-    made: Option<u64>,
-}
-
-impl Import {
-    fn new(test: &str, place: &Place, announced: Option<&str>) -> Self {
-        let id = announced.and_then(|mark| mark.split(' ').next()).map(str::to_owned);
-        let mut fields = vec![
-            ("scan_type", SCAN_TYPE.to_owned()),
-            ("test", test.to_owned()),
-            // Nothing is closed by being absent.
-            ("close_old_findings", "false".to_owned()),
-            // With the answer everything is done.
-            ("deduplication_execution_mode", "sync".to_owned()),
-            // What is left out is wiped on the Test.
-            ("branch_tag", rows::fit(place.branch.as_str(), TAG_MAX)),
-        ];
-        if let Some(at) = place.analysed_at {
-            fields.push(("version", at.to_string()));
-        }
-        fields.retain(|(_, value)| !value.is_empty());
-        let id = id.unwrap_or_else(|| to_hex(&random::bytes::<12>()));
-        Self { test: test.to_owned(), fields, id, sent: 0, made: Some(0) }
-    }
-
-    /// What the server's history will know the next import by. The first has the announced one.
-    fn next_id(&mut self) -> String {
-        self.sent += 1;
-        if self.sent == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.sent) }
-    }
-
-    fn form(&self, build_id: &str) -> Vec<(&'static str, String)> {
-        let mut form = self.fields.clone();
-        form.push(("build_id", build_id.to_owned()));
-        form
-    }
-}
-
-enum Taken {
-    Yes,
-    No(Why),
-}
-
-/// Why a file was not taken.
-struct Why {
-    text: String,
-    /// For a row that is alone in it, where that is enough to know.
-    refused: Option<String>,
-}
-
-fn mark(build_id: &str, at: Timestamp) -> String {
-    format!("{build_id} {}", at.0)
-}
-
 /// An import that may be under way is looked for again after this.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// To find one bad row among 500 takes nine halvings.
-const IMPORTS_MAX: usize = 100;
-
-/// Findings looked at in one question.
-const PAGE: usize = 100;
-
-/// Findings that are read in one page; each is some kilobytes.
-const READ_PAGE: usize = 500;
 
 /// The newest that are read to find ids.
 const READ_MAX: usize = 2000;
 
 /// So many are asked for singly before a whole Test is read.
 const SINGLY_MAX: usize = 10;
-
-/// Of a branch's name the column takes so much.
-const TAG_MAX: usize = 150;

@@ -107,7 +107,7 @@ impl Status {
         matches!(self, Self::Active | Self::Verified)
     }
 
-    fn is_decision(self) -> bool {
+    pub(super) fn is_decision(self) -> bool {
         matches!(self, Self::RiskAccepted | Self::FalsePositive | Self::OutOfScope)
     }
 
@@ -204,17 +204,16 @@ pub(super) fn decide(before: Before<'_>, to: Status) -> Way {
         (None, None) => Way::by_rows(&[to]),
         (Some(from), None) => way(from, to),
         (_, Some((seen, _))) if seen == to => Way::default(),
-        // The row closes what is open, and leaves decisions alone that a person made.
-        (told, Some((seen, ours))) if to == Status::Mitigated => {
-            if told == Some(seen) || (told.is_none() && ours) {
-                way(seen, to)
-            } else {
-                Way::by_rows(&[to])
-            }
-        }
+        // Otherwise a row closes what is open, and leaves decisions alone that a person made.
         (told, Some((seen, ours))) => {
-            let free = seen.is_live() && before.decided != Some(seen.word());
-            if told == Some(seen) || free || (told.is_none() && ours) { way(seen, to) } else { Way::default() }
+            let theirs = before.decided == Some(seen.word());
+            if !theirs && (told == Some(seen) || seen.is_live() || (told.is_none() && ours)) {
+                way(seen, to)
+            } else if to == Status::Mitigated {
+                Way::by_rows(&[to])
+            } else {
+                Way::default()
+            }
         }
     }
 }

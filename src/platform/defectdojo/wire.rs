@@ -26,6 +26,7 @@ pub(super) struct Named {
 }
 
 /// A Test: the place of one scope's findings.
+#[allow(clippy::struct_field_names, reason = "the names are DefectDojo's")]
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Test {
     pub(super) id: u64,
@@ -156,19 +157,17 @@ pub(super) fn complaint(body: &[u8]) -> Option<String> {
     let text = match &value {
         Value::String(text) => text.clone(),
         Value::Array(all) => texts(all),
-        Value::Object(fields) => match (fields.get("detail"), fields.get("message")) {
-            (Some(Value::String(text)), _) => text.clone(),
-            _ => {
-                let named = fields.iter().filter(|(name, _)| *name != "message" && *name != "pro");
-                let named: Vec<String> =
-                    named.filter_map(|(name, value)| Some(format!("{name}: {}", texts(value.as_array()?)))).collect();
-                match fields.get("message") {
-                    _ if !named.is_empty() => named.join("; "),
-                    Some(Value::String(text)) => text.clone(),
-                    _ => return None,
-                }
+        Value::Object(fields) => {
+            let named = fields.iter().filter(|(name, _)| *name != "message" && *name != "pro");
+            let named: Vec<String> =
+                named.filter_map(|(name, value)| Some(format!("{name}: {}", texts(value.as_array()?)))).collect();
+            match (fields.get("detail"), fields.get("message")) {
+                (Some(Value::String(text)), _) => text.clone(),
+                _ if !named.is_empty() => named.join("; "),
+                (_, Some(Value::String(text))) => text.clone(),
+                _ => return None,
             }
-        },
+        }
         _ => return None,
     };
     let plain: String = text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -55,6 +55,8 @@ pub(super) struct Open {
     pub(super) abilities: Abilities,
     /// Scopes whose place there was looked at since the start.
     prepared: BTreeSet<ScopeId>,
+    /// Places that were given up.
+    former: BTreeMap<ScopeId, Target>,
 }
 
 /// Why a batch cannot be told now, and the batch.
@@ -151,7 +153,8 @@ impl Runner {
         match self.deliver.open(&destination, secret.as_ref()) {
             Ok(platform) => {
                 let abilities = platform.abilities();
-                self.open = Some(Open { destination, platform, abilities, prepared: BTreeSet::new() });
+                self.open =
+                    Some(Open { destination, platform, abilities, prepared: BTreeSet::new(), former: BTreeMap::new() });
                 Ok(Ok(()))
             }
             Err(bad) => {
@@ -343,11 +346,17 @@ impl Runner {
         match open.platform.prepare(place, known.clone()) {
             Ok(target) => {
                 open.prepared.insert(scope);
+                let former = open.former.remove(&scope).or_else(|| known.clone());
+                let is_elsewhere = former.is_some_and(|former| open.platform.is_elsewhere(&former, &target));
                 if known.as_ref() != Some(&target) {
                     let target = target.clone();
                     self.store().write::<_, StoreError>(move |batch| {
                         destinations::put_target(batch, id, scope, Some(&target))
                     })?;
+                }
+                if is_elsewhere {
+                    self.tell_anew(scope)?;
+                    return Ok(Err(Trouble::later(format!("the place of {} there is a new one", place.project))));
                 }
                 Ok(Ok(target))
             }
@@ -355,11 +364,31 @@ impl Runner {
         }
     }
 
+    /// Forgets what was told of a scope, and begins again with the present state.
+    fn tell_anew(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+        let (id, mut after) = (self.id, Some(FindingId(0)));
+        while let Some(from) = after {
+            let some = self.store().read(|view| destinations::remotes(view, id, Some(from), CHUNK))?;
+            after = some.last().map(|(finding, _)| *finding);
+            let of_scope: Vec<FindingId> =
+                some.into_iter().filter(|(_, remote)| remote.scope == scope).map(|(finding, _)| finding).collect();
+            self.store().delete::<_, StoreError>(move |batch| {
+                for finding in of_scope {
+                    destinations::remove_remote(batch, id, finding)?;
+                }
+                Ok(())
+            })?;
+        }
+        self.note(|progress| progress.cursor = Cursor::New)
+    }
+
     fn forget_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+        let id = self.id;
+        let former = self.store().read(|view| destinations::target(view, id, scope))?;
         if let Some(open) = &mut self.open {
             open.prepared.remove(&scope);
+            open.former.extend(former.map(|former| (scope, former)));
         }
-        let id = self.id;
         self.store().delete::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, None))
     }
 
