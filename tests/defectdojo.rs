@@ -273,6 +273,7 @@ fn place(branch: &str) -> Place {
         scope_kind: ScopeKind::Branch,
         main: branch == "main",
         analysed_at: Some(Timestamp(1_770_000_000_000)),
+        revision: None,
         complete: true,
     }
 }
@@ -297,6 +298,7 @@ fn finding(number: u64, key: &str) -> Finding {
         updated_at: None,
         closed_at: None,
         sonar: SonarWords::default(),
+        flows: Vec::new(),
     };
     let first_seen_at = Timestamp(1_770_000_000_000);
     Finding { id: FindingId(number), slot: 0, observed, first_seen_at, closed_at: None, closed_by: None }
@@ -854,6 +856,17 @@ fn trouble_is_told_apart() {
         side.tell_on();
         assert_eq!(side.count(), 1);
     }
+}
+
+#[test]
+fn a_page_in_place_of_an_answer_is_not_taken_for_a_change() {
+    let mut side = Side::with(By::Key, 1);
+    side.change(1, |finding| finding.observed.severity = Severity::Critical);
+    side.dojo.fault_when(|call| call.method == "PATCH", Fault::html(200, 1));
+    let trouble = side.try_tell().unwrap_err();
+    assert!(trouble.to_string().contains("an HTML page"), "{trouble}");
+    side.tell();
+    assert_eq!(side.edit(|model| model.finding_with("K1").severity.clone()), "Critical");
 }
 
 #[test]
