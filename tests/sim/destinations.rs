@@ -133,6 +133,7 @@ impl World {
             decided: BTreeMap::new(),
             deleted: BTreeSet::new(),
         });
+        self.freeze_platforms(self.now);
     }
 
     /// Nothing that a runner had in memory survives the process.
@@ -182,7 +183,9 @@ impl World {
         let (what, times, rows) = (chance.below(12), 1 + chance.below(3), chance.below(4));
         let every = (chance.below(3) == 0).then(|| 2 + chance.below(4));
         let everything = chance.below(2) == 0;
-        self.tell(&format!("platform {which}: fault {what} times {times} rows {rows} every {every:?} all {everything}"));
+        self.tell(&format!(
+            "platform {which}: fault {what} times {times} rows {rows} every {every:?} all {everything}"
+        ));
         let told = &self.platforms.told[which];
         match &told.server {
             Server::Dojo(server) => {
@@ -473,7 +476,10 @@ impl World {
             assert!(same.len() <= 1, "{place}: there is more than one: {same:?}");
             let Some(one) = same.first() else {
                 let needed = *taken && !here.is_closed() && !kept_back && !told.deleted.contains(key);
-                assert!(!needed && (remote.is_none() || here.is_closed() || told.deleted.contains(key)), "{place}: is not there");
+                assert!(
+                    !needed && (remote.is_none() || here.is_closed() || told.deleted.contains(key)),
+                    "{place}: is not there"
+                );
                 continue;
             };
             let changes = self.store.read(|view| findings::changes_of(view, finding.id)).unwrap();
@@ -497,7 +503,8 @@ impl World {
             assert_eq!(flags, right, "{place}: {one:?}");
             if !closed {
                 let shown = (one.severity.as_str(), one.line, one.file_path.as_deref());
-                let right = (word(finding.observed.severity), finding.observed.line.filter(|line| *line > 0).map(i64::from));
+                let right =
+                    (word(finding.observed.severity), finding.observed.line.filter(|line| *line > 0).map(i64::from));
                 assert_eq!(shown, (right.0, right.1, finding.observed.path.as_deref()), "{place}: {one:?}");
             }
         }
@@ -528,7 +535,8 @@ impl World {
                 let right = (finding.observed.state.as_str(), finding.observed.line.map(u64::from));
                 assert_eq!(said, right, "{place}: {about:#?}");
             }
-            let numbers: Vec<u64> = about.iter().filter_map(|one| one["data"]["change"].as_str()?.parse().ok()).collect();
+            let numbers: Vec<u64> =
+                about.iter().filter_map(|one| one["data"]["change"].as_str()?.parse().ok()).collect();
             assert!(told.anew || numbers.is_sorted_by(|a, b| a < b), "{place}: in another order: {numbers:?}");
         }
     }

@@ -28,11 +28,11 @@ use hydrophone::work::progress::Progress;
 use hydrophone::work::sources::Sources;
 use hydrophone::work::{Stepped, Work};
 
+use self::destinations::Platforms;
 use crate::disk::{Chance, Disk};
 use crate::support::sonar::{
     Analysis, Branch, Fault, Hotspot, HotspotResolution, Issue, Mode, Model, Severity, Sonar, Target, Twist, When,
 };
-use self::destinations::Platforms;
 use crate::truth::{Truth, findings as true_findings, hotspot_state, issue_state};
 
 /// 2026-03-01T00:00:00Z, when every life begins.
