@@ -859,6 +859,17 @@ fn trouble_is_told_apart() {
 }
 
 #[test]
+fn a_page_in_place_of_an_answer_is_not_taken_for_a_change() {
+    let mut side = Side::with(By::Key, 1);
+    side.change(1, |finding| finding.observed.severity = Severity::Critical);
+    side.dojo.fault_when(|call| call.method == "PATCH", Fault::html(200, 1));
+    let trouble = side.try_tell().unwrap_err();
+    assert!(trouble.to_string().contains("an HTML page"), "{trouble}");
+    side.tell();
+    assert_eq!(side.edit(|model| model.finding_with("K1").severity.clone()), "Critical");
+}
+
+#[test]
 fn an_answer_that_breaks_is_no_reason_to_make_a_finding_twice() {
     for fault in [
         Fault::NoAnswer { times: 1 },

@@ -31,6 +31,17 @@ const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const FORMER: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[test]
+fn a_state_that_comes_back_is_news_when_everything_is_told_anew() {
+    // The log was cut while a finding was gone and came back: that it is open again is another message than that it was.
+    let seeded = |began| {
+        let cause = Cause::Seeded(ChangeNumber(began));
+        Message { cause, ..change(5, 14, ChangeKind::Opened, None, State::Open) }.idempotency_key()
+    };
+    assert_eq!(seeded(7), seeded(7));
+    assert_ne!(seeded(7), seeded(9));
+}
+
+#[test]
 fn changes_arrive_in_order_signed_and_over_tls() {
     let receiver = Receiver::start_tls(SECRET);
     let mut destination = destination(&receiver.url());

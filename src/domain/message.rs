@@ -100,6 +100,8 @@ pub struct RuleText {
 pub enum Cause {
     /// It is told the present state: it is new, or is told everything anew.
     Present,
+    /// It is told everything as it was after this change, and what followed from there.
+    Seeded(ChangeNumber),
     /// Something changed.
     Changed {
         /// The change's number.
@@ -199,13 +201,17 @@ impl Message {
         let mut context = Context::new(&SHA256);
         // After a restore a number is used again, at another time.
         let (number, at) = match &self.cause {
-            Cause::Present => (0, 0),
+            Cause::Present | Cause::Seeded(_) => (0, 0),
             Cause::Changed { number, at, .. } => (number.0, at.0),
         };
         context.update(&number.to_be_bytes());
         context.update(&at.to_be_bytes());
         context.update(&self.finding.id.0.to_be_bytes());
         context.update(&self.finding.first_seen_at.0.to_be_bytes());
+        // A state that comes back after another one is news, also where nothing but the present state can be told.
+        if let Cause::Seeded(began) = &self.cause {
+            context.update(&began.0.to_be_bytes());
+        }
         if number == 0 {
             context.update(&self.content().0);
             context.update(&[self.state as u8]);

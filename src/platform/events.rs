@@ -296,7 +296,9 @@ fn written(id: &str, place: &Place, message: &Message, decisions: bool, characte
     let (finding, observed) = (&message.finding, &message.finding.observed);
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let (kind, at, from, change) = match &message.cause {
-        Cause::Present => ("present", observed.updated_at.unwrap_or(finding.first_seen_at), None, None),
+        Cause::Present | Cause::Seeded(_) => {
+            ("present", observed.updated_at.unwrap_or(finding.first_seen_at), None, None)
+        }
         Cause::Changed { number, kind, from, at } => (kind.as_str(), *at, *from, Some(number.to_string())),
     };
     let mut data = json!({

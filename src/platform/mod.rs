@@ -19,6 +19,7 @@ use crate::domain::destination::{Destination, PlatformKind, Words};
 use crate::domain::ids::FindingId;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
+use crate::sys::clock::Clock;
 use crate::sys::trust::Trust;
 
 /// What a platform wants to be told.
@@ -253,9 +254,22 @@ pub fn open(
     secret: Option<&str>,
     trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
+    open_by(destination, secret, trust, &Clock::system())
+}
+
+/// The same, with a clock by which a platform is waited for.
+///
+/// # Errors
+/// If address, options or secret cannot be right.
+pub fn open_by(
+    destination: &Destination,
+    secret: Option<&str>,
+    trust: &Trust,
+    clock: &Clock,
+) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
-        PlatformKind::DefectDojo => Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?)),
         PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
+        PlatformKind::DefectDojo => Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?.by(clock))),
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
         PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
         PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
@@ -279,8 +293,8 @@ pub fn new_secret(kind: PlatformKind) -> Option<String> {
 /// A kind's words for states.
 pub fn words(kind: PlatformKind) -> &'static Words {
     match kind {
-        PlatformKind::DefectDojo => defectdojo::words(),
         PlatformKind::Conviso => conviso::WORDS,
+        PlatformKind::DefectDojo => defectdojo::words(),
         PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
     }
 }

@@ -120,15 +120,20 @@ pub struct Followed {
 }
 
 impl Followed {
+    /// The change after which the present state is told, where it is told.
+    pub fn began(&self) -> ChangeNumber {
+        match &self.next {
+            Cursor::Seeding { began, .. } | Cursor::At(began) => *began,
+            Cursor::New => unreachable!("nobody is sent back to the beginning"),
+        }
+    }
+
     /// Where to go on for one who took only the first so many items in.
     pub fn after(&self, taken: usize, former: &Cursor) -> Cursor {
         if taken >= self.items.len() {
             return self.next.clone();
         }
-        let began = match &self.next {
-            Cursor::Seeding { began, .. } | Cursor::At(began) => *began,
-            Cursor::New => unreachable!("nobody is sent back to the beginning"),
-        };
+        let began = self.began();
         match taken.checked_sub(1).and_then(|last| self.items.get(last)) {
             None if self.reseeded => Cursor::New,
             None => former.clone(),

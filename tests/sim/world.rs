@@ -1,5 +1,8 @@
 //! One seed's life: a SonarQube, a box with a disk and a clock of its own, and what happens to them.
 
+#[path = "destinations.rs"]
+mod destinations;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -20,10 +23,12 @@ use hydrophone::store::{
 use hydrophone::sys::bell::Bell;
 use hydrophone::sys::clock::Clock;
 use hydrophone::sys::trust::Trust;
+use hydrophone::work::deliver::Deliver;
 use hydrophone::work::progress::Progress;
 use hydrophone::work::sources::Sources;
 use hydrophone::work::{Stepped, Work};
 
+use self::destinations::Platforms;
 use crate::disk::{Chance, Disk};
 use crate::support::sonar::{
     Analysis, Branch, Fault, Hotspot, HotspotResolution, Issue, Mode, Model, Severity, Sonar, Target, Twist, When,
@@ -56,6 +61,8 @@ pub struct World {
     tasks: u64,
     names: u64,
     offline: bool,
+    deliver: Arc<Deliver>,
+    platforms: Platforms,
 }
 
 impl World {
@@ -70,6 +77,7 @@ impl World {
         let disk = Disk::default();
         let clock = Clock::by_hand(Timestamp(BEGIN * 1000));
         let (store, work) = open(&disk, &clock);
+        let deliver = Deliver::new(Arc::clone(&work));
         let mut world = Self {
             seed,
             told,
@@ -87,6 +95,8 @@ impl World {
             tasks: 0,
             names: 0,
             offline: false,
+            deliver,
+            platforms: Platforms::drawn(seed),
         };
         world.tell(&format!("{mode:?}"));
         world.begin();
@@ -193,6 +203,7 @@ impl World {
 
     /// One thing happens, and some time passes.
     pub fn event(&mut self) {
+        self.about_platforms();
         match self.chance.below(100) {
             0..36 => self.analysis(),
             36..50 => self.triage(),
@@ -367,6 +378,7 @@ impl World {
             self.store.close();
         }
         (self.store, self.work) = open(&self.disk, &self.clock);
+        self.runners_anew();
     }
 
     fn turn_clock(&mut self) {
@@ -522,6 +534,9 @@ impl World {
             self.clock.advance(Duration::from_secs(u64::try_from(some).unwrap()));
             let now = self.now;
             self.sonar.edit(|model| model.freeze_clock(Some(now)));
+            if some > 0 {
+                self.freeze_platforms(now);
+            }
             self.settle();
             left -= some;
             if left == 0 {
@@ -530,7 +545,10 @@ impl World {
         }
     }
 
-    fn settle(&self) {
+    fn settle(&mut self) {
+        if !self.platforms.told.is_empty() {
+            return self.settle_all();
+        }
         for _ in 0..5_000 {
             if let Stepped::Idle { .. } = self.work.step().unwrap() {
                 return;
@@ -544,6 +562,7 @@ impl World {
         self.tell("rest");
         self.sonar.clear_faults();
         self.sonar.set_offline(false);
+        self.rest_platforms();
         let keys = self.keys.clone();
         self.edit(|model, _| keys.values().for_each(|project| model.release_index(project)));
         for _ in 0..8 {
@@ -560,6 +579,7 @@ impl World {
             }
         }
         self.compare();
+        self.compare_platforms();
     }
 
     fn compare(&self) {
@@ -643,6 +663,10 @@ impl World {
         let key = finding.observed.key.as_str();
         let place = format!("seed {}: {key}", self.seed);
         let mut states: Vec<State> = Vec::new();
+        if self.platforms.pruned {
+            // The newest part is left, and begins where the part that is gone ended.
+            states.extend(log.first().map_or(Some(finding.observed.state), |(_, change)| change.from));
+        }
         for (_, change) in &log {
             assert_eq!(change.from, states.last().copied(), "{place}: {log:?}");
             states.push(change.to);

@@ -106,7 +106,11 @@ impl Calls {
         let answer = self.patch(&format!("findings/{id}/"), fields)?;
         let complaint = wire::complaint(&answer.body);
         match (answer.status, complaint) {
-            (200..300, _) => Ok(Patched::Done),
+            // A page that a proxy answers with says nothing of what became of the finding.
+            (200..300, _) => match answer.read::<wire::Numbered>()?.id {
+                of if of == id => Ok(Patched::Done),
+                of => Err(Trouble::later(format!("{} answers about finding {of} instead of {id}", self.host()))),
+            },
             (404, Some(_)) => Ok(Patched::Missing),
             (400, complaint) => {
                 let why = complaint.unwrap_or_else(|| answer.excerpt());

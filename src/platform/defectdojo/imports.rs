@@ -14,7 +14,7 @@ use crate::domain::message::{Place, Target};
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::platform::Trouble;
-use crate::sys::{clock, random};
+use crate::sys::random;
 
 impl DefectDojo {
     /// Sends the next row of each of these, in halves where the whole is not taken.
@@ -73,7 +73,7 @@ impl DefectDojo {
             return Err(Trouble::later(format!("{} refuses row after row", self.calls.host())));
         }
         let build_id = import.next_id();
-        target.set(keys::IMPORTING, mark(&build_id, clock::now()));
+        target.set(keys::IMPORTING, mark(&build_id, self.clock.now()));
         let taken = match self.calls.reimport(&import.form(&build_id), rows) {
             Sent::Done(imported) => {
                 import.made = import.made.zip(imported.statistics.created()).map(|(all, new)| all + new);

@@ -46,6 +46,7 @@ use crate::domain::finding::State;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::platform::http::Http;
 use crate::platform::{Abilities, BadDestination, Finding, Manner, Offer, Platform, Polled, Pushed, Trouble};
+use crate::sys::clock::Clock;
 use crate::sys::trust::Trust;
 
 /// A DefectDojo server.
@@ -55,6 +56,7 @@ pub struct DefectDojo {
     engagement: String,
     verified_always: bool,
     patience: Duration,
+    clock: Clock,
     /// Who the token is, once asked.
     me: Option<User>,
     /// The number of our test type there, the same for all Tests.
@@ -108,6 +110,7 @@ impl DefectDojo {
             engagement: rows::fit(destination.option("engagement").unwrap_or("SonarQube"), rows::NAME_MAX),
             verified_always,
             patience: PATIENCE,
+            clock: Clock::system(),
             me: None,
             test_type: None,
             look_back: None,
@@ -121,6 +124,12 @@ impl DefectDojo {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Waits by this clock.
+    #[must_use]
+    pub fn by(self, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), ..self }
     }
 
     /// The status that tells a state.

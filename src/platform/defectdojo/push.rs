@@ -14,7 +14,7 @@ use crate::domain::message::{Birth, Message, Place, Remote, Target};
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::platform::{Pushed, Told, Trouble};
-use crate::sys::{clock, random};
+use crate::sys::random;
 
 /// What one message needs.
 pub(super) struct Deed<'m> {
@@ -71,7 +71,7 @@ impl Deed<'_> {
 impl DefectDojo {
     /// Waits for an import that may be under way, and announces the next one.
     pub(super) fn announce(&mut self, target: &mut Target, batch: &[Message]) -> Result<(), Trouble> {
-        let now = clock::now();
+        let now = self.clock.now();
         if let (Some(mark), Some(test)) = (target.get(keys::IMPORTING), target.get(keys::TEST)) {
             let (build_id, at) = mark.split_once(' ').unwrap_or((mark, "0"));
             let (build_id, test) = (build_id.to_owned(), test.to_owned());

@@ -16,6 +16,12 @@ pub(super) struct Page<T> {
     pub(super) count: u64,
 }
 
+/// Anything that has a number.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Numbered {
+    pub(super) id: u64,
+}
+
 /// A product, a product type or an engagement.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Named {

@@ -44,7 +44,7 @@ pub(super) fn gather(
     let mut wanted: Vec<(usize, FindingId, Cause)> = Vec::new();
     for (index, item) in followed.items.iter().enumerate().rev() {
         let (finding, cause) = match item {
-            Item::Current(_, finding) => (finding.id, Cause::Present),
+            Item::Current(_, finding) => (finding.id, Cause::Seeded(followed.began())),
             Item::Change(number, change) => {
                 let cause = Cause::Changed { number: *number, kind: change.kind, from: change.from, at: change.at };
                 (change.finding, cause)
@@ -112,7 +112,7 @@ fn message(
         Manner::Changes => {
             // What was closed before there was a destination is history. What was closed since, it is told also when
             // it is told everything anew: it may not have heard of it.
-            let history = message.cause == Cause::Present
+            let history = !matches!(message.cause, Cause::Changed { .. })
                 && message.finding.closed_at.is_some_and(|closed_at| closed_at < destination.created_at);
             taken.is_ok() && !history && destination.filter.takes(&message.finding).is_ok()
         }

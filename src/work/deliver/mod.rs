@@ -104,7 +104,7 @@ impl Deliver {
         destination: &Destination,
         secret: Option<&SecretBytes>,
     ) -> Result<Box<dyn Platform>, BadDestination> {
-        platform::open(destination, secret.map(SecretBytes::as_text), self.trust())
+        platform::open_by(destination, secret.map(SecretBytes::as_text), self.trust(), &self.work.clock)
     }
 
     fn trust(&self) -> &Trust {

@@ -106,7 +106,9 @@ impl Runner {
             }
             Err(trouble) => return self.stop(trouble).map(|()| true),
         };
-        if polled.decisions.is_empty() && polled.mark == progress.mark {
+        self.failures.succeed();
+        // It answers, and nothing is left to tell it: whatever was the matter is over.
+        if polled.decisions.is_empty() && polled.mark == progress.mark && progress.trouble.is_none() {
             return Ok(false);
         }
         let (id, words, now) = (self.id, open.abilities.words, self.deliver.work.clock.now());
@@ -117,6 +119,7 @@ impl Runner {
             }
             let mut progress = destinations::progress(batch, id)?;
             progress.mark = polled.mark;
+            progress.trouble = None;
             destinations::put_progress(batch, id, &progress)
         })?;
         self.next_order = Duration::ZERO;

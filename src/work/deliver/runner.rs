@@ -177,6 +177,11 @@ impl Runner {
         if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? {
             return Ok(Turn::Worked);
         }
+        // What it could not be told is nothing to tell any more.
+        if manner == Manner::Changes && progress.trouble.is_some() {
+            self.note(|progress| progress.trouble = None)?;
+            return Ok(Turn::Worked);
+        }
         let now = self.steady();
         let waits = [self.next_sweep, self.next_poll, self.next_order].map(|next| next.saturating_sub(now));
         let letters = self.letters_at.since(self.deliver.work.clock.now());
@@ -413,6 +418,12 @@ impl Runner {
         }
         let former = target.clone();
         if let Err(trouble) = open.platform.begin(place, target, &plain) {
+            // Since when something is waited for is kept, or a clock that was set back has it waited for for ever.
+            if *target != former {
+                let (id, scope, target) = (self.id, place.scope, target.clone());
+                self.store()
+                    .write::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, Some(&target)))?;
+            }
             return Ok(Err((trouble, messages)));
         }
         let begun = (*target != former).then(|| target.clone());
