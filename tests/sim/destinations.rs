@@ -104,17 +104,14 @@ impl World {
     }
 
     fn add_platform(&mut self, kind: PlatformKind) {
-        let (server, url, secret) = match kind {
-            PlatformKind::DefectDojo => {
-                let server = DefectDojo::start();
-                let (url, secret) = (server.url(), server.token());
-                (Server::Dojo(Box::new(server)), url, secret)
-            }
-            _ => {
-                let server = Receiver::start(SECRETS[0]);
-                let url = server.url();
-                (Server::Events(server), url, SECRETS[0].to_owned())
-            }
+        let (server, url, secret) = if kind == PlatformKind::DefectDojo {
+            let server = DefectDojo::start();
+            let (url, secret) = (server.url(), server.token());
+            (Server::Dojo(Box::new(server)), url, secret)
+        } else {
+            let server = Receiver::start(SECRETS[0]);
+            let url = server.url();
+            (Server::Events(server), url, SECRETS[0].to_owned())
         };
         let name = DestinationName::parse(kind.as_str()).unwrap();
         let mut destination = Destination::new(name, kind, url, self.clock.now());
@@ -323,8 +320,8 @@ impl World {
                 worked.then_some(before)
             }
             Server::Dojo(server) => {
-                let held = std::sync::Arc::new(AtomicBool::new(false));
-                let seen = std::sync::Arc::clone(&held);
+                let is_held = std::sync::Arc::new(AtomicBool::new(false));
+                let seen = std::sync::Arc::clone(&is_held);
                 let hold = server.hold_when(moment, move |call| {
                     let ours = call.is_reimport() || (call.method == "PATCH" && moment != Moment::Amid);
                     seen.fetch_or(ours, Ordering::SeqCst);
@@ -333,7 +330,7 @@ impl World {
                 let disk = &self.disk;
                 let chance = &mut self.platforms.chance;
                 thread::scope(|scope| {
-                    let stopped = std::sync::Arc::clone(&held);
+                    let stopped = std::sync::Arc::clone(&is_held);
                     let stepping = scope.spawn(move || {
                         for _ in 0..20 {
                             if stopped.load(Ordering::SeqCst) || runner.step().unwrap() != Turn::Worked {
@@ -341,10 +338,10 @@ impl World {
                             }
                         }
                     });
-                    while !held.load(Ordering::SeqCst) && !stepping.is_finished() {
+                    while !is_held.load(Ordering::SeqCst) && !stepping.is_finished() {
                         thread::yield_now();
                     }
-                    let cut = held.load(Ordering::SeqCst).then(|| {
+                    let cut = is_held.load(Ordering::SeqCst).then(|| {
                         hold.wait_held(1);
                         // Of the process that is dead nothing is heard any more.
                         server.set_offline(true);
@@ -488,8 +485,8 @@ impl World {
             let changes = self.store.read(|view| findings::changes_of(view, finding.id)).unwrap();
             if let Some((status, caught_up)) = told.decided.get(&one.id) {
                 // What has not changed here since is exactly as it was left there.
-                let changed = |newest: &ChangeNumber| changes.iter().any(|(number, _)| number > newest);
-                if caught_up.is_some_and(|newest| !changed(&newest)) && !told.anew {
+                let is_later = |newest: &ChangeNumber| changes.iter().any(|(number, _)| number > newest);
+                if caught_up.is_some_and(|newest| !is_later(&newest)) && !told.anew {
                     assert_eq!(one.status, *status, "{place}: a person decided about {}", one.id);
                 }
                 continue;
