@@ -252,6 +252,10 @@ pub struct Remote {
     /// When the finding was first told.
     #[n(7)]
     pub since: Timestamp,
+    /// The state that was being told when it was last heard of. Until the platform has answered it may know this one
+    /// as well as the one before.
+    #[n(8)]
+    pub telling: Option<State>,
 }
 
 /// What a finding looked like when a platform was first told of it.
@@ -333,9 +337,56 @@ pub fn plan(message: &Message, filter: &Filter, place: Result<(), LeftOut>) -> P
     match (told.is_closed(), state.is_closed()) {
         (false, true) => Plan::Close,
         (true, false) => Plan::Reopen,
+        (true, true) if known.telling.is_some_and(|telling| !telling.is_closed()) => Plan::Close,
         (true, true) => Plan::Nothing,
         _ if known.content != Some(message.content()) => Plan::Update,
-        _ if told != state => Plan::Triage,
+        _ if told != state || known.telling.is_some() => Plan::Triage,
         _ => Plan::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(state: State, telling: Option<State>) -> Message {
+        let birth = None;
+        let known = Remote {
+            scope: ScopeId(1),
+            id: Some("7".to_owned()),
+            key: IssueKey::parse("A").unwrap(),
+            state: Some(state),
+            content: None,
+            birth,
+            decided: None,
+            since: Timestamp(0),
+            telling,
+        };
+        let mut message = Message::gone(FindingId(1), known, Timestamp(0));
+        let content = message.content();
+        message.known.as_mut().unwrap().content = Some(content);
+        message
+    }
+
+    fn planned(told: State, telling: Option<State>, now: State) -> Plan {
+        let message = Message { state: now, ..known(told, telling) };
+        plan(&message, &Filter::default(), Ok(()))
+    }
+
+    #[test]
+    fn what_follows_is_the_difference_between_what_was_told_and_what_is() {
+        assert_eq!(planned(State::Open, None, State::Open), Plan::Nothing);
+        assert_eq!(planned(State::Open, None, State::Fixed), Plan::Close);
+        assert_eq!(planned(State::Fixed, None, State::Open), Plan::Reopen);
+        assert_eq!(planned(State::Fixed, None, State::Removed), Plan::Nothing);
+        assert_eq!(planned(State::Open, None, State::Accepted), Plan::Triage);
+    }
+
+    #[test]
+    fn what_was_told_without_an_answer_is_told_again_even_if_it_is_as_before() {
+        assert_eq!(planned(State::Confirmed, Some(State::Open), State::Confirmed), Plan::Triage);
+        assert_eq!(planned(State::Open, Some(State::Fixed), State::Open), Plan::Triage);
+        assert_eq!(planned(State::Fixed, Some(State::Open), State::Fixed), Plan::Close);
+        assert_eq!(planned(State::Fixed, Some(State::Removed), State::Fixed), Plan::Nothing);
     }
 }

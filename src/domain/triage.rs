@@ -115,6 +115,10 @@ pub fn take_in(
 ) -> Option<Taken> {
     let mapping = &destination.mapping;
     let ours = remote.state.and_then(|state| mapping.word(state, words));
+    // What was told without an answer may have arrived, and is nobody's decision. It is told again, and known then.
+    if remote.telling.and_then(|state| mapping.word(state, words)).as_deref() == Some(word) {
+        return None;
+    }
     let decided = (ours.as_deref() != Some(word)).then(|| word.to_owned());
     if decided == remote.decided {
         return None;
@@ -193,6 +197,7 @@ mod tests {
             birth: None,
             decided: decided.map(str::to_owned),
             since: Timestamp(0),
+            telling: None,
         }
     }
 
@@ -207,6 +212,16 @@ mod tests {
     fn taken(decided: Option<&str>, order: Option<(State, &str)>) -> Option<Taken> {
         let order = order.map(|(state, comment)| Order { state, comment: comment.to_owned(), at: NOW, refused: None });
         Some(Taken { decided: decided.map(str::to_owned), order })
+    }
+
+    #[test]
+    fn what_was_told_without_an_answer_is_nobodys_decision() {
+        let (dojo, open) = (dojo(), Some(State::Open));
+        let confirmed = Remote { telling: Some(State::FalsePositive), ..told(State::Open, None) };
+        assert_eq!(take_in(&confirmed, open, ("False positive", None), &dojo, WORDS, NOW), None);
+        assert_eq!(take_in(&confirmed, open, ("Active", None), &dojo, WORDS, NOW), None);
+        let theirs = take_in(&confirmed, open, ("Verified", None), &dojo, WORDS, NOW);
+        assert_eq!(theirs.and_then(|taken| taken.decided).as_deref(), Some("Verified"));
     }
 
     #[test]

@@ -208,6 +208,7 @@ pub trait Platform: Send {
             birth: None,
             decided: None,
             since: message.finding.first_seen_at,
+            telling: None,
         }
     }
 

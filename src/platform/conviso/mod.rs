@@ -226,6 +226,7 @@ impl Platform for Conviso {
             birth: None,
             decided: None,
             since: clock::now(),
+            telling: None,
         }
     }
 

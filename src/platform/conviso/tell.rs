@@ -64,7 +64,8 @@ impl<'a> Item<'a> {
 
     /// Whether the platform was told exactly this before.
     fn is_settled(&self) -> bool {
-        !self.upsert && self.id.is_some() && self.known().is_some_and(|known| known.state == Some(self.message.state))
+        let is_told = |known: &Remote| known.state == Some(self.message.state) && known.telling.is_none();
+        !self.upsert && self.id.is_some() && self.known().is_some_and(is_told)
     }
 
     fn remember(&mut self, place: &Place, decided: Option<String>) {
@@ -84,6 +85,7 @@ impl<'a> Item<'a> {
             birth: None,
             decided,
             since: known.map_or_else(clock::now, |known| known.since),
+            telling: None,
         }))));
     }
 }

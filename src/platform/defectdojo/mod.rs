@@ -186,6 +186,7 @@ impl Platform for DefectDojo {
             birth: Some(rows::birth(place, message)),
             decided: None,
             since: message.finding.first_seen_at,
+            telling: None,
         }
     }
 

@@ -64,6 +64,7 @@ impl Deed<'_> {
             birth: self.birth.clone(),
             decided: self.decided.clone(),
             since: self.known.since,
+            telling: None,
         })))
     }
 }
@@ -91,7 +92,8 @@ impl DefectDojo {
         }
         let sends = |message: &Message| {
             let told = message.known.as_ref().and_then(|known| known.state);
-            told.map(|told| self.status(told)) != Some(self.status(message.state))
+            let telling = message.known.as_ref().is_some_and(|known| known.telling.is_some());
+            telling || told.map(|told| self.status(told)) != Some(self.status(message.state))
         };
         if batch.iter().any(sends) {
             target.set(keys::IMPORTING, mark(&to_hex(&random::bytes::<12>()), now));
@@ -205,6 +207,7 @@ impl DefectDojo {
                 told: told.filter(|_| !missing),
                 seen: seen.as_ref().map(|seen| (seen.status, seen.ours)),
                 decided: message.known.as_ref().and_then(|known| known.decided.as_deref()),
+                telling: known.telling.map(|state| self.status(state)),
             };
             let mut deed = Deed {
                 message,

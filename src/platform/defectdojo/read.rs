@@ -37,10 +37,14 @@ impl DefectDojo {
             let Some(told) = told else { continue };
             let changes = known.content != Some(message.content()) && to != Status::Mitigated;
             match known.id.as_deref().and_then(|id| id.parse::<u64>().ok()) {
-                Some(id) if needs_look(Some(told), to) => {
+                Some(id) if needs_look(Some(told), to) || known.telling.is_some() => {
                     by_id.insert(id, message.finding.id);
                 }
-                None if changes || known.key != message.finding.observed.key || needs_look(Some(told), to) => {
+                None if changes
+                    || known.key != message.finding.observed.key
+                    || needs_look(Some(told), to)
+                    || known.telling.is_some() =>
+                {
                     looked.insert(message.finding.id, self.find(test, known.key.as_str())?);
                 }
                 _ => {}

@@ -411,10 +411,23 @@ impl Runner {
         }
         let mut intended: Vec<(FindingId, Remote)> = Vec::new();
         let mut plain: Vec<Message> = messages.iter().map(|(message, _)| message.clone()).collect();
-        for message in plain.iter_mut().filter(|message| message.known.is_none()) {
-            let remote = open.platform.intend(place, message);
-            intended.push((message.finding.id, remote.clone()));
-            message.known = Some(remote);
+        for message in &mut plain {
+            match &message.known {
+                None => {
+                    let remote = open.platform.intend(place, message);
+                    intended.push((message.finding.id, remote.clone()));
+                    message.known = Some(remote);
+                }
+                // Until it answers it may know what it was told before, or what it is told now.
+                Some(known) if known.state.is_some() => {
+                    let shown = known.content.filter(|known| *known == message.content() || message.state.is_closed());
+                    let remote = Remote { telling: Some(message.state), content: shown, ..known.clone() };
+                    if remote != *known {
+                        intended.push((message.finding.id, remote));
+                    }
+                }
+                Some(_) => {}
+            }
         }
         let former = target.clone();
         if let Err(trouble) = open.platform.begin(place, target, &plain) {
@@ -491,6 +504,7 @@ impl Runner {
                     Told::Yes(_) if gone => destinations::remove_remote(batch, id, finding)?,
                     Told::Yes(remote) => {
                         if let Some(remote) = remote {
+                            let remote = Remote { telling: None, ..*remote };
                             destinations::put_remote(batch, id, finding, &remote)?;
                         }
                         destinations::drop_letter(batch, id, finding)?;
