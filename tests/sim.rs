@@ -5,7 +5,7 @@
 //! The store, the workers and the reading of SonarQube are the product's own, over real HTTP; only time and the disk are
 //! the test's. `HYDROPHONE_SEEDS=n` tries so many seeds, `HYDROPHONE_SEED=x` that one alone and tells its story.
 //! Every third life passes on to signed events; with `HYDROPHONE_SIM_DEFECTDOJO=1` also to DefectDojo, where lives do not
-//! repeat exactly and one in some hundred ends with a decision that nobody made (seed 56, now and then).
+//! repeat exactly and one in some hundred ends with a status that is not the right one (seed 344, now and then).
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
