@@ -1,5 +1,8 @@
 //! Destinations: adding, looking at, steering.
 
+pub(super) mod dead_letters;
+pub(super) mod mapping;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,9 +14,10 @@ use serde::Deserialize;
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
-use crate::domain::destination::{Destination, Filter, Mapping, PlatformKind};
-use crate::domain::finding::{Kind, Severity, State as FindingState};
+use crate::domain::destination::{Destination, Filter, PlatformKind};
+use crate::domain::finding::{Kind, Severity};
 use crate::domain::ids::{AssetName, ChangeNumber, DestinationId, DestinationName, FindingId};
+use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::platform::{self, BadDestination, Platform, Trouble};
 use crate::store::changes::Cursor;
@@ -287,6 +291,13 @@ pub(super) async fn add(
                     return Err(Problem::conflict(format!("there is a destination {} already", destination.name))
                         .remedy("give this one another name"));
                 }
+                if destinations::ids(batch)?.len() >= limits::DESTINATIONS_MAX {
+                    return Err(Problem::conflict(format!(
+                        "there are {} destinations, and that is the most there may be",
+                        limits::DESTINATIONS_MAX
+                    ))
+                    .remedy("remove one; events can be passed on to many places behind one address"));
+                }
                 Ok(destinations::add(batch, &destination, secret.as_ref())?)
             })?;
             Ok(shapes::DestinationCheck {
@@ -350,6 +361,7 @@ pub(super) async fn edit(
                 Ok((id, destination, destinations::secret(view, id)?))
             })?;
             let resumed = edit.paused == Some(false);
+            let passed_back = destination.triage_to_sonar;
             let secret = edit.secret.map(|secret| SecretBytes::new(secret.trim().as_bytes().to_vec()));
             destination.url = edit.url.unwrap_or(destination.url);
             edit_map(&mut destination.options, edit.options.into_iter());
@@ -370,9 +382,13 @@ pub(super) async fn edit(
                 if resumed && progress.gone {
                     progress.gone = false;
                     progress.trouble = None;
-                    destinations::put_progress(batch, id, &progress)?;
                 }
-                Ok(())
+                if destination.triage_to_sonar && !passed_back {
+                    // What was decided there until now counts too.
+                    progress.decisions = true;
+                    progress.sweep = Some(FindingId(0));
+                }
+                Ok(destinations::put_progress(batch, id, &progress)?)
             })?;
             admin.deliver.kick(id);
             show_named(admin, &name)
@@ -479,199 +495,6 @@ fn sonar_total(view: &Reader) -> Result<Option<u64>, StoreError> {
         }
     }
     Ok(total)
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    after: Option<String>,
-    limit: Option<usize>,
-}
-
-/// `GET /destinations/{name}/dead-letters`.
-pub(super) async fn dead_letters(
-    State(admin): Shared,
-    Path(name): Path<String>,
-    Query(wanted): Query<Wanted>,
-) -> Result<Json<shapes::DeadLetterList>, Problem> {
-    let list = admin
-        .read(move |_, view| {
-            let (id, _) = named(view, &name)?;
-            let after = wanted.after.as_deref().map(str::parse::<FindingId>).transpose()?;
-            let most = wanted.limit.unwrap_or(100).clamp(1, crate::domain::limits::LIST_ROWS_MAX);
-            let rows = destinations::dead_letters(view, id, after, most)?;
-            let next = rows.last().filter(|_| rows.len() == most).map(|(finding, _)| finding.to_string());
-            let mut dead_letters = Vec::with_capacity(rows.len());
-            for (finding, letter) in rows {
-                let held = findings::with_id(view, finding)?.map(|(_, held)| held.observed);
-                dead_letters.push(shapes::DeadLetter {
-                    finding: finding.to_string(),
-                    key: held.as_ref().map(|held| held.key.to_string()),
-                    title: held.map(|held| held.message),
-                    why: letter.why,
-                    since: letter.since.to_string(),
-                    attempts: letter.attempts,
-                    again_at: views::time(letter.again_at),
-                });
-            }
-            Ok(shapes::DeadLetterList { dead_letters, next })
-        })
-        .await?;
-    Ok(Json(list))
-}
-
-/// `POST /destinations/{name}/dead-letters/replay`: all of them.
-pub(super) async fn replay_letters(
-    State(admin): Shared,
-    Path(name): Path<String>,
-) -> Result<Json<shapes::DeadLetterCount>, Problem> {
-    each_letter(admin, name, None, true).await
-}
-
-/// `POST /destinations/{name}/dead-letters/{finding}/replay`.
-pub(super) async fn replay_letter(
-    State(admin): Shared,
-    Path((name, finding)): Path<(String, String)>,
-) -> Result<Json<shapes::DeadLetterCount>, Problem> {
-    each_letter(admin, name, Some(finding), true).await
-}
-
-/// `DELETE /destinations/{name}/dead-letters`: all of them.
-pub(super) async fn drop_letters(
-    State(admin): Shared,
-    Path(name): Path<String>,
-) -> Result<Json<shapes::DeadLetterCount>, Problem> {
-    each_letter(admin, name, None, false).await
-}
-
-/// `DELETE /destinations/{name}/dead-letters/{finding}`.
-pub(super) async fn drop_letter(
-    State(admin): Shared,
-    Path((name, finding)): Path<(String, String)>,
-) -> Result<Json<shapes::DeadLetterCount>, Problem> {
-    each_letter(admin, name, Some(finding), false).await
-}
-
-/// Has one dead letter, or all, tried again or dropped, some at a time.
-async fn each_letter(
-    admin: std::sync::Arc<Admin>,
-    name: String,
-    finding: Option<String>,
-    again: bool,
-) -> Result<Json<shapes::DeadLetterCount>, Problem> {
-    let count = admin
-        .run(move |admin| {
-            let one = finding.as_deref().map(str::parse::<FindingId>).transpose()?;
-            let (id, _) = admin.store.read(|view| named(view, &name))?;
-            let now = clock::now();
-            let (mut count, mut after) = (0, None);
-            loop {
-                let some = match one {
-                    Some(one) => vec![one],
-                    None => admin.store.read::<_, Problem>(|view| {
-                        let rows = destinations::dead_letters(view, id, after, LETTERS)?;
-                        Ok(rows.into_iter().map(|(finding, _)| finding).collect())
-                    })?,
-                };
-                let Some(last) = some.last().copied() else { break };
-                after = Some(last);
-                count += admin.store.delete::<_, Problem>(move |batch| {
-                    let mut done = 0;
-                    for finding in some {
-                        let there = if again {
-                            destinations::try_again(batch, id, finding, now)?
-                        } else {
-                            destinations::drop_letter(batch, id, finding)?
-                        };
-                        done += u64::from(there);
-                    }
-                    Ok(done)
-                })?;
-                if one.is_some() {
-                    break;
-                }
-            }
-            if let (Some(one), 0) = (one, count) {
-                return Err(Problem::missing(format!("{one} is no dead letter of {name}"))
-                    .remedy(format!("hydrophone destination dead-letters {name}")));
-            }
-            admin.deliver.kick(id);
-            Ok(shapes::DeadLetterCount { dead_letters: count })
-        })
-        .await?;
-    Ok(Json(count))
-}
-
-/// Dead letters in one batch.
-const LETTERS: usize = 200;
-
-/// `GET /destinations/{name}/mapping`.
-pub(super) async fn mapping(
-    State(admin): Shared,
-    Path(name): Path<String>,
-) -> Result<Json<shapes::DestinationMapping>, Problem> {
-    let mapping = admin
-        .run(move |admin| {
-            let (_, destination) = admin.store.read(|view| named(view, &name))?;
-            Ok(shown_mapping(&destination))
-        })
-        .await?;
-    Ok(Json(mapping))
-}
-
-fn shown_mapping(destination: &Destination) -> shapes::DestinationMapping {
-    let (defaults, mapping) = (platform::words(destination.kind), &destination.mapping);
-    let outward = FindingState::ALL.iter().map(|state| shapes::MappedState {
-        state: state.to_string(),
-        word: mapping.word(*state, defaults),
-        own: mapping.outward.contains_key(&(*state as u8)),
-    });
-    let mut words: Vec<&str> = defaults.iter().map(|(_, word)| *word).collect();
-    words.extend(mapping.inward.keys().map(String::as_str));
-    words.sort_unstable();
-    words.dedup();
-    let inward = words.into_iter().map(|word| shapes::MappedWord {
-        word: word.to_owned(),
-        state: mapping.state(word, defaults).map(|state| state.to_string()),
-        own: mapping.inward.contains_key(word),
-    });
-    shapes::DestinationMapping { outward: outward.collect(), inward: inward.collect() }
-}
-
-/// `PUT /destinations/{name}/mapping`.
-pub(super) async fn set_mapping(
-    State(admin): Shared,
-    Path(name): Path<String>,
-    Sent(edit): Sent<shapes::MappingEdit>,
-) -> Result<Json<shapes::DestinationMapping>, Problem> {
-    let mapping = admin
-        .run(move |admin| {
-            let outward =
-                edit.outward.into_iter().map(|(state, word)| Ok((state.parse::<FindingState>()? as u8, word)));
-            let inward = edit.inward.into_iter().map(|(word, state)| {
-                let state = state.map(|state| state.parse::<FindingState>()).transpose()?;
-                Ok((word, state.map(|state| state as u8)))
-            });
-            let mapping = Mapping {
-                outward: outward.collect::<Result<_, Problem>>()?,
-                inward: inward.collect::<Result<_, Problem>>()?,
-            };
-            let destination = admin.store.write::<_, Problem>(move |batch| {
-                let (id, destination) = named(batch, &name)?;
-                if platform::words(destination.kind).is_empty() {
-                    return Err(Problem::conflict(format!(
-                        "a destination of kind {} has no statuses to map",
-                        destination.kind
-                    )));
-                }
-                let destination = Destination { mapping, ..destination };
-                destinations::put(batch, id, &destination, None)?;
-                Ok(destination)
-            })?;
-            Ok(shown_mapping(&destination))
-        })
-        .await?;
-    Ok(Json(mapping))
 }
 
 #[derive(Debug, Default, Deserialize)]

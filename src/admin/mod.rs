@@ -144,12 +144,15 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/destinations/{name}/check", post(destinations::check))
         .route("/destinations/{name}/replay", post(destinations::replay))
         .route("/destinations/{name}/preview", get(destinations::preview_of))
-        .route("/destinations/{name}/mapping", get(destinations::mapping).put(destinations::set_mapping))
+        .route("/destinations/{name}/mapping", get(destinations::mapping::show).put(destinations::mapping::set))
         .route("/destinations/{name}/targets", get(destinations::targets))
-        .route("/destinations/{name}/dead-letters", get(destinations::dead_letters).delete(destinations::drop_letters))
-        .route("/destinations/{name}/dead-letters/replay", post(destinations::replay_letters))
-        .route("/destinations/{name}/dead-letters/{finding}", axum::routing::delete(destinations::drop_letter))
-        .route("/destinations/{name}/dead-letters/{finding}/replay", post(destinations::replay_letter))
+        .route(
+            "/destinations/{name}/dead-letters",
+            get(destinations::dead_letters::list).delete(destinations::dead_letters::drop_all),
+        )
+        .route("/destinations/{name}/dead-letters/replay", post(destinations::dead_letters::replay_all))
+        .route("/destinations/{name}/dead-letters/{finding}", axum::routing::delete(destinations::dead_letters::drop))
+        .route("/destinations/{name}/dead-letters/{finding}/replay", post(destinations::dead_letters::replay))
         .route("/config", get(settings::list))
         .route("/config/{key}", put(settings::set));
     Router::new()

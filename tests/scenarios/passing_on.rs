@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hydrophone::domain::limits::DESTINATIONS_MAX;
 use serde_json::{Value, json};
 
 use crate::support::gateway::Gateway;
@@ -308,4 +309,17 @@ fn what_cannot_be_a_destination_is_refused_in_one_sentence_with_the_remedy() {
     refused(&["replay", "siem", "--after", "C999"], &["no change C999"]);
     refused(&["replay", "siem", "--since", "yesterday"], &["no time"]);
     refused(&["dead-letters", "siem", "--replay", "F1"], &["no dead letter"]);
+}
+
+#[test]
+fn there_are_as_many_destinations_as_the_box_can_serve_and_no_more() {
+    let gateway = Gateway::start();
+    let folder = gateway.folder().to_str().unwrap();
+    for number in 1..=DESTINATIONS_MAX {
+        gateway.json(&["destination", "add", "sarif", &format!("files{number}"), "--url", folder, "--paused"]);
+    }
+    let text = gateway.refused(&["destination", "add", "sarif", "more", "--url", folder], "");
+    assert!(text.contains("the most there may be") && text.contains("remove one"), "{text}");
+    assert_eq!(gateway.cli(&["destination", "remove", "files1"]).code, 0);
+    gateway.json(&["destination", "add", "sarif", "more", "--url", folder]);
 }
