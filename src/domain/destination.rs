@@ -185,6 +185,8 @@ pub enum LeftOut {
     Closed,
     /// A person decided about it in Sonar before the platform heard of it, and decisions are not passed on.
     Decided,
+    /// What it belongs to cannot be read here.
+    Unreadable,
 }
 
 impl fmt::Display for LeftOut {
@@ -198,6 +200,7 @@ impl fmt::Display for LeftOut {
             Self::Kind => "of another kind",
             Self::Closed => "closed before the platform heard of it",
             Self::Decided => "accepted or a false positive in Sonar, whose decisions are not passed on",
+            Self::Unreadable => "of a project whose record here is damaged",
         })
     }
 }

@@ -115,6 +115,16 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// The change that it goes back to.
+    pub fn change(&self) -> Option<ChangeNumber> {
+        match self {
+            Self::Present => None,
+            Self::Seeded(number) | Self::Changed { number, .. } => Some(*number),
+        }
+    }
+}
+
 /// What a destination is told of one finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

@@ -127,19 +127,40 @@ pub fn take_in(
         Some(word) => mapping.state(word, words),
         None => remote.state,
     };
-    let order = match (state, here) {
-        (Some(state), Some(here))
-            if destination.triage_to_sonar && here != state && !here.is_closed() && !state.is_closed() =>
-        {
-            let comment = match reason.filter(|reason| !reason.is_empty()) {
-                Some(reason) => format!("Decided in {} ({}): {reason}", destination.name, destination.kind),
-                None => format!("Decided in {} ({}).", destination.name, destination.kind),
-            };
-            Some(Order { state, comment, at, refused: None })
-        }
-        _ => None,
-    };
+    let order = state.and_then(|state| order(state, here, reason, destination, at));
     Some(Taken { decided, order })
+}
+
+/// What Sonar is to be told of a decision that stands on the platform while the finding is in another state here: it was
+/// made when nothing was passed on, or while there was nothing to decide about in Sonar.
+pub fn standing(
+    remote: &Remote,
+    here: Option<State>,
+    reason: Option<&str>,
+    destination: &Destination,
+    words: &Words,
+    at: Timestamp,
+) -> Option<Order> {
+    let decided = remote.decided.as_deref()?;
+    order(destination.mapping.state(decided, words)?, here, reason, destination, at)
+}
+
+fn order(
+    state: State,
+    here: Option<State>,
+    reason: Option<&str>,
+    destination: &Destination,
+    at: Timestamp,
+) -> Option<Order> {
+    let differs = here.is_some_and(|here| !here.is_closed() && here != state);
+    if !destination.triage_to_sonar || state.is_closed() || !differs {
+        return None;
+    }
+    let comment = match reason.filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("Decided in {} ({}): {reason}", destination.name, destination.kind),
+        None => format!("Decided in {} ({}).", destination.name, destination.kind),
+    };
+    Some(Order { state, comment, at, refused: None })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Destinations: what they are, how far each has come, what it was told of each finding, and what it refuses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
@@ -9,7 +10,7 @@ use super::records::SecretBytes;
 use super::tables::{self, Key};
 use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
 use crate::domain::destination::Destination;
-use crate::domain::ids::{DestinationId, DestinationName, FindingId, ScopeId};
+use crate::domain::ids::{ChangeNumber, DestinationId, DestinationName, FindingId, ScopeId};
 use crate::domain::limits;
 use crate::domain::message::{Remote, Target};
 use crate::domain::time::Timestamp;
@@ -24,7 +25,8 @@ pub struct Progress {
     /// Scopes that are to be told whole, to a platform that takes no single findings.
     #[n(1)]
     pub scopes: BTreeSet<ScopeId>,
-    /// What the platform was told and this box does not hold any more is looked through, from after this finding.
+    /// What the platform was told is to be looked through for what this box does not hold any more, from after this
+    /// finding.
     #[n(2)]
     pub sweep: Option<FindingId>,
     /// Where the next poll of decisions goes on.
@@ -50,6 +52,10 @@ pub struct Progress {
     /// When what it was told was last looked through.
     #[n(9)]
     pub swept_at: Option<Timestamp>,
+    /// Decisions that stand there, and were not passed on when they were made, are to be.
+    #[n(10)]
+    #[cbor(default)]
+    pub decisions: bool,
 }
 
 /// What is the matter with a destination.
@@ -85,9 +91,22 @@ pub struct DeadLetter {
     /// The finding's scope.
     #[n(4)]
     pub scope: ScopeId,
+    /// The change that it tells of; absent where it tells the present state.
+    #[n(5)]
+    pub change: Option<ChangeNumber>,
 }
 
-super::codec::record!(Progress = "destination's progress", DeadLetter = "dead letter");
+/// Where a scope's findings go: a [`Target`] as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+struct Goal {
+    #[n(0)]
+    names: BTreeMap<String, String>,
+    #[n(1)]
+    #[cbor(default)]
+    lost: bool,
+}
+
+super::codec::record!(Progress = "destination's progress", DeadLetter = "dead letter", Goal = "destination's target");
 
 fn key(id: DestinationId) -> Key {
     Key::new().u32(id.0)
@@ -228,21 +247,26 @@ pub fn put_progress(batch: &Batch, id: DestinationId, progress: &Progress) -> Re
     batch.put(tables::PROGRESS, &key(id), progress)
 }
 
-/// Where a scope's findings go. A damaged one is found again by its names.
-pub fn target(view: &impl View, id: DestinationId, scope: ScopeId) -> Result<Option<Target>, StoreError> {
-    match get(view, tables::TARGETS, &key(id).u32(scope.0)) {
+/// Where a scope's findings go, and whether the platform said since that there is no such place. A damaged one is found
+/// again by its names.
+pub fn target(view: &impl View, id: DestinationId, scope: ScopeId) -> Result<Option<(Target, bool)>, StoreError> {
+    match get::<Goal>(view, tables::TARGETS, &key(id).u32(scope.0)) {
         Err(StoreError::Damaged { .. }) => Ok(None),
-        found => found,
+        found => Ok(found?.map(|goal| (Target(goal.names), goal.lost))),
     }
 }
 
-/// Notes where a scope's findings go; with nothing, forgets it.
-pub fn put_target(batch: &Batch, id: DestinationId, scope: ScopeId, target: Option<&Target>) -> Result<(), StoreError> {
-    let key = key(id).u32(scope.0);
-    match target {
-        Some(target) => batch.put(tables::TARGETS, &key, target),
-        None => batch.delete(tables::TARGETS, &key),
-    }
+/// Notes where a scope's findings go.
+pub fn put_target(batch: &Batch, id: DestinationId, scope: ScopeId, target: &Target) -> Result<(), StoreError> {
+    let goal = Goal { names: target.0.clone(), lost: false };
+    batch.put(tables::TARGETS, &key(id).u32(scope.0), &goal)
+}
+
+/// Notes that the place where a scope's findings go cannot be used. It is kept until another is found, so that it is
+/// known then, also after a restart, whether that is the same one.
+pub fn lose_target(batch: &Batch, id: DestinationId, scope: ScopeId) -> Result<(), StoreError> {
+    let Some((target, false)) = target(batch, id, scope)? else { return Ok(()) };
+    batch.put(tables::TARGETS, &key(id).u32(scope.0), &Goal { names: target.0, lost: true })
 }
 
 /// What a platform knows of a finding. A damaged record counts as none: the platform finds the finding by its key.
@@ -336,23 +360,13 @@ pub fn dead_letter(view: &impl View, id: DestinationId, finding: FindingId) -> R
     }
 }
 
-/// Parks a message, or notes that it was refused once more.
-pub fn park(
-    batch: &Batch,
-    id: DestinationId,
-    finding: FindingId,
-    scope: ScopeId,
-    why: String,
-    again_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+/// Parks a message, or notes that it was refused once more: since when and how often is known here.
+pub fn park(batch: &Batch, id: DestinationId, finding: FindingId, letter: DeadLetter) -> Result<(), StoreError> {
     let former = dead_letter(batch, id, finding)?;
     let letter = DeadLetter {
-        why,
-        since: former.as_ref().map_or(now, |former| former.since),
+        since: former.as_ref().map_or(letter.since, |former| former.since),
         attempts: former.map_or(0, |former| former.attempts).saturating_add(1),
-        again_at,
-        scope,
+        ..letter
     };
     batch.put(tables::DEAD_LETTERS, &of_finding(id, finding), &letter)
 }
@@ -372,19 +386,25 @@ pub fn drop_letter(batch: &Batch, id: DestinationId, finding: FindingId) -> Resu
     Ok(there)
 }
 
-/// Dead letters that are to be tried again by now, and when the next one is.
+/// A finding that a destination is to be told, and the change that it was not told of.
+pub type Untold = (FindingId, Option<ChangeNumber>);
+
+/// Dead letters that are to be tried again by now, and the change that each tells of; and how long it is until the
+/// next one. None is put off for longer than [`limits::DEAD_LETTER_WAIT`]: one that lies further ahead was put there
+/// before the clock was set back.
 pub fn due_letters(
     view: &impl View,
     id: DestinationId,
     now: Timestamp,
     most: usize,
-) -> Result<(Vec<FindingId>, Option<Timestamp>), StoreError> {
-    let (mut due, mut next) = (Vec::new(), None::<Timestamp>);
+) -> Result<(Vec<Untold>, Option<Duration>), StoreError> {
+    let (mut due, mut next) = (Vec::new(), None::<Duration>);
     scan::<DeadLetter>(view, tables::DEAD_LETTERS, &key(id), |key, letter| {
-        match letter.again_at {
-            Some(at) if at <= now => due.extend(tables::u64_at(key, 4).map(FindingId)),
-            Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
-            None => {}
+        let Some(wait) = letter.again_at.map(|at| at.since(now)) else { return true };
+        if wait.is_zero() || wait > limits::DEAD_LETTER_WAIT {
+            due.extend(tables::u64_at(key, 4).map(|finding| (FindingId(finding), letter.change)));
+        } else {
+            next = Some(next.map_or(wait, |next| next.min(wait)));
         }
         due.len() < most
     })?;
@@ -419,9 +439,12 @@ pub fn remove_order(batch: &Batch, id: DestinationId, finding: FindingId) -> Res
     batch.delete(tables::ORDERS, &of_finding(id, finding))
 }
 
-/// The first decision that Sonar is to be told of; those that it refuses are passed over.
-pub fn next_order(view: &impl View, id: DestinationId) -> Result<Option<(FindingId, Order)>, StoreError> {
-    let mut after = None;
+/// The first decision after a finding that Sonar is to be told of; those that it refuses are passed over.
+pub fn next_order(
+    view: &impl View,
+    id: DestinationId,
+    mut after: Option<FindingId>,
+) -> Result<Option<(FindingId, Order)>, StoreError> {
     loop {
         let some = orders(view, id, after, ORDERS)?;
         let Some((last, _)) = some.last() else { return Ok(None) };

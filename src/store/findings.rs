@@ -401,6 +401,37 @@ pub fn with_id(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, Findi
     Ok(finding.filter(|finding| finding.id == id).map(|finding| (ScopeId(scope), finding)))
 }
 
+/// What there is of a finding that was told somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// It is held.
+    Held,
+    /// Something is there that cannot be read: it may be held.
+    Unreadable,
+    /// Sonar's key leads to another number: the record was damaged, and Sonar's row replaced it.
+    Replaced,
+    /// Nothing.
+    None,
+}
+
+/// What there is of a finding by its number, and by the scope and key that it was last known by.
+pub fn trace(view: &impl View, id: FindingId, scope: ScopeId, key: &IssueKey) -> Result<Trace, StoreError> {
+    match with_id(view, id) {
+        Ok(Some(_)) => return Ok(Trace::Held),
+        Err(StoreError::Damaged { .. }) => return Ok(Trace::Unreadable),
+        Ok(None) => {}
+        Err(error) => return Err(error),
+    }
+    match get::<Finding>(view, tables::FINDINGS, &finding_key(scope, key)) {
+        Ok(Some(_)) => Ok(Trace::Replaced),
+        Err(StoreError::Damaged { .. }) => Ok(Trace::Unreadable),
+        // A number that leads somewhere is not gone.
+        Ok(None) if super::has(view, tables::FINDING_IDS, &Key::new().u64(id.0))? => Ok(Trace::Unreadable),
+        Ok(None) => Ok(Trace::None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Looks many keys of a scope up with one opening of the table. A damaged finding counts as none.
 pub fn with_keys<'k>(
     view: &impl View,

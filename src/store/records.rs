@@ -11,7 +11,7 @@ use crate::domain::ids::{
     AssetId, AssetName, DeliveryId, EndpointId, FindingId, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
     ScopeName, SourceName,
 };
-use crate::domain::message::{Remote, Target};
+use crate::domain::message::Remote;
 use crate::domain::reconcile::ChangeKind;
 use crate::domain::schedule::Due;
 use crate::domain::selection::Selection;
@@ -471,7 +471,6 @@ record!(
     Change = "change",
     SecretBytes = "secret",
     Destination = "destination",
-    Target = "destination's target",
     Remote = "platform's record of a finding",
     Order = "decision",
 );

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::domain::destination::{Destination, LeftOut};
 use crate::domain::finding::Finding;
-use crate::domain::ids::{DestinationId, FindingId, RuleKey, ScopeId, SourceName};
+use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, RuleKey, ScopeId, SourceName};
 use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
 use crate::platform::{self, Manner};
 use crate::store::changes::{Cursor, Followed, Item, follow};
+use crate::store::destinations::Untold;
 use crate::store::{Reader, StoreError, View, catalogue, destinations, findings};
 
 /// Messages of one scope, in order.
@@ -19,12 +20,20 @@ pub(super) struct Group {
     pub(super) messages: Vec<(Message, usize)>,
 }
 
-/// A part of the log.
+/// What a destination is to be told.
+#[derive(Default)]
 pub(super) struct Gathered {
     /// Only of what the platform is to be told.
     pub(super) groups: Vec<Group>,
-    /// The part itself.
-    pub(super) followed: Followed,
+    /// Findings whose scope cannot be read here, so that it is not known what to tell.
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+/// A finding that nothing can be told of now, because a record that it belongs to is damaged.
+pub(super) struct Unreadable {
+    pub(super) finding: FindingId,
+    pub(super) scope: ScopeId,
+    pub(super) change: Option<ChangeNumber>,
 }
 
 /// Reads what follows a cursor.
@@ -35,10 +44,10 @@ pub(super) fn gather(
     manner: Manner,
     cursor: &Cursor,
     most: usize,
-) -> Result<Gathered, StoreError> {
+) -> Result<(Gathered, Followed), StoreError> {
     let followed = follow(view, cursor, most)?;
     let mut names = Names::new(view);
-    let mut groups: Vec<Group> = Vec::new();
+    let mut gathered = Gathered::default();
     // Of several changes of one finding a platform that is told findings hears the last.
     let mut heard = BTreeSet::new();
     let mut wanted: Vec<(usize, FindingId, Cause)> = Vec::new();
@@ -56,57 +65,80 @@ pub(super) fn gather(
     }
     wanted.reverse();
     for (index, finding, cause) in wanted {
-        let Some((place, message)) = message(view, &mut names, (id, destination, manner), finding, cause)? else {
-            continue;
+        let made = message(view, &mut names, (id, destination, manner), finding, cause)?;
+        gathered.take(made, index + 1, manner);
+    }
+    Ok((gathered, followed))
+}
+
+impl Gathered {
+    fn take(&mut self, made: Made, index: usize, manner: Manner) {
+        let (place, message) = match made {
+            Made::Message(made) => *made,
+            Made::Unreadable(unreadable) => return self.unreadable.push(unreadable),
+            Made::Nothing => return,
         };
         // Changes keep their order; findings are told scope by scope.
         let group = match manner {
-            Manner::Changes => groups.last_mut().filter(|group| group.place.scope == place.scope),
-            Manner::Findings | Manner::Scopes => groups.iter_mut().find(|group| group.place.scope == place.scope),
+            Manner::Changes => self.groups.last_mut().filter(|group| group.place.scope == place.scope),
+            Manner::Findings | Manner::Scopes => self.groups.iter_mut().find(|group| group.place.scope == place.scope),
         };
         match group {
-            Some(group) => group.messages.push((message, index + 1)),
-            None => groups.push(Group { place, messages: vec![(message, index + 1)] }),
+            Some(group) => group.messages.push((message, index)),
+            None => self.groups.push(Group { place, messages: vec![(message, index)] }),
         }
     }
-    Ok(Gathered { groups, followed })
 }
 
-/// What a destination is told of single findings, as they are now.
+/// What a destination is told of single findings, as they are now, of each since a change that it was not told of.
 pub(super) fn of_findings(
     view: &Reader,
     id: DestinationId,
     destination: &Destination,
     manner: Manner,
-    wanted: &[FindingId],
-) -> Result<Vec<Group>, StoreError> {
+    wanted: &[Untold],
+) -> Result<Gathered, StoreError> {
     let mut names = Names::new(view);
-    let mut groups: Vec<Group> = Vec::new();
-    for finding in wanted {
-        let found = message(view, &mut names, (id, destination, manner), *finding, Cause::Present)?;
-        let Some((place, message)) = found else { continue };
-        match groups.iter_mut().find(|group| group.place.scope == place.scope) {
-            Some(group) => group.messages.push((message, 0)),
-            None => groups.push(Group { place, messages: vec![(message, 0)] }),
-        }
+    let mut gathered = Gathered::default();
+    for (finding, change) in wanted {
+        // A state that came back is news, so that the change is part of what makes a message another one.
+        let cause = change.map_or(Cause::Present, Cause::Seeded);
+        let made = message(view, &mut names, (id, destination, manner), *finding, cause)?;
+        // These are in no order.
+        gathered.take(made, 0, Manner::Findings);
     }
-    Ok(groups)
+    Ok(gathered)
 }
 
 /// Who is told: the destination's number, what it is, and how it wants to be told.
 pub(super) type For<'a> = (DestinationId, &'a Destination, Manner);
 
-/// A finding's message; nothing where it is not held any more, or there is nothing to tell.
+/// What became of a finding that might be told.
+enum Made {
+    /// It is to be told.
+    Message(Box<(Place, Message)>),
+    /// It is not held any more, or there is nothing to tell.
+    Nothing,
+    /// Nobody knows.
+    Unreadable(Unreadable),
+}
+
 fn message(
     view: &Reader,
     names: &mut Names<'_>,
     told: For<'_>,
     finding: FindingId,
     cause: Cause,
-) -> Result<Option<(Place, Message)>, StoreError> {
+) -> Result<Made, StoreError> {
     let (_, destination, manner) = told;
-    let Some((scope, finding)) = held(view, finding)? else { return Ok(None) };
-    let Some((place, taken)) = names.place(scope, destination)? else { return Ok(None) };
+    let Some((scope, finding)) = held(view, finding)? else { return Ok(Made::Nothing) };
+    let (place, taken) = match names.place(scope, destination)? {
+        Known::Place(place, taken) => (*place, taken),
+        Known::Removed => return Ok(Made::Nothing),
+        Known::Unreadable => {
+            return Ok(Made::Unreadable(Unreadable { finding: finding.id, scope, change: cause.change() }));
+        }
+    };
     let message = compose(view, names, told, &place, finding, cause)?;
     let told = match manner {
         Manner::Changes => {
@@ -123,7 +155,7 @@ fn message(
             Plan::Create | Plan::Update | Plan::Close | Plan::Reopen => true,
         },
     };
-    Ok(told.then_some((place, message)))
+    Ok(if told { Made::Message(Box::new((place, message))) } else { Made::Nothing })
 }
 
 pub(super) fn compose(
@@ -155,7 +187,8 @@ fn is_decided_there(destination: &Destination, message: &Message) -> bool {
     state == Some(message.state)
 }
 
-/// A damaged finding counts as gone: Sonar's row replaces it under a new number.
+/// A finding with its scope; nothing where it is not held. Of a damaged one nothing is told either: Sonar's row replaces
+/// it under a new number.
 pub(super) fn held(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, Finding)>, StoreError> {
     match findings::with_id(view, id) {
         Err(StoreError::Damaged { .. }) => Ok(None),
@@ -163,8 +196,16 @@ pub(super) fn held(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, F
     }
 }
 
-/// A scope with its names, and whether a destination is told of it.
-type Known = Option<(Place, Result<(), LeftOut>)>;
+/// What is known of a scope.
+#[derive(Clone)]
+pub(super) enum Known {
+    /// Its names, and whether a destination is told of it.
+    Place(Box<Place>, Result<(), LeftOut>),
+    /// It, or what it belongs to, was removed here.
+    Removed,
+    /// One of the records is damaged.
+    Unreadable,
+}
 
 /// Names that many findings share, read once.
 pub(super) struct Names<'v> {
@@ -178,15 +219,20 @@ impl<'v> Names<'v> {
         Self { view, places: BTreeMap::new(), rules: BTreeMap::new() }
     }
 
-    /// A scope; nothing where it, or what it belongs to, was removed here.
+    /// A scope.
     pub(super) fn place(&mut self, scope: ScopeId, destination: &Destination) -> Result<Known, StoreError> {
         if let Some(known) = self.places.get(&scope) {
             return Ok(known.clone());
         }
-        let known = place(self.view, scope)?.map(|place| {
-            let taken = destination.filter.takes_place(&place);
-            (place, taken)
-        });
+        let known = match place(self.view, scope) {
+            Ok(Some(place)) => {
+                let taken = destination.filter.takes_place(&place);
+                Known::Place(Box::new(place), taken)
+            }
+            Ok(None) => Known::Removed,
+            Err(StoreError::Damaged { .. }) => Known::Unreadable,
+            Err(error) => return Err(error),
+        };
         self.places.insert(scope, known.clone());
         Ok(known)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::gather::{Names, compose};
+use super::gather::{Known, Names, compose};
 use crate::domain::destination::{Destination, LeftOut};
 use crate::domain::ids::{DestinationId, ScopeId};
 use crate::domain::message::{Cause, Plan, plan};
@@ -73,8 +73,17 @@ fn count(
     finding: crate::domain::finding::Finding,
     found: &mut Preview,
 ) -> Result<(), StoreError> {
-    let Some((place, taken)) = names.place(scope, destination)? else { return Ok(()) };
-    found.open += u64::from(!finding.observed.state.is_closed());
+    let open = u64::from(!finding.observed.state.is_closed());
+    let (place, taken) = match names.place(scope, destination)? {
+        Known::Place(place, taken) => (place, taken),
+        Known::Removed => return Ok(()),
+        Known::Unreadable => {
+            found.open += open;
+            *found.left_out.entry(LeftOut::Unreadable).or_default() += open;
+            return Ok(());
+        }
+    };
+    found.open += open;
     // A number that no destination has knows nothing.
     let id = id.unwrap_or(DestinationId(0));
     let message = compose(view, names, (id, destination, manner), &place, finding, Cause::Present)?;

@@ -12,7 +12,8 @@ use crate::domain::triage::{self, Order, Taken};
 use crate::platform::{Decision, Manner, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::{Progress, Woe};
-use crate::store::{Batch, StoreError, catalogue, destinations};
+use crate::store::findings::{self, Trace};
+use crate::store::{Batch, Reader, StoreError, destinations};
 use crate::work::triage::triage;
 
 impl Runner {
@@ -25,64 +26,57 @@ impl Runner {
         if !findings || !matches!(progress.cursor, Cursor::At(_)) {
             return Ok(false);
         }
-        let Some(after) = progress.sweep else {
-            if self.steady() >= self.next_sweep {
-                self.next_sweep = self.steady() + SWEEP_INTERVAL;
-                // Costs a write a day, and only where something was told.
-                if self.store().read(|view| destinations::remotes(view, id, None, 1))?.is_empty() {
-                    return Ok(false);
-                }
-                self.note(|progress| progress.sweep = Some(FindingId(0)))?;
-                return Ok(true);
-            }
-            return Ok(false);
-        };
         let now = self.deliver.work.clock.now();
-        let (groups, forgotten, last) = self.store().read::<_, StoreError>(|view| {
-            let remotes = destinations::remotes(view, id, Some(after), CHUNK)?;
-            let last = remotes.last().map(|(finding, _)| *finding);
-            let (mut groups, mut forgotten): (Vec<Group>, Vec<FindingId>) = (Vec::new(), Vec::new());
-            for (finding, remote) in remotes {
-                if gather::held(view, finding)?.is_some() {
-                    continue;
-                }
-                let open = remote.state.is_none_or(|state| !state.is_closed());
-                let place = match catalogue::scope(view, remote.scope)? {
-                    Some(_) if open => gather::place(view, remote.scope)?,
-                    _ => None,
-                };
-                let Some(place) = place else {
-                    forgotten.push(finding);
-                    continue;
-                };
-                let message = (Message::gone(finding, remote, now), 0);
-                match groups.iter_mut().find(|group| group.place.scope == place.scope) {
-                    Some(group) => group.messages.push(message),
-                    None => groups.push(Group { place, messages: vec![message] }),
-                }
+        let Some(after) = self.swept.or(progress.sweep) else {
+            if self.steady() < self.next_sweep {
+                return Ok(false);
             }
-            Ok((groups, forgotten, last))
+            // One that lies ahead was noted before the clock was set back.
+            let since = progress.swept_at.filter(|at| *at <= now).map_or(SWEEP_INTERVAL, |at| now.since(at));
+            self.next_sweep = self.steady() + SWEEP_INTERVAL.saturating_sub(since);
+            if since < SWEEP_INTERVAL {
+                return Ok(false);
+            }
+            self.next_sweep = self.steady() + SWEEP_INTERVAL;
+            self.swept = Some(FindingId(0));
+            return Ok(true);
+        };
+        let standing = self.open.as_ref().filter(|_| progress.decisions);
+        let standing = standing.map(|open| (open.destination.clone(), open.abilities.words));
+        let part = self.store().read(|view| {
+            let standing = standing.as_ref().map(|(destination, words)| (destination, *words));
+            look_through(view, id, after, standing, now)
         })?;
-        for group in groups {
+        let found = !part.groups.is_empty() || !part.forgotten.is_empty() || !part.orders.is_empty();
+        for group in part.groups {
             if matches!(self.tell_group(group, &|_| None)?, Ended::Stopped) {
                 return Ok(true);
             }
         }
-        let next = last;
-        self.store().write::<_, StoreError>(move |batch| {
-            for finding in forgotten {
-                destinations::remove_remote(batch, id, finding)?;
-            }
-            let mut progress = destinations::progress(batch, id)?;
-            progress.sweep = next;
-            if next.is_none() {
-                progress.swept_at = Some(now);
-            }
-            destinations::put_progress(batch, id, &progress)
-        })?;
-        if next.is_none() {
+        self.swept = part.last;
+        // Where nothing was found nothing is written but once at the end: an interrupted look begins again.
+        let ended = part.last.is_none() && (after != FindingId(0) || progress.sweep.is_some());
+        if found || ended {
+            self.store().write::<_, StoreError>(move |batch| {
+                for finding in part.forgotten {
+                    destinations::remove_remote(batch, id, finding)?;
+                }
+                for (finding, order) in part.orders {
+                    destinations::put_order(batch, id, finding, &order)?;
+                }
+                let mut progress = destinations::progress(batch, id)?;
+                progress.sweep = part.last;
+                if part.last.is_none() {
+                    progress.swept_at = Some(now);
+                    progress.decisions = false;
+                }
+                destinations::put_progress(batch, id, &progress)
+            })?;
+        }
+        if part.last.is_none() {
             self.next_sweep = self.steady() + SWEEP_INTERVAL;
         }
+        self.next_order = Duration::ZERO;
         Ok(true)
     }
 
@@ -128,12 +122,14 @@ impl Runner {
 
     /// Tells Sonar of decisions that were made on the platform, one at a time.
     pub(super) fn pass_back(&mut self) -> Result<bool, StoreError> {
-        let id = self.id;
+        let (id, after) = (self.id, self.orders_after);
         if self.steady() < self.next_order {
             return Ok(false);
         }
-        let Some((finding, order)) = self.store().read(|view| destinations::next_order(view, id))? else {
-            self.next_order = Duration::MAX;
+        let Some((finding, order)) = self.store().read(|view| destinations::next_order(view, id, after))? else {
+            // Those that failed have their turn again after a while.
+            self.next_order = if after.is_some() { self.steady() + ORDER_AGAIN } else { Duration::MAX };
+            self.orders_after = None;
             return Ok(false);
         };
         let done = order.clone();
@@ -149,12 +145,76 @@ impl Runner {
                     .write::<_, StoreError>(move |batch| destinations::put_order(batch, id, finding, &refused))?;
             }
             Err(error) => {
-                tracing::warn!("{}: decisions are passed on later: {error}", self.name());
+                tracing::warn!("{}: the decision about finding {finding} is passed on later: {error}", self.name());
+                // The next one after it has its turn in a while, so that one which always fails holds up no other.
+                self.orders_after = Some(finding);
                 self.next_order = self.steady() + ORDER_AGAIN;
             }
         }
         Ok(true)
     }
+}
+
+/// What was found in a part of what a platform was told.
+struct Part {
+    /// What is gone there, to be told.
+    groups: Vec<Group>,
+    /// What is not to be remembered any more.
+    forgotten: Vec<FindingId>,
+    /// What Sonar is to be told of decisions that stand there.
+    orders: Vec<(FindingId, Order)>,
+    /// The last that was looked at; nothing at the end.
+    last: Option<FindingId>,
+}
+
+/// Looks through what a platform was told, after a finding.
+///
+/// Only of what has left no trace here, in a branch that was read completely, is it known that it is gone: a record
+/// that is damaged is a fault of this box, and Sonar may well have the finding. `standing` says that decisions which were
+/// not passed on are to be.
+fn look_through(
+    view: &Reader,
+    id: DestinationId,
+    after: FindingId,
+    standing: Option<(&Destination, &Words)>,
+    now: Timestamp,
+) -> Result<Part, StoreError> {
+    let remotes = destinations::remotes(view, id, Some(after), CHUNK)?;
+    let last = remotes.last().map(|(finding, _)| *finding);
+    let mut part = Part { groups: Vec::new(), forgotten: Vec::new(), orders: Vec::new(), last };
+    for (finding, remote) in remotes {
+        if let Some((destination, words)) = standing.filter(|_| remote.decided.is_some()) {
+            let here = gather::held(view, finding)?.map(|(_, held)| held.observed.state);
+            let order = triage::standing(&remote, here, None, destination, words, now);
+            part.orders.extend(order.map(|order| (finding, order)));
+        }
+        match findings::trace(view, finding, remote.scope, &remote.key)? {
+            Trace::Held | Trace::Unreadable => continue,
+            Trace::Replaced => {
+                part.forgotten.push(finding);
+                continue;
+            }
+            Trace::None => {}
+        }
+        let open = remote.state.is_none_or(|state| !state.is_closed());
+        let place = match gather::place(view, remote.scope) {
+            Err(StoreError::Damaged { .. }) => continue,
+            place => place?,
+        };
+        match place.filter(|_| open) {
+            None => part.forgotten.push(finding),
+            // What is missing from a part may be in the rest.
+            Some(place) if !place.complete => {}
+            Some(place) => {
+                let message = (Message::gone(finding, remote, now), 0);
+                match part.groups.iter_mut().find(|group| group.place.scope == place.scope) {
+                    Some(group) => group.messages.push(message),
+                    None => part.groups.push(Group { place, messages: vec![message] }),
+                }
+            }
+        }
+    }
+    Ok(part)
 }
 
 /// What a platform was told is looked through this often.

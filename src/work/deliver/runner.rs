@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Deliver;
-use super::gather::{self, Group};
-use crate::domain::destination::Destination;
-use crate::domain::ids::{DestinationId, FindingId, ScopeId};
+use super::gather::{self, Group, Unreadable};
+use crate::domain::destination::{Destination, Words};
+use crate::domain::finding::State;
+use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, ScopeId};
+use crate::domain::limits;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::retry::Failures;
 use crate::domain::time::Timestamp;
+use crate::domain::triage;
 use crate::platform::{Abilities, Manner, Platform, Pushed, Told, Trouble};
 use crate::store::changes::Cursor;
-use crate::store::destinations::{Progress, Woe};
-use crate::store::{Store, StoreError, destinations};
+use crate::store::destinations::{DeadLetter, Progress, Woe};
+use crate::store::{Batch, Store, StoreError, destinations};
 use crate::sys::random;
 
 /// What one step of a destination was.
@@ -36,16 +39,20 @@ pub struct Runner {
     pub(super) failures: Failures,
     /// By the steady clock; nothing is asked before.
     until: Option<Duration>,
-    /// Before this no dead letter is to be tried again.
-    letters_at: Timestamp,
+    /// When dead letters may have to be tried again, by the steady clock.
+    pub(super) next_letters: Duration,
     /// Scopes whose place there cannot be used, and when each is tried again, by the steady clock.
     pub(super) postponed: BTreeMap<ScopeId, Duration>,
     /// When to look through what was told, by the steady clock.
     pub(super) next_sweep: Duration,
+    /// How far it was looked through, where that is under way.
+    pub(super) swept: Option<FindingId>,
     /// When to ask for decisions.
     pub(super) next_poll: Duration,
     /// When to tell Sonar of them.
     pub(super) next_order: Duration,
+    /// Those up to this finding were tried, and failed.
+    pub(super) orders_after: Option<FindingId>,
 }
 
 /// A destination that can be told.
@@ -55,8 +62,6 @@ pub(super) struct Open {
     pub(super) abilities: Abilities,
     /// Scopes whose place there was looked at since the start.
     prepared: BTreeSet<ScopeId>,
-    /// Places that were given up.
-    former: BTreeMap<ScopeId, Target>,
 }
 
 /// Why a batch cannot be told now, and the batch.
@@ -79,11 +84,13 @@ impl Runner {
             open: None,
             failures: Failures::default(),
             until: None,
-            letters_at: LOOK_NOW,
+            next_letters: Duration::ZERO,
             postponed: BTreeMap::new(),
             next_sweep: Duration::ZERO,
+            swept: None,
             next_poll: Duration::ZERO,
             next_order: Duration::ZERO,
+            orders_after: None,
         }
     }
 
@@ -119,8 +126,8 @@ impl Runner {
     pub fn step(&mut self) -> Result<Turn, StoreError> {
         if self.deliver.kicked().remove(&self.id) {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
-            (self.next_sweep, self.next_poll, self.next_order) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-            self.letters_at = LOOK_NOW;
+            (self.next_poll, self.next_order, self.next_letters) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+            self.next_sweep = Duration::ZERO;
             self.postponed.clear();
         }
         let id = self.id;
@@ -153,8 +160,7 @@ impl Runner {
         match self.deliver.open(&destination, secret.as_ref()) {
             Ok(platform) => {
                 let abilities = platform.abilities();
-                self.open =
-                    Some(Open { destination, platform, abilities, prepared: BTreeSet::new(), former: BTreeMap::new() });
+                self.open = Some(Open { destination, platform, abilities, prepared: BTreeSet::new() });
                 Ok(Ok(()))
             }
             Err(bad) => {
@@ -183,37 +189,38 @@ impl Runner {
             return Ok(Turn::Worked);
         }
         let now = self.steady();
-        let waits = [self.next_sweep, self.next_poll, self.next_order].map(|next| next.saturating_sub(now));
-        let letters = self.letters_at.since(self.deliver.work.clock.now());
-        Ok(Turn::Idle(waits.into_iter().min().unwrap_or(IDLE_MAX).min(letters)))
+        let next = self.next_sweep.min(self.next_poll).min(self.next_order).min(self.next_letters);
+        Ok(Turn::Idle(next.saturating_sub(now)))
     }
 
     /// Tries dead letters again whose time has come; false if there are none.
     fn tell_letters(&mut self, manner: Manner) -> Result<bool, StoreError> {
         let (id, now) = (self.id, self.deliver.work.clock.now());
-        if self.letters_at > now {
+        if self.next_letters > self.steady() {
             return Ok(false);
         }
         let Some(destination) = self.open.as_ref().map(|open| open.destination.clone()) else {
             return Ok(false);
         };
-        let (groups, due, next) = self.store().read::<_, StoreError>(|view| {
+        let (gathered, due, next) = self.store().read::<_, StoreError>(|view| {
             let (due, next) = destinations::due_letters(view, id, now, LETTERS)?;
             Ok((gather::of_findings(view, id, &destination, manner, &due)?, due, next))
         })?;
         if due.is_empty() {
-            self.letters_at = next.unwrap_or(NEVER);
+            self.next_letters = next.map_or(Duration::MAX, |next| self.steady() + next);
             return Ok(false);
         }
-        let mut told: BTreeSet<FindingId> = BTreeSet::new();
-        for group in groups {
+        let mut told: BTreeSet<FindingId> = gathered.unreadable.iter().map(|one| one.finding).collect();
+        self.park_unreadable(gathered.unreadable)?;
+        for group in gathered.groups {
             told.extend(group.messages.iter().map(|(message, _)| message.finding.id));
             if matches!(self.tell_group(group, &|_| None)?, Ended::Stopped) {
                 return Ok(true);
             }
         }
         // Those that the platform need not hear of any more.
-        let settled: Vec<FindingId> = due.into_iter().filter(|finding| !told.contains(finding)).collect();
+        let settled: Vec<FindingId> =
+            due.into_iter().map(|(finding, _)| finding).filter(|finding| !told.contains(finding)).collect();
         if !settled.is_empty() {
             self.store().write::<_, StoreError>(move |batch| {
                 for finding in settled {
@@ -230,11 +237,13 @@ impl Runner {
         let id = self.id;
         let Some(destination) = self.open.as_ref().map(|open| open.destination.clone()) else { return Ok(false) };
         let cursor = &progress.cursor;
-        let gathered = self.store().read(|view| gather::gather(view, id, &destination, manner, cursor, CHUNK))?;
-        let followed = gathered.followed;
+        let (gathered, followed) =
+            self.store().read(|view| gather::gather(view, id, &destination, manner, cursor, CHUNK))?;
         if followed.items.is_empty() && followed.next == *cursor && !followed.reseeded {
             return Ok(false);
         }
+        // Before anything moves the place in the log beyond them.
+        self.park_unreadable(gathered.unreadable)?;
         let place = |taken: usize| (manner == Manner::Changes).then(|| followed.after(taken, cursor));
         for group in gathered.groups {
             if matches!(self.tell_group(group, &place)?, Ended::Stopped) {
@@ -282,7 +291,7 @@ impl Runner {
                     messages = batch.into_iter().chain(rest).collect();
                     if matches!(trouble, Trouble::Target { .. }) && !again {
                         again = true;
-                        self.forget_target(scope.scope)?;
+                        self.lose_target(scope.scope)?;
                         continue;
                     }
                     return self.give_up_on(trouble, &scope, messages);
@@ -304,7 +313,7 @@ impl Runner {
                 None => {}
                 Some(Trouble::Target { .. }) if !again => {
                     again = true;
-                    self.forget_target(scope.scope)?;
+                    self.lose_target(scope.scope)?;
                 }
                 Some(trouble) => return self.give_up_on(trouble, &scope, messages),
             }
@@ -325,48 +334,73 @@ impl Runner {
         };
         let text = format!("{why}; {remedy}");
         tracing::warn!("{}: {text}", self.name());
-        self.forget_target(scope.scope)?;
-        let (id, now, scope) = (self.id, self.deliver.work.clock.now(), scope.scope);
-        self.letters_at = LOOK_NOW;
-        let again_at = now.plus(TARGET_AGAIN);
+        self.lose_target(scope.scope)?;
+        let letters = messages.into_iter().map(|(message, _)| (message.finding.id, message.cause.change()));
+        self.park(scope.scope, letters.collect(), &text)?;
+        Ok(Ended::Done)
+    }
+
+    /// Parks what cannot be told now and may be later.
+    fn park(
+        &mut self,
+        scope: ScopeId,
+        findings: Vec<(FindingId, Option<ChangeNumber>)>,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        let (id, now, why) = (self.id, self.deliver.work.clock.now(), why.to_owned());
+        self.next_letters = Duration::ZERO;
         self.store().write::<_, StoreError>(move |batch| {
-            for (message, _) in messages {
-                destinations::park(batch, id, message.finding.id, scope, text.clone(), Some(again_at), now)?;
+            for (finding, change) in findings {
+                let again_at = Some(now.plus(limits::DEAD_LETTER_WAIT));
+                let letter = DeadLetter { why: why.clone(), since: now, attempts: 0, again_at, scope, change };
+                destinations::park(batch, id, finding, letter)?;
             }
             Ok(())
-        })?;
-        Ok(Ended::Done)
+        })
+    }
+
+    /// What belongs to a damaged record waits until that is mended, and holds up nothing else.
+    fn park_unreadable(&mut self, unreadable: Vec<Unreadable>) -> Result<(), StoreError> {
+        let mut scopes: BTreeMap<ScopeId, Vec<_>> = BTreeMap::new();
+        for one in unreadable {
+            scopes.entry(one.scope).or_default().push((one.finding, one.change));
+        }
+        for (scope, findings) in scopes {
+            self.park(scope, findings, UNREADABLE)?;
+        }
+        Ok(())
     }
 
     /// Where a scope's findings go, looked at once after each start.
     pub(super) fn target(&mut self, place: &Place) -> Result<Result<Target, Trouble>, StoreError> {
         let (id, scope) = (self.id, place.scope);
-        let known = self.store().read(|view| destinations::target(view, id, scope))?;
+        let stored = self.store().read(|view| destinations::target(view, id, scope))?;
         let Some(open) = &mut self.open else { return Ok(Err(Trouble::later("it is not open"))) };
-        if let Some(known) = &known
-            && open.prepared.contains(&scope)
-        {
-            return Ok(Ok(known.clone()));
+        let known = match &stored {
+            Some((known, false)) if open.prepared.contains(&scope) => return Ok(Ok(known.clone())),
+            Some((known, false)) => Some(known.clone()),
+            Some((_, true)) | None => None,
+        };
+        let target = match open.platform.prepare(place, known.clone()) {
+            Ok(target) => target,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let is_elsewhere = stored.is_some_and(|(former, _)| open.platform.is_elsewhere(&former, &target));
+        if is_elsewhere {
+            // First of all: that it is another place is only known as long as the former one is noted.
+            self.tell_anew(scope)?;
         }
-        match open.platform.prepare(place, known.clone()) {
-            Ok(target) => {
-                open.prepared.insert(scope);
-                let former = open.former.remove(&scope).or_else(|| known.clone());
-                let is_elsewhere = former.is_some_and(|former| open.platform.is_elsewhere(&former, &target));
-                if known.as_ref() != Some(&target) {
-                    let target = target.clone();
-                    self.store().write::<_, StoreError>(move |batch| {
-                        destinations::put_target(batch, id, scope, Some(&target))
-                    })?;
-                }
-                if is_elsewhere {
-                    self.tell_anew(scope)?;
-                    return Ok(Err(Trouble::later(format!("the place of {} there is a new one", place.project))));
-                }
-                Ok(Ok(target))
-            }
-            Err(trouble) => Ok(Err(trouble)),
+        if known.as_ref() != Some(&target) {
+            let target = target.clone();
+            self.store().write::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, &target))?;
         }
+        if let Some(open) = &mut self.open {
+            open.prepared.insert(scope);
+        }
+        if is_elsewhere {
+            return Ok(Err(Trouble::later(format!("the place of {} there is a new one", place.project))));
+        }
+        Ok(Ok(target))
     }
 
     /// Forgets what was told of a scope, and begins again with the present state.
@@ -387,14 +421,12 @@ impl Runner {
         self.note(|progress| progress.cursor = Cursor::New)
     }
 
-    fn forget_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+    fn lose_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
         let id = self.id;
-        let former = self.store().read(|view| destinations::target(view, id, scope))?;
         if let Some(open) = &mut self.open {
             open.prepared.remove(&scope);
-            open.former.extend(former.map(|former| (scope, former)));
         }
-        self.store().delete::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, None))
+        self.store().write::<_, StoreError>(move |batch| destinations::lose_target(batch, id, scope))
     }
 
     /// Notes what is about to be told for the first time, and that it is about to be told, so that an answer that is
@@ -435,7 +467,7 @@ impl Runner {
             if *target != former {
                 let (id, scope, target) = (self.id, place.scope, target.clone());
                 self.store()
-                    .write::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, Some(&target)))?;
+                    .write::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, &target))?;
             }
             return Ok(Err((trouble, messages)));
         }
@@ -444,7 +476,7 @@ impl Runner {
             let (id, scope) = (self.id, place.scope);
             self.store().write::<_, StoreError>(move |batch| {
                 if let Some(target) = &begun {
-                    destinations::put_target(batch, id, scope, Some(target))?;
+                    destinations::put_target(batch, id, scope, target)?;
                 }
                 for (finding, remote) in &intended {
                     destinations::put_remote(batch, id, *finding, remote)?;
@@ -467,14 +499,13 @@ impl Runner {
         let (id, scope, now) = (self.id, place.scope, self.deliver.work.clock.now());
         let (mut done, mut left) = (0, Vec::new());
         let mut outcomes = pushed.told.into_iter().peekable();
-        let mut notes: Vec<(FindingId, bool, Told)> = Vec::new();
+        let mut notes: Vec<Note> = Vec::new();
         // Outcomes come in the order of the batch, as far as it came; without trouble what is not mentioned is told.
         for (message, index) in batch {
             let finding = message.finding.id;
             match outcomes.next_if(|(of, _)| *of == finding) {
                 Some((_, told)) => {
-                    let gone = message.state.is_closed() && message.url.is_empty();
-                    notes.push((finding, gone, told));
+                    notes.push(Note::of(&message, told));
                     done = done.max(index);
                 }
                 None => left.push((message, index)),
@@ -484,33 +515,29 @@ impl Runner {
             // Nobody said what became of these: a fault of ours, which must neither lose them nor go on for ever.
             for (message, index) in left.drain(..) {
                 done = done.max(index);
-                notes.push((message.finding.id, false, Told::Refused(NO_OUTCOME.to_owned())));
+                notes.push(Note::of(&message, Told::Refused(NO_OUTCOME.to_owned())));
             }
         }
-        let told = notes.iter().filter(|(_, _, told)| matches!(told, Told::Yes(_))).count() as u64;
+        let told = notes.iter().filter(|note| matches!(note.told, Told::Yes(_))).count() as u64;
         if told > 0 {
             self.failures.succeed();
+            self.next_order = Duration::ZERO;
         }
         if notes.is_empty() && target.is_none() {
             return Ok(left);
         }
         let cursor = if notes.is_empty() { None } else { cursor(done) };
+        let Some((destination, words)) =
+            self.open.as_ref().map(|open| (open.destination.clone(), open.abilities.words))
+        else {
+            return Ok(left);
+        };
         self.store().write::<_, StoreError>(move |batch| {
             if let Some(target) = &target {
-                destinations::put_target(batch, id, scope, Some(target))?;
+                destinations::put_target(batch, id, scope, target)?;
             }
-            for (finding, gone, told) in notes {
-                match told {
-                    Told::Yes(_) if gone => destinations::remove_remote(batch, id, finding)?,
-                    Told::Yes(remote) => {
-                        if let Some(remote) = remote {
-                            let remote = Remote { telling: None, ..*remote };
-                            destinations::put_remote(batch, id, finding, &remote)?;
-                        }
-                        destinations::drop_letter(batch, id, finding)?;
-                    }
-                    Told::Refused(why) => destinations::park(batch, id, finding, scope, why, None, now)?,
-                }
+            for note in notes {
+                note.put(batch, id, scope, (&destination, words), now)?;
             }
             let mut progress = destinations::progress(batch, id)?;
             if let Some(cursor) = cursor {
@@ -576,14 +603,64 @@ impl Runner {
     }
 }
 
+/// What became of a message.
+struct Note {
+    finding: FindingId,
+    change: Option<ChangeNumber>,
+    told: Told,
+    /// It was told that this finding is gone, which is not held here any more.
+    gone: bool,
+    /// It was told that this finding is back.
+    back: Option<State>,
+}
+
+impl Note {
+    fn of(message: &Message, told: Told) -> Self {
+        let closed = message.known.as_ref().and_then(|known| known.state).is_some_and(State::is_closed);
+        Self {
+            finding: message.finding.id,
+            change: message.cause.change(),
+            told,
+            gone: message.state.is_closed() && message.url.is_empty(),
+            back: (closed && !message.state.is_closed()).then_some(message.finding.observed.state),
+        }
+    }
+
+    fn put(
+        self,
+        batch: &Batch,
+        id: DestinationId,
+        scope: ScopeId,
+        (destination, words): (&Destination, &Words),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Self { finding, change, told, gone, back } = self;
+        match told {
+            Told::Yes(_) if gone => destinations::remove_remote(batch, id, finding),
+            Told::Yes(remote) => {
+                if let Some(remote) = remote {
+                    let remote = Remote { telling: None, ..*remote };
+                    // What was decided there while it was gone stands when it is back.
+                    if let Some(order) = triage::standing(&remote, back, None, destination, words, now) {
+                        destinations::put_order(batch, id, finding, &order)?;
+                    }
+                    destinations::put_remote(batch, id, finding, &remote)?;
+                }
+                destinations::drop_letter(batch, id, finding).map(drop)
+            }
+            Told::Refused(why) => {
+                let letter = DeadLetter { why, since: now, attempts: 0, again_at: None, scope, change };
+                destinations::park(batch, id, finding, letter)
+            }
+        }
+    }
+}
+
 /// Items of the log in one part.
 pub(super) const CHUNK: usize = 500;
 
 /// Dead letters that are tried again in one go.
 const LETTERS: usize = 100;
-
-/// A place that cannot be used is tried again after this.
-pub(super) const TARGET_AGAIN: Duration = Duration::from_hours(1);
 
 /// What a person has to mend is tried again after this.
 const PERSON_WAIT: Duration = Duration::from_mins(15);
@@ -592,8 +669,9 @@ const IDLE_MAX: Duration = Duration::from_mins(1);
 
 const TICK: Duration = Duration::from_millis(10);
 
-const LOOK_NOW: Timestamp = Timestamp(i64::MIN);
+const UNREADABLE: &str = "the record of its branch, project, asset or source is damaged here";
 
-const NEVER: Timestamp = Timestamp(i64::MAX);
+pub(super) const UNREADABLE_REMEDY: &str =
+    "`hydrophone status` says more; reading the project again mends what Sonar knows";
 
 const NO_OUTCOME: &str = "the platform's answer says nothing about it; please report this as a fault of hydrophone";

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::gather::{self, Names, compose};
-use super::runner::{Runner, TARGET_AGAIN};
+use super::runner::{Runner, UNREADABLE_REMEDY};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::destination::{Destination, PlatformKind};
 use crate::domain::ids::{DestinationId, IssueKey, ScopeId};
+use crate::domain::limits;
 use crate::domain::message::{Cause, Message, Place};
 use crate::platform::{Manner, Trouble};
 use crate::store::changes::{Item, follow};
@@ -41,7 +42,17 @@ impl Runner {
             let place = self.store().read::<_, StoreError>(|view| {
                 let settled = crawls::sealed(view, scope)?.is_none();
                 Ok(gather::place(view, scope)?.map(|place| (place, settled)))
-            })?;
+            });
+            let place = match place {
+                // The others do not wait for it.
+                Err(error @ StoreError::Damaged { .. }) => {
+                    let (since, why) = (self.deliver.work.clock.now(), error.to_string());
+                    self.postponed.insert(scope, steady + limits::DEAD_LETTER_WAIT);
+                    self.woe(Woe { why, remedy: Some(UNREADABLE_REMEDY.to_owned()), since })?;
+                    continue;
+                }
+                place => place?,
+            };
             let published = match place {
                 // It was removed here, which closes nothing there.
                 None => false,
@@ -52,7 +63,7 @@ impl Runner {
                     Ok(()) => true,
                     Err(Trouble::Target { why, remedy }) => {
                         tracing::warn!("{}: {why}; {remedy}", self.name());
-                        self.postponed.insert(scope, steady + TARGET_AGAIN);
+                        self.postponed.insert(scope, steady + limits::DEAD_LETTER_WAIT);
                         let since = self.deliver.work.clock.now();
                         self.woe(Woe { why, remedy: Some(remedy), since })?;
                         continue;

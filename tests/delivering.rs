@@ -1,0 +1,309 @@
+//! What a destination is told when something is the matter with the box itself: damaged records, a process that ends at
+//! the wrong moment, decisions that could not be passed on at once. The workers and a destination's runner are inside the
+//! test, on a clock that it turns.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hydrophone::domain::destination::{Destination, PlatformKind};
+use hydrophone::domain::ids::{DestinationId, DestinationName, FindingId, ProjectId};
+use hydrophone::domain::schedule::Reason;
+use hydrophone::store::destinations::{self, DeadLetter};
+use hydrophone::store::records::SecretBytes;
+use hydrophone::store::{FILE_NAME, StoreError, findings};
+use hydrophone::work::deliver::{Deliver, Runner, Turn};
+use support::defectdojo::{DefectDojo, Fault};
+use support::inside::Inside;
+use support::sonar::{Issue, Mode, Sonar};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A box between a SonarQube with these projects and a DefectDojo. Each project has the issues A, B and C, with its own
+/// name before them.
+struct Between {
+    sonar: Sonar,
+    dojo: DefectDojo,
+    inside: Inside,
+    runner: Option<Runner>,
+    id: DestinationId,
+    projects: Vec<ProjectId>,
+}
+
+impl Between {
+    fn new(projects: &[&str], change: impl FnOnce(&mut Destination)) -> Self {
+        let sonar = Sonar::start(Mode::Cloud);
+        sonar.edit(|model| {
+            for project in projects {
+                model.add_project("acme", project, project);
+                for name in ["A", "B", "C"] {
+                    let issue = Issue::vulnerability("java:S3649", &format!("src/{name}.java"), 12);
+                    model.add_issue(project, "main", issue.with_key(&format!("{project}-{name}")));
+                }
+            }
+        });
+        let inside = Inside::connected(&sonar, sonar.admin_token());
+        let projects = projects.iter().map(|project| inside.import(project, &[])).collect();
+        let dojo = DefectDojo::start();
+        let name = DestinationName::parse("dojo").unwrap();
+        let mut destination = Destination::new(name, PlatformKind::DefectDojo, dojo.url(), inside.clock.now());
+        change(&mut destination);
+        let token = SecretBytes::new(dojo.token().into_bytes());
+        let id = inside
+            .store
+            .write::<_, StoreError>(move |batch| destinations::add(batch, &destination, Some(&token)))
+            .unwrap();
+        Self { sonar, dojo, inside, runner: None, id, projects }
+    }
+
+    /// Lets time pass and tells what is due; only what is in the store is known from before if the runner is a new one.
+    fn tell_after(&mut self, span: Duration) {
+        self.inside.clock.advance(span);
+        self.inside.settle();
+        let mut runner =
+            self.runner.take().unwrap_or_else(|| Runner::new(Deliver::new(Arc::clone(&self.inside.work)), self.id));
+        for _ in 0..1000 {
+            if runner.step().unwrap() != Turn::Worked {
+                self.runner = Some(runner);
+                return;
+            }
+        }
+        panic!("there is no end of telling");
+    }
+
+    fn tell(&mut self) {
+        self.tell_after(Duration::from_mins(20));
+    }
+
+    /// Ends the process, and begins anew.
+    fn restart(mut self, between: impl FnOnce(&std::path::Path)) -> Self {
+        self.runner = None;
+        let (folder, then) = (Arc::clone(&self.inside.folder), self.inside.clock.now());
+        let Self { sonar, dojo, inside, id, projects, .. } = self;
+        drop(inside);
+        between(&folder.path().join(FILE_NAME));
+        let state = folder.path().to_owned();
+        let inside = Inside::over(folder, &state);
+        inside.clock.set(then);
+        Self { sonar, dojo, inside, runner: None, id, projects }
+    }
+
+    /// Keys in DefectDojo, with whether they are active there, in order.
+    fn there(&self) -> Vec<String> {
+        let mut all = self.dojo.edit(|model| {
+            let all = model.findings.values();
+            all.map(|one| {
+                let key = one.unique_id.clone().unwrap();
+                format!("{key} {}", if one.status.active { "active" } else { "inactive" })
+            })
+            .collect::<Vec<_>>()
+        });
+        all.sort();
+        all
+    }
+
+    fn dead_letters(&self) -> Vec<(FindingId, DeadLetter)> {
+        self.inside.store.read(|view| destinations::dead_letters(view, self.id, None, 100)).unwrap()
+    }
+}
+
+/// Flips a bit in the middle of the nth value of a table, as a bad block would, past the store's own checks.
+fn damage(file: &std::path::Path, table: &str, nth: usize) {
+    use redb::{ReadableDatabase, ReadableTable};
+    let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
+    let database = redb::Database::open(file).unwrap();
+    let (key, mut value) = {
+        let rows = database.begin_read().unwrap().open_table(table).unwrap();
+        let (key, value) = rows.iter().unwrap().nth(nth).expect("there is one").unwrap();
+        (key.value().to_vec(), value.value().to_vec())
+    };
+    let middle = value.len() / 2;
+    value[middle] ^= 1;
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(table).unwrap().insert(key.as_slice(), value.as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
+
+const ALL: [&str; 3] = ["shop-A active", "shop-B active", "shop-C active"];
+
+/// That a record here is damaged says nothing about Sonar.
+#[test]
+fn a_damaged_finding_is_not_told_as_gone_and_not_told_twice_when_it_is_read_again() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    assert_eq!(between.there(), ALL);
+
+    let mut between = between.restart(|file| damage(file, "findings", 1));
+    between.tell_after(DAY + DAY);
+    assert_eq!(between.there(), ALL);
+
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    between.tell_after(DAY + DAY);
+    assert_eq!(between.there(), ALL);
+
+    // What it is known by now is followed.
+    between.sonar.edit(|model| model.fix("shop-B"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    assert_eq!(between.there(), ["shop-A active", "shop-B inactive", "shop-C active"]);
+}
+
+/// What was closed long ago is deleted here in the end; a platform that had not heard of it by then is told all the same.
+#[test]
+fn what_is_really_not_held_any_more_is_told_as_gone() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    // Nobody tells it of the closing in time.
+    between.sonar.edit(|model| model.fix("shop-B"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.inside.settle();
+    let later = between.inside.clock.now().plus(DAY);
+    let pruned = between.inside.store.delete::<_, StoreError>(move |batch| findings::prune_closed(batch, later));
+    assert_eq!(pruned.unwrap(), 1);
+    between.tell_after(DAY + DAY);
+    assert_eq!(between.there(), ["shop-A active", "shop-B inactive", "shop-C active"]);
+}
+
+#[test]
+fn a_damaged_project_holds_up_no_other_and_is_told_when_it_can_be_read() {
+    let between = Between::new(&["one", "two"], |_| ());
+    let mut undamaged = Vec::new();
+    let mut between = between.restart(|file| {
+        undamaged = std::fs::read(file).unwrap();
+        damage(file, "projects", 0);
+    });
+    between.tell();
+    assert_eq!(between.there(), ["two-A active", "two-B active", "two-C active"]);
+    let letters = between.dead_letters();
+    assert_eq!(letters.len(), 3, "{letters:?}");
+    assert!(letters.iter().all(|(_, letter)| letter.why.contains("damaged") && letter.again_at.is_some()));
+    let preview = between.inside.json(&["destination", "preview", "dojo"]);
+    assert_eq!(preview["left_out"]["of a project whose record here is damaged"], 3, "{preview}");
+
+    // The bit is flipped back.
+    let mut between = between.restart(|file| damage(file, "projects", 0));
+    between.tell_after(Duration::from_hours(1));
+    let all = ["one-A", "one-B", "one-C", "two-A", "two-B", "two-C"].map(|key| format!("{key} active"));
+    assert_eq!(between.there(), all);
+    assert_eq!(between.dead_letters(), []);
+}
+
+/// Somebody deleted the Test, and the process ends before another one is found: nothing is known in that one.
+#[test]
+fn a_place_that_was_lost_before_a_restart_is_told_everything_anew() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    between.dojo.edit(|model| {
+        let tests: Vec<u64> = model.tests.iter().map(|test| test.id).collect();
+        for test in tests {
+            model.delete_test(test);
+        }
+    });
+    between.sonar.edit(|model| model.fix("shop-A"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.dojo.fault_when(|call| call.method == "POST" && call.path == "/api/v2/tests/", Fault::internal_error(1000));
+    between.tell();
+    assert_eq!(between.there(), [""; 0]);
+
+    let mut between = between.restart(|_| ());
+    between.dojo.clear_faults();
+    between.tell_after(Duration::from_hours(2));
+    assert_eq!(between.there(), ["shop-B active", "shop-C active"]);
+}
+
+/// A clock that is set back by a year must not have a message wait for a year.
+#[test]
+fn what_waits_for_its_time_does_not_wait_for_a_clock_that_was_set_back() {
+    let between = Between::new(&["one"], |_| ());
+    let mut between = between.restart(|file| damage(file, "projects", 0));
+    between.tell();
+    assert_eq!(between.dead_letters().len(), 3);
+    let mut between = between.restart(|file| damage(file, "projects", 0));
+    between.inside.clock.set(between.inside.clock.now().minus(365 * DAY));
+    between.tell();
+    assert_eq!(between.dead_letters(), []);
+    assert_eq!(between.there(), ["one-A active", "one-B active", "one-C active"]);
+}
+
+fn in_dojo(between: &Between, key: &str) -> u64 {
+    between.dojo.edit(|model| model.finding_with(key).id)
+}
+
+fn in_sonar(between: &Between, key: &str) -> String {
+    between.sonar.edit(|model| format!("{:?}", model.issue(key).unwrap().1.issue_status()))
+}
+
+#[test]
+fn decisions_made_while_nothing_was_passed_on_are_passed_on_when_that_is_switched_on() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    let finding = in_dojo(&between, "shop-A");
+    between.dojo.edit(|model| model.mark_false_positive(finding));
+    between.tell();
+    assert_eq!(in_sonar(&between, "shop-A"), "Open");
+
+    between.inside.json(&["destination", "edit", "dojo", "--triage-to-sonar", "yes"]);
+    between.tell();
+    assert_eq!(in_sonar(&between, "shop-A"), "FalsePositive");
+    assert_eq!(in_sonar(&between, "shop-B"), "Open");
+}
+
+#[test]
+fn a_decision_about_a_finding_that_is_gone_is_passed_on_when_it_is_back() {
+    let mut between = Between::new(&["shop"], |one| one.triage_to_sonar = true);
+    between.tell();
+    between.sonar.edit(|model| model.fix("shop-A"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    let finding = in_dojo(&between, "shop-A");
+    between.dojo.edit(|model| model.mark_false_positive(finding));
+    between.tell();
+    between.sonar.edit(|model| model.reopen("shop-A"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    assert_eq!(in_sonar(&between, "shop-A"), "FalsePositive");
+}
+
+#[test]
+fn a_decision_that_sonar_cannot_be_told_holds_up_no_other() {
+    let mut between = Between::new(&["shop"], |one| one.triage_to_sonar = true);
+    between.tell();
+    for key in ["shop-A", "shop-B"] {
+        let finding = in_dojo(&between, key);
+        between.dojo.edit(|model| model.mark_false_positive(finding));
+    }
+    let transition =
+        |call: &support::sonar::Call| call.path == "/api/issues/do_transition" && call.param("issue") == Some("shop-A");
+    between.sonar.fault_when(transition, support::sonar::Fault::internal_error(1000));
+    for _ in 0..3 {
+        between.tell();
+    }
+    assert_eq!([in_sonar(&between, "shop-A"), in_sonar(&between, "shop-B")], ["Open", "FalsePositive"]);
+    between.sonar.clear_faults();
+    for _ in 0..3 {
+        between.tell();
+    }
+    assert_eq!(in_sonar(&between, "shop-A"), "FalsePositive");
+}
+
+/// Nothing changes, nothing is written: an SD card lives for years on that.
+#[test]
+fn looking_through_what_was_told_is_noted_once_a_day() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    between.tell_after(DAY + DAY);
+    let swept = |between: &Between| between.inside.store.read(|view| destinations::progress(view, between.id)).unwrap();
+    let before = swept(&between);
+    assert!(before.swept_at.is_some());
+    // A start does not begin it anew.
+    let mut between = between.restart(|_| ());
+    between.tell();
+    assert_eq!(swept(&between).swept_at, before.swept_at);
+    between.tell_after(DAY);
+    assert!(swept(&between).swept_at > before.swept_at);
+}
