@@ -6,6 +6,7 @@ mod assets;
 mod changes;
 mod deliveries;
 mod destinations;
+mod filters;
 mod findings;
 mod projects;
 pub mod settings;
@@ -123,6 +124,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/organizations/{organization}/projects", get(projects::visible))
         .route("/organizations/{organization}/projects/{key}", get(projects::show).delete(projects::remove))
         .route("/organizations/{organization}/projects/{key}/rename", post(projects::rename))
+        .route("/organizations/{organization}/filter", get(filters::show).put(filters::set))
         .route("/organizations/{organization}/webhook", get(webhooks::show))
         .route("/organizations/{organization}/webhook/secret", put(webhooks::secret))
         .route("/projects", get(projects::list))

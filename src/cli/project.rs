@@ -24,7 +24,8 @@ pub enum Command {
     /// Import projects: from now on they are kept in step.
     #[command(after_help = "Without --asset or --new-asset each project gets an asset of its own name.\n\n\
         Examples:\n  hydrophone project import acme --project web-shop --new-asset Shop --wait\n  \
-        hydrophone project import acme --all --branch main --branch 'release/*'")]
+        hydrophone project import acme --all --branch main --branch 'release/*'\n\n\
+        All security findings are held; `hydrophone organization filter` chooses which of them are shown and passed on.")]
     Import(Import),
     /// Show an imported project and its branches.
     Show(Name),
@@ -213,12 +214,24 @@ fn print(out: &mut Output, project: &Project) -> Result<(), Failure> {
         return Ok(());
     }
     out.line("")?;
-    let mut rows = table(&["branch", "gate", "analysed", "read", "in Sonar", "here", "state"]);
+    let is_filtered = project.branches.iter().any(|branch| branch.passing_total.is_some());
+    let mut names = vec!["branch", "gate", "analysed", "read", "in Sonar", "here", "state"];
+    if is_filtered {
+        names.insert(PASS_COLUMN, "pass");
+    }
+    let mut rows = table(&names);
     for branch in &project.branches {
-        rows.add_row(row(out, branch));
+        let mut row = row(out, branch).to_vec();
+        if is_filtered {
+            row.insert(PASS_COLUMN, cell(branch.passing_total.map(number).unwrap_or_default()));
+        }
+        rows.add_row(row);
     }
     out.table(rows)
 }
+
+/// Where it is shown how many pass a filter: beside how many are held.
+const PASS_COLUMN: usize = 6;
 
 fn row(out: &Output, branch: &Branch) -> [comfy_table::Cell; 7] {
     let name = match branch.kind.as_str() {
