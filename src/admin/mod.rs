@@ -8,6 +8,7 @@ mod deliveries;
 mod destinations;
 mod filters;
 mod findings;
+mod imports;
 mod projects;
 pub mod settings;
 pub mod shapes;
@@ -129,6 +130,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/organizations/{organization}/webhook/secret", put(webhooks::secret))
         .route("/projects", get(projects::list))
         .route("/imports", post(projects::import))
+        .route("/imports/preview", post(imports::preview))
         .route("/sync", post(projects::sync))
         .route("/assets", get(assets::list).post(assets::add))
         .route("/assets/{name}", get(assets::show).patch(assets::edit).delete(assets::remove))

@@ -1,5 +1,5 @@
 //! An organization's filter: everything is held, and only what passes is shown and passed on. Whatever is done to the
-//! filter, nothing counts as fixed that is not.
+//! filter, nothing counts as fixed that is not; and an import can be tried out.
 
 use serde_json::{Value, json};
 
@@ -121,6 +121,10 @@ fn a_kind_may_pass_alone() {
     });
     let gateway = gateway(&sonar);
     gateway.json(&["organization", "filter", "sonar", "--kind", "hotspot"]);
+    let preview = gateway.json(&["project", "import", "sonar", "--project", "shop", "--dry-run"]);
+    let branch = &preview["projects"][0]["branches"][0];
+    assert_eq!((&branch["sonar_total"], &branch["passing"], &branch["create"]), (&json!(2), &json!(1), &json!(2)));
+    assert_eq!(branch["left_out"], json!({"of a kind that its organization's filter keeps back": 1}));
     import(&gateway, "sonar", &["shop"]);
     assert_eq!(keys(&findings(&gateway, &[])), ["H"]);
     assert_eq!(keys(&findings(&gateway, &["--filtered"])), ["A", "H"]);
@@ -232,6 +236,76 @@ fn what_passes_a_widened_filter_is_told_without_being_asked_for() {
     // The same in other words is no reason to tell it again.
     let same = gateway.json(&["organization", "filter", "acme", "--no-filter"]);
     assert_eq!(same["told_anew"], json!([]));
+}
+
+#[test]
+fn an_import_can_be_tried_out() {
+    let sonar = sonar();
+    sonar.edit(|model| {
+        model.add_project("acme", "empty", "Empty");
+        model.add_branch("shop", "release/1");
+    });
+    let gateway = gateway(&sonar);
+    gateway.json(&["organization", "filter", "acme", "--min-severity", "high"]);
+    let dry_run = |flags: &[&str]| gateway.json(&[&["project", "import", "acme", "--dry-run"][..], flags].concat());
+    let tried = dry_run(&["--all"]);
+    let shop = tried["projects"].as_array().unwrap().iter().find(|project| project["key"] == "shop").unwrap();
+    assert_eq!(
+        (&shop["imported"], &shop["asset"], &shop["asset_is_new"]),
+        (&json!(false), &json!("Web shop"), &json!(true))
+    );
+    let branches = shop["branches"].as_array().unwrap();
+    assert_eq!(branches.len(), 1, "only the main branch is chosen: {shop}");
+    let expected = json!({"name": "main", "kind": "branch", "main": true, "sonar_total": 2, "open": 0, "read": true,
+        "passing": 1, "left_out": {"of a severity that its organization's filter keeps back": 1}, "create": 2,
+        "update": 0, "reopen": 0, "close": 0, "same": 0, "problem": null});
+    assert_eq!(branches[0], expected);
+    let text = gateway.cli(&["project", "import", "acme", "--all", "--dry-run"]);
+    for part in [
+        "Sonar says 2, we hold 0, 1 pass the filter.\n",
+        "Passed on:      severity critical or high\n",
+        "hold, but not show or pass on: of a severity that its organization's filter keeps back  1\n",
+        "2 projects, of which 0 imported already; 2 assets would be made.\nNothing was imported.\n",
+    ] {
+        assert!(text.out.contains(part), "{part} in {}{}", text.out, text.err);
+    }
+    // Nothing came of it.
+    let inventory = gateway.json(&["status"])["inventory"].clone();
+    assert_eq!((&inventory["projects"], &inventory["assets"]), (&json!(0), &json!(0)));
+    let refused = gateway.refused(&["project", "import", "acme", "--project", "absent", "--dry-run"], "");
+    assert!(refused.contains("Sonar shows no project absent"), "{refused}");
+    let refused = gateway.refused(&["project", "import", "acme", "--all", "--asset", "None", "--dry-run"], "");
+    assert!(refused.contains("there is no asset None"), "{refused}");
+    let none = dry_run(&["--project", "shop", "--branch", "feature/*"]);
+    assert_eq!(none["projects"][0]["error"], "no branch matches feature/*");
+    assert_eq!(
+        dry_run(&["--project", "shop", "--branch", "release/*"])["projects"][0]["branches"][0]["sonar_total"],
+        0
+    );
+
+    // What was foreseen is what comes.
+    import(&gateway, "acme", &["shop"]);
+    assert_eq!(gateway.json(&["finding", "list", "--filtered"])["total"], 2);
+    let again = &dry_run(&["--project", "shop"])["projects"][0];
+    assert_eq!((&again["imported"], &again["asset_is_new"]), (&json!(true), &json!(false)));
+    let counts =
+        |branch: &Value| ["create", "update", "reopen", "close", "same"].map(|name| branch[name].as_u64().unwrap());
+    assert_eq!(counts(&again["branches"][0]), [0, 0, 0, 0, 2]);
+
+    sonar.edit(|model| model.add_issue("shop", "main", issue("F", Severity::Minor)));
+    gateway.json(&["sync", "acme", "shop", "--full", "--wait"]);
+    sonar.edit(|model| model.fix("F"));
+    gateway.json(&["sync", "acme", "shop", "--full", "--wait"]);
+    sonar.edit(|model| {
+        model.reopen("F");
+        model.fix("A");
+        model.shift_line("B", 70);
+        model.add_issue("shop", "main", issue("C", Severity::Blocker));
+    });
+    let foreseen = dry_run(&["--project", "shop"])["projects"][0]["branches"][0].clone();
+    assert_eq!(counts(&foreseen), [1, 1, 1, 1, 0], "{foreseen}");
+    assert_eq!((&foreseen["sonar_total"], &foreseen["open"], &foreseen["passing"]), (&json!(3), &json!(2), &json!(1)));
+    assert_eq!(keys(&findings(&gateway, &["--filtered"])), ["A", "B"], "it is only foreseen");
 }
 
 #[test]
