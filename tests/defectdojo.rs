@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hydrophone::domain::destination::{Destination, Filter, PlatformKind};
+use hydrophone::domain::destination::{Destination, PlatformKind};
 use hydrophone::domain::finding::{Finding, Kind, Observed, Severity, SonarWords, State};
 use hydrophone::domain::ids::{
     AssetName, DestinationName, FindingId, IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeId, ScopeKind,
@@ -129,8 +129,7 @@ impl Side {
             url: self.place.page(&finding.observed),
             finding: finding.clone(),
         });
-        let due =
-            |message: &Message| !matches!(plan(message, &Filter::default(), Ok(())), Plan::Nothing | Plan::LeftOut(_));
+        let due = |message: &Message| !matches!(plan(message, Ok(())), Plan::Nothing | Plan::LeftOut(_));
         all.filter(due).collect()
     }
 

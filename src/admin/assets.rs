@@ -1,6 +1,7 @@
 //! Assets: what the security team manages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,7 +9,8 @@ use axum::http::StatusCode;
 
 use super::answers::Sent;
 use super::{Problem, Shared, shapes, views};
-use crate::domain::ids::{AssetId, AssetName, ProjectId};
+use crate::domain::ids::{AssetId, AssetName, ProjectId, ScopeId};
+use crate::domain::passing::Choice;
 use crate::store::lists::Filter;
 use crate::store::records::{Asset, Project};
 use crate::store::{Reader, StoreError, View, catalogue};
@@ -20,9 +22,10 @@ pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::AssetList>
         .read(|_, view| {
             let projects = catalogue::projects(view)?;
             let assets = catalogue::assets(view)?;
+            let passing = catalogue::filtered_scopes(view)?;
             Ok(assets
                 .into_iter()
-                .map(|(id, asset)| shown(view, id, asset, &projects))
+                .map(|(id, asset)| shown(view, id, asset, &projects, &passing))
                 .collect::<Result<Vec<_>, StoreError>>()?)
         })
         .await?;
@@ -34,6 +37,7 @@ fn shown(
     id: AssetId,
     asset: Asset,
     projects: &[(ProjectId, Project)],
+    passing: &BTreeMap<ScopeId, Arc<Choice>>,
 ) -> Result<shapes::Asset, StoreError> {
     let mut scopes = BTreeSet::new();
     let mut names = Vec::new();
@@ -47,12 +51,14 @@ fn shown(
             name: project.name.clone(),
         });
     }
+    let passing = passing.iter().filter(|(scope, _)| scopes.contains(scope));
+    let passing = passing.map(|(scope, choice)| (*scope, Arc::clone(choice))).collect();
     Ok(shapes::Asset {
         id: id.to_string(),
         name: asset.name.to_string(),
         description: asset.description,
         projects: names,
-        open: views::open_by_severity(view, &Filter { scopes: Some(scopes), ..Filter::default() })?,
+        open: views::open_by_severity(view, &Filter { scopes: Some(scopes), passing, ..Filter::default() })?,
     })
 }
 
@@ -66,7 +72,7 @@ pub(super) fn named(view: &impl View, name: &str) -> Result<(AssetId, Asset), Pr
 
 fn one(view: &Reader, name: &str) -> Result<shapes::Asset, Problem> {
     let (id, asset) = named(view, name)?;
-    Ok(shown(view, id, asset, &catalogue::projects(view)?)?)
+    Ok(shown(view, id, asset, &catalogue::projects(view)?, &catalogue::filtered_scopes(view)?)?)
 }
 
 fn must_be_free(view: &impl View, name: &AssetName) -> Result<(), Problem> {

@@ -424,7 +424,7 @@ pub(super) async fn replay(
             })?;
             admin.store.write::<_, Problem>(move |batch| {
                 let mut progress = destinations::progress(batch, id)?;
-                progress.cursor = cursor;
+                progress.replay(cursor);
                 destinations::retry_orders(batch, id)?;
                 Ok(destinations::put_progress(batch, id, &progress)?)
             })?;

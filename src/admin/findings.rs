@@ -35,6 +35,8 @@ pub(super) struct Wanted {
     search: Option<String>,
     #[serde(default)]
     retired: bool,
+    #[serde(default)]
+    filtered: bool,
     with: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
@@ -69,8 +71,16 @@ fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> 
         if flows { cache.shown_whole(scope, finding) } else { cache.shown(scope, finding) }
     });
     let findings = shown.collect();
+    // Where words are searched for, counting once more takes as long as finding them.
+    let filtered = if filter.passing.is_empty() || !filter.words.is_empty() {
+        0
+    } else {
+        let all = Filter { passing: BTreeMap::new(), ..filter };
+        lists::count(view, &all)?.saturating_sub(page.total)
+    };
     Ok(shapes::FindingList {
         findings,
+        filtered,
         total: page.total,
         total_exact: page.total_exact,
         next: page.next.map(Place::to_cursor),
@@ -130,6 +140,9 @@ fn filter(view: &Reader, wanted: &Wanted) -> Result<Filter, Problem> {
     };
     if !wanted.retired && wanted.branch.is_none() {
         filter.hide(catalogue::retired_scopes(view)?);
+    }
+    if !wanted.filtered {
+        filter.passing = catalogue::filtered_scopes(view)?;
     }
     if let Some(search) = &wanted.search {
         filter.search(search);
@@ -289,10 +302,12 @@ fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDetail, Problem
     })
 }
 
-/// Findings that are not closed by severity, and how many are closed; without those of branches and pull requests
-/// that Sonar does not list any more.
-pub(super) fn counts(view: &Reader) -> Result<(Vec<shapes::SeverityCount>, u64), StoreError> {
+/// Findings that are not closed by severity, how many are closed, and how many that are not closed no filter passes;
+/// without those of branches and pull requests that Sonar does not list any more.
+pub(super) fn counts(view: &Reader) -> Result<(Vec<shapes::SeverityCount>, u64, u64), StoreError> {
     let listed = Filter { hidden: catalogue::retired_scopes(view)?, ..Filter::default() };
-    let closed = lists::count(view, &Filter { states: views::closed_states(), ..listed.clone() })?;
-    Ok((views::open_by_severity(view, &listed)?, closed))
+    let passing = Filter { passing: catalogue::filtered_scopes(view)?, ..listed.clone() };
+    let closed = lists::count(view, &Filter { states: views::closed_states(), ..passing.clone() })?;
+    let filtered = lists::count(view, &listed)?.saturating_sub(lists::count(view, &passing)?);
+    Ok((views::open_by_severity(view, &passing)?, closed, filtered))
 }

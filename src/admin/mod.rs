@@ -6,7 +6,9 @@ mod assets;
 mod changes;
 mod deliveries;
 mod destinations;
+mod filters;
 mod findings;
+mod imports;
 mod projects;
 pub mod settings;
 pub mod shapes;
@@ -123,10 +125,12 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/organizations/{organization}/projects", get(projects::visible))
         .route("/organizations/{organization}/projects/{key}", get(projects::show).delete(projects::remove))
         .route("/organizations/{organization}/projects/{key}/rename", post(projects::rename))
+        .route("/organizations/{organization}/filter", get(filters::show).put(filters::set))
         .route("/organizations/{organization}/webhook", get(webhooks::show))
         .route("/organizations/{organization}/webhook/secret", put(webhooks::secret))
         .route("/projects", get(projects::list))
         .route("/imports", post(projects::import))
+        .route("/imports/preview", post(imports::preview))
         .route("/sync", post(projects::sync))
         .route("/assets", get(assets::list).post(assets::add))
         .route("/assets/{name}", get(assets::show).patch(assets::edit).delete(assets::remove))

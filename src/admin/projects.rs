@@ -243,7 +243,7 @@ pub(super) async fn import(
 const PROJECTS_PER_COMMIT: usize = 50;
 
 /// The projects that an import names, as Sonar shows them to this token.
-fn wanted(
+pub(super) fn wanted(
     admin: &Admin,
     organization: &OrganizationRef,
     new: &shapes::NewImport,
@@ -274,7 +274,8 @@ fn wanted(
     }
 }
 
-fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
+/// The branches that an import names.
+pub(super) fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
     for pattern in &new.branches {
         if pattern.is_empty() || pattern.len() > 255 || pattern.chars().any(char::is_control) {
             return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")));
@@ -285,7 +286,7 @@ fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
 
 /// Which asset the projects of an import get.
 #[derive(Clone)]
-enum Placing {
+pub(super) enum Placing {
     /// One that exists.
     Existing(AssetName),
     /// One that is made for them.
@@ -295,7 +296,7 @@ enum Placing {
 }
 
 impl Placing {
-    fn of(new: &shapes::NewImport) -> Result<Self, Problem> {
+    pub(super) fn of(new: &shapes::NewImport) -> Result<Self, Problem> {
         match (&new.asset, &new.new_asset) {
             (None, None) => Ok(Self::OwnName),
             (Some(name), None) => Ok(Self::Existing(AssetName::parse(name)?)),
@@ -305,7 +306,7 @@ impl Placing {
     }
 
     /// A name for a new asset must be free: joining another team's by accident would go unnoticed.
-    fn check(&self, view: &impl View) -> Result<(), Problem> {
+    pub(super) fn check(&self, view: &impl View) -> Result<(), Problem> {
         match self {
             Self::New(name) if catalogue::asset_named(view, name)?.is_some() => {
                 Err(Problem::conflict(format!("there is an asset {name} already")).remedy("--asset adds to it"))
@@ -316,17 +317,37 @@ impl Placing {
 
     fn place(&self, batch: &Batch, project: &wire::Project, now: Timestamp) -> Result<AssetId, Problem> {
         match self {
-            Self::Existing(name) => catalogue::asset_named(batch, name)?.ok_or_else(|| {
-                Problem::missing(format!("there is no asset {name}"))
-                    .remedy("`hydrophone asset list` shows them; --new-asset makes one")
-            }),
+            Self::Existing(name) => Self::existing(batch, name),
             Self::New(name) => Self::named(batch, name, now),
-            Self::OwnName => {
-                let name: String = project.name.chars().filter(|c| !c.is_control()).collect();
-                let name = AssetName::parse(&name).or_else(|_| AssetName::parse(project.key.as_str()))?;
-                Self::named(batch, &name, now)
-            }
+            Self::OwnName => Self::named(batch, &own_name(project)?, now),
         }
+    }
+
+    /// The asset that a project would get, and whether there is one; `known` is the project as it is imported.
+    pub(super) fn foresee(
+        &self,
+        view: &impl View,
+        known: Option<&Project>,
+        project: &wire::Project,
+    ) -> Result<(AssetName, bool), Problem> {
+        let name = match (self, known) {
+            (Self::Existing(name), _) => Self::existing(view, name).map(|_| name.clone())?,
+            (Self::New(name), _) => name.clone(),
+            (Self::OwnName, Some(known)) => match catalogue::asset(view, known.asset)? {
+                Some(asset) => asset.name,
+                None => own_name(project)?,
+            },
+            (Self::OwnName, None) => own_name(project)?,
+        };
+        let exists = catalogue::asset_named(view, &name)?.is_some();
+        Ok((name, exists))
+    }
+
+    fn existing(view: &impl View, name: &AssetName) -> Result<AssetId, Problem> {
+        catalogue::asset_named(view, name)?.ok_or_else(|| {
+            Problem::missing(format!("there is no asset {name}"))
+                .remedy("`hydrophone asset list` shows them; --new-asset makes one")
+        })
     }
 
     fn named(batch: &Batch, name: &AssetName, now: Timestamp) -> Result<AssetId, Problem> {
@@ -335,6 +356,11 @@ impl Placing {
         }
         Ok(catalogue::add_asset(batch, &Asset { name: name.clone(), description: None, created_at: now })?)
     }
+}
+
+fn own_name(project: &wire::Project) -> Result<AssetName, Problem> {
+    let name: String = project.name.chars().filter(|c| !c.is_control()).collect();
+    Ok(AssetName::parse(&name).or_else(|_| AssetName::parse(project.key.as_str()))?)
 }
 
 /// Takes one project in, or changes what is held of one that is imported already.

@@ -2,11 +2,13 @@
 //! Times are RFC 3339 in UTC.
 
 mod destinations;
+mod imports;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::destinations::*;
+pub use self::imports::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -150,6 +152,9 @@ pub struct InventoryCounts {
     pub open: Vec<SeverityCount>,
     /// Findings that are closed.
     pub closed: u64,
+    /// Findings that are not closed and that organizations' filters keep back; they are not among those above.
+    #[serde(default)]
+    pub filtered: u64,
 }
 
 /// A number beside a severity.
@@ -246,6 +251,9 @@ pub struct Organization {
     pub key: String,
     /// Its name.
     pub name: String,
+    /// Which of its findings are shown and passed on, where not all are; all of them are held.
+    #[serde(default, skip_serializing_if = "FilterChoice::is_all")]
+    pub filter: FilterChoice,
 }
 
 /// A project. `GET /api/v1/organizations/{org}/projects?search=` answers `{"projects":[…]}` with all that the
@@ -310,6 +318,9 @@ pub struct Branch {
     pub sonar_total: Option<u64>,
     /// Findings that are not closed, as held here.
     pub stored_total: u64,
+    /// Those of them that pass the organization's filter; absent where it has none.
+    #[serde(default)]
+    pub passing_total: Option<u64>,
     /// Why the last read failed or proved nothing.
     pub error: Option<String>,
     /// `queued`, `running` or `idle`.
@@ -552,6 +563,9 @@ pub struct Finding {
     /// Whether Sonar does not list its branch or pull request any more.
     #[serde(default)]
     pub retired: bool,
+    /// Whether its organization's filter keeps it back.
+    #[serde(default)]
+    pub filtered: bool,
     /// Sonar's own words.
     pub sonar: Value,
     /// How it comes about: each flow a list of places. Only for one finding, and in lists asked for `with=flows`.
@@ -676,7 +690,7 @@ pub struct FollowedChanges {
 }
 
 /// A page of findings:
-/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&with=flows&limit=&cursor=`.
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&filtered=true&with=flows&limit=&cursor=`.
 /// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
 /// Sonar does not list any more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -687,6 +701,9 @@ pub struct FindingList {
     pub total: u64,
     /// Whether the total is exact.
     pub total_exact: bool,
+    /// How many more would match if organizations' filters kept none back; not counted where words are searched for.
+    #[serde(default)]
+    pub filtered: u64,
     /// Where the next page begins.
     pub next: Option<String>,
 }

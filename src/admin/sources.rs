@@ -1,5 +1,7 @@
 //! Sources: connecting, checking, and what their tokens see.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -100,6 +102,7 @@ fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
         error: None,
         organizations: Vec::new(),
         unsorted: false,
+        filters: BTreeMap::new(),
     };
     Ok((source, token))
 }

@@ -85,13 +85,14 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
     let sync = shapes::SyncCounts { queued: due.saturating_sub(running), running, later: agenda.len() as u64 - due };
     let sources = catalogue::sources(view)?;
     let projects = catalogue::projects(view)?;
-    let (open, closed) = findings::counts(view)?;
+    let (open, closed, filtered) = findings::counts(view)?;
     let inventory = shapes::InventoryCounts {
         sources: sources.len() as u64,
         projects: projects.len() as u64,
         assets: catalogue::assets(view)?.len() as u64,
         open,
         closed,
+        filtered,
     };
     let mut conditions: Vec<Condition> = Vec::new();
     for source in &sources {

@@ -1,12 +1,13 @@
 //! Stored records as the API shows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::utf8_percent_encode;
 
-use super::{Admin, Problem, shapes};
-use crate::domain::finding::{Finding, Flow, FlowStep, SonarWords, State, TextRange};
+use super::{Admin, Problem, filters, shapes};
+use crate::domain::finding::{Finding, Flow, FlowStep, Severity, SonarWords, State, TextRange};
 use crate::domain::ids::{
     AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, RuleKey, ScopeId, ScopeKind, SourceName,
 };
@@ -49,12 +50,18 @@ pub(super) fn without_password(url: &str) -> String {
 }
 
 pub(super) fn organizations(source: &Source) -> Vec<shapes::Organization> {
-    let shown = source.organizations.iter().map(|organization| shapes::Organization {
+    let shown = |key: &OrganizationKey, name: &str| shapes::Organization {
         source: source.name.to_string(),
-        key: organization.key.to_string(),
-        name: organization.name.clone(),
-    });
-    shown.collect()
+        key: key.to_string(),
+        name: name.to_owned(),
+        filter: filters::choice(&source.filters.get(key).cloned().unwrap_or_default().choice),
+    };
+    let seen = source.organizations.iter();
+    let mut all: Vec<_> = seen.map(|organization| shown(&organization.key, &organization.name)).collect();
+    // Cloud need not list one for its projects to be seen.
+    let is_seen = |key: &OrganizationKey| source.organizations.iter().any(|organization| organization.key == *key);
+    all.extend(source.filters.keys().filter(|key| !is_seen(key)).map(|key| shown(key, key.as_str())));
+    all
 }
 
 /// The organization that `ORG` or `SOURCE/ORG` names.
@@ -138,10 +145,19 @@ impl Context {
         id: ProjectId,
         project: &Project,
     ) -> Result<shapes::Project, StoreError> {
-        let branches = catalogue::scopes(view, id)?
+        let mut branches = catalogue::scopes(view, id)?
             .into_iter()
             .map(|(id, scope)| self.branch(admin, view, id, scope, project.imported_at))
             .collect::<Result<Vec<_>, _>>()?;
+        let choice = catalogue::passing(view, &project.organization)?.choice;
+        if !choice.is_all() {
+            let choice = Arc::new(choice);
+            for ((id, _), branch) in catalogue::scopes(view, id)?.iter().zip(&mut branches) {
+                let passing = BTreeMap::from([(*id, Arc::clone(&choice))]);
+                let filter = lists::Filter { scopes: Some([*id].into()), passing, ..lists::Filter::default() };
+                branch.passing_total = Some(lists::count(view, &filter)?);
+            }
+        }
         let queued = self.is_queued(Task::Discover(id));
         Ok(shapes::Project {
             source: project.organization.source.to_string(),
@@ -192,6 +208,7 @@ impl Context {
             complete: scope.complete,
             sonar_total: scope.sonar_total,
             stored_total: lists::count_open(view, id)?,
+            passing_total: None,
             error: scope.error,
             activity: activity.to_owned(),
             next_at: self.next_at(Task::Sync(id)),
@@ -246,6 +263,8 @@ impl Home {
 
     pub(super) fn finding(&self, finding: Finding, rule: Option<&Rule>) -> shapes::Finding {
         let url = self.url(&finding);
+        let passing = self.source.filters.get(&self.project.organization.key);
+        let filtered = passing.is_some_and(|passing| passing.takes(&finding).is_err());
         let last_seen_at = match finding.closed_at {
             None => self.scope.synced_at,
             Some(_) => None,
@@ -282,6 +301,7 @@ impl Home {
             first_seen_at: finding.first_seen_at.to_string(),
             last_seen_at: time(last_seen_at),
             retired: self.scope.retired_at.is_some(),
+            filtered,
             sonar: words(observed.sonar),
         }
     }
@@ -352,13 +372,10 @@ fn words(words: SonarWords) -> serde_json::Value {
 
 /// Findings that are not closed by severity, worst first.
 pub(super) fn open_by_severity(view: &Reader, of: &lists::Filter) -> Result<Vec<shapes::SeverityCount>, StoreError> {
-    crate::domain::finding::Severity::ALL
-        .iter()
-        .map(|&severity| {
-            let filter = lists::Filter { severities: [severity].into(), ..of.clone() };
-            Ok(shapes::SeverityCount { severity: severity.to_string(), count: lists::count(view, &filter)? })
-        })
-        .collect()
+    let counts = lists::count_by_severity(view, of)?;
+    let count = |severity: &Severity| counts.get(severity).copied().unwrap_or_default();
+    let of = |severity| shapes::SeverityCount { severity: ToString::to_string(severity), count: count(severity) };
+    Ok(Severity::ALL.iter().map(of).collect())
 }
 
 /// The states that are closed.

@@ -33,7 +33,8 @@ pub enum Command {
         events      plain (yes takes http://), timeout (seconds)\n  \
         sarif       keep (former versions of each file), suppressions (all|false-positives|none)\n  \
         github      repository (OWNER/NAME), repository.PROJECT, ref (refs/heads/{branch}), commit (analysed|head),\n              \
-        suppressions")]
+        suppressions\n\n\
+        What an organization's own filter keeps back is not passed on either; see `hydrophone organization filter --help`.")]
     Add(Box<Add>),
     /// List the destinations.
     List,

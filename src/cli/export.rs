@@ -260,6 +260,7 @@ const FIELDS: &[&str] = &[
     "first_seen_at",
     "last_seen_at",
     "retired",
+    "filtered",
 ];
 
 /// The columns of Sonar's own words, and how they may be spelt.

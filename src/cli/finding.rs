@@ -90,6 +90,9 @@ pub struct Filters {
     /// Choose also those of branches and pull requests that SonarQube does not list any more.
     #[arg(long)]
     pub retired: bool,
+    /// Choose also those that their organization's filter keeps back.
+    #[arg(long)]
+    pub filtered: bool,
     /// Use this state folder; `--state DIR` before the command does the same.
     #[arg(long, value_name = "DIR", help_heading = "Global options")]
     pub state_folder: Option<PathBuf>,
@@ -113,6 +116,7 @@ impl Filters {
             ("kind", self.kind.clone()),
             ("search", self.search.clone()),
             ("retired", self.retired.then(|| "true".to_owned())),
+            ("filtered", self.filtered.then(|| "true".to_owned())),
             ("limit", Some(rows.to_string())),
             ("cursor", cursor.map(str::to_owned)),
         ];
@@ -164,14 +168,15 @@ fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Fail
     session.show(&answer, |out, value| {
         let list: FindingList = shaped(value)?;
         if list.findings.is_empty() {
-            return out.line("No findings match. Without --state only those that are not closed are looked at.");
+            out.line("No findings match. Without --state only those that are not closed are looked at.")?;
+            return kept_back(out, list.filtered);
         }
         let mut rows = table(&["id", "severity", "state", "project", "branch", "place", "title"]);
         for finding in &list.findings {
             rows.add_row([
                 cell(&finding.id),
                 out.severity_cell(&finding.severity),
-                cell(&finding.state),
+                cell(state(finding)),
                 cell(&finding.project),
                 cell(branch(finding)),
                 cell(place(finding)),
@@ -180,8 +185,20 @@ fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Fail
         }
         out.table(rows)?;
         let about = if list.total_exact { "" } else { "at least " };
-        out.line(format_args!("{} of {about}{} shown", number(list.findings.len() as u64), number(list.total)))
+        out.line(format_args!("{} of {about}{} shown", number(list.findings.len() as u64), number(list.total)))?;
+        kept_back(out, list.filtered)
     })
+}
+
+fn kept_back(out: &mut Output, filtered: u64) -> Result<(), Failure> {
+    match filtered {
+        0 => Ok(()),
+        more => out.line(format_args!("{} more are kept back by a filter; --filtered shows them", number(more))),
+    }
+}
+
+fn state(finding: &Finding) -> String {
+    if finding.filtered { format!("{} (kept back)", finding.state) } else { finding.state.clone() }
 }
 
 fn branch(finding: &Finding) -> String {
@@ -205,7 +222,7 @@ fn print(out: &mut Output, detail: &FindingDetail) -> Result<(), Failure> {
     out.field("Message", &finding.message)?;
     let severity = out.severity(&finding.severity);
     out.line(format_args!("{:<16}{severity}", "Severity:"))?;
-    out.field("State", &finding.state)?;
+    out.field("State", state(finding))?;
     out.field("Kind", &finding.kind)?;
     out.field("Rule", text(&finding.rule))?;
     out.field("CWE", finding.cwe.iter().map(|number| format!("CWE-{number}")).collect::<Vec<_>>().join(", "))?;

@@ -1,10 +1,14 @@
 //! `project`: which of Sonar's projects are kept in step.
 
+mod preview;
+
 use clap::{ArgGroup, Args, Subcommand};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::Session;
 use super::client::{Answer, Failure, path, path_with};
+use super::pages::shaped;
 use super::table::{Output, cell, cell_of, clean, counted, minute, minute_ago, now, number, table};
 use super::wait::{self, Wait};
 use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectList};
@@ -24,7 +28,11 @@ pub enum Command {
     /// Import projects: from now on they are kept in step.
     #[command(after_help = "Without --asset or --new-asset each project gets an asset of its own name.\n\n\
         Examples:\n  hydrophone project import acme --project web-shop --new-asset Shop --wait\n  \
-        hydrophone project import acme --all --branch main --branch 'release/*'")]
+        hydrophone project import acme --all --branch main --branch 'release/*'\n  \
+        hydrophone project import acme --all --dry-run\n\n\
+        --dry-run reads what an import reads, page by page. What it counts as to be closed an import asks Sonar for by \
+        its key\nfirst; a hotspot that has become an issue is counted as one created and one closed, and imported as the \
+        same finding.\n\nAll security findings are held; `hydrophone organization filter` chooses which of them are shown and passed on.")]
     Import(Import),
     /// Show an imported project and its branches.
     Show(Name),
@@ -83,6 +91,9 @@ pub struct Import {
     /// Keep pull requests too.
     #[arg(long)]
     pull_requests: bool,
+    /// Read Sonar and say what would be created, updated and closed, and what the filter keeps back; import nothing.
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
     #[command(flatten)]
     wait: Wait,
 }
@@ -92,6 +103,7 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<(), Failure> {
         match self {
             Self::List { organization, search } => list(session, &organization, search.as_deref()),
+            Self::Import(import) if import.dry_run => import.dry_run(session),
             Self::Import(import) => import.run(session),
             Self::Show(name) => {
                 let answer: Answer<Project> = session.client.get(&name.path())?;
@@ -116,16 +128,7 @@ impl Import {
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let since = now();
         let organization = self.organization.clone();
-        let new = NewImport {
-            organization: self.organization,
-            projects: self.projects,
-            all: self.all,
-            asset: self.asset,
-            new_asset: self.new_asset,
-            branches: self.branches,
-            pull_requests: self.pull_requests,
-        };
-        let answer: Answer<ProjectList> = session.client.post_long("imports", &new)?;
+        let answer: Answer<ProjectList> = session.client.post_long("imports", &self.to_new())?;
         let projects = &answer.value.projects;
         let waits = self.wait.wait && !projects.is_empty();
         if !session.out.json {
@@ -140,6 +143,53 @@ impl Import {
             return Ok(());
         }
         session.out.line(format_args!("Next: hydrophone webhook show {}", clean(&organization)))
+    }
+}
+
+impl Import {
+    fn to_new(&self) -> NewImport {
+        NewImport {
+            organization: self.organization.clone(),
+            projects: self.projects.clone(),
+            all: self.all,
+            asset: self.asset.clone(),
+            new_asset: self.new_asset.clone(),
+            branches: self.branches.clone(),
+            pull_requests: self.pull_requests,
+        }
+    }
+
+    /// One project at a time, so that no call takes too long.
+    fn dry_run(self, session: &mut Session) -> Result<(), Failure> {
+        let mut keys = self.projects.clone();
+        if self.all {
+            let path = path(&["organizations", &self.organization, "projects"]);
+            let all: Answer<ProjectList> = session.client.get(&path)?;
+            keys = all.value.projects.into_iter().map(|project| project.key).collect();
+        }
+        let mut calls: Vec<NewImport> =
+            keys.into_iter().map(|key| NewImport { projects: vec![key], all: false, ..self.to_new() }).collect();
+        if calls.is_empty() {
+            // The daemon says why there is nothing to import.
+            calls.push(self.to_new());
+        }
+        let mut whole: Option<Value> = None;
+        for call in calls {
+            let mut answer: Answer<Value> = session.client.post_long("imports/preview", &call)?;
+            match &mut whole {
+                None => whole = Some(answer.value),
+                Some(whole) => {
+                    if let (Some(all), Some(more)) =
+                        (whole["projects"].as_array_mut(), answer.value["projects"].as_array_mut())
+                    {
+                        all.append(more);
+                    }
+                }
+            }
+        }
+        let value = whole.unwrap_or_default();
+        let answer = Answer { document: value.to_string(), value };
+        session.show(&answer, |out, value| preview::print(out, &shaped(value)?))
     }
 }
 
@@ -213,12 +263,24 @@ fn print(out: &mut Output, project: &Project) -> Result<(), Failure> {
         return Ok(());
     }
     out.line("")?;
-    let mut rows = table(&["branch", "gate", "analysed", "read", "in Sonar", "here", "state"]);
+    let is_filtered = project.branches.iter().any(|branch| branch.passing_total.is_some());
+    let mut names = vec!["branch", "gate", "analysed", "read", "in Sonar", "here", "state"];
+    if is_filtered {
+        names.insert(PASS_COLUMN, "pass");
+    }
+    let mut rows = table(&names);
     for branch in &project.branches {
-        rows.add_row(row(out, branch));
+        let mut row = row(out, branch).to_vec();
+        if is_filtered {
+            row.insert(PASS_COLUMN, cell(branch.passing_total.map(number).unwrap_or_default()));
+        }
+        rows.add_row(row);
     }
     out.table(rows)
 }
+
+/// Where it is shown how many pass a filter: beside how many are held.
+const PASS_COLUMN: usize = 6;
 
 fn row(out: &Output, branch: &Branch) -> [comfy_table::Cell; 7] {
     let name = match branch.kind.as_str() {

@@ -123,7 +123,12 @@ fn inventory(out: &mut Output, status: &Status) -> Result<(), Failure> {
     let (sources, projects) = (counted(held.sources, "source"), counted(held.projects, "project"));
     out.field("Inventory", format!("{sources}, {projects}, {}", counted(held.assets, "asset")))?;
     let open: u64 = held.open.iter().map(|entry| entry.count).sum();
-    out.field("Findings", format!("{} open, {} closed", number(open), number(held.closed)))?;
+    let mut text = format!("{} open, {} closed", number(open), number(held.closed));
+    if held.filtered > 0 {
+        write!(text, "; {} more open, kept back by filters", number(held.filtered))
+            .expect("writing to a string cannot fail");
+    }
+    out.field("Findings", text)?;
     let width = held.open.iter().map(|entry| number(entry.count).len()).max().unwrap_or_default();
     for entry in &held.open {
         let severity = out.severity(&entry.severity);

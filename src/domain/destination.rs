@@ -7,7 +7,7 @@ use std::str::FromStr;
 use minicbor::{Decode, Encode};
 
 use super::finding::{Finding, Kind, Severity, State};
-use super::ids::{AssetName, DestinationName, ScopeKind};
+use super::ids::{AssetName, DestinationName, OrganizationRef, ScopeKind};
 use super::message::Place;
 use super::selection::matches;
 use super::time::Timestamp;
@@ -181,6 +181,10 @@ pub enum LeftOut {
     Severity,
     /// Another kind.
     Kind,
+    /// A severity that does not pass its organization's filter.
+    OrganizationSeverity,
+    /// A kind that does not pass its organization's filter.
+    OrganizationKind,
     /// It was closed before the platform heard of it.
     Closed,
     /// A person decided about it in Sonar before the platform heard of it, and decisions are not passed on.
@@ -198,6 +202,8 @@ impl fmt::Display for LeftOut {
             Self::PullRequest => "of a pull request",
             Self::Severity => "of another severity",
             Self::Kind => "of another kind",
+            Self::OrganizationSeverity => "of a severity that its organization's filter keeps back",
+            Self::OrganizationKind => "of a kind that its organization's filter keeps back",
             Self::Closed => "closed before the platform heard of it",
             Self::Decided => "accepted or a false positive in Sonar, whose decisions are not passed on",
             Self::Unreadable => "of a project whose record here is damaged",
@@ -206,12 +212,18 @@ impl fmt::Display for LeftOut {
 }
 
 impl Filter {
+    /// Whether anything of an organization is passed on.
+    pub fn takes_organization(&self, organization: &OrganizationRef) -> bool {
+        let full = format!("{}/{}", organization.source, organization.key);
+        let names = |one: &String| *one == full || one == organization.key.as_str();
+        self.organizations.is_empty() || self.organizations.iter().any(names)
+    }
+
     /// Whether a scope is passed on, or why not.
     pub fn takes_place(&self, place: &Place) -> Result<(), LeftOut> {
         let any = |list: &[String], fits: &dyn Fn(&str) -> bool| list.is_empty() || list.iter().any(|one| fits(one));
-        let organization = place.organization.as_str();
-        let full = format!("{}/{organization}", place.source);
-        if !any(&self.organizations, &|one| one == organization || one == full) {
+        let organization = OrganizationRef { source: place.source.clone(), key: place.organization.clone() };
+        if !self.takes_organization(&organization) {
             return Err(LeftOut::Organization);
         }
         if !any(&self.projects, &|one| matches(one, place.project.as_str())) {

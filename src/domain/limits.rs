@@ -147,6 +147,9 @@ pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
 /// Pages of projects that one listing reads (500 rows each).
 pub const PROJECT_PAGES_MAX: u32 = 200;
 
+/// Pages that one look at what a project's import would bring may ask for: 250,000 findings, and a few minutes.
+pub const PREVIEW_PAGES_MAX: u32 = 500;
+
 /// How often a crawl whose count did not add up is tried again at once.
 pub const CRAWL_ATTEMPTS_MAX: u32 = 3;
 

@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::digest::{Context, SHA256};
 
-use super::destination::{Filter, LeftOut};
+use super::destination::LeftOut;
 use super::finding::{CloseReason, ClosedBy, Digest, Finding, Kind, Observed, Severity, SonarWords, State};
 use super::ids::{
     AssetName, ChangeNumber, FindingId, IssueKey, OrganizationKey, ProjectKey, ScopeId, ScopeKind, ScopeName,
@@ -331,12 +331,12 @@ pub fn told_state(state: State, decisions: bool) -> State {
     }
 }
 
-/// What to do about a message. `place` says whether its scope is passed on.
-pub fn plan(message: &Message, filter: &Filter, place: Result<(), LeftOut>) -> Plan {
+/// What to do about a message. `taken` says whether the filters pass it on, which counts for what is not known there.
+pub fn plan(message: &Message, taken: Result<(), LeftOut>) -> Plan {
     let state = message.state;
     let Some(known) = &message.known else {
         let decided = matches!(message.finding.observed.state, State::Accepted | State::FalsePositive);
-        return match place.and_then(|()| filter.takes(&message.finding)) {
+        return match taken {
             Err(left_out) => Plan::LeftOut(left_out),
             Ok(()) if state.is_closed() => Plan::LeftOut(LeftOut::Closed),
             Ok(()) if decided && state == State::Open => Plan::LeftOut(LeftOut::Decided),
@@ -380,7 +380,7 @@ mod tests {
 
     fn planned(told: State, telling: Option<State>, now: State) -> Plan {
         let message = Message { state: now, ..known(told, telling) };
-        plan(&message, &Filter::default(), Ok(()))
+        plan(&message, Ok(()))
     }
 
     #[test]

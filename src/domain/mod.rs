@@ -12,6 +12,7 @@ pub mod limits;
 pub mod message;
 pub mod moves;
 pub mod pace;
+pub mod passing;
 pub mod recent;
 pub mod reconcile;
 pub mod retry;

@@ -1,6 +1,7 @@
 //! Sources, assets, projects, their scopes, and rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
 use super::tables::{self, Key};
@@ -10,6 +11,7 @@ use crate::domain::ids::{
     AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
 };
 use crate::domain::limits;
+use crate::domain::passing::{Choice, Passing};
 use crate::domain::schedule::Task;
 use crate::domain::time::Timestamp;
 
@@ -47,6 +49,32 @@ pub fn put_source(batch: &Batch, source: &Source, token: Option<&SecretBytes>) -
         batch.put(tables::SECRETS, &token_key(&source.name), token)?;
     }
     batch.put(tables::SOURCES, &source_key(&source.name), source)
+}
+
+/// What passes of an organization; everything where nobody chose.
+pub fn passing(view: &impl View, organization: &OrganizationRef) -> Result<Passing, StoreError> {
+    let source = source(view, &organization.source)?;
+    Ok(source.and_then(|mut source| source.filters.remove(&organization.key)).unwrap_or_default())
+}
+
+/// The scopes of organizations of which not everything passes, each with what does.
+pub fn filtered_scopes(view: &impl View) -> Result<BTreeMap<ScopeId, Arc<Choice>>, StoreError> {
+    let mut choices: BTreeMap<OrganizationRef, Arc<Choice>> = BTreeMap::new();
+    for source in sources(view)? {
+        for (key, passing) in source.filters.into_iter().filter(|(_, passing)| !passing.choice.is_all()) {
+            choices.insert(OrganizationRef { source: source.name.clone(), key }, Arc::new(passing.choice));
+        }
+    }
+    let mut found = BTreeMap::new();
+    // Mostly there are none, and no project has to be looked at.
+    if choices.is_empty() {
+        return Ok(found);
+    }
+    for (id, project) in projects(view)? {
+        let Some(choice) = choices.get(&project.organization) else { continue };
+        found.extend(scope_ids(view, id)?.into_iter().map(|scope| (scope, Arc::clone(choice))));
+    }
+    Ok(found)
 }
 
 /// Forgets a source, its token, its endpoints and what was read of its rules. Its projects must be gone before.
@@ -264,11 +292,7 @@ pub fn scope_id(
 
 /// The scopes of a project: branches by name, then pull requests.
 pub fn scopes(view: &impl View, project: ProjectId) -> Result<Vec<(ScopeId, Scope)>, StoreError> {
-    let mut ids = Vec::new();
-    scan::<u32>(view, tables::SCOPE_NAMES, &Key::new().u32(project.0), |_, id| {
-        ids.push(ScopeId(id));
-        true
-    })?;
+    let ids = scope_ids(view, project)?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
         match scope(view, id) {
@@ -279,6 +303,15 @@ pub fn scopes(view: &impl View, project: ProjectId) -> Result<Vec<(ScopeId, Scop
         }
     }
     Ok(found)
+}
+
+fn scope_ids(view: &impl View, project: ProjectId) -> Result<Vec<ScopeId>, StoreError> {
+    let mut ids = Vec::new();
+    scan::<u32>(view, tables::SCOPE_NAMES, &Key::new().u32(project.0), |_, id| {
+        ids.push(ScopeId(id));
+        true
+    })?;
+    Ok(ids)
 }
 
 /// Makes a scope.

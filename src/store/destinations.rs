@@ -52,10 +52,29 @@ pub struct Progress {
     /// When what it was told was last looked through.
     #[n(9)]
     pub swept_at: Option<Timestamp>,
-    /// Decisions that stand there, and were not passed on when they were made, are to be.
+    /// How often it was sent back to another place in the log.
     #[n(10)]
     #[cbor(default)]
+    pub replays: u64,
+    /// Decisions that stand there, and were not passed on when they were made, are to be.
+    #[n(11)]
+    #[cbor(default)]
     pub decisions: bool,
+}
+
+impl Progress {
+    /// Sends it to another place in the log.
+    pub fn replay(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        self.replays += 1;
+    }
+
+    /// Notes that it has come to a place, unless it was sent back since somebody read how often it had been.
+    pub fn advance(&mut self, replays: u64, cursor: Cursor) {
+        if self.replays == replays {
+            self.cursor = cursor;
+        }
+    }
 }
 
 /// What is the matter with a destination.
@@ -148,6 +167,19 @@ pub fn ids(view: &impl View) -> Result<Vec<DestinationId>, StoreError> {
 /// A destination by name.
 pub fn named(view: &impl View, name: &DestinationName) -> Result<Option<(DestinationId, Destination)>, StoreError> {
     Ok(destinations(view)?.into_iter().find(|(_, destination)| destination.name == *name))
+}
+
+/// Tells a destination the present state anew.
+pub fn tell_anew(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
+    let mut progress = progress(batch, id)?;
+    progress.replay(Cursor::New);
+    put_progress(batch, id, &progress)
+}
+
+/// The number that the next new destination will get.
+pub fn next_id(view: &impl View) -> Result<DestinationId, StoreError> {
+    let number = Counter::Destination.next(view)?;
+    Ok(DestinationId(u32::try_from(number).unwrap_or(u32::MAX)))
 }
 
 /// A destination's secret.
@@ -491,4 +523,23 @@ pub fn retry_orders(batch: &Batch, id: DestinationId) -> Result<(), StoreError> 
         put_order(batch, id, finding, &Order { refused: None, ..order })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::ChangeNumber;
+
+    #[test]
+    fn who_was_sent_back_while_being_told_something_stays_there() {
+        let mut progress = Progress::default();
+        let told = progress.replays;
+        progress.advance(told, Cursor::At(ChangeNumber(7)));
+        assert_eq!(progress.cursor, Cursor::At(ChangeNumber(7)));
+        progress.replay(Cursor::New);
+        progress.advance(told, Cursor::At(ChangeNumber(9)));
+        assert_eq!(progress.cursor, Cursor::New);
+        progress.advance(progress.replays, Cursor::At(ChangeNumber(9)));
+        assert_eq!(progress.cursor, Cursor::At(ChangeNumber(9)));
+    }
 }

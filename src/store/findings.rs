@@ -495,6 +495,11 @@ pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
     Ok(ChangeNumber(Counter::Change.next(view)?.saturating_sub(1)))
 }
 
+/// The number that the next new finding will get.
+pub fn next_id(view: &impl View) -> Result<FindingId, StoreError> {
+    Ok(FindingId(Counter::Finding.next(view)?))
+}
+
 /// What came of reopening a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reopened {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Instant;
 
 use redb::ReadableTable;
@@ -14,6 +15,7 @@ use super::{Reader, StoreError, View, scan};
 use crate::domain::finding::{Finding, Kind, Severity, State};
 use crate::domain::ids::{IssueKey, RuleKey, ScopeId};
 use crate::domain::limits::{COUNT_MAX, READ_MAX};
+use crate::domain::passing::Choice;
 
 /// Which findings.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +24,8 @@ pub struct Filter {
     pub scopes: Option<BTreeSet<ScopeId>>,
     /// Not of these scopes.
     pub hidden: BTreeSet<ScopeId>,
+    /// Of these scopes only what passes.
+    pub passing: BTreeMap<ScopeId, Arc<Choice>>,
     /// Of these severities; of all if empty.
     pub severities: BTreeSet<Severity>,
     /// In these states; those that are not closed if empty.
@@ -57,10 +61,16 @@ impl Filter {
             && self.kind.is_none_or(|kind| kind == cell.kind)
     }
 
-    fn has(&self, finding: &Finding, title: impl FnOnce() -> Option<String>) -> bool {
+    fn passes(&self, scope: ScopeId, cell: Cell) -> bool {
+        self.passing.get(&scope).is_none_or(|choice| choice.takes(cell.kind, cell.severity).is_ok())
+    }
+
+    fn has(&self, scope: ScopeId, finding: &Finding, title: impl FnOnce() -> Option<String>) -> bool {
         let observed = &finding.observed;
         let cell = Cell { kind: observed.kind, state: observed.state, severity: observed.severity };
-        self.has_cell(cell) && (self.words.is_empty() || self.has_words(finding, title().as_deref()))
+        self.has_cell(cell)
+            && self.passes(scope, cell)
+            && (self.words.is_empty() || self.has_words(finding, title().as_deref()))
     }
 
     fn has_words(&self, finding: &Finding, title: Option<&str>) -> bool {
@@ -150,7 +160,8 @@ fn from_candidates(
     mut candidates: Vec<(ScopeId, Finding)>,
     title: Title,
 ) -> Result<Found, StoreError> {
-    candidates.retain(|(scope, finding)| filter.is_of(*scope) && filter.has(finding, || title(*scope, finding)));
+    candidates
+        .retain(|(scope, finding)| filter.is_of(*scope) && filter.has(*scope, finding, || title(*scope, finding)));
     let mut held = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         if super::has(view, tables::SCOPES, &Key::new().u32(candidate.0.0))? {
@@ -183,7 +194,7 @@ fn walk(
             return false;
         }
         last = Some(place);
-        if filter.has(&finding, || title(scope, &finding)) {
+        if filter.has(scope, &finding, || title(scope, &finding)) {
             findings.push((scope, finding));
         }
         true
@@ -323,42 +334,56 @@ impl Stream {
 
 /// How many match a filter without words: exact, from the counts.
 pub fn count(view: &impl View, filter: &Filter) -> Result<u64, StoreError> {
-    let of = |scope: ScopeId| {
-        let mut sum = 0;
-        scan::<u64>(view, tables::COUNTS, &Key::new().u32(scope.0), |key, count| {
-            if Cell::read(key).is_some_and(|cell| filter.has_cell(cell)) {
-                sum += count;
-            }
-            true
-        })?;
-        Ok::<u64, StoreError>(sum)
-    };
-    let mut sum: u64 = 0;
+    Ok(count_by_severity(view, filter)?.values().sum())
+}
+
+/// The same by severity.
+pub fn count_by_severity(view: &impl View, filter: &Filter) -> Result<BTreeMap<Severity, u64>, StoreError> {
+    let mut sums: BTreeMap<Severity, u64> = BTreeMap::new();
     match &filter.scopes {
         None => {
-            sum = of(ALL_SCOPES)?;
-            for &scope in &filter.hidden {
-                sum = sum.saturating_sub(of(scope)?);
+            each_cell(view, ALL_SCOPES, |cell, count| {
+                if filter.has_cell(cell) {
+                    *sums.entry(cell.severity).or_default() += count;
+                }
+            })?;
+            let apart: BTreeSet<ScopeId> = filter.hidden.iter().chain(filter.passing.keys()).copied().collect();
+            for scope in apart {
+                each_cell(view, scope, |cell, count| {
+                    let is_out = filter.hidden.contains(&scope) || !filter.passes(scope, cell);
+                    if filter.has_cell(cell) && is_out {
+                        let sum = sums.entry(cell.severity).or_default();
+                        *sum = sum.saturating_sub(count);
+                    }
+                })?;
             }
         }
         Some(scopes) => {
             for &scope in scopes.iter().filter(|&&scope| filter.is_of(scope)) {
-                sum += of(scope)?;
+                each_cell(view, scope, |cell, count| {
+                    if filter.has_cell(cell) && filter.passes(scope, cell) {
+                        *sums.entry(cell.severity).or_default() += count;
+                    }
+                })?;
             }
         }
     }
-    Ok(sum)
+    Ok(sums)
+}
+
+fn each_cell(view: &impl View, scope: ScopeId, mut each: impl FnMut(Cell, u64)) -> Result<(), StoreError> {
+    scan::<u64>(view, tables::COUNTS, &Key::new().u32(scope.0), |key, count| {
+        if let Some(cell) = Cell::read(key) {
+            each(cell, count);
+        }
+        true
+    })
 }
 
 /// How many findings of one scope there are of each kind and state.
 pub fn by_state(view: &impl View, scope: ScopeId) -> Result<BTreeMap<(Kind, State), u64>, StoreError> {
     let mut found = BTreeMap::new();
-    super::scan::<u64>(view, tables::COUNTS, &Key::new().u32(scope.0), |key, count| {
-        if let Some(cell) = Cell::read(key) {
-            *found.entry((cell.kind, cell.state)).or_default() += count;
-        }
-        true
-    })?;
+    each_cell(view, scope, |cell, count| *found.entry((cell.kind, cell.state)).or_default() += count)?;
     Ok(found)
 }
 
@@ -375,7 +400,7 @@ fn count_words(view: &Reader, filter: &Filter, title: Title) -> Result<(u64, boo
             exact = false;
             return false;
         }
-        total += u64::from(filter.has(&finding, || title(scope, &finding)));
+        total += u64::from(filter.has(scope, &finding, || title(scope, &finding)));
         true
     })?;
     Ok((total, exact))

@@ -1,5 +1,7 @@
 //! What is stored beside findings. Members are numbered for the store's codec: a number is never used again.
 
+use std::collections::BTreeMap;
+
 use minicbor::{Decode, Encode};
 
 use super::codec::record;
@@ -8,10 +10,11 @@ use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
 use crate::domain::destination::Destination;
 use crate::domain::finding::State;
 use crate::domain::ids::{
-    AssetId, AssetName, DeliveryId, EndpointId, FindingId, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
-    ScopeName, SourceName,
+    AssetId, AssetName, DeliveryId, EndpointId, FindingId, OrganizationKey, OrganizationRef, ProjectId, ProjectKey,
+    ScopeId, ScopeKind, ScopeName, SourceName,
 };
 use crate::domain::message::Remote;
+use crate::domain::passing::Passing;
 use crate::domain::reconcile::ChangeKind;
 use crate::domain::schedule::Due;
 use crate::domain::selection::Selection;
@@ -64,6 +67,11 @@ pub struct Source {
     #[n(13)]
     #[cbor(default)]
     pub unsorted: bool,
+    /// What passes of organizations whose findings do not all pass. Beside the organizations, as a check that does not
+    /// see one of them says nothing of its filter.
+    #[n(14)]
+    #[cbor(default)]
+    pub filters: BTreeMap<OrganizationKey, Passing>,
 }
 
 /// An organization as the last check saw it.
@@ -71,7 +79,7 @@ pub struct Source {
 pub struct Organization {
     /// Sonar's key.
     #[n(0)]
-    pub key: crate::domain::ids::OrganizationKey,
+    pub key: OrganizationKey,
     /// Its name.
     #[n(1)]
     pub name: String,

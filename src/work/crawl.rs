@@ -6,13 +6,14 @@ use super::WorkError;
 use super::progress::Step;
 use super::sources::Connected;
 use super::sync::{Reading, hash, is_same_store};
-use crate::domain::crawl::{Crawl, Gathered, Incomplete, List, Page, Row, Snapshot};
+use crate::domain::crawl::{Ask, Crawl, Gathered, Incomplete, List, Page, Row, Snapshot};
 use crate::domain::finding::{Kind, Observed};
 use crate::domain::limits;
 use crate::domain::reconcile::Staged;
 use crate::domain::schedule::Reason;
 use crate::domain::time::Timestamp;
 use crate::sonar::FindingsPage;
+use crate::sonar::dialect::Dialect;
 use crate::store::records::Underway;
 use crate::store::{Begun, StoreError, crawls, findings};
 
@@ -125,6 +126,17 @@ fn step(reading: &Reading, underway: &mut Underway, staging: &mut Staging) -> Re
     let Connected { client, dialect } = &*reading.connected;
     let (organization, project) = (&reading.project.organization.key, &reading.project.key);
     let page = client.list(*dialect, organization, project, &reading.scope_ref, &ask)?;
+    tell(&mut underway.crawl, *dialect, &ask, &page);
+    let changed = gather(reading, page, &mut underway.gathered)?;
+    // One at a time, so that no more than two pages are in memory.
+    end(staging)?;
+    *staging = reading.begin_to_stage(changed);
+    reading.work.progress.set(reading.id, progress(&underway.crawl));
+    Ok(())
+}
+
+/// Tells a crawl of the page that it asked for.
+pub(super) fn tell(crawl: &mut Crawl, dialect: Dialect, ask: &Ask, page: &FindingsPage) {
     let rows: Vec<Row> = page
         .findings
         .iter()
@@ -136,13 +148,7 @@ fn step(reading: &Reading, underway: &mut Underway, staging: &mut Staging) -> Re
         .collect();
     let values = ask.facet.and_then(|facet| page.facet(facet.name())).unwrap_or_default();
     let sum = ask.facet.and_then(|_| page.by_status(|status| dialect.counts(&ask.slice, status)));
-    underway.crawl.page(&Page { rows: page.rows, total: page.total, sum, values, keys: &rows });
-    let changed = gather(reading, page, &mut underway.gathered)?;
-    // One at a time, so that no more than two pages are in memory.
-    end(staging)?;
-    *staging = reading.begin_to_stage(changed);
-    reading.work.progress.set(reading.id, progress(&underway.crawl));
-    Ok(())
+    crawl.page(&Page { rows: page.rows, total: page.total, sum, values, keys: &rows });
 }
 
 fn progress(crawl: &Crawl) -> Step {

@@ -5,26 +5,27 @@ use std::time::Duration;
 
 use super::{Work, WorkError, moved};
 use crate::domain::delivery::{Outcome, ScopeRef};
-use crate::domain::ids::{DeliveryId, ProjectId, ScopeKind, ScopeName};
+use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey, ScopeKind, ScopeName};
 use crate::domain::limits;
 use crate::domain::schedule::{self, Due, Reason, Task};
+use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::store::records::{Project, Scope};
 use crate::store::{Batch, StoreError, agenda, catalogue, deliveries};
 
 /// What Sonar lists of a project.
-struct Listing {
-    scopes: Vec<Listed>,
+pub(super) struct Listing {
+    pub(super) scopes: Vec<Listed>,
     /// Whether pull requests were asked for.
     requests: bool,
 }
 
 /// A branch or pull request as Sonar lists it.
-struct Listed {
-    kind: ScopeKind,
-    name: ScopeName,
-    main: bool,
+pub(super) struct Listed {
+    pub(super) kind: ScopeKind,
+    pub(super) name: ScopeName,
+    pub(super) main: bool,
 }
 
 /// Carries the task out: new scopes go on the agenda, and deliveries that waited to know their scope follow it. A
@@ -34,7 +35,7 @@ pub(super) fn discover(work: &Work, id: ProjectId, due: Due) -> Result<(), WorkE
         let project = catalogue::project(view, id)?.ok_or(WorkError::Gone)?;
         Ok((project, deliveries::pending(view, id)?))
     })?;
-    let result = list(work, &project);
+    let result = list(work, &project.organization, &project.key, project.selection.pull_requests);
     match &result {
         Err(WorkError::Fetch(error)) => work.note_source(&project.organization.source, Some(error))?,
         Err(WorkError::NotShown { .. }) => moved::look(work, id),
@@ -75,7 +76,7 @@ pub(super) fn discover(work: &Work, id: ProjectId, due: Due) -> Result<(), WorkE
 fn note(batch: &Batch, id: ProjectId, listed: &Listing, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
     let Some(project) = catalogue::project(batch, id)? else { return Ok(()) };
     let held = hold(batch, id, &project, listed, now, ticket)?;
-    let error = (!held).then(|| nothing_chosen(&project));
+    let error = (!held).then(|| nothing_chosen(&project.selection));
     // Holding may have changed the record.
     if let Some(project) = catalogue::project(batch, id)? {
         catalogue::put_project(batch, id, &Project { error, ..project })?;
@@ -83,33 +84,40 @@ fn note(batch: &Batch, id: ProjectId, listed: &Listing, now: Timestamp, ticket: 
     Ok(())
 }
 
-fn list(work: &Work, project: &Project) -> Result<Listing, WorkError> {
-    let connected = work.sources.connect(&project.organization.source)?;
+/// Asks for the branches of a project, and its pull requests where they are wanted.
+pub(super) fn list(
+    work: &Work,
+    organization: &OrganizationRef,
+    project: &ProjectKey,
+    requests: bool,
+) -> Result<Listing, WorkError> {
+    let connected = work.sources.connect(&organization.source)?;
     let missing = |error| match error {
-        FetchError::NotFound { .. } => WorkError::NotShown { what: format!("project {}", project.key) },
+        FetchError::NotFound { .. } => WorkError::NotShown { what: format!("project {project}") },
         other => WorkError::Fetch(other),
     };
-    let branches = connected.client.branches(&project.key).map_err(missing)?;
+    let branches = connected.client.branches(project).map_err(missing)?;
     let mut listed: Vec<Listed> = branches
         .into_iter()
         .map(|branch| Listed { kind: ScopeKind::Branch, name: branch.name, main: branch.main })
         .collect();
-    if project.selection.pull_requests {
-        let requests = connected.client.pull_requests(&project.key).map_err(missing)?;
+    if requests {
+        let requests = connected.client.pull_requests(project).map_err(missing)?;
         listed.extend(requests.into_iter().map(|request| Listed {
             kind: ScopeKind::PullRequest,
             name: request.key,
             main: false,
         }));
     }
-    Ok(Listing { scopes: listed, requests: project.selection.pull_requests })
+    Ok(Listing { scopes: listed, requests })
 }
 
-fn nothing_chosen(project: &Project) -> String {
-    if project.selection.branches.is_empty() {
+/// What is said where nothing was chosen.
+pub fn nothing_chosen(selection: &Selection) -> String {
+    if selection.branches.is_empty() {
         "Sonar lists no main branch for it".to_owned()
     } else {
-        format!("no branch matches {}", project.selection.branches.join(", "))
+        format!("no branch matches {}", selection.branches.join(", "))
     }
 }
 

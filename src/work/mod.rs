@@ -4,6 +4,7 @@
 mod crawl;
 pub mod deliver;
 pub mod discover;
+pub mod foresee;
 mod gone;
 pub mod heal;
 mod moved;

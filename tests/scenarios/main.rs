@@ -14,6 +14,7 @@ mod closing;
 mod commands;
 mod commits;
 mod durability;
+mod filters;
 mod flow;
 mod healing;
 mod identity;

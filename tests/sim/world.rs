@@ -145,6 +145,7 @@ impl World {
             error: None,
             organizations: Vec::new(),
             unsorted: false,
+            filters: std::collections::BTreeMap::default(),
         };
         let token = SecretBytes::new(self.sonar.token().as_bytes().to_vec());
         let (organization, now) = (self.organization(), self.clock.now());

@@ -53,6 +53,7 @@ impl Inside {
             error: None,
             organizations: Vec::new(),
             unsorted: false,
+            filters: std::collections::BTreeMap::default(),
         };
         let token = SecretBytes::new(token.as_bytes().to_vec());
         inside.store.write::<_, StoreError>(move |batch| catalogue::put_source(batch, &source, Some(&token))).unwrap();

@@ -1,12 +1,14 @@
 //! What a destination is to be told: a part of the log of changes, with everything that a message needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::domain::destination::{Destination, LeftOut};
 use crate::domain::finding::Finding;
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, RuleKey, ScopeId, SourceName};
 use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
+use crate::domain::passing::Passing;
 use crate::platform::{self, Manner};
 use crate::store::changes::{Cursor, Followed, Item, follow};
 use crate::store::destinations::Untold;
@@ -130,32 +132,32 @@ fn message(
     finding: FindingId,
     cause: Cause,
 ) -> Result<Made, StoreError> {
-    let (_, destination, manner) = told;
+    let (id, destination, manner) = told;
     let Some((scope, finding)) = held(view, finding)? else { return Ok(Made::Nothing) };
-    let (place, taken) = match names.place(scope, destination)? {
-        Known::Place(place, taken) => (*place, taken),
+    let home = match names.home(scope, destination)? {
+        Known::Home(home) => home,
         Known::Removed => return Ok(Made::Nothing),
         Known::Unreadable => {
             return Ok(Made::Unreadable(Unreadable { finding: finding.id, scope, change: cause.change() }));
         }
     };
-    let message = compose(view, names, told, &place, finding, cause)?;
+    let message = compose(view, names, told, &home.place, finding, cause)?;
     let told = match manner {
         Manner::Changes => {
             // What was closed before there was a destination is history. What was closed since, it is told also when
             // it is told everything anew: it may not have heard of it.
             let history = !matches!(message.cause, Cause::Changed { .. })
                 && message.finding.closed_at.is_some_and(|closed_at| closed_at < destination.created_at);
-            taken.is_ok() && !history && destination.filter.takes(&message.finding).is_ok()
+            !history && home.follows(&message.finding, id, destination).is_ok()
         }
-        Manner::Findings | Manner::Scopes => match plan(&message, &destination.filter, taken) {
+        Manner::Findings | Manner::Scopes => match plan(&message, home.takes(&message.finding, destination)) {
             Plan::Nothing | Plan::LeftOut(_) => false,
             // What was decided there and came back by way of Sonar is known there.
             Plan::Triage => !is_decided_there(destination, &message),
             Plan::Create | Plan::Update | Plan::Close | Plan::Reopen => true,
         },
     };
-    Ok(if told { Made::Message(Box::new((place, message))) } else { Made::Nothing })
+    Ok(if told { Made::Message(Box::new((home.place.clone(), message))) } else { Made::Nothing })
 }
 
 pub(super) fn compose(
@@ -199,41 +201,73 @@ pub(super) fn held(view: &impl View, id: FindingId) -> Result<Option<(ScopeId, F
 /// What is known of a scope.
 #[derive(Clone)]
 pub(super) enum Known {
-    /// Its names, and whether a destination is told of it.
-    Place(Box<Place>, Result<(), LeftOut>),
+    /// Its names, and what decides about its findings.
+    Home(Rc<Home>),
     /// It, or what it belongs to, was removed here.
     Removed,
     /// One of the records is damaged.
     Unreadable,
 }
 
+/// A scope with its names, and what decides whether a destination is told of its findings.
+pub(super) struct Home {
+    pub(super) place: Place,
+    /// Whether it is told of the scope at all, or why not.
+    taken: Result<(), LeftOut>,
+    /// What passes of the organization.
+    passing: Passing,
+}
+
+impl Home {
+    /// Nothing where the scope, or what it belongs to, was removed here.
+    pub(super) fn read(view: &Reader, scope: ScopeId, destination: &Destination) -> Result<Option<Self>, StoreError> {
+        let Some(place) = place(view, scope)? else { return Ok(None) };
+        let source = catalogue::source(view, &place.source)?;
+        let passing = source.and_then(|mut source| source.filters.remove(&place.organization)).unwrap_or_default();
+        Ok(Some(Self { taken: destination.filter.takes_place(&place), place, passing }))
+    }
+
+    /// Whether the destination is told of a finding that it does not know, or why not.
+    pub(super) fn takes(&self, finding: &Finding, destination: &Destination) -> Result<(), LeftOut> {
+        self.taken.and_then(|()| self.passing.takes(finding)).and_then(|()| destination.filter.takes(finding))
+    }
+
+    /// Whether a destination is told of a finding where nobody remembers what it knows, or why not.
+    pub(super) fn follows(
+        &self,
+        finding: &Finding,
+        id: DestinationId,
+        destination: &Destination,
+    ) -> Result<(), LeftOut> {
+        let passes = self.taken.and_then(|()| self.passing.follows(finding, id));
+        passes.and_then(|()| destination.filter.takes(finding))
+    }
+}
+
 /// Names that many findings share, read once.
 pub(super) struct Names<'v> {
     view: &'v Reader,
-    places: BTreeMap<ScopeId, Known>,
+    homes: BTreeMap<ScopeId, Known>,
     rules: BTreeMap<(SourceName, RuleKey), Arc<RuleText>>,
 }
 
 impl<'v> Names<'v> {
     pub(super) fn new(view: &'v Reader) -> Self {
-        Self { view, places: BTreeMap::new(), rules: BTreeMap::new() }
+        Self { view, homes: BTreeMap::new(), rules: BTreeMap::new() }
     }
 
     /// A scope.
-    pub(super) fn place(&mut self, scope: ScopeId, destination: &Destination) -> Result<Known, StoreError> {
-        if let Some(known) = self.places.get(&scope) {
+    pub(super) fn home(&mut self, scope: ScopeId, destination: &Destination) -> Result<Known, StoreError> {
+        if let Some(known) = self.homes.get(&scope) {
             return Ok(known.clone());
         }
-        let known = match place(self.view, scope) {
-            Ok(Some(place)) => {
-                let taken = destination.filter.takes_place(&place);
-                Known::Place(Box::new(place), taken)
-            }
+        let known = match Home::read(self.view, scope, destination) {
+            Ok(Some(home)) => Known::Home(Rc::new(home)),
             Ok(None) => Known::Removed,
             Err(StoreError::Damaged { .. }) => Known::Unreadable,
             Err(error) => return Err(error),
         };
-        self.places.insert(scope, known.clone());
+        self.homes.insert(scope, known.clone());
         Ok(known)
     }
 

@@ -74,8 +74,8 @@ fn count(
     found: &mut Preview,
 ) -> Result<(), StoreError> {
     let open = u64::from(!finding.observed.state.is_closed());
-    let (place, taken) = match names.place(scope, destination)? {
-        Known::Place(place, taken) => (place, taken),
+    let home = match names.home(scope, destination)? {
+        Known::Home(home) => home,
         Known::Removed => return Ok(()),
         Known::Unreadable => {
             found.open += open;
@@ -85,9 +85,14 @@ fn count(
     };
     found.open += open;
     // A number that no destination has knows nothing.
-    let id = id.unwrap_or(DestinationId(0));
-    let message = compose(view, names, (id, destination, manner), &place, finding, Cause::Present)?;
-    match plan(&message, &destination.filter, taken) {
+    let id = id.unwrap_or(DestinationId(u32::MAX));
+    let message = compose(view, names, (id, destination, manner), &home.place, finding, Cause::Present)?;
+    // Of one whose memory is not kept, what it may have heard of before its filter was narrowed is told as ever.
+    let taken = match manner {
+        Manner::Findings => home.takes(&message.finding, destination),
+        Manner::Changes | Manner::Scopes => home.follows(&message.finding, id, destination),
+    };
+    match plan(&message, taken) {
         Plan::Create => found.create += 1,
         Plan::Update | Plan::Triage => found.update += 1,
         Plan::Close => found.close += 1,

@@ -244,7 +244,8 @@ impl Runner {
         }
         // Before anything moves the place in the log beyond them.
         self.park_unreadable(gathered.unreadable)?;
-        let place = |taken: usize| (manner == Manner::Changes).then(|| followed.after(taken, cursor));
+        let replays = progress.replays;
+        let place = |taken: usize| (manner == Manner::Changes).then(|| (replays, followed.after(taken, cursor)));
         for group in gathered.groups {
             if matches!(self.tell_group(group, &place)?, Ended::Stopped) {
                 return Ok(true);
@@ -255,7 +256,7 @@ impl Runner {
         let overtaken = followed.reseeded.then(|| self.deliver.work.clock.now());
         let next = followed.next;
         self.note(move |progress| {
-            progress.cursor = next;
+            progress.advance(replays, next);
             if anew {
                 progress.sweep = Some(FindingId(0));
             }
@@ -267,11 +268,11 @@ impl Runner {
     }
 
     /// Tells messages of one scope, in batches. `place` says where in the log the destination is when so many items of
-    /// the part are done with, where every single one counts.
+    /// the part are done with, and of how many replays that is, where every single one counts.
     pub(super) fn tell_group(
         &mut self,
         group: Group,
-        place: &dyn Fn(usize) -> Option<Cursor>,
+        place: &dyn Fn(usize) -> Option<(u64, Cursor)>,
     ) -> Result<Ended, StoreError> {
         let Group { place: scope, messages } = group;
         let mut messages = messages;
@@ -494,7 +495,7 @@ impl Runner {
         batch: Vec<(Message, usize)>,
         pushed: Pushed,
         target: Option<Target>,
-        cursor: &dyn Fn(usize) -> Option<Cursor>,
+        cursor: &dyn Fn(usize) -> Option<(u64, Cursor)>,
     ) -> Result<Vec<(Message, usize)>, StoreError> {
         let (id, scope, now) = (self.id, place.scope, self.deliver.work.clock.now());
         let (mut done, mut left) = (0, Vec::new());
@@ -540,8 +541,8 @@ impl Runner {
                 note.put(batch, id, scope, (&destination, words), now)?;
             }
             let mut progress = destinations::progress(batch, id)?;
-            if let Some(cursor) = cursor {
-                progress.cursor = cursor;
+            if let Some((replays, cursor)) = cursor {
+                progress.advance(replays, cursor);
             }
             if told > 0 {
                 progress.told += told;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::gather::{self, Names, compose};
+use super::gather::{self, Home, Names, compose};
 use super::runner::{Runner, UNREADABLE_REMEDY};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::destination::{Destination, PlatformKind};
@@ -26,9 +26,9 @@ impl Runner {
             Ok((scopes, gathered))
         })?;
         if !followed.items.is_empty() || followed.next != *cursor {
-            let next = followed.next;
+            let (next, replays) = (followed.next, progress.replays);
             self.note(move |progress| {
-                progress.cursor = next;
+                progress.advance(replays, next);
                 progress.scopes.extend(scopes);
             })?;
             return Ok(true);
@@ -101,7 +101,9 @@ impl Runner {
         let place = &Place { revision, ..place.clone() };
         let Some(open) = &mut self.open else { return Ok(Err(Trouble::later("it is not open"))) };
         let store = &self.deliver.work.store;
-        let mut rows = Rows::new(store, self.id, &open.destination, place);
+        let home = store.read(|view| Home::read(view, place.scope, &open.destination))?;
+        let Some(home) = home else { return Ok(Err(Trouble::later("its project was removed here"))) };
+        let mut rows = Rows::new(store, self.id, &open.destination, place, home);
         let done = open.platform.publish(place, &mut target, &mut rows);
         if let Some(error) = rows.failed.take() {
             return Err(error);
@@ -143,6 +145,8 @@ struct Rows<'a> {
     id: DestinationId,
     destination: &'a Destination,
     place: &'a Place,
+    /// As of the beginning, so that all parts are of one filter.
+    home: Home,
     after: Option<IssueKey>,
     read: VecDeque<Message>,
     ended: bool,
@@ -150,12 +154,12 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(store: &'a Store, id: DestinationId, destination: &'a Destination, place: &'a Place) -> Self {
-        Self { store, id, destination, place, after: None, read: VecDeque::new(), ended: false, failed: None }
+    fn new(store: &'a Store, id: DestinationId, destination: &'a Destination, place: &'a Place, home: Home) -> Self {
+        Self { store, id, destination, place, home, after: None, read: VecDeque::new(), ended: false, failed: None }
     }
 
     fn read_on(&mut self) -> Result<(), StoreError> {
-        let (destination, place, id) = (self.destination, self.place, self.id);
+        let (destination, place, id, home) = (self.destination, self.place, self.id, &self.home);
         let after = self.after.as_ref();
         let (messages, last) = self.store.read::<_, StoreError>(|view| {
             let rows = findings::after(view, place.scope, after, ROWS)?;
@@ -163,7 +167,7 @@ impl<'a> Rows<'a> {
             let mut names = Names::new(view);
             let mut messages = VecDeque::new();
             for finding in rows {
-                if finding.observed.state.is_closed() || destination.filter.takes(&finding).is_err() {
+                if finding.observed.state.is_closed() || home.follows(&finding, id, destination).is_err() {
                     continue;
                 }
                 let cause = Cause::Present;
