@@ -221,7 +221,8 @@ pub trait Platform: Send {
         Ok(())
     }
 
-    /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once.
+    /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once. Of one that was never told
+    /// nothing is known; of one whose telling was begun and never answered, what was intended, without a state.
     fn push(&mut self, place: &Place, target: &mut Target, batch: &[Message]) -> Pushed;
 
     /// Tells a whole scope ([`Manner::Scopes`]).

@@ -9,6 +9,7 @@ mod support;
 mod client;
 mod large;
 mod process;
+mod push;
 mod table;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     large::of_one_second(scale, &mut table);
     large::nearby(scale, &mut table);
     large::webhook(scale, &mut table);
+    push::first(scale, &mut table);
     large_inventory(scale, &mut table);
     burst(scale, &mut table, "over TLS", &[]);
     burst(scale, &mut table, "plain", &["--webhook-plain"]);
@@ -78,6 +80,8 @@ struct Scale {
     /// Findings of the largest project, and up to how many a project is read whole.
     largest: usize,
     whole_max: &'static str,
+    /// Findings of the first push to each platform.
+    pushed: usize,
     /// How often the start is timed.
     starts: usize,
     /// Webhooks and connections of the burst.
@@ -99,6 +103,7 @@ const FULL: Scale = Scale {
     refused: [45, 20],
     largest: 100_000,
     whole_max: "5000",
+    pushed: 10_000,
     starts: 5,
     webhooks: 2_000,
     connections: 16,
@@ -118,6 +123,7 @@ const SMOKE: Scale = Scale {
     refused: [5, 3],
     largest: 1_700,
     whole_max: "500",
+    pushed: 1_200,
     starts: 1,
     webhooks: 64,
     connections: 4,

@@ -14,6 +14,7 @@ mod closing;
 mod commands;
 mod commits;
 mod durability;
+mod first_push;
 mod flow;
 mod healing;
 mod identity;

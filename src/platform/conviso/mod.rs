@@ -42,7 +42,7 @@ use self::tell::{Item, Memory, Telling};
 use super::{Abilities, BadDestination, Decision, Finding, Manner, Offer, Platform, Polled, Pushed, Told, Trouble};
 use crate::domain::destination::{Destination, Mapping};
 use crate::domain::ids::{AssetName, FindingId, ScopeKind};
-use crate::domain::limits::CONVISO_BATCH_MAX;
+use crate::domain::limits::CONVISO_PUSH_MAX;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
 use crate::sys::clock;
@@ -167,7 +167,7 @@ pub(super) fn open(destination: &Destination, secret: Option<&str>, trust: &Trus
 
 impl Platform for Conviso {
     fn abilities(&self) -> Abilities {
-        Abilities { manner: Manner::Findings, batch_max: CONVISO_BATCH_MAX, decisions: true, words: WORDS }
+        Abilities { manner: Manner::Findings, batch_max: CONVISO_PUSH_MAX, decisions: true, words: WORDS }
     }
 
     fn check(&mut self) -> Result<Vec<Finding>, Trouble> {

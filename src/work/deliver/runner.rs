@@ -63,6 +63,9 @@ pub(super) struct Open {
 type Untold = (Trouble, Vec<(Message, usize)>);
 
 /// How a group of messages ended.
+/// A batch that is noted as about to be told, and which of it were never told before.
+type Intended = (Vec<(Message, usize)>, BTreeSet<FindingId>);
+
 pub(super) enum Ended {
     /// All are told, parked or need nothing.
     Done,
@@ -276,8 +279,8 @@ impl Runner {
                 Err(trouble) => return self.give_up_on(trouble, &scope, messages),
             };
             let rest = messages.split_off(messages.len().min(batch_max));
-            let batch = match self.intend(&scope, &mut target, messages)? {
-                Ok(batch) => batch,
+            let (batch, fresh) = match self.intend(&scope, &mut target, messages)? {
+                Ok(intended) => intended,
                 Err((trouble, batch)) => {
                     messages = batch.into_iter().chain(rest).collect();
                     if matches!(trouble, Trouble::Target { .. }) && !again {
@@ -291,7 +294,11 @@ impl Runner {
             let former = target.clone();
             let pushed = match &mut self.open {
                 Some(open) => {
-                    let plain: Vec<Message> = batch.iter().map(|(message, _)| message.clone()).collect();
+                    let mut plain: Vec<Message> = batch.iter().map(|(message, _)| message.clone()).collect();
+                    // What was never told is nowhere, and need not be looked for.
+                    for message in plain.iter_mut().filter(|message| fresh.contains(&message.finding.id)) {
+                        message.known = None;
+                    }
                     open.platform.push(&scope, &mut target, &plain)
                 }
                 None => return Ok(Ended::Stopped),
@@ -398,16 +405,17 @@ impl Runner {
     }
 
     /// Notes what is about to be told for the first time, and that it is about to be told, so that an answer that is
-    /// lost leaves a trace.
+    /// lost leaves a trace. Returns the batch, and which of it were never told before.
     fn intend(
         &mut self,
         place: &Place,
         target: &mut Target,
         messages: Vec<(Message, usize)>,
-    ) -> Result<Result<Vec<(Message, usize)>, Untold>, StoreError> {
-        let Some(open) = &mut self.open else { return Ok(Ok(messages)) };
+    ) -> Result<Result<Intended, Untold>, StoreError> {
+        let mut fresh = BTreeSet::new();
+        let Some(open) = &mut self.open else { return Ok(Ok((messages, fresh))) };
         if open.abilities.manner != Manner::Findings {
-            return Ok(Ok(messages));
+            return Ok(Ok((messages, fresh)));
         }
         let mut intended: Vec<(FindingId, Remote)> = Vec::new();
         let mut plain: Vec<Message> = messages.iter().map(|(message, _)| message.clone()).collect();
@@ -425,6 +433,7 @@ impl Runner {
                     if remote != *known {
                         intended.push((message.finding.id, remote));
                     }
+                    fresh.insert(message.finding.id);
                 }
                 Some(_) => {}
             }
@@ -452,7 +461,8 @@ impl Runner {
                 Ok(())
             })?;
         }
-        Ok(Ok(plain.into_iter().zip(messages).map(|(message, (_, index))| (message, index)).collect()))
+        let batch = plain.into_iter().zip(messages).map(|(message, (_, index))| (message, index)).collect();
+        Ok(Ok((batch, fresh)))
     }
 
     /// Notes what became of a batch. Returns the messages that nothing became of.
