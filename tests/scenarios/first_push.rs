@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,6 +16,9 @@ use crate::support::sonar::{Mode, Sonar};
 use crate::support::{connect, import};
 
 const COUNT: usize = 2_400;
+
+/// Thousands of requests take their time on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
@@ -32,7 +36,7 @@ fn full() -> (Sonar, Gateway, BTreeSet<String>) {
 }
 
 fn wait_up_to_date(gateway: &Gateway, name: &str) -> Value {
-    gateway.wait(&format!("{name} to be up to date"), |gateway| {
+    gateway.wait_for(PATIENCE, &format!("{name} to be up to date"), |gateway| {
         Some(gateway.json(&["destination", "show", name])).filter(|shown| shown["state"] == "up_to_date")
     })
 }

@@ -21,6 +21,8 @@ mod identity;
 mod ingress;
 mod keeping;
 mod large;
+mod life;
+mod outage;
 mod passing_on;
 mod platforms;
 mod rounds;
