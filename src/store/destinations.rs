@@ -50,6 +50,22 @@ pub struct Progress {
     /// When what it was told was last looked through.
     #[n(9)]
     pub swept_at: Option<Timestamp>,
+    /// What it was told is compared with what it shows, from after this finding.
+    #[n(10)]
+    pub reread: Option<FindingId>,
+    /// When that was last done, or the platform first told something.
+    #[n(11)]
+    pub reread_at: Option<Timestamp>,
+    /// Why it could not be compared as a whole the last time: it may not be asked, or a place there is gone or hidden.
+    #[n(12)]
+    pub lost: Option<Woe>,
+}
+
+impl Progress {
+    /// What is the matter with the destination now.
+    pub fn woe(&self) -> Option<&Woe> {
+        self.trouble.as_ref().or(self.lost.as_ref())
+    }
 }
 
 /// What is the matter with a destination.

@@ -25,6 +25,7 @@ mod life;
 mod outage;
 mod passing_on;
 mod platforms;
+mod reread;
 mod rounds;
 mod samples;
 mod sarif;

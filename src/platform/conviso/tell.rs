@@ -206,11 +206,8 @@ impl Telling<'_> {
         let mut ids = Vec::new();
         // Findings that the server did not even look at, and what it says.
         let mut invalid: Vec<usize> = Vec::new();
-        let mut rest: Vec<Vec<usize>> = due
-            .chunks(self.memory.batch_max.unwrap_or(CONVISO_BATCH_MAX))
-            .map(<[_]>::to_vec)
-            .rev()
-            .collect();
+        let mut rest: Vec<Vec<usize>> =
+            due.chunks(self.memory.batch_max.unwrap_or(CONVISO_BATCH_MAX)).map(<[_]>::to_vec).rev().collect();
         while let Some(part) = rest.pop() {
             let inputs: Vec<(bool, Value)> =
                 part.iter().map(|&at| self.input(schema, route, items[at].message, sync)).collect();

@@ -35,7 +35,7 @@ pub struct Runner {
     pub(super) open: Option<Open>,
     pub(super) failures: Failures,
     /// By the steady clock; nothing is asked before.
-    until: Option<Duration>,
+    pub(super) until: Option<Duration>,
     /// Before this no dead letter is to be tried again.
     letters_at: Timestamp,
     /// Scopes whose place there cannot be used, and when each is tried again, by the steady clock.
@@ -44,6 +44,10 @@ pub struct Runner {
     pub(super) next_sweep: Duration,
     /// When to ask for decisions.
     pub(super) next_poll: Duration,
+    /// Before this it is not compared with what it was told.
+    pub(super) next_reread: Duration,
+    /// Whether a place there was gone when it was compared.
+    pub(super) has_lost: bool,
     /// When to tell Sonar of them.
     pub(super) next_order: Duration,
 }
@@ -59,13 +63,13 @@ pub(super) struct Open {
     former: BTreeMap<ScopeId, Target>,
 }
 
+/// A batch that is noted as about to be told, and which of it were never told before.
+type Intended = (Vec<(Message, usize)>, BTreeSet<FindingId>);
+
 /// Why a batch cannot be told now, and the batch.
 type Untold = (Trouble, Vec<(Message, usize)>);
 
 /// How a group of messages ended.
-/// A batch that is noted as about to be told, and which of it were never told before.
-type Intended = (Vec<(Message, usize)>, BTreeSet<FindingId>);
-
 pub(super) enum Ended {
     /// All are told, parked or need nothing.
     Done,
@@ -86,6 +90,8 @@ impl Runner {
             postponed: BTreeMap::new(),
             next_sweep: Duration::ZERO,
             next_poll: Duration::ZERO,
+            next_reread: Duration::ZERO,
+            has_lost: false,
             next_order: Duration::ZERO,
         }
     }
@@ -123,7 +129,7 @@ impl Runner {
         if self.deliver.kicked().remove(&self.id) {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
             (self.next_sweep, self.next_poll, self.next_order) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-            self.letters_at = LOOK_NOW;
+            (self.letters_at, self.next_reread) = (LOOK_NOW, Duration::ZERO);
             self.postponed.clear();
         }
         let id = self.id;
@@ -177,7 +183,7 @@ impl Runner {
             Manner::Findings | Manner::Changes => self.tell_log(manner, progress)?,
             Manner::Scopes => self.tell_scopes(progress)?,
         };
-        if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? {
+        if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? || self.reread(progress)? {
             return Ok(Turn::Worked);
         }
         // What it could not be told is nothing to tell any more.
@@ -255,6 +261,8 @@ impl Runner {
             }
             if overtaken.is_some() {
                 progress.overtaken_at = overtaken;
+                // For so long that it may have lost something, too.
+                progress.reread = Some(FindingId(0));
             }
         })?;
         Ok(true)
@@ -394,7 +402,7 @@ impl Runner {
         self.note(|progress| progress.cursor = Cursor::New)
     }
 
-    fn forget_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+    pub(super) fn forget_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
         let id = self.id;
         let former = self.store().read(|view| destinations::target(view, id, scope))?;
         if let Some(open) = &mut self.open {
@@ -425,6 +433,7 @@ impl Runner {
                     let remote = open.platform.intend(place, message);
                     intended.push((message.finding.id, remote.clone()));
                     message.known = Some(remote);
+                    fresh.insert(message.finding.id);
                 }
                 // Until it answers it may know what it was told before, or what it is told now.
                 Some(known) if known.state.is_some() => {
@@ -433,7 +442,6 @@ impl Runner {
                     if remote != *known {
                         intended.push((message.finding.id, remote));
                     }
-                    fresh.insert(message.finding.id);
                 }
                 Some(_) => {}
             }
