@@ -64,7 +64,7 @@ fn standing(
         Cursor::New | Cursor::Seeding { .. } => None,
     };
     let waiting = !progress.scopes.is_empty();
-    let state = match (&progress.trouble, lag) {
+    let state = match (progress.woe(), lag) {
         _ if destination.paused => "paused",
         _ if progress.gone => "gone",
         (Some(woe), _) if woe.remedy.is_some() => "refused",
@@ -103,7 +103,7 @@ fn of_destination(
 ) -> Vec<Condition> {
     let mut conditions = Vec::new();
     let mut add = |urgency, code, text, remedy| conditions.push(Condition { urgency, code, text, remedy });
-    if let (Some(woe), "refused" | "retrying") = (&progress.trouble, state) {
+    if let (Some(woe), "refused" | "retrying") = (progress.woe(), state) {
         match &woe.remedy {
             Some(remedy) => add(
                 Urgency::Error,
@@ -177,7 +177,7 @@ const OVERTAKEN_SHOWN_FOR: Duration = Duration::from_hours(7 * 24);
 fn shown(view: &Reader, id: DestinationId, destination: Destination) -> Result<shapes::Destination, StoreError> {
     let progress = destinations::progress(view, id)?;
     let (state, lag) = standing(view, &destination, &progress)?;
-    let trouble = progress.trouble;
+    let trouble = progress.woe().cloned();
     Ok(shapes::Destination {
         name: destination.name.to_string(),
         kind: destination.kind.to_string(),
@@ -424,6 +424,9 @@ pub(super) async fn replay(
             })?;
             admin.store.write::<_, Problem>(move |batch| {
                 let mut progress = destinations::progress(batch, id)?;
+                if cursor == Cursor::New {
+                    progress.reread = Some(FindingId(0));
+                }
                 progress.replay(cursor);
                 destinations::retry_orders(batch, id)?;
                 Ok(destinations::put_progress(batch, id, &progress)?)

@@ -281,6 +281,10 @@ pub const CONVISO_ASSET_PAGES_MAX: usize = 200;
 /// Findings that one request to Conviso tells. Its limit is not documented; a server that takes fewer is told fewer.
 pub const CONVISO_BATCH_MAX: usize = 50;
 
+/// Findings that Conviso shows as one sync, which takes two requests beside those that tell them: a half of what is read
+/// of the log at once. Where they can only be told one by one, so many take 25 s.
+pub const CONVISO_PUSH_MAX: usize = 250;
+
 /// How long an address may take to accept an event, where the operator says nothing else. Standard Webhooks asks for 15
 /// to 30 s.
 pub const EVENT_CALL_MAX: Duration = Duration::from_secs(20);

@@ -160,6 +160,36 @@ pub struct Polled {
     pub mark: Option<String>,
 }
 
+/// A finding that a platform was told, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its scope.
+    pub place: &'a Place,
+    /// The scope's place there.
+    pub target: &'a Target,
+    /// What it is to show, with what is remembered of it: an id and the state last told.
+    pub message: &'a Message,
+}
+
+/// How a finding that was told stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Somebody deleted it.
+    Missing,
+    /// So is its scope's place, or it may not be seen.
+    Nowhere,
+    /// It is there.
+    There {
+        /// Its status, in the platform's word; the word that was told where it comes to the same.
+        word: String,
+        /// The status is another than was told, and not because somebody decided so: what was told was lost there, and is
+        /// told again.
+        slipped: bool,
+        /// Whether it shows what it is to show, but for its status.
+        shown: bool,
+    },
+}
+
 /// The findings of one scope, one after the other, none of them closed.
 pub type Findings<'a> = dyn Iterator<Item = Result<Message, Trouble>> + 'a;
 
@@ -221,7 +251,8 @@ pub trait Platform: Send {
         Ok(())
     }
 
-    /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once.
+    /// Tells findings or changes of one scope, at most [`Abilities::batch_max`] at once. Of one that was never told
+    /// nothing is known; of one whose telling was begun and never answered, what was intended, without a state.
     fn push(&mut self, place: &Place, target: &mut Target, batch: &[Message]) -> Pushed;
 
     /// Tells a whole scope ([`Manner::Scopes`]).
@@ -238,6 +269,15 @@ pub trait Platform: Send {
     /// If it cannot be asked.
     fn decisions(&mut self, _since: Option<&str>) -> Result<Polled, Trouble> {
         Ok(Polled::default())
+    }
+
+    /// How findings that it was told stand there now; changes nothing. Each of them once, or nothing at all where this
+    /// platform cannot be asked.
+    ///
+    /// # Errors
+    /// If it cannot be asked now.
+    fn look(&mut self, _known: &[Known<'_>]) -> Result<Option<Vec<(FindingId, Seen)>>, Trouble> {
+        Ok(None)
     }
 }
 

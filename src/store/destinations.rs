@@ -60,6 +60,15 @@ pub struct Progress {
     #[n(11)]
     #[cbor(default)]
     pub decisions: bool,
+    /// What it was told is compared with what it shows, from after this finding.
+    #[n(12)]
+    pub reread: Option<FindingId>,
+    /// When that was last done, or the platform first told something.
+    #[n(13)]
+    pub reread_at: Option<Timestamp>,
+    /// Why it could not be compared as a whole the last time: it may not be asked, or a place there is gone or hidden.
+    #[n(14)]
+    pub lost: Option<Woe>,
 }
 
 impl Progress {
@@ -74,6 +83,11 @@ impl Progress {
         if self.replays == replays {
             self.cursor = cursor;
         }
+    }
+
+    /// What is the matter with the destination now.
+    pub fn woe(&self) -> Option<&Woe> {
+        self.trouble.as_ref().or(self.lost.as_ref())
     }
 }
 

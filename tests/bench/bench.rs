@@ -1,6 +1,7 @@
 //! Measures the promises of the main job with the real program, over real sockets, TLS and disk, and prints one table.
 //!
-//! `cargo bench` takes a few minutes; `cargo bench -- --smoke` runs the same with little data, to see that it works.
+//! `cargo bench` takes a few minutes; `cargo bench -- --smoke` runs the same with little data, to see that it works;
+//! `cargo bench -- push` measures one matter alone.
 //! What a figure was measured on stands above the table: compare figures of one machine only.
 
 #[path = "../support/mod.rs"]
@@ -9,6 +10,7 @@ mod support;
 mod client;
 mod large;
 mod process;
+mod push;
 mod table;
 
 use std::process::ExitCode;
@@ -35,14 +37,11 @@ fn main() -> ExitCode {
     let mut table = Table::default();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let machine = machine(folder.path());
-    webhook_to_inventory(scale, &mut table);
-    first_import(scale, &mut table);
-    large::of_one_second(scale, &mut table);
-    large::nearby(scale, &mut table);
-    large::webhook(scale, &mut table);
-    large_inventory(scale, &mut table);
-    burst(scale, &mut table, "over TLS", &[]);
-    burst(scale, &mut table, "plain", &["--webhook-plain"]);
+    // Somebody may want the figures of one matter alone.
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (_, measure) in MATTERS.iter().filter(|(name, _)| name.contains(&only)) {
+        measure(scale, &mut table);
+    }
     println!();
     for line in machine {
         println!("{line}");
@@ -56,6 +55,22 @@ fn main() -> ExitCode {
     }
     ExitCode::SUCCESS
 }
+
+/// Measures a matter with so much data.
+type Measure = fn(&Scale, &mut Table);
+
+/// What is measured, in this order.
+const MATTERS: &[(&str, Measure)] = &[
+    ("webhook", webhook_to_inventory),
+    ("import", first_import),
+    ("large-second", large::of_one_second),
+    ("large-nearby", large::nearby),
+    ("large-webhook", large::webhook),
+    ("push", push::first),
+    ("inventory", large_inventory),
+    ("burst", |scale, table| burst(scale, table, "over TLS", &[])),
+    ("burst-plain", |scale, table| burst(scale, table, "plain", &["--webhook-plain"])),
+];
 
 /// How much of everything.
 struct Scale {
@@ -78,6 +93,8 @@ struct Scale {
     /// Findings of the largest project, and up to how many a project is read whole.
     largest: usize,
     whole_max: &'static str,
+    /// Findings of the first push to each platform.
+    pushed: usize,
     /// How often the start is timed.
     starts: usize,
     /// Webhooks and connections of the burst.
@@ -99,6 +116,7 @@ const FULL: Scale = Scale {
     refused: [45, 20],
     largest: 100_000,
     whole_max: "5000",
+    pushed: 10_000,
     starts: 5,
     webhooks: 2_000,
     connections: 16,
@@ -118,6 +136,7 @@ const SMOKE: Scale = Scale {
     refused: [5, 3],
     largest: 1_700,
     whole_max: "500",
+    pushed: 1_200,
     starts: 1,
     webhooks: 64,
     connections: 4,

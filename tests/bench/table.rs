@@ -13,6 +13,8 @@ pub(crate) enum Figure {
     Count(u64),
     /// So many a second.
     Rate(f64),
+    /// So many of one thing for each of another.
+    Ratio(f64),
 }
 
 impl Figure {
@@ -21,7 +23,7 @@ impl Figure {
         match self {
             Self::Time(time) => time.as_secs_f64(),
             Self::Bytes(number) | Self::Count(number) => number as f64,
-            Self::Rate(number) => number,
+            Self::Rate(number) | Self::Ratio(number) => number,
         }
     }
 
@@ -34,6 +36,7 @@ impl Figure {
             Self::Bytes(bytes) => format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0),
             Self::Count(number) => number.to_string(),
             Self::Rate(number) => format!("{number:.0} /s"),
+            Self::Ratio(number) => format!("{number:.4}"),
         }
     }
 }

@@ -84,6 +84,9 @@ fn conviso_follows_the_life_of_findings_and_keeps_what_people_decide_there() {
     sonar.analyse("shop", "main", |analysis| analysis.shift_line("B", 9));
     sonar.analyse("shop", "main", |analysis| analysis.fix("C"));
     wait_conviso(&gateway, &conviso, &[("A", OPEN), ("B", &["FALSE_POSITIVE"]), ("C", FIXED)]);
+    gateway.wait("the line", |_| {
+        conviso.edit(|model| model.issue("B").said.get("vulnerableLine").is_some_and(|line| line == "9")).then_some(())
+    });
 
     // Its key is made anew while things go on; and everything is told once more.
     conviso.set_key("made-anew");
@@ -107,6 +110,52 @@ fn conviso_follows_the_life_of_findings_and_keeps_what_people_decide_there() {
     assert_eq!(conviso.edit(|model| model.issues.len()), before);
     let letters = gateway.json(&["destination", "dead-letters", "conviso"]);
     assert_eq!(letters["dead_letters"], json!([]));
+}
+
+#[test]
+fn a_decision_on_conviso_becomes_one_in_sonar_and_is_not_told_back() {
+    let (sonar, gateway) = shop();
+    let token = sonar.token().to_owned();
+    sonar.edit(|model| model.token_mut(&token).administers_issues = true);
+    let conviso = Conviso::start();
+    let url = conviso.url();
+    let add =
+        ["destination", "add", "conviso", "conviso", "--url", &url, "--option", "company=42", "--token-file", "-"];
+    gateway.json_with(&[&add[..], &["--triage-to-sonar", "--triage-from-sonar"]].concat(), Conviso::KEY);
+    wait_conviso(&gateway, &conviso, &[("A", OPEN), ("B", OPEN)]);
+    wait_up_to_date(&gateway, "conviso");
+    conviso.edit(|model| model.decide("A", "RISK_ACCEPTED", "for a year"));
+    // Decisions are looked for each minute, or when a person has it looked at.
+    gateway.json(&["destination", "check", "conviso"]);
+    let state = |gateway: &Gateway, key: &str| {
+        let all = gateway.json(&["finding", "list", "--state", "open,accepted,false_positive"]);
+        let rows = all["findings"].as_array().unwrap().clone();
+        rows.iter().find(|row| row["key"] == key).map(|row| row["state"].as_str().unwrap().to_owned())
+    };
+    gateway.wait("the decision to come back by way of Sonar", |gateway| {
+        (state(gateway, "A").as_deref() == Some("accepted")).then_some(())
+    });
+    let comments = sonar.edit(|model| model.issue_mut("A").comments.clone());
+    assert!(
+        comments.iter().any(|comment| comment.contains("conviso") && comment.contains("for a year")),
+        "{comments:?}"
+    );
+    wait_up_to_date(&gateway, "conviso");
+    let history = |key: &str| conviso.edit(|model| model.issue(key).history.len());
+    let told = history("A");
+    gateway.json(&["destination", "check", "conviso"]);
+    wait_up_to_date(&gateway, "conviso");
+    assert_eq!(history("A"), told, "it is not told what it decided itself");
+
+    // The other way round.
+    sonar.triage("shop", "main", |model| model.mark_false_positive("B"));
+    gateway.json(&["sync", "acme", "shop", "--wait"]);
+    wait_conviso(&gateway, &conviso, &[("A", &["RISK_ACCEPTED"]), ("B", &["FALSE_POSITIVE"])]);
+    wait_up_to_date(&gateway, "conviso");
+    let comments = sonar.edit(|model| model.issue_mut("B").comments.len());
+    gateway.json(&["destination", "check", "conviso"]);
+    wait_up_to_date(&gateway, "conviso");
+    assert_eq!(sonar.edit(|model| model.issue_mut("B").comments.len()), comments, "nor is Sonar");
 }
 
 #[test]
@@ -201,6 +250,7 @@ fn defectdojo_follows_the_life_of_findings_and_keeps_what_people_decide_there() 
     let gateway = gateway.restart(Gateway::kill);
     wait_dojo(&gateway, &dojo, &[("A", MITIGATED), ("B", b), ("C", c), ("D", ACTIVE)]);
     wait_up_to_date(&gateway, "dojo");
+    assert_eq!(dojo.edit(|model| model.finding_with("B").line), Some(99), "what shows follows beside a decision");
     gateway.json(&["destination", "replay", "dojo"]);
     wait_up_to_date(&gateway, "dojo");
     wait_dojo(&gateway, &dojo, &[("A", MITIGATED), ("B", b), ("C", c), ("D", ACTIVE)]);

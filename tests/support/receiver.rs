@@ -5,7 +5,7 @@
 //!
 //! What it answers beside that is a test's to say ([`Reply`]).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -70,7 +70,7 @@ pub enum Reply {
 
 struct Shared {
     state: Mutex<State>,
-    ended: Condvar,
+    changed: Condvar,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -80,6 +80,10 @@ struct State {
     always: Option<Reply>,
     calls: Vec<Call>,
     events: Vec<Value>,
+    /// Their ids.
+    ids: HashSet<String>,
+    /// Nothing is answered from so many events on.
+    hold_at: Option<usize>,
     /// How far this receiver's clock is ahead, in seconds.
     ahead: i64,
     ended: bool,
@@ -106,10 +110,12 @@ impl Receiver {
             always: None,
             calls: Vec::new(),
             events: Vec::new(),
+            ids: HashSet::new(),
+            hold_at: None,
             ahead: 0,
             ended: false,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), ended: Condvar::new(), tls });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), tls });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -150,6 +156,26 @@ impl Receiver {
         self.shared.state().always = reply;
     }
 
+    /// Answers nothing once it has accepted so many events, until [`release`](Self::release).
+    pub fn hold_at(&self, events: usize) {
+        self.shared.state().hold_at = Some(events);
+    }
+
+    /// Blocks until it holds one.
+    pub fn wait_held(&self) {
+        let waiting = |state: &mut State| state.hold_at.is_some_and(|at| state.events.len() < at);
+        let waited = self.shared.changed.wait_timeout_while(self.shared.state(), HANG_MAX, waiting);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        assert!(!timeout.timed_out(), "so many events did not come");
+    }
+
+    /// Answers again. What it held ends without a word.
+    pub fn release(&self) {
+        self.shared.state().hold_at = None;
+        self.shared.changed.notify_all();
+    }
+
     /// Sets its clock ahead of the system's.
     pub fn set_ahead(&self, seconds: i64) {
         self.shared.state().ahead = seconds;
@@ -169,7 +195,7 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.shared.state().ended = true;
-        self.shared.ended.notify_all();
+        self.shared.changed.notify_all();
         // Wakes the thread that accepts.
         let _ = TcpStream::connect(self.address);
     }
@@ -216,8 +242,16 @@ impl Shared {
         };
         let accepts = matches!(reply, None | Some(Reply::FailAfterAccepting | Reply::CloseAfterAccepting));
         if accepts && call.verdict == Verdict::New {
-            let event = serde_json::from_slice(&call.request.body).expect("only JSON is accepted");
+            let event: Value = serde_json::from_slice(&call.request.body).expect("only JSON is accepted");
+            state.ids.insert(event["id"].as_str().expect("it was examined").to_owned());
             state.events.push(event);
+            self.changed.notify_all();
+        }
+        let is_held = |state: &State| !state.ended && state.hold_at.is_some_and(|at| state.events.len() >= at);
+        if accepts && is_held(&state) {
+            let waited = self.changed.wait_timeout_while(state, HANG_MAX, |state| is_held(state));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            return (call, None);
         }
         let answer = match reply {
             None => Some(Response::status(deserved)),
@@ -227,7 +261,7 @@ impl Shared {
             Some(Reply::FailAfterAccepting) => Some(Response::status(500)),
             Some(Reply::Close | Reply::CloseAfterAccepting) => None,
             Some(Reply::Hang) => {
-                let waited = self.ended.wait_timeout_while(state, HANG_MAX, |state| !state.ended);
+                let waited = self.changed.wait_timeout_while(state, HANG_MAX, |state| !state.ended);
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
                 None
             }
@@ -246,7 +280,7 @@ impl State {
     fn verdict(&self, call: &Call) -> Verdict {
         match self.examine(&call.request) {
             Err(why) => Verdict::Bad(why),
-            Ok(id) if self.events.iter().any(|event| event["id"] == id) => Verdict::Replay,
+            Ok(id) if self.ids.contains(id) => Verdict::Replay,
             Ok(_) => Verdict::New,
         }
     }

@@ -37,12 +37,16 @@ use serde_json::json;
 
 use self::assets::Wanted;
 use self::client::Client;
+use self::status::Step;
 pub(super) use self::status::WORDS;
 use self::tell::{Item, Memory, Telling};
-use super::{Abilities, BadDestination, Decision, Finding, Manner, Offer, Platform, Polled, Pushed, Told, Trouble};
+use self::wire::Issue;
+use super::{
+    Abilities, BadDestination, Decision, Finding, Known, Manner, Offer, Platform, Polled, Pushed, Seen, Told, Trouble,
+};
 use crate::domain::destination::{Destination, Mapping};
 use crate::domain::ids::{AssetName, FindingId, ScopeKind};
-use crate::domain::limits::CONVISO_BATCH_MAX;
+use crate::domain::limits::{CONVISO_PAGE, CONVISO_PUSH_MAX};
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
 use crate::sys::clock;
@@ -167,7 +171,7 @@ pub(super) fn open(destination: &Destination, secret: Option<&str>, trust: &Trus
 
 impl Platform for Conviso {
     fn abilities(&self) -> Abilities {
-        Abilities { manner: Manner::Findings, batch_max: CONVISO_BATCH_MAX, decisions: true, words: WORDS }
+        Abilities { manner: Manner::Findings, batch_max: CONVISO_PUSH_MAX, decisions: true, words: WORDS }
     }
 
     fn check(&mut self) -> Result<Vec<Finding>, Trouble> {
@@ -270,9 +274,7 @@ impl Platform for Conviso {
                 return false;
             }
             newest = newest.max(issue.updated_at);
-            let by_people =
-                !matches!(issue.status.as_str(), "CREATED" | "DRAFT") && !status::is_own(issue.reason.as_deref());
-            if by_people && issue.key.is_some() && seen.insert(issue.id.clone()) {
+            if by_people(&issue) && issue.key.is_some() && seen.insert(issue.id.clone()) {
                 decisions.push(Decision {
                     id: issue.id,
                     key: issue.key,
@@ -286,6 +288,39 @@ impl Platform for Conviso {
         let mark = if complete { newest.map(exact) } else { since.map(str::to_owned) };
         Ok(Polled { decisions, mark })
     }
+
+    /// What it shows beside a status is not asked for: what people change there of it is theirs.
+    fn look(&mut self, known: &[Known<'_>]) -> Result<Option<Vec<(FindingId, Seen)>>, Trouble> {
+        let ids: Vec<String> =
+            known.iter().filter_map(|one| one.message.known.as_ref().and_then(|remote| remote.id.clone())).collect();
+        let mut there: BTreeMap<String, Issue> = BTreeMap::new();
+        for some in ids.chunks(CONVISO_PAGE) {
+            there.extend(self.client.issues_by_id(some)?.into_iter().map(|issue| (issue.id.clone(), issue)));
+        }
+        let mut seen = Vec::with_capacity(known.len());
+        for one in known {
+            let finding = one.message.finding.id;
+            let Some(remote) = &one.message.known else { continue };
+            let (Some(id), Some(told)) = (&remote.id, remote.state) else { continue };
+            let Some(issue) = there.get(id) else {
+                seen.push((finding, Seen::Missing));
+                continue;
+            };
+            let Some(word) = self.mapping.word(told, WORDS) else { continue };
+            // Whoever had it begun anew now would have been met by a poll.
+            let begun = matches!(issue.status.as_str(), "CREATED" | "DRAFT" | "IDENTIFIED");
+            let differs = status::step(issue, told, &word, true) != Step::Stay;
+            let slipped = differs && (begun || !by_people(issue));
+            let word = if by_people(issue) { issue.status.clone() } else { word };
+            seen.push((finding, Seen::There { word, slipped, shown: true }));
+        }
+        Ok(Some(seen))
+    }
+}
+
+/// Whether somebody there gave an issue its status.
+fn by_people(issue: &Issue) -> bool {
+    !matches!(issue.status.as_str(), "CREATED" | "DRAFT") && !status::is_own(issue.reason.as_deref())
 }
 
 /// A time to the millisecond, which the usual form leaves out.

@@ -13,6 +13,7 @@ use super::status::{self, Step, WORDS};
 use super::wire::{self, Address, Failure, Issue, id, id_value};
 use crate::domain::destination::Mapping;
 use crate::domain::finding::State;
+use crate::domain::limits::{CONVISO_BATCH_MAX, CONVISO_PAGE};
 use crate::domain::message::{Message, Place, Remote};
 use crate::domain::time::Timestamp;
 use crate::platform::{Told, Trouble};
@@ -118,7 +119,9 @@ impl Telling<'_> {
             return Ok(());
         }
         let sync = self.begin_sync(&schema, items);
-        let outcome = self.tell_all(&schema, items, sync.as_deref());
+        // What a page reads back at once is told before the next: trouble with one does not have all told again.
+        let mut parts = items.chunks_mut(CONVISO_PAGE);
+        let outcome = parts.try_for_each(|part| self.tell_all(&schema, part, sync.as_deref()));
         if let Some(sync) = sync {
             self.end_sync(&schema, &sync, items);
         }
@@ -132,7 +135,7 @@ impl Telling<'_> {
         ids.extend(waiting.flat_map(|item| [&item.id, &item.superseded]).flatten().cloned());
         let ids: Vec<String> = ids.into_iter().collect();
         let mut read = Vec::with_capacity(ids.len());
-        for part in ids.chunks(crate::domain::limits::CONVISO_PAGE) {
+        for part in ids.chunks(CONVISO_PAGE) {
             read.extend(self.client.issues_by_id(part)?);
         }
         for item in items.iter_mut().filter(|item| item.told.is_none()) {
@@ -203,11 +206,8 @@ impl Telling<'_> {
         let mut ids = Vec::new();
         // Findings that the server did not even look at, and what it says.
         let mut invalid: Vec<usize> = Vec::new();
-        let mut rest: Vec<Vec<usize>> = due
-            .chunks(self.memory.batch_max.unwrap_or(usize::MAX).min(due.len().max(1)))
-            .map(<[_]>::to_vec)
-            .rev()
-            .collect();
+        let mut rest: Vec<Vec<usize>> =
+            due.chunks(self.memory.batch_max.unwrap_or(CONVISO_BATCH_MAX)).map(<[_]>::to_vec).rev().collect();
         while let Some(part) = rest.pop() {
             let inputs: Vec<(bool, Value)> =
                 part.iter().map(|&at| self.input(schema, route, items[at].message, sync)).collect();

@@ -22,6 +22,7 @@
 
 mod calls;
 mod check;
+mod compare;
 mod decisions;
 mod imports;
 mod place;
@@ -42,10 +43,13 @@ use self::read::Seen;
 use self::status::Status;
 use self::wire::User;
 use crate::domain::destination::{Destination, Words};
-use crate::domain::finding::State;
+use crate::domain::finding::{Digest, State};
+use crate::domain::ids::FindingId;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::platform::http::Http;
-use crate::platform::{Abilities, BadDestination, Finding, Manner, Offer, Platform, Polled, Pushed, Trouble};
+use crate::platform::{
+    self, Abilities, BadDestination, Finding, Known, Manner, Offer, Platform, Polled, Pushed, Trouble,
+};
 use crate::sys::clock::Clock;
 use crate::sys::trust::Trust;
 
@@ -67,6 +71,8 @@ pub struct DefectDojo {
     held: Option<(String, HashMap<String, Seen>)>,
     /// What the last poll saw within its overlap.
     polled: BTreeMap<u64, String>,
+    /// What findings showed that did not show what they were told.
+    odd: BTreeMap<u64, Digest>,
 }
 
 impl fmt::Debug for DefectDojo {
@@ -116,6 +122,7 @@ impl DefectDojo {
             look_back: None,
             held: None,
             polled: BTreeMap::new(),
+            odd: BTreeMap::new(),
             destination: plain,
         })
     }
@@ -204,6 +211,10 @@ impl Platform for DefectDojo {
             Trouble::Target { why, remedy } => Trouble::Refused { why, remedy },
             other => other,
         })
+    }
+
+    fn look(&mut self, known: &[Known<'_>]) -> Result<Option<Vec<(FindingId, platform::Seen)>>, Trouble> {
+        self.compare(known).map(Some)
     }
 }
 

@@ -120,7 +120,7 @@ impl DefectDojo {
 }
 
 /// Findings looked at in one question.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 
 /// Findings that are read in one page; each is some kilobytes.
 const READ_PAGE: usize = 500;

@@ -4,6 +4,7 @@
 
 mod gather;
 mod preview;
+mod reread;
 mod rounds;
 mod runner;
 mod scopes;

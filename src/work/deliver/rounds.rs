@@ -227,7 +227,7 @@ const POLL_INTERVAL: Duration = Duration::from_mins(1);
 const ORDER_AGAIN: Duration = Duration::from_mins(1);
 
 /// Remembers a decision, and puts it down for Sonar where it is one that this box did not tell the platform itself.
-fn take_in(
+pub(super) fn take_in(
     batch: &Batch,
     id: DestinationId,
     destination: &Destination,

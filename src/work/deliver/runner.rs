@@ -38,7 +38,7 @@ pub struct Runner {
     pub(super) open: Option<Open>,
     pub(super) failures: Failures,
     /// By the steady clock; nothing is asked before.
-    until: Option<Duration>,
+    pub(super) until: Option<Duration>,
     /// When dead letters may have to be tried again, by the steady clock.
     pub(super) next_letters: Duration,
     /// Scopes whose place there cannot be used, and when each is tried again, by the steady clock.
@@ -49,6 +49,10 @@ pub struct Runner {
     pub(super) swept: Option<FindingId>,
     /// When to ask for decisions.
     pub(super) next_poll: Duration,
+    /// Before this it is not compared with what it was told.
+    pub(super) next_reread: Duration,
+    /// Whether a place there was gone when it was compared.
+    pub(super) has_lost: bool,
     /// When to tell Sonar of them.
     pub(super) next_order: Duration,
     /// Those up to this finding were tried, and failed.
@@ -63,6 +67,9 @@ pub(super) struct Open {
     /// Scopes whose place there was looked at since the start.
     prepared: BTreeSet<ScopeId>,
 }
+
+/// A batch that is noted as about to be told, and which of it were never told before.
+type Intended = (Vec<(Message, usize)>, BTreeSet<FindingId>);
 
 /// Why a batch cannot be told now, and the batch.
 type Untold = (Trouble, Vec<(Message, usize)>);
@@ -89,6 +96,8 @@ impl Runner {
             next_sweep: Duration::ZERO,
             swept: None,
             next_poll: Duration::ZERO,
+            next_reread: Duration::ZERO,
+            has_lost: false,
             next_order: Duration::ZERO,
             orders_after: None,
         }
@@ -127,7 +136,7 @@ impl Runner {
         if self.deliver.kicked().remove(&self.id) {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
             (self.next_poll, self.next_order, self.next_letters) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-            self.next_sweep = Duration::ZERO;
+            (self.next_sweep, self.next_reread) = (Duration::ZERO, Duration::ZERO);
             self.postponed.clear();
         }
         let id = self.id;
@@ -180,7 +189,7 @@ impl Runner {
             Manner::Findings | Manner::Changes => self.tell_log(manner, progress)?,
             Manner::Scopes => self.tell_scopes(progress)?,
         };
-        if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? {
+        if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? || self.reread(progress)? {
             return Ok(Turn::Worked);
         }
         // What it could not be told is nothing to tell any more.
@@ -262,6 +271,8 @@ impl Runner {
             }
             if overtaken.is_some() {
                 progress.overtaken_at = overtaken;
+                // For so long that it may have lost something, too.
+                progress.reread = Some(FindingId(0));
             }
         })?;
         Ok(true)
@@ -286,8 +297,8 @@ impl Runner {
                 Err(trouble) => return self.give_up_on(trouble, &scope, messages),
             };
             let rest = messages.split_off(messages.len().min(batch_max));
-            let batch = match self.intend(&scope, &mut target, messages)? {
-                Ok(batch) => batch,
+            let (batch, fresh) = match self.intend(&scope, &mut target, messages)? {
+                Ok(intended) => intended,
                 Err((trouble, batch)) => {
                     messages = batch.into_iter().chain(rest).collect();
                     if matches!(trouble, Trouble::Target { .. }) && !again {
@@ -301,7 +312,11 @@ impl Runner {
             let former = target.clone();
             let pushed = match &mut self.open {
                 Some(open) => {
-                    let plain: Vec<Message> = batch.iter().map(|(message, _)| message.clone()).collect();
+                    let mut plain: Vec<Message> = batch.iter().map(|(message, _)| message.clone()).collect();
+                    // What was never told is nowhere, and need not be looked for.
+                    for message in plain.iter_mut().filter(|message| fresh.contains(&message.finding.id)) {
+                        message.known = None;
+                    }
                     open.platform.push(&scope, &mut target, &plain)
                 }
                 None => return Ok(Ended::Stopped),
@@ -422,7 +437,7 @@ impl Runner {
         self.note(|progress| progress.cursor = Cursor::New)
     }
 
-    fn lose_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
+    pub(super) fn lose_target(&mut self, scope: ScopeId) -> Result<(), StoreError> {
         let id = self.id;
         if let Some(open) = &mut self.open {
             open.prepared.remove(&scope);
@@ -431,16 +446,17 @@ impl Runner {
     }
 
     /// Notes what is about to be told for the first time, and that it is about to be told, so that an answer that is
-    /// lost leaves a trace.
+    /// lost leaves a trace. Returns the batch, and which of it were never told before.
     fn intend(
         &mut self,
         place: &Place,
         target: &mut Target,
         messages: Vec<(Message, usize)>,
-    ) -> Result<Result<Vec<(Message, usize)>, Untold>, StoreError> {
-        let Some(open) = &mut self.open else { return Ok(Ok(messages)) };
+    ) -> Result<Result<Intended, Untold>, StoreError> {
+        let mut fresh = BTreeSet::new();
+        let Some(open) = &mut self.open else { return Ok(Ok((messages, fresh))) };
         if open.abilities.manner != Manner::Findings {
-            return Ok(Ok(messages));
+            return Ok(Ok((messages, fresh)));
         }
         let mut intended: Vec<(FindingId, Remote)> = Vec::new();
         let mut plain: Vec<Message> = messages.iter().map(|(message, _)| message.clone()).collect();
@@ -450,6 +466,7 @@ impl Runner {
                     let remote = open.platform.intend(place, message);
                     intended.push((message.finding.id, remote.clone()));
                     message.known = Some(remote);
+                    fresh.insert(message.finding.id);
                 }
                 // Until it answers it may know what it was told before, or what it is told now.
                 Some(known) if known.state.is_some() => {
@@ -485,7 +502,8 @@ impl Runner {
                 Ok(())
             })?;
         }
-        Ok(Ok(plain.into_iter().zip(messages).map(|(message, (_, index))| (message, index)).collect()))
+        let batch = plain.into_iter().zip(messages).map(|(message, (_, index))| (message, index)).collect();
+        Ok(Ok((batch, fresh)))
     }
 
     /// Notes what became of a batch. Returns the messages that nothing became of.

@@ -49,6 +49,10 @@ fn converse(stream: &TcpStream, shared: &Shared) -> Option<()> {
 
 /// Status, body and headers of an answer; nothing where none is to come.
 fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
+    let down = *lock(&shared.down);
+    if let Some(status) = down {
+        return (status > 0).then(|| (status, "<!DOCTYPE html><h1>Sorry</h1>".to_owned(), Vec::new()));
+    }
     if request.path != "/graphql" {
         return Some((404, "<!DOCTYPE html><h1>Not Found</h1>".to_owned(), Vec::new()));
     }
@@ -95,6 +99,10 @@ fn judge(shared: &Shared, request: &Request, asked: &Value, operation: &str) -> 
     match fault {
         Some(Fault::FailsAfterCommit) => plain(500, json!({"errors": ["Internal Server Error"]})),
         Some(Fault::LosesAnswer) => None,
+        Some(Fault::Waits(gate)) => {
+            gate.pass();
+            plain(200, body)
+        }
         Some(Fault::CutsJson) => {
             let text = body.to_string();
             Some((200, text[..text.len() / 2].to_owned(), Vec::new()))

@@ -17,7 +17,7 @@ mod schema;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,6 +145,8 @@ pub enum Fault {
     CutsJson,
     /// It is done after so long.
     Slow(Duration),
+    /// It is done, and answered when the test lets it.
+    Waits(Arc<Gate>),
     /// From now on the key is no longer good.
     RevokesKey,
 }
@@ -164,6 +166,40 @@ impl Fault {
         }
     }
 }
+
+/// Where an answer waits.
+#[derive(Debug, Default)]
+pub struct Gate {
+    /// Whether one came, and whether it may go on.
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// Blocks until an answer waits here.
+    pub fn wait_held(&self) {
+        let waited = self.changed.wait_timeout_while(lock(&self.state), WAIT_MAX, |(held, _)| !*held);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(state.0, "nothing came to wait");
+    }
+
+    /// Lets it go on.
+    pub fn open(&self) {
+        lock(&self.state).1 = true;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = lock(&self.state);
+        state.0 = true;
+        self.changed.notify_all();
+        let waited = self.changed.wait_timeout_while(state, WAIT_MAX, |(_, open)| !*open);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// How long anything is waited for.
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// One request: the operation, its variables, and the status of the answer (0 if there was none).
 #[derive(Clone, Debug, PartialEq)]
@@ -191,6 +227,8 @@ struct Shared {
     /// When requests of the last minute came.
     recent: Mutex<Vec<Instant>>,
     per_minute: Mutex<usize>,
+    /// What every request is answered with while it is down; 0 for nothing at all.
+    down: Mutex<Option<u16>>,
     ended: AtomicBool,
 }
 
@@ -222,6 +260,7 @@ impl Conviso {
             traps: Mutex::default(),
             recent: Mutex::default(),
             per_minute: Mutex::new(1_200),
+            down: Mutex::new(None),
             ended: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
@@ -259,6 +298,11 @@ impl Conviso {
     /// Spoils requests for an operation after some have passed.
     pub fn fault_times(&self, operation: &str, fault: Fault, after: usize, times: usize) {
         lock(&self.shared.traps).push(Trap { operation: operation.to_owned(), fault, after, times });
+    }
+
+    /// Answers every request with this status, or, with 0, ends each connection without a word.
+    pub fn set_down(&self, status: Option<u16>) {
+        *lock(&self.shared.down) = status;
     }
 
     pub fn limit_per_minute(&self, requests: usize) {

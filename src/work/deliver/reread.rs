@@ -1,0 +1,286 @@
+//! Once a day: does a platform still show what it was told? Polls tell of decisions only. What somebody deleted there is
+//! made anew, what somebody edited is put back, and a status that was lost is told again; what somebody decided stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::gather::{self, Names, compose};
+use super::rounds::take_in;
+use super::runner::{CHUNK, Ended, Runner};
+use crate::domain::destination::Destination;
+use crate::domain::finding::State;
+use crate::domain::ids::{DestinationId, FindingId, ScopeId};
+use crate::domain::limits;
+use crate::domain::message::{Cause, Message, Place, Remote, Target};
+use crate::domain::time::Timestamp;
+use crate::platform::{Decision, Known, Manner, Seen, Trouble};
+use crate::store::changes::Cursor;
+use crate::store::destinations::{Progress, Untold, Woe};
+use crate::store::{Reader, StoreError, destinations};
+
+/// Some of what a platform was told.
+struct Page {
+    /// By scope, what can be compared.
+    told: Vec<(ScopeId, Message)>,
+    places: BTreeMap<ScopeId, (Place, Target)>,
+    /// Scopes whose place there is not known.
+    placeless: BTreeMap<ScopeId, Place>,
+    /// What was begun to be put right and is not.
+    pending: Vec<FindingId>,
+    /// Where the next page begins; nothing at the end.
+    next: Option<FindingId>,
+}
+
+/// What a page came to.
+#[derive(Default)]
+struct Found {
+    /// What is remembered of findings from now on, so that they are told.
+    wrong: Vec<(FindingId, Remote)>,
+    /// Words of the platform.
+    said: Vec<Decision>,
+    /// Scopes whose place is gone.
+    nowhere: BTreeSet<ScopeId>,
+}
+
+impl Runner {
+    /// Compares a page of what the platform was told with what it shows; false if none is due. What changes meanwhile
+    /// is told between two pages.
+    pub(super) fn reread(&mut self, progress: &Progress) -> Result<bool, StoreError> {
+        let Some(destination) = self.open.as_ref().map(|open| open.destination.clone()) else { return Ok(false) };
+        let findings = self.open.as_ref().is_some_and(|open| open.abilities.manner == Manner::Findings);
+        if !findings || !matches!(progress.cursor, Cursor::At(_)) || self.steady() < self.next_reread {
+            return Ok(false);
+        }
+        let now = self.deliver.work.clock.now();
+        let Some(after) = progress.reread else { return self.begin_reread(progress, now) };
+        // A decision of this minute is not to be taken for something that was lost.
+        self.next_poll = Duration::ZERO;
+        self.poll(progress)?;
+        if self.until.is_some() {
+            return Ok(true);
+        }
+        if after == FindingId(0) {
+            self.has_lost = false;
+        }
+        let id = self.id;
+        let page = self.store().read(|view| page(view, id, &destination, after, now))?;
+        let looked = match self.look(&page) {
+            Ok(looked) => looked,
+            // What it may be told does not depend on what may be asked.
+            Err(Trouble::Refused { why, remedy } | Trouble::Target { why, remedy }) => {
+                self.next_reread = self.steady() + LOOK_AGAIN;
+                let lost = Woe { why, remedy: Some(remedy), since: now };
+                return self.note(|progress| progress.lost = Some(lost)).map(|()| false);
+            }
+            Err(trouble) => return self.stop(trouble).map(|()| true),
+        };
+        let Some(looked) = looked else { return self.end_page(None, now).map(|()| true) };
+        let found = judge(&page, looked);
+        let gone = found.nowhere.iter().map(|scope| &page.places[scope].0);
+        for place in page.placeless.values().chain(gone) {
+            // With its place it is compared again, or told anew.
+            if self.place_anew(place)? {
+                return Ok(true);
+            }
+        }
+        let wrong: Vec<Untold> = found
+            .wrong
+            .iter()
+            .map(|(finding, _)| *finding)
+            .chain(page.pending)
+            .map(|finding| (finding, None))
+            .collect();
+        self.note_found(found, &destination, now)?;
+        let gathered =
+            self.store().read(|view| gather::of_findings(view, id, &destination, Manner::Findings, &wrong))?;
+        for group in gathered.groups {
+            tracing::info!("{}: {} findings are put right", self.name(), group.messages.len());
+            if matches!(self.tell_group(group, &|_| None)?, Ended::Stopped) {
+                return Ok(true);
+            }
+        }
+        self.end_page(page.next, now)?;
+        Ok(true)
+    }
+
+    /// The first is due a day after something was told.
+    fn begin_reread(&mut self, progress: &Progress, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(last) = progress.reread_at else {
+            if progress.told > 0 {
+                self.note(move |progress| progress.reread_at = Some(now))?;
+            }
+            return Ok(false);
+        };
+        let interval = if progress.lost.is_some() { LOOK_AGAIN } else { INTERVAL };
+        // Of a clock that was set back nobody waits for the time that it showed.
+        if last <= now && now.since(last) < interval {
+            return Ok(false);
+        }
+        self.note(|progress| progress.reread = Some(FindingId(0)))?;
+        Ok(true)
+    }
+
+    fn look(&mut self, page: &Page) -> Result<Option<Vec<(FindingId, Seen)>>, Trouble> {
+        let Some(open) = &mut self.open else { return Ok(None) };
+        let known: Vec<Known<'_>> = page
+            .told
+            .iter()
+            .map(|(scope, message)| {
+                let (place, target) = &page.places[scope];
+                Known { place, target, message }
+            })
+            .collect();
+        if known.is_empty() { Ok(Some(Vec::new())) } else { open.platform.look(&known) }
+    }
+
+    /// Looks for a scope's place again, once an hour at most. Returns whether there is something new.
+    fn place_anew(&mut self, place: &Place) -> Result<bool, StoreError> {
+        let steady = self.steady();
+        if self.postponed.get(&place.scope).is_some_and(|until| steady < *until) {
+            self.has_lost = true;
+            return Ok(false);
+        }
+        self.lose_target(place.scope)?;
+        self.postponed.insert(place.scope, steady + limits::DEAD_LETTER_WAIT);
+        match self.target(place)? {
+            Ok(_) => Ok(true),
+            Err(Trouble::Target { why, remedy }) => {
+                tracing::warn!("{}: {why}; {remedy}", self.name());
+                let lost = Woe { why, remedy: Some(remedy), since: self.deliver.work.clock.now() };
+                self.has_lost = true;
+                self.note(|progress| progress.lost = Some(lost)).map(|()| false)
+            }
+            Err(trouble) => self.stop(trouble).map(|()| true),
+        }
+    }
+
+    /// Notes what is wrong before it is put right, so that an end in the middle leaves nothing undone.
+    fn note_found(&self, found: Found, destination: &Destination, now: Timestamp) -> Result<(), StoreError> {
+        let (id, Found { wrong, said, .. }) = (self.id, found);
+        let Some(words) = self.open.as_ref().map(|open| open.abilities.words) else { return Ok(()) };
+        if wrong.is_empty() && said.is_empty() {
+            return Ok(());
+        }
+        let destination = destination.clone();
+        self.store().write::<_, StoreError>(move |batch| {
+            for (finding, remote) in &wrong {
+                destinations::put_remote(batch, id, *finding, remote)?;
+            }
+            for decision in &said {
+                take_in(batch, id, &destination, words, decision, now)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn end_page(&self, next: Option<FindingId>, now: Timestamp) -> Result<(), StoreError> {
+        let is_found = next.is_none() && !self.has_lost;
+        self.note(move |progress| {
+            progress.reread = next;
+            if next.is_none() {
+                progress.reread_at = Some(now);
+            }
+            if is_found {
+                progress.lost = None;
+            }
+        })
+    }
+}
+
+/// Reads what the platform was told of some findings that are held here.
+fn page(
+    view: &Reader,
+    id: DestinationId,
+    destination: &Destination,
+    after: FindingId,
+    now: Timestamp,
+) -> Result<Page, StoreError> {
+    let remotes = destinations::remotes(view, id, Some(after), CHUNK)?;
+    let next = remotes.last().map(|(finding, _)| *finding);
+    let (told, places, placeless, pending) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let mut page = Page { told, places, placeless, pending, next };
+    let mut names = Names::new(view);
+    for (finding, remote) in remotes {
+        let Some((scope, held)) = gather::held(view, finding)? else { continue };
+        // What it refuses is tried again by itself, or by a person.
+        if destinations::dead_letter(view, id, finding)?.is_some() {
+            continue;
+        }
+        let is_open = remote.state.is_none_or(|state| !state.is_closed());
+        // It came and went before the platform heard of it.
+        if remote.state.is_none() && held.observed.state.is_closed() {
+            continue;
+        }
+        if remote.state.is_none() || remote.telling.is_some() || (is_open && remote.content.is_none()) {
+            page.pending.push(finding);
+            continue;
+        }
+        if remote.id.is_none() || now.since(remote.since) < SETTLED {
+            continue;
+        }
+        if !page.places.contains_key(&scope) {
+            let place = match gather::place(view, scope) {
+                Err(StoreError::Damaged { .. }) => None,
+                place => place?,
+            };
+            let Some(place) = place else { continue };
+            let Some((target, false)) = destinations::target(view, id, scope)? else {
+                page.placeless.insert(scope, place);
+                continue;
+            };
+            page.places.insert(scope, (place, target));
+        }
+        let place = &page.places[&scope].0;
+        let message = compose(view, &mut names, (id, destination, Manner::Findings), place, held, Cause::Present)?;
+        page.told.push((scope, message));
+    }
+    Ok(page)
+}
+
+/// What is to be done about what was seen.
+fn judge(page: &Page, looked: Vec<(FindingId, Seen)>) -> Found {
+    let mut found = Found::default();
+    let told: BTreeMap<FindingId, &(ScopeId, Message)> = page.told.iter().map(|one| (one.1.finding.id, one)).collect();
+    for (finding, seen) in looked {
+        let Some((scope, message)) = told.get(&finding) else { continue };
+        let Some(remote) = &message.known else { continue };
+        let Some(state) = remote.state else { continue };
+        match seen {
+            Seen::Nowhere => {
+                found.nowhere.insert(*scope);
+            }
+            // What is closed need not be there.
+            Seen::Missing if state.is_closed() => {}
+            Seen::Missing => {
+                let remote = remote.clone();
+                let forgotten = Remote { id: None, state: None, content: None, decided: None, ..remote };
+                found.wrong.push((finding, forgotten));
+            }
+            Seen::There { word, slipped, shown } => {
+                let mut right = remote.clone();
+                if !shown && !state.is_closed() && remote.content == Some(message.content()) {
+                    right.content = None;
+                }
+                if slipped && remote.decided.is_none() {
+                    right.telling = Some(if state.is_closed() { State::Open } else { State::Fixed });
+                } else if !slipped {
+                    let id = remote.id.clone().unwrap_or_default();
+                    found.said.push(Decision { id, key: None, word, reason: None, at: None });
+                }
+                if right != *remote {
+                    found.wrong.push((finding, right));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A platform is compared with what it was told this often.
+const INTERVAL: Duration = Duration::from_hours(24);
+
+/// A platform that may not be asked, or where a place is gone, is asked again after this.
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
+
+/// What was told a moment ago may not be shown yet.
+const SETTLED: Duration = Duration::from_hours(1);
