@@ -20,6 +20,7 @@ use crate::domain::ids::FindingId;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
 use crate::sys::clock::Clock;
+use crate::sys::dice::Dice;
 use crate::sys::trust::Trust;
 
 /// What a platform wants to be told.
@@ -255,10 +256,10 @@ pub fn open(
     secret: Option<&str>,
     trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
-    open_by(destination, secret, trust, &Clock::system())
+    open_by(destination, secret, trust, &Clock::system(), &Dice::system())
 }
 
-/// The same, with a clock by which a platform is waited for.
+/// The same, with a clock by which a platform is waited for, and dice for what it leaves to chance.
 ///
 /// # Errors
 /// If address, options or secret cannot be right.
@@ -267,10 +268,13 @@ pub fn open_by(
     secret: Option<&str>,
     trust: &Trust,
     clock: &Clock,
+    dice: &Dice,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
         PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
-        PlatformKind::DefectDojo => Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?.by(clock))),
+        PlatformKind::DefectDojo => {
+            Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?.by(clock, dice)))
+        }
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
         PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
         PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),

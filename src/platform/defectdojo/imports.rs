@@ -11,10 +11,9 @@ use super::status::Status;
 use super::wire::SCAN_TYPE;
 use super::{DefectDojo, keys, rows};
 use crate::domain::message::{Place, Target};
-use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::platform::Trouble;
-use crate::sys::random;
+use crate::sys::dice::Dice;
 
 impl DefectDojo {
     /// Sends the next row of each of these, in halves where the whole is not taken.
@@ -113,7 +112,7 @@ pub(super) struct Import {
 }
 
 impl Import {
-    pub(super) fn new(test: &str, place: &Place, announced: Option<&str>) -> Self {
+    pub(super) fn new(test: &str, place: &Place, announced: Option<&str>, dice: &Dice) -> Self {
         let id = announced.and_then(|mark| mark.split(' ').next()).map(str::to_owned);
         let mut fields = vec![
             ("scan_type", SCAN_TYPE.to_owned()),
@@ -130,7 +129,7 @@ impl Import {
             fields.push(("version", at.to_string()));
         }
         fields.retain(|(_, value)| !value.is_empty());
-        let id = id.unwrap_or_else(|| to_hex(&random::bytes::<12>()));
+        let id = id.unwrap_or_else(|| dice.label().to_string());
         Self { test: test.to_owned(), fields, id, sent: 0, made: Some(0) }
     }
 

@@ -47,6 +47,7 @@ use crate::domain::message::{Message, Place, Remote, Target};
 use crate::platform::http::Http;
 use crate::platform::{Abilities, BadDestination, Finding, Manner, Offer, Platform, Polled, Pushed, Trouble};
 use crate::sys::clock::Clock;
+use crate::sys::dice::Dice;
 use crate::sys::trust::Trust;
 
 /// A DefectDojo server.
@@ -57,6 +58,7 @@ pub struct DefectDojo {
     verified_always: bool,
     patience: Duration,
     clock: Clock,
+    dice: Dice,
     /// Who the token is, once asked.
     me: Option<User>,
     /// The number of our test type there, the same for all Tests.
@@ -111,6 +113,7 @@ impl DefectDojo {
             verified_always,
             patience: PATIENCE,
             clock: Clock::system(),
+            dice: Dice::system(),
             me: None,
             test_type: None,
             look_back: None,
@@ -126,10 +129,10 @@ impl DefectDojo {
         Self { patience, ..self }
     }
 
-    /// Waits by this clock.
+    /// Waits by this clock, and names imports by these dice.
     #[must_use]
-    pub fn by(self, clock: &Clock) -> Self {
-        Self { clock: clock.clone(), ..self }
+    pub fn by(self, clock: &Clock, dice: &Dice) -> Self {
+        Self { clock: clock.clone(), dice: dice.clone(), ..self }
     }
 
     /// The status that tells a state.

@@ -11,10 +11,8 @@ use super::read::Seen;
 use super::status::{Before, Status, Way, decide};
 use super::{DefectDojo, keys, rows};
 use crate::domain::message::{Birth, Message, Place, Remote, Target};
-use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::platform::{Pushed, Told, Trouble};
-use crate::sys::random;
 
 /// What one message needs.
 pub(super) struct Deed<'m> {
@@ -96,7 +94,7 @@ impl DefectDojo {
             telling || told.map(|told| self.status(told)) != Some(self.status(message.state))
         };
         if batch.iter().any(sends) {
-            target.set(keys::IMPORTING, mark(&to_hex(&random::bytes::<12>()), now));
+            target.set(keys::IMPORTING, mark(&self.dice.label().to_string(), now));
         }
         Ok(())
     }
@@ -129,7 +127,7 @@ impl DefectDojo {
         for deed in deeds.iter_mut().filter(|deed| !deed.way.before.is_empty()) {
             self.patch_before(place, deed).map_err(|trouble| none_sent(target, trouble))?;
         }
-        let mut import = Import::new(&test, place, target.get(keys::IMPORTING));
+        let mut import = Import::new(&test, place, target.get(keys::IMPORTING), &self.dice);
         loop {
             let next: Vec<usize> =
                 (0..deeds.len()).filter(|at| deeds[*at].is_live() && !deeds[*at].way.rows.is_empty()).collect();

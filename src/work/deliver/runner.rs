@@ -15,7 +15,6 @@ use crate::platform::{Abilities, Manner, Platform, Pushed, Told, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::{Progress, Woe};
 use crate::store::{Store, StoreError, destinations};
-use crate::sys::random;
 
 /// What one step of a destination was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -529,7 +528,7 @@ impl Runner {
     /// Notes trouble and waits: for as long as was asked for, or ever longer; for a person, a quarter of an hour.
     pub(super) fn stop(&mut self, trouble: Trouble) -> Result<(), StoreError> {
         let now = self.deliver.work.clock.now();
-        let chance = random::bytes::<1>()[0];
+        let chance = self.deliver.work.dice.byte();
         let (wait, remedy, why) = match trouble {
             Trouble::Later { why, after } => (self.failures.fail(after, chance), None, why),
             Trouble::Refused { why, remedy } | Trouble::Target { why, remedy } => (PERSON_WAIT, Some(remedy), why),
