@@ -23,6 +23,7 @@ use hydrophone::domain::ids::{
 };
 use hydrophone::domain::message::{Cause, Message, Place, Plan, Remote, RuleText, Target, plan};
 use hydrophone::domain::time::Timestamp;
+use hydrophone::domain::triage;
 use hydrophone::platform::defectdojo::DefectDojo as Platform;
 use hydrophone::platform::{Platform as _, Polled, Told, Trouble};
 use hydrophone::sys::trust::Trust;
@@ -170,10 +171,11 @@ impl Side {
     /// What is stored before a push.
     fn announce(&mut self, batch: &mut [Message]) -> Result<(), Trouble> {
         let mut intended = Vec::new();
-        for message in batch.iter_mut().filter(|message| message.known.is_none()) {
-            let remote = self.platform.intend(&self.place, message);
+        for message in batch.iter_mut() {
+            let mut remote = message.known.clone().unwrap_or_else(|| self.platform.intend(&self.place, message));
+            remote.begin(message.state);
             intended.push((message.finding.id, remote.clone()));
-            message.known = Some(remote);
+            message.known.get_or_insert(remote);
         }
         let mut target = self.target.clone().unwrap();
         self.platform.begin(&self.place, &mut target, batch)?;
@@ -207,8 +209,10 @@ impl Side {
                 continue;
             };
             let table = hydrophone::platform::words(PlatformKind::DefectDojo);
-            let ours = remote.state.and_then(|state| self.destination.mapping.word(state, table));
-            remote.decided = (ours.as_ref() != Some(&decision.word)).then_some(decision.word);
+            let said = (decision.word.as_str(), None);
+            if let Some(taken) = triage::take_in(remote, None, said, &self.destination, table, Timestamp(0)) {
+                remote.decided = taken.decided;
+            }
         }
         words.sort();
         words
@@ -628,6 +632,57 @@ fn five_hundreds_leave_nothing_out_and_nothing_twice() {
             side.tell_on();
             assert_eq!((side.count(), side.active()), (40, 40), "{by:?} {mishap:?}");
             assert!(side.remotes.values().all(|remote| remote.id.is_some()), "{by:?} {mishap:?}");
+        }
+    }
+}
+
+/// An answer that is lost leaves two states that the platform may be in, another one a third. A row takes no decision
+/// back, so each of them has to be known as ours, also where nothing at all was ever answered.
+#[test]
+fn whichever_answers_are_lost_the_state_that_is_told_last_stands() {
+    const STATES: [State; 4] = [State::Open, State::Confirmed, State::Accepted, State::FalsePositive];
+    for told in [None, Some(State::Open), Some(State::Accepted), Some(State::FalsePositive)] {
+        // Another one is told before, so that its Test is there.
+        let mut side = Side::with(By::Key, 1);
+        side.platform = open(&side.destination, &side.dojo.token()).with_patience(Duration::ZERO);
+        let mut lives: Vec<[State; 3]> = Vec::new();
+        for first in STATES {
+            for second in STATES {
+                lives.extend(STATES.iter().chain(&[State::Fixed]).map(|third| [first, second, *third]));
+            }
+        }
+        let numbers = 2..2 + lives.len() as u64;
+        side.find(numbers.clone());
+        let set = |side: &mut Side, at: usize| {
+            (2..).zip(&lives).for_each(|(number, life)| side.set(number, life[at]));
+        };
+        if let Some(told) = told {
+            numbers.for_each(|number| side.set(number, told));
+            side.tell();
+            side.poll();
+        }
+        // It arrives, and its answer does not.
+        set(&mut side, 0);
+        side.dojo.fault_when(Call::is_reimport, Fault::CutBody { times: 1 });
+        side.try_tell().unwrap_err();
+        side.poll();
+        // It does not arrive.
+        set(&mut side, 1);
+        side.dojo.fault_when(|call| call.method != "GET", Fault::Reset { times: 1 });
+        side.try_tell().unwrap_err();
+        side.poll();
+        set(&mut side, 2);
+        side.tell();
+        for (number, life) in (2..).zip(&lives) {
+            let right = match life[2] {
+                State::Open => "active",
+                State::Confirmed => "active verified",
+                State::Accepted => "risk_accepted",
+                State::FalsePositive => "false_p mitigated",
+                State::Fixed | State::Removed => "mitigated",
+            };
+            let flags = side.flags(&format!("K{number}")).replace("verified mitigated", "mitigated");
+            assert_eq!(flags.trim_start_matches("verified "), right, "{told:?}, then {life:?}");
         }
     }
 }

@@ -210,6 +210,7 @@ pub trait Platform: Send {
             decided: None,
             since: message.finding.first_seen_at,
             telling: None,
+            unanswered: Vec::new(),
         }
     }
 

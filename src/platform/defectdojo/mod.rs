@@ -190,6 +190,7 @@ impl Platform for DefectDojo {
             decided: None,
             since: message.finding.first_seen_at,
             telling: None,
+            unanswered: Vec::new(),
         }
     }
 

@@ -63,6 +63,7 @@ impl Deed<'_> {
             decided: self.decided.clone(),
             since: self.known.since,
             telling: None,
+            unanswered: Vec::new(),
         })))
     }
 }
@@ -192,20 +193,19 @@ impl DefectDojo {
             let told = known.state.map(|state| self.status(state));
             let mut id = known.id.as_deref().and_then(|id| id.parse().ok());
             let to = self.status(message.state);
-            if known.state.is_some()
-                && let Some(found) = looked.get(&message.finding.id)
-            {
+            if let Some(found) = looked.get(&message.finding.id) {
                 seen.clone_from(found);
                 id = seen.as_ref().map(|seen| seen.id);
             } else if let Some(seen) = &seen {
                 id = Some(seen.id);
             }
             let missing = looked.get(&message.finding.id).is_some_and(Option::is_none);
+            let telling: Vec<Status> = known.in_doubt().map(|state| self.status(state)).collect();
             let before = Before {
                 told: told.filter(|_| !missing),
                 seen: seen.as_ref().map(|seen| (seen.status, seen.ours)),
                 decided: message.known.as_ref().and_then(|known| known.decided.as_deref()),
-                telling: known.telling.map(|state| self.status(state)),
+                telling: &telling,
             };
             let mut deed = Deed {
                 message,
@@ -215,7 +215,7 @@ impl DefectDojo {
                 to,
                 way: decide(before, to),
                 is_shown: known.content == Some(message.content()),
-                decided: agreed(known.decided.as_deref(), told, seen.as_ref().map(|seen| seen.status), to),
+                decided: agreed(known.decided.as_deref(), told, before, to),
                 known,
                 refused: None,
             };
@@ -286,14 +286,16 @@ impl DefectDojo {
     }
 }
 
-/// What a person decided there, when something else is told. Whoever decided first what Sonar decides now has decided it.
-fn agreed(decided: Option<&str>, told: Option<Status>, seen: Option<Status>, to: Status) -> Option<String> {
+/// What a person decided there, when something else is told. Whoever decided first what Sonar decides now has decided it,
+/// unless that was told from here and the answer was lost.
+fn agreed(decided: Option<&str>, told: Option<Status>, before: Before<'_>, to: Status) -> Option<String> {
+    let seen = before.seen.map(|(seen, _)| seen);
     if told.is_some_and(|told| told != to) {
         let closes = to == Status::Mitigated || told == Some(Status::Mitigated);
         if closes && decided == Some(Status::Mitigated.word()) {
             return None;
         }
-        if seen == Some(to) && to.is_decision() {
+        if seen == Some(to) && to.is_decision() && !before.telling.contains(&to) {
             return Some(to.word().to_owned());
         }
     }

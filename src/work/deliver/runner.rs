@@ -413,19 +413,20 @@ impl Runner {
         for message in &mut plain {
             match &message.known {
                 None => {
-                    let remote = open.platform.intend(place, message);
+                    let mut remote = open.platform.intend(place, message);
+                    remote.begin(message.state);
                     intended.push((message.finding.id, remote.clone()));
                     message.known = Some(remote);
                 }
                 // Until it answers it may know what it was told before, or what it is told now.
-                Some(known) if known.state.is_some() => {
+                Some(known) => {
                     let shown = known.content.filter(|known| *known == message.content() || message.state.is_closed());
-                    let remote = Remote { telling: Some(message.state), content: shown, ..known.clone() };
+                    let mut remote = Remote { content: shown, ..known.clone() };
+                    remote.begin(message.state);
                     if remote != *known {
                         intended.push((message.finding.id, remote));
                     }
                 }
-                Some(_) => {}
             }
         }
         let former = target.clone();
@@ -502,8 +503,8 @@ impl Runner {
                 match told {
                     Told::Yes(_) if gone => destinations::remove_remote(batch, id, finding)?,
                     Told::Yes(remote) => {
-                        if let Some(remote) = remote {
-                            let remote = Remote { telling: None, ..*remote };
+                        if let Some(mut remote) = remote {
+                            remote.settle();
                             destinations::put_remote(batch, id, finding, &remote)?;
                         }
                         destinations::drop_letter(batch, id, finding)?;
