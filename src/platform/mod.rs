@@ -106,6 +106,9 @@ pub enum Told {
     Yes(Option<Box<Remote>>),
     /// It refuses this one message for good, for this reason: it becomes a dead letter.
     Refused(String),
+    /// It breaks at this one message, for this reason, and may not do so later: it becomes a dead letter that is tried
+    /// again.
+    Broke(String),
 }
 
 /// What became of a batch: of those messages that are not among `told`, `trouble` says why.

@@ -44,7 +44,7 @@ impl DefectDojo {
             return match self.send(target, import, &[])? {
                 Taken::Yes => {
                     let sentence = format!("DefectDojo cannot store this finding; its import breaks off: {}", why.text);
-                    deeds[*only].refused = Some(sentence);
+                    (deeds[*only].refused, deeds[*only].broke) = (Some(sentence), true);
                     Ok(())
                 }
                 Taken::No(why) => {

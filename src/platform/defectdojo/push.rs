@@ -29,6 +29,8 @@ pub(super) struct Deed<'m> {
     /// Somebody decided otherwise there.
     decided: Option<String>,
     pub(super) refused: Option<String>,
+    /// It was not refused in so many words: the server broke at it and at nothing else.
+    pub(super) broke: bool,
 }
 
 impl Deed<'_> {
@@ -50,7 +52,7 @@ impl Deed<'_> {
 
     fn told(&self, place: &Place) -> Told {
         if let Some(why) = &self.refused {
-            return Told::Refused(why.clone());
+            return if self.broke { Told::Broke(why.clone()) } else { Told::Refused(why.clone()) };
         }
         let message = self.message;
         Told::Yes(Some(Box::new(Remote {
@@ -218,6 +220,7 @@ impl DefectDojo {
                 decided: agreed(known.decided.as_deref(), told, before, to),
                 known,
                 refused: None,
+                broke: false,
             };
             follow(place, &mut deed, before, seen.as_ref());
             if !by_key && deed.id.is_some() && deed.birth.is_none() {

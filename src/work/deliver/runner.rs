@@ -491,6 +491,9 @@ impl Runner {
         if told > 0 {
             self.failures.succeed();
         }
+        if notes.iter().any(|(_, _, told)| matches!(told, Told::Broke(_))) {
+            self.letters_at = LOOK_NOW;
+        }
         if notes.is_empty() && target.is_none() {
             return Ok(left);
         }
@@ -510,6 +513,12 @@ impl Runner {
                         destinations::drop_letter(batch, id, finding)?;
                     }
                     Told::Refused(why) => destinations::park(batch, id, finding, scope, why, None, now)?,
+                    Told::Broke(why) => {
+                        let attempts =
+                            destinations::dead_letter(batch, id, finding)?.map_or(0, |letter| letter.attempts);
+                        let again_at = now.plus(BROKEN_AGAIN * 2_u32.pow(attempts.min(BROKEN_DOUBLINGS_MAX)));
+                        destinations::park(batch, id, finding, scope, why, Some(again_at), now)?;
+                    }
                 }
             }
             let mut progress = destinations::progress(batch, id)?;
@@ -584,6 +593,11 @@ const LETTERS: usize = 100;
 
 /// A place that cannot be used is tried again after this.
 pub(super) const TARGET_AGAIN: Duration = Duration::from_hours(1);
+
+/// What a platform breaks at is tried again after this, and then after ever longer, up to four hours.
+const BROKEN_AGAIN: Duration = Duration::from_hours(1);
+
+const BROKEN_DOUBLINGS_MAX: u32 = 2;
 
 /// What a person has to mend is tried again after this.
 const PERSON_WAIT: Duration = Duration::from_mins(15);
