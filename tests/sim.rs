@@ -4,9 +4,8 @@
 //!
 //! The store, the workers and the reading of SonarQube are the product's own, over real HTTP; only time and the disk are
 //! the test's. `HYDROPHONE_SEEDS=n` tries so many seeds, `HYDROPHONE_SEED=x` that one alone and tells its story.
-//! A seed has one life: `HYDROPHONE_TWICE=n` lives so many of them twice. Every third life passes on to signed events;
-//! with `HYDROPHONE_SIM_DEFECTDOJO=1` also to DefectDojo, where one in some hundred ends with a status that is not the
-//! right one (seed 344).
+//! A seed has one life: `HYDROPHONE_TWICE=n` lives so many of them twice. Every third life passes on, to a DefectDojo, to
+//! a receiver of signed events, or to both, which have faults and people of their own and have to equal the inventory, too.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 

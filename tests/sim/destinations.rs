@@ -65,9 +65,6 @@ impl Platforms {
                 _ => &[PlatformKind::DefectDojo, PlatformKind::Events],
             };
             due.extend(kinds.iter().map(|kind| ([0, 0, 5, 12, 25][chance.below(5)], *kind)));
-            if std::env::var_os("HYDROPHONE_SIM_DEFECTDOJO").is_none() {
-                due.retain(|(_, kind)| *kind != PlatformKind::DefectDojo);
-            }
         }
         Self { chance, due, told: Vec::new(), pruned: false, events: 0 }
     }
@@ -218,6 +215,15 @@ impl World {
         })
     }
 
+    /// What platforms were at while time passed is done.
+    pub fn end_late(&self) {
+        for told in &self.platforms.told {
+            if let Server::Dojo(server) = &told.server {
+                server.end_late();
+            }
+        }
+    }
+
     fn platform_fault(&mut self, which: usize) {
         let chance = &mut self.platforms.chance;
         let (what, times, rows) = (chance.below(12), 1 + chance.below(3), chance.below(4));
@@ -234,7 +240,7 @@ impl World {
                     1 => Fault::bad_gateway(times),
                     2 => Fault::internal_error(times),
                     3 => Fault::mishap(Mishap::AfterCommit, times),
-                    4 => Fault::mishap(Mishap::Dropped { after: Duration::from_millis(50) }, times),
+                    4 => Fault::mishap(Mishap::Late, times),
                     5 => Fault::mishap(Mishap::MidRows { rows }, times),
                     6 => Fault::CutBody { times },
                     7 => Fault::Drip { pieces: 3, pause: Duration::from_millis(2), times },

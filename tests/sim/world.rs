@@ -543,6 +543,7 @@ impl World {
             self.sonar.edit(|model| model.freeze_clock(Some(now)));
             if some > 0 {
                 self.freeze_platforms(now);
+                self.end_late();
             }
             self.settle();
             self.note_calls();
