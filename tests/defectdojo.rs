@@ -26,6 +26,8 @@ use hydrophone::domain::time::Timestamp;
 use hydrophone::domain::triage;
 use hydrophone::platform::defectdojo::DefectDojo as Platform;
 use hydrophone::platform::{Platform as _, Polled, Told, Trouble};
+use hydrophone::sys::clock::Clock;
+use hydrophone::sys::dice::Dice;
 use hydrophone::sys::trust::Trust;
 use serde_json::json;
 use support::defectdojo::{Call, DefectDojo, Fault, Mishap, Model, Moment, When};
@@ -620,6 +622,32 @@ fn an_import_that_never_ends_is_given_up_and_only_what_is_missing_is_told() {
     side.tell();
     assert_eq!((side.count(), side.active()), (20, 20));
     assert_eq!(side.dojo.reimports()[0].rows().len(), 12, "what was there was not sent again");
+}
+
+/// A box without a clock of its own is given the time when it finds a time server, days on from where it began.
+#[test]
+fn a_clock_that_is_set_gives_no_import_up() {
+    let mut side = Side::with(By::Key, 1);
+    let clock = Clock::by_hand(Timestamp(1_780_000_000_000));
+    side.platform = open(&side.destination, &side.dojo.token()).by(&clock, &Dice::seeded(1));
+    side.find(2..=20);
+    side.dojo.fault_when(Call::is_reimport, Fault::mishap(Mishap::Late, 1));
+    side.try_tell().unwrap_err();
+    side.try_tell().unwrap_err();
+    clock.set(Timestamp(1_790_000_000_000));
+    let Err(Trouble::Later { why, .. }) = side.try_tell() else { panic!("it is under way") };
+    assert!(why.contains("may still be under way"), "{why}");
+    side.dojo.end_late();
+    side.tell();
+    assert_eq!((side.count(), side.active()), (20, 20));
+    // One that never comes to its end is given up by the steady count.
+    side.find(21..=30);
+    side.dojo.fault_when(Call::is_reimport, Fault::Reset { times: 1 });
+    side.try_tell().unwrap_err();
+    side.try_tell().unwrap_err();
+    clock.advance(Duration::from_mins(6));
+    side.tell();
+    assert_eq!((side.count(), side.active()), (30, 30));
 }
 
 #[test]

@@ -11,7 +11,6 @@ use super::status::Status;
 use super::wire::SCAN_TYPE;
 use super::{DefectDojo, keys, rows};
 use crate::domain::message::{Place, Target};
-use crate::domain::time::Timestamp;
 use crate::platform::Trouble;
 use crate::sys::dice::Dice;
 
@@ -72,7 +71,7 @@ impl DefectDojo {
             return Err(Trouble::later(format!("{} refuses row after row", self.calls.host())));
         }
         let build_id = import.next_id();
-        target.set(keys::IMPORTING, mark(&build_id, self.clock.now()));
+        target.set(keys::IMPORTING, build_id.as_str());
         let taken = match self.calls.reimport(&import.form(&build_id), rows) {
             Sent::Done(imported) => {
                 import.made = import.made.zip(imported.statistics.created()).map(|(all, new)| all + new);
@@ -113,7 +112,7 @@ pub(super) struct Import {
 
 impl Import {
     pub(super) fn new(test: &str, place: &Place, announced: Option<&str>, dice: &Dice) -> Self {
-        let id = announced.and_then(|mark| mark.split(' ').next()).map(str::to_owned);
+        let id = announced.map(|mark| id_of(mark).to_owned());
         let mut fields = vec![
             ("scan_type", SCAN_TYPE.to_owned()),
             ("test", test.to_owned()),
@@ -158,9 +157,9 @@ struct Why {
     refused: Option<String>,
 }
 
-/// What is remembered of an import that may be under way.
-pub(super) fn mark(build_id: &str, at: Timestamp) -> String {
-    format!("{build_id} {}", at.0)
+/// The build id of an import that may be under way. A time followed it once, of a clock that people set.
+pub(super) fn id_of(mark: &str) -> &str {
+    mark.split(' ').next().unwrap_or_default()
 }
 
 /// To find one bad row among 500 takes nine halvings.

@@ -65,6 +65,8 @@ pub struct DefectDojo {
     test_type: Option<u64>,
     /// The Test whose newest findings may be ones that we do not know to be there.
     look_back: Option<String>,
+    /// The import that is waited for, by its build id, and since when by the steady count.
+    awaited: Option<(String, Duration)>,
     /// What a Test held that was there before us, by Sonar's key.
     held: Option<(String, HashMap<String, Seen>)>,
     /// What the last poll saw within its overlap.
@@ -117,13 +119,14 @@ impl DefectDojo {
             me: None,
             test_type: None,
             look_back: None,
+            awaited: None,
             held: None,
             polled: BTreeMap::new(),
             destination: plain,
         })
     }
 
-    /// How long an import whose answer was lost may be under way without a sign.
+    /// How long an import whose answer was lost may be under way without a sign, from when it is first asked for.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -234,6 +237,6 @@ mod keys {
     pub(super) const ALGORITHM: &str = "algorithm";
     /// Set where the Test was there before us.
     pub(super) const ADOPTED: &str = "adopted";
-    /// The import that is, or may be, under way: its build id and when it began.
+    /// The import that is, or may be, under way: its build id.
     pub(super) const IMPORTING: &str = "importing";
 }

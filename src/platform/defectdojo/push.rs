@@ -6,12 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::Map;
 
 use super::calls::Patched;
-use super::imports::{Import, mark};
+use super::imports::{Import, id_of};
 use super::read::Seen;
 use super::status::{Before, Status, Way, decide};
 use super::{DefectDojo, keys, rows};
 use crate::domain::message::{Birth, Message, Place, Remote, Target};
-use crate::domain::time::Timestamp;
 use crate::platform::{Pushed, Told, Trouble};
 
 /// What one message needs.
@@ -73,21 +72,22 @@ impl Deed<'_> {
 impl DefectDojo {
     /// Waits for an import that may be under way, and announces the next one.
     pub(super) fn announce(&mut self, target: &mut Target, batch: &[Message]) -> Result<(), Trouble> {
-        let now = self.clock.now();
         if let (Some(mark), Some(test)) = (target.get(keys::IMPORTING), target.get(keys::TEST)) {
-            let (build_id, at) = mark.split_once(' ').unwrap_or((mark, "0"));
-            let (build_id, test) = (build_id.to_owned(), test.to_owned());
-            let at = Timestamp(at.parse().unwrap_or(0));
+            let (build_id, test) = (id_of(mark).to_owned(), test.to_owned());
             if !self.calls.has_ended(&test, &build_id)? {
-                if at > now {
-                    // The clock went back; it is waited for from now.
-                    target.set(keys::IMPORTING, format!("{build_id} {}", now.0));
-                }
-                if now.since(at) < self.patience {
+                // By the steady count, which nobody sets: two imports at once make everything twice.
+                let now = self.clock.steady();
+                let since = match &self.awaited {
+                    Some((awaited, since)) if *awaited == build_id => *since,
+                    _ => now,
+                };
+                self.awaited = Some((build_id, since));
+                if now.saturating_sub(since) < self.patience {
                     let why = format!("an import into Test {test} of {} may still be under way", self.calls.host());
                     return Err(Trouble::Later { why, after: Some(LOOK_AGAIN) });
                 }
             }
+            self.awaited = None;
             self.look_back = Some(test);
             target.0.remove(keys::IMPORTING);
         }
@@ -97,7 +97,7 @@ impl DefectDojo {
             telling || told.map(|told| self.status(told)) != Some(self.status(message.state))
         };
         if batch.iter().any(sends) {
-            target.set(keys::IMPORTING, mark(&self.dice.label().to_string(), now));
+            target.set(keys::IMPORTING, self.dice.label().to_string());
         }
         Ok(())
     }

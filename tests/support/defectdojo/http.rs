@@ -75,7 +75,7 @@ async fn respond(
         Some(Fault::CutBody { .. } | Fault::ResetBody { .. } | Fault::Drip { .. }) | None => None,
     };
     if mishap == Some(Mishap::Late) && asked.is_reimport() {
-        lock(&shared.late).push((call.clone(), asked));
+        lock(&shared.late).extend(reimport::Late::begin(&shared, &asked));
         return broken(true);
     }
     // The server goes on when its client does not wait: the work is no part of the connection.

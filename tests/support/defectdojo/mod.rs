@@ -60,7 +60,7 @@ struct Shared {
     traps: Traps,
     offline: AtomicBool,
     /// Reimports that nobody waits for, and that are not at their end yet.
-    late: Mutex<Vec<(Call, api::Asked)>>,
+    late: Mutex<Vec<reimport::Late>>,
     url: String,
 }
 
@@ -210,9 +210,8 @@ impl DefectDojo {
     /// Lets reimports end that are [late](Mishap::Late), in their order.
     pub fn end_late(&self) {
         let late = std::mem::take(&mut *lock(&self.shared.late));
-        let runtime = self.runtime.as_ref().expect("it runs until it is dropped");
-        for (call, asked) in late {
-            runtime.block_on(reimport::run(&self.shared, &call, &asked, None));
+        for one in late {
+            one.end(&self.shared);
         }
     }
 
