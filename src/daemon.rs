@@ -20,6 +20,7 @@ use crate::store::records::SecretBytes;
 use crate::store::{OpenError, Store, StoreError, settings};
 use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
+use crate::sys::dice::Dice;
 use crate::sys::tls::{BadIdentity, Identity, own_names};
 use crate::sys::trust::Trust;
 use crate::sys::{clock, log, notify};
@@ -146,7 +147,7 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     let counters = Arc::new(Counters::default());
     let clock = Clock::system();
     let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
-    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock);
+    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock, Dice::system());
     let deliver = Deliver::new(Arc::clone(&work));
     let admin = Admin::new(
         store.clone(),

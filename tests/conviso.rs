@@ -85,7 +85,7 @@ impl<'a> Box_<'a> {
                     self.remotes.remove(&id.0);
                     None
                 }
-                Told::Refused(why) => Some(why),
+                Told::Refused(why) | Told::Broke(why) => Some(why),
             };
             told.push((id.0, refused));
         }

@@ -23,8 +23,11 @@ use hydrophone::domain::ids::{
 };
 use hydrophone::domain::message::{Cause, Message, Place, Plan, Remote, RuleText, Target, plan};
 use hydrophone::domain::time::Timestamp;
+use hydrophone::domain::triage;
 use hydrophone::platform::defectdojo::DefectDojo as Platform;
 use hydrophone::platform::{Platform as _, Polled, Told, Trouble};
+use hydrophone::sys::clock::Clock;
+use hydrophone::sys::dice::Dice;
 use hydrophone::sys::trust::Trust;
 use serde_json::json;
 use support::defectdojo::{Call, DefectDojo, Fault, Mishap, Model, Moment, When};
@@ -52,7 +55,7 @@ struct Side {
     target: Option<Target>,
     prepared: bool,
     mark: Option<String>,
-    refused: Vec<(FindingId, String)>,
+    refused: Vec<(FindingId, Told)>,
 }
 
 impl Side {
@@ -157,7 +160,7 @@ impl Side {
         for (finding, told) in pushed.told {
             match told {
                 Told::Yes(remote) => drop(self.remotes.insert(finding, *remote.unwrap())),
-                Told::Refused(why) => self.refused.push((finding, why)),
+                Told::Refused(_) | Told::Broke(_) => self.refused.push((finding, told)),
             }
         }
         if matches!(pushed.trouble, Some(Trouble::Target { .. })) {
@@ -169,10 +172,11 @@ impl Side {
     /// What is stored before a push.
     fn announce(&mut self, batch: &mut [Message]) -> Result<(), Trouble> {
         let mut intended = Vec::new();
-        for message in batch.iter_mut().filter(|message| message.known.is_none()) {
-            let remote = self.platform.intend(&self.place, message);
+        for message in batch.iter_mut() {
+            let mut remote = message.known.clone().unwrap_or_else(|| self.platform.intend(&self.place, message));
+            remote.begin(message.state);
             intended.push((message.finding.id, remote.clone()));
-            message.known = Some(remote);
+            message.known.get_or_insert(remote);
         }
         let mut target = self.target.clone().unwrap();
         self.platform.begin(&self.place, &mut target, batch)?;
@@ -206,8 +210,10 @@ impl Side {
                 continue;
             };
             let table = hydrophone::platform::words(PlatformKind::DefectDojo);
-            let ours = remote.state.and_then(|state| self.destination.mapping.word(state, table));
-            remote.decided = (ours.as_ref() != Some(&decision.word)).then_some(decision.word);
+            let said = (decision.word.as_str(), None);
+            if let Some(taken) = triage::take_in(remote, None, said, &self.destination, table, Timestamp(0)) {
+                remote.decided = taken.decided;
+            }
         }
         words.sort();
         words
@@ -617,6 +623,32 @@ fn an_import_that_never_ends_is_given_up_and_only_what_is_missing_is_told() {
     assert_eq!(side.dojo.reimports()[0].rows().len(), 12, "what was there was not sent again");
 }
 
+/// A box without a clock of its own is given the time when it finds a time server, days on from where it began.
+#[test]
+fn a_clock_that_is_set_gives_no_import_up() {
+    let mut side = Side::with(By::Key, 1);
+    let clock = Clock::by_hand(Timestamp(1_780_000_000_000));
+    side.platform = open(&side.destination, &side.dojo.token()).by(&clock, &Dice::seeded(1));
+    side.find(2..=20);
+    side.dojo.fault_when(Call::is_reimport, Fault::mishap(Mishap::Late, 1));
+    side.try_tell().unwrap_err();
+    side.try_tell().unwrap_err();
+    clock.set(Timestamp(1_790_000_000_000));
+    let Err(Trouble::Later { why, .. }) = side.try_tell() else { panic!("it is under way") };
+    assert!(why.contains("may still be under way"), "{why}");
+    side.dojo.end_late();
+    side.tell();
+    assert_eq!((side.count(), side.active()), (20, 20));
+    // One that never comes to its end is given up by the steady count.
+    side.find(21..=30);
+    side.dojo.fault_when(Call::is_reimport, Fault::Reset { times: 1 });
+    side.try_tell().unwrap_err();
+    side.try_tell().unwrap_err();
+    clock.advance(Duration::from_mins(6));
+    side.tell();
+    assert_eq!((side.count(), side.active()), (30, 30));
+}
+
 #[test]
 fn five_hundreds_leave_nothing_out_and_nothing_twice() {
     for mishap in [Mishap::AfterCommit, Mishap::MidRows { rows: 13 }] {
@@ -631,6 +663,57 @@ fn five_hundreds_leave_nothing_out_and_nothing_twice() {
     }
 }
 
+/// An answer that is lost leaves two states that the platform may be in, another one a third. A row takes no decision
+/// back, so each of them has to be known as ours, also where nothing at all was ever answered.
+#[test]
+fn whichever_answers_are_lost_the_state_that_is_told_last_stands() {
+    const STATES: [State; 4] = [State::Open, State::Confirmed, State::Accepted, State::FalsePositive];
+    for told in [None, Some(State::Open), Some(State::Accepted), Some(State::FalsePositive)] {
+        // Another one is told before, so that its Test is there.
+        let mut side = Side::with(By::Key, 1);
+        side.platform = open(&side.destination, &side.dojo.token()).with_patience(Duration::ZERO);
+        let mut lives: Vec<[State; 3]> = Vec::new();
+        for first in STATES {
+            for second in STATES {
+                lives.extend(STATES.iter().chain(&[State::Fixed]).map(|third| [first, second, *third]));
+            }
+        }
+        let numbers = 2..2 + lives.len() as u64;
+        side.find(numbers.clone());
+        let set = |side: &mut Side, at: usize| {
+            (2..).zip(&lives).for_each(|(number, life)| side.set(number, life[at]));
+        };
+        if let Some(told) = told {
+            numbers.for_each(|number| side.set(number, told));
+            side.tell();
+            side.poll();
+        }
+        // It arrives, and its answer does not.
+        set(&mut side, 0);
+        side.dojo.fault_when(Call::is_reimport, Fault::CutBody { times: 1 });
+        side.try_tell().unwrap_err();
+        side.poll();
+        // It does not arrive.
+        set(&mut side, 1);
+        side.dojo.fault_when(|call| call.method != "GET", Fault::Reset { times: 1 });
+        side.try_tell().unwrap_err();
+        side.poll();
+        set(&mut side, 2);
+        side.tell();
+        for (number, life) in (2..).zip(&lives) {
+            let right = match life[2] {
+                State::Open => "active",
+                State::Confirmed => "active verified",
+                State::Accepted => "risk_accepted",
+                State::FalsePositive => "false_p mitigated",
+                State::Fixed | State::Removed => "mitigated",
+            };
+            let flags = side.flags(&format!("K{number}")).replace("verified mitigated", "mitigated");
+            assert_eq!(flags.trim_start_matches("verified "), right, "{told:?}, then {life:?}");
+        }
+    }
+}
+
 #[test]
 fn one_bad_row_is_found_and_the_others_pass() {
     let mut side = Side::with(By::Key, 1);
@@ -640,7 +723,9 @@ fn one_bad_row_is_found_and_the_others_pass() {
     side.tell();
     assert_eq!((side.count(), side.refused.len()), (49, 1));
     assert_eq!(side.refused[0].0, FindingId(33));
-    assert!(side.refused[0].1.contains("breaks off"), "{}", side.refused[0].1);
+    // It may be the server's fault after all, and is tried again later.
+    let Told::Broke(why) = &side.refused[0].1 else { panic!("{:?}", side.refused[0]) };
+    assert!(why.contains("breaks off"), "{why}");
     assert!(side.dojo.reimports().len() < 20);
     // A file that is refused for one row is told apart from one that breaks.
     side.dojo.clear_faults();
@@ -652,7 +737,8 @@ fn one_bad_row_is_found_and_the_others_pass() {
     side.refused.clear();
     side.tell();
     assert_eq!((side.count(), side.refused[0].0), (68, FindingId(60)));
-    assert!(side.refused[0].1.contains("Not allowed fields"), "{}", side.refused[0].1);
+    let Told::Refused(why) = &side.refused[0].1 else { panic!("{:?}", side.refused[0]) };
+    assert!(why.contains("Not allowed fields"), "{why}");
 }
 
 #[test]

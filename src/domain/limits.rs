@@ -117,8 +117,12 @@ pub const RECENT_PAGES_MAX: u32 = 20;
 /// Destinations at most: each has a thread and a connection of its own.
 pub const DESTINATIONS_MAX: usize = 32;
 
-/// A message to a place that cannot be used, or cannot be read here, is tried again after this.
+/// A message to a place that cannot be used, or cannot be read here, or that a platform breaks at, is tried again after
+/// this.
 pub const DEAD_LETTER_WAIT: Duration = Duration::from_hours(1);
+
+/// What a platform breaks at again and again is tried again after ever longer, up to this.
+pub const DEAD_LETTER_WAIT_MAX: Duration = Duration::from_hours(4);
 
 /// How far before the watermark a read of what changed begins: an index takes things in out of order.
 pub const RECENT_OVERLAP: Duration = Duration::from_mins(5);

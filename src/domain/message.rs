@@ -266,6 +266,31 @@ pub struct Remote {
     /// as well as the one before.
     #[n(8)]
     pub telling: Option<State>,
+    /// Those that were being told before that one, and that the platform did not answer either.
+    #[n(9)]
+    #[cbor(default)]
+    pub unanswered: Vec<State>,
+}
+
+impl Remote {
+    /// Notes that a state is about to be told.
+    pub fn begin(&mut self, state: State) {
+        self.unanswered.retain(|one| *one != state);
+        if let Some(former) = self.telling.replace(state).filter(|former| *former != state) {
+            self.unanswered.push(former);
+        }
+    }
+
+    /// Notes that the platform has answered: it knows the state last told and no other.
+    pub fn settle(&mut self) {
+        self.telling = None;
+        self.unanswered.clear();
+    }
+
+    /// The states that the platform may know beside the one last told, since it was told them and did not answer.
+    pub fn in_doubt(&self) -> impl Iterator<Item = State> {
+        self.telling.into_iter().chain(self.unanswered.iter().copied())
+    }
 }
 
 /// What a finding looked like when a platform was first told of it.
@@ -347,7 +372,7 @@ pub fn plan(message: &Message, taken: Result<(), LeftOut>) -> Plan {
     match (told.is_closed(), state.is_closed()) {
         (false, true) => Plan::Close,
         (true, false) => Plan::Reopen,
-        (true, true) if known.telling.is_some_and(|telling| !telling.is_closed()) => Plan::Close,
+        (true, true) if known.in_doubt().any(|state| !state.is_closed()) => Plan::Close,
         (true, true) => Plan::Nothing,
         _ if known.content != Some(message.content()) => Plan::Update,
         _ if told != state || known.telling.is_some() => Plan::Triage,
@@ -371,6 +396,7 @@ mod tests {
             decided: None,
             since: Timestamp(0),
             telling,
+            unanswered: Vec::new(),
         };
         let mut message = Message::gone(FindingId(1), known, Timestamp(0));
         let content = message.content();
@@ -390,6 +416,17 @@ mod tests {
         assert_eq!(planned(State::Fixed, None, State::Open), Plan::Reopen);
         assert_eq!(planned(State::Fixed, None, State::Removed), Plan::Nothing);
         assert_eq!(planned(State::Open, None, State::Accepted), Plan::Triage);
+    }
+
+    #[test]
+    fn until_it_answers_a_platform_may_know_whatever_it_was_told() {
+        let mut remote = known(State::Open, None).known.unwrap();
+        for state in [State::Accepted, State::FalsePositive, State::Accepted, State::Open, State::Open] {
+            remote.begin(state);
+        }
+        assert_eq!(remote.in_doubt().collect::<Vec<_>>(), [State::Open, State::FalsePositive, State::Accepted]);
+        remote.settle();
+        assert_eq!(remote.in_doubt().count(), 0);
     }
 
     #[test]

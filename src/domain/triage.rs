@@ -115,8 +115,10 @@ pub fn take_in(
 ) -> Option<Taken> {
     let mapping = &destination.mapping;
     let ours = remote.state.and_then(|state| mapping.word(state, words));
-    // What was told without an answer may have arrived, and is nobody's decision. It is told again, and known then.
-    if remote.telling.and_then(|state| mapping.word(state, words)).as_deref() == Some(word) {
+    // What was told without an answer may have arrived, and is nobody's decision. Neither is that it is open: the way
+    // from one decision to another leads over it. It is told again, and known then.
+    let mut in_doubt = remote.in_doubt().flat_map(|state| [state, State::Open]);
+    if in_doubt.any(|state| mapping.word(state, words).as_deref() == Some(word)) {
         return None;
     }
     let decided = (ours.as_deref() != Some(word)).then(|| word.to_owned());
@@ -219,6 +221,7 @@ mod tests {
             decided: decided.map(str::to_owned),
             since: Timestamp(0),
             telling: None,
+            unanswered: Vec::new(),
         }
     }
 
@@ -243,6 +246,11 @@ mod tests {
         assert_eq!(take_in(&confirmed, open, ("Active", None), &dojo, WORDS, NOW), None);
         let theirs = take_in(&confirmed, open, ("Verified", None), &dojo, WORDS, NOW);
         assert_eq!(theirs.and_then(|taken| taken.decided).as_deref(), Some("Verified"));
+        // Half the way from one decision to another, which an answer that was lost cut off; and what was told before.
+        let other = Remote { unanswered: vec![State::Confirmed], ..confirmed };
+        let half = Remote { telling: Some(State::Accepted), ..told(State::FalsePositive, None) };
+        assert_eq!(take_in(&half, Some(State::Accepted), ("Active", None), &dojo, WORDS, NOW), None);
+        assert_eq!(take_in(&other, open, ("Verified", None), &dojo, WORDS, NOW), None);
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Platform for Events {
             Ok(Told::Yes(_)) => {
                 (true, format!("a signed event {PING}, which is no finding, was taken (HTTP {status})"))
             }
-            Ok(Told::Refused(why)) => (
+            Ok(Told::Refused(why) | Told::Broke(why)) => (
                 false,
                 format!(
                     "{why}; if the receiver refuses only types that it does not know, such as {PING}, let it answer those with 2xx"

@@ -20,6 +20,7 @@ use crate::domain::ids::FindingId;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
 use crate::sys::clock::Clock;
+use crate::sys::dice::Dice;
 use crate::sys::trust::Trust;
 
 /// What a platform wants to be told.
@@ -105,6 +106,9 @@ pub enum Told {
     Yes(Option<Box<Remote>>),
     /// It refuses this one message for good, for this reason: it becomes a dead letter.
     Refused(String),
+    /// It breaks at this one message, for this reason, and may not do so later: it becomes a dead letter that is tried
+    /// again.
+    Broke(String),
 }
 
 /// What became of a batch: of those messages that are not among `told`, `trouble` says why.
@@ -239,6 +243,7 @@ pub trait Platform: Send {
             decided: None,
             since: message.finding.first_seen_at,
             telling: None,
+            unanswered: Vec::new(),
         }
     }
 
@@ -295,10 +300,10 @@ pub fn open(
     secret: Option<&str>,
     trust: &Trust,
 ) -> Result<Box<dyn Platform>, BadDestination> {
-    open_by(destination, secret, trust, &Clock::system())
+    open_by(destination, secret, trust, &Clock::system(), &Dice::system())
 }
 
-/// The same, with a clock by which a platform is waited for.
+/// The same, with a clock by which a platform is waited for, and dice for what it leaves to chance.
 ///
 /// # Errors
 /// If address, options or secret cannot be right.
@@ -307,10 +312,13 @@ pub fn open_by(
     secret: Option<&str>,
     trust: &Trust,
     clock: &Clock,
+    dice: &Dice,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
         PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
-        PlatformKind::DefectDojo => Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?.by(clock))),
+        PlatformKind::DefectDojo => {
+            Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?.by(clock, dice)))
+        }
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
         PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
         PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),

@@ -436,7 +436,7 @@ pub fn drop_letter(batch: &Batch, id: DestinationId, finding: FindingId) -> Resu
 pub type Untold = (FindingId, Option<ChangeNumber>);
 
 /// Dead letters that are to be tried again by now, and the change that each tells of; and how long it is until the
-/// next one. None is put off for longer than [`limits::DEAD_LETTER_WAIT`]: one that lies further ahead was put there
+/// next one. None is put off for longer than [`limits::DEAD_LETTER_WAIT_MAX`]: one that lies further ahead was put there
 /// before the clock was set back.
 pub fn due_letters(
     view: &impl View,
@@ -447,7 +447,7 @@ pub fn due_letters(
     let (mut due, mut next) = (Vec::new(), None::<Duration>);
     scan::<DeadLetter>(view, tables::DEAD_LETTERS, &key(id), |key, letter| {
         let Some(wait) = letter.again_at.map(|at| at.since(now)) else { return true };
-        if wait.is_zero() || wait > limits::DEAD_LETTER_WAIT {
+        if wait.is_zero() || wait > limits::DEAD_LETTER_WAIT_MAX {
             due.extend(tables::u64_at(key, 4).map(|finding| (FindingId(finding), letter.change)));
         } else {
             next = Some(next.map_or(wait, |next| next.min(wait)));

@@ -2,6 +2,7 @@
 
 pub mod bell;
 pub mod clock;
+pub mod dice;
 pub mod guard;
 pub mod log;
 pub mod notify;

@@ -1,4 +1,5 @@
-//! Random bytes from the system.
+//! Random bytes from the system, which nobody can guess or set: secrets are made of these. What may be guessed is left to
+//! [`dice`](super::dice).
 
 use ring::rand::{SecureRandom, SystemRandom};
 

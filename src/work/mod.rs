@@ -37,6 +37,7 @@ use crate::store::records::Source;
 use crate::store::{Store, StoreError, agenda, catalogue, deliveries, retention};
 use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
+use crate::sys::dice::Dice;
 use crate::sys::guard::EndWithMe;
 
 /// What workers share.
@@ -49,6 +50,8 @@ pub struct Work {
     pub progress: Arc<Progress>,
     /// What time it is for the workers.
     pub clock: Clock,
+    /// What the workers leave to chance.
+    pub dice: Dice,
     watch: Mutex<Watch>,
     /// What routine reads proved and nobody has written down.
     pub standing: Standings,
@@ -143,7 +146,7 @@ pub enum WorkError {
 
 impl Work {
     /// Puts the workers' common things together.
-    pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>, clock: Clock) -> Arc<Self> {
+    pub fn new(store: Store, sources: Arc<Sources>, progress: Arc<Progress>, clock: Clock, dice: Dice) -> Arc<Self> {
         // Without it the date of this version alone is the floor.
         let stored = store.read(retention::newest_time).unwrap_or_default();
         Arc::new(Self {
@@ -155,6 +158,7 @@ impl Work {
             rules_left: Mutex::default(),
             plan: rounds::Plan::default(),
             clock,
+            dice,
             watch: Mutex::new(Watch::new(stored)),
             busy: Mutex::default(),
             workers: AtomicUsize::new(1),

@@ -16,7 +16,6 @@ use crate::domain::settings::{POLL_MINUTES, REREAD_MINUTES};
 use crate::sonar::FetchError;
 use crate::store::records::Project;
 use crate::store::{StoreError, agenda, catalogue, hooks, settings};
-use crate::sys::random;
 
 /// The rounds as workers share them.
 #[derive(Debug, Default)]
@@ -86,8 +85,7 @@ pub(super) fn refresh(work: &Work) -> Result<(), StoreError> {
         Ok(found)
     })?;
     work.standing.keep(|id| scopes.contains(&id));
-    let jitter = || u32::from_be_bytes(random::bytes());
-    work.plan.rounds().take_over(found, now, jitter);
+    work.plan.rounds().take_over(found, now, || work.dice.number());
     Ok(())
 }
 

@@ -65,9 +65,6 @@ impl Platforms {
                 _ => &[PlatformKind::DefectDojo, PlatformKind::Events],
             };
             due.extend(kinds.iter().map(|kind| ([0, 0, 5, 12, 25][chance.below(5)], *kind)));
-            if std::env::var_os("HYDROPHONE_SIM_DEFECTDOJO").is_none() {
-                due.retain(|(_, kind)| *kind != PlatformKind::DefectDojo);
-            }
         }
         Self { chance, due, told: Vec::new(), pruned: false, events: 0 }
     }
@@ -178,6 +175,55 @@ impl World {
         }
     }
 
+    /// Puts down what platforms were asked meanwhile.
+    pub fn note_told(&self, story: &mut Vec<String>) {
+        for told in &self.platforms.told {
+            match &told.server {
+                Server::Dojo(server) => {
+                    for one in server.requests() {
+                        let sent = format!("{:?} {} {}", one.form, one.file, one.body);
+                        story
+                            .push(format!("  dojo: {} {} {:?} {sent} {}", one.method, one.path, one.query, one.status));
+                    }
+                    server.forget_requests();
+                }
+                // Their signatures tell of the real time.
+                Server::Events(_) => {}
+            }
+        }
+    }
+
+    /// Puts down how platforms were left.
+    pub fn note_left(&self, story: &mut Vec<String>) {
+        for told in &self.platforms.told {
+            match &told.server {
+                Server::Dojo(server) => server.edit(|model| {
+                    let plain = |one: &defectdojo::Finding| {
+                        format!("dojo {} {:?} {:?} {:?} {:?}", one.id, one.unique_id, one.status, one.line, one.title)
+                    };
+                    story.extend(model.findings.values().map(plain));
+                }),
+                Server::Events(server) => story.extend(server.events().iter().map(|event| format!("event {event}"))),
+            }
+        }
+    }
+
+    pub fn platform_urls(&self) -> impl Iterator<Item = String> {
+        self.platforms.told.iter().map(|told| match &told.server {
+            Server::Dojo(server) => server.url(),
+            Server::Events(server) => server.url(),
+        })
+    }
+
+    /// What platforms were at while time passed is done.
+    pub fn end_late(&self) {
+        for told in &self.platforms.told {
+            if let Server::Dojo(server) = &told.server {
+                server.end_late();
+            }
+        }
+    }
+
     fn platform_fault(&mut self, which: usize) {
         let chance = &mut self.platforms.chance;
         let (what, times, rows) = (chance.below(12), 1 + chance.below(3), chance.below(4));
@@ -194,7 +240,7 @@ impl World {
                     1 => Fault::bad_gateway(times),
                     2 => Fault::internal_error(times),
                     3 => Fault::mishap(Mishap::AfterCommit, times),
-                    4 => Fault::mishap(Mishap::Dropped { after: Duration::from_millis(50) }, times),
+                    4 => Fault::mishap(Mishap::Late, times),
                     5 => Fault::mishap(Mishap::MidRows { rows }, times),
                     6 => Fault::CutBody { times },
                     7 => Fault::Drip { pieces: 3, pause: Duration::from_millis(2), times },
@@ -320,6 +366,7 @@ impl World {
                 worked.then_some(before)
             }
             Server::Dojo(server) => {
+                let mut of_disk = Chance(self.platforms.chance.next());
                 let is_held = std::sync::Arc::new(AtomicBool::new(false));
                 let seen = std::sync::Arc::clone(&is_held);
                 let hold = server.hold_when(moment, move |call| {
@@ -328,7 +375,6 @@ impl World {
                     ours
                 });
                 let disk = &self.disk;
-                let chance = &mut self.platforms.chance;
                 thread::scope(|scope| {
                     let stopped = std::sync::Arc::clone(&is_held);
                     let stepping = scope.spawn(move || {
@@ -345,7 +391,7 @@ impl World {
                         hold.wait_held(1);
                         // Of the process that is dead nothing is heard any more.
                         server.set_offline(true);
-                        disk.after_bad_power_cut(chance)
+                        disk.after_bad_power_cut(&mut of_disk)
                     });
                     hold.release();
                     stepping.join().unwrap();
@@ -360,7 +406,7 @@ impl World {
             self.tell("  amid a call");
             self.disk = disk;
         }
-        (self.store, self.work) = open(&self.disk, &self.clock);
+        (self.store, self.work) = open(&self.disk, &self.clock, &self.dice);
         self.runners_anew();
     }
 

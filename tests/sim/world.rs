@@ -3,6 +3,7 @@
 #[path = "destinations.rs"]
 mod destinations;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -22,6 +23,7 @@ use hydrophone::store::{
 };
 use hydrophone::sys::bell::Bell;
 use hydrophone::sys::clock::Clock;
+use hydrophone::sys::dice::Dice;
 use hydrophone::sys::trust::Trust;
 use hydrophone::work::deliver::Deliver;
 use hydrophone::work::progress::Progress;
@@ -45,6 +47,8 @@ const RULES: [&str; 3] = ["java:S2076", "java:S3649", "java:S5131"];
 pub struct World {
     seed: u64,
     told: bool,
+    /// What happened, a line each.
+    story: RefCell<Vec<String>>,
     chance: Chance,
     sonar: Sonar,
     truth: Truth,
@@ -52,6 +56,7 @@ pub struct World {
     now: i64,
     disk: Disk,
     clock: Clock,
+    dice: Dice,
     store: Store,
     work: Arc<Work>,
     projects: BTreeMap<&'static str, ProjectId>,
@@ -76,17 +81,20 @@ impl World {
         let sonar = Sonar::start(mode);
         let disk = Disk::default();
         let clock = Clock::by_hand(Timestamp(BEGIN * 1000));
-        let (store, work) = open(&disk, &clock);
+        let dice = Dice::seeded(seed.wrapping_mul(0xD1B5_4A32_D192_ED03));
+        let (store, work) = open(&disk, &clock, &dice);
         let deliver = Deliver::new(Arc::clone(&work));
         let mut world = Self {
             seed,
             told,
+            story: RefCell::default(),
             chance,
             sonar,
             truth: Truth::default(),
             now: BEGIN,
             disk,
             clock,
+            dice,
             store,
             work,
             projects: BTreeMap::new(),
@@ -104,9 +112,11 @@ impl World {
     }
 
     fn tell(&self, what: &str) {
+        let line = format!("{} {what}", Timestamp(self.now * 1000));
         if self.told {
-            println!("{} {what}", Timestamp(self.now * 1000));
+            println!("{line}");
         }
+        self.story.borrow_mut().push(line);
     }
 
     /// The projects with some findings, imported and read.
@@ -262,16 +272,13 @@ impl World {
     /// An analysis that does so many things to a branch's issues.
     fn analyse(&mut self, project: &str, target: Target, count: usize) {
         self.tell(&format!("analysis of {project} {target:?}"));
-        let (chance, told) = (&mut self.chance, self.told);
-        let sonar = &self.sonar;
-        sonar.analyse(project, target, |analysis| {
+        let (chance, mut said) = (&mut self.chance, Vec::new());
+        self.sonar.analyse(project, target, |analysis| {
             for _ in 0..count {
-                let what = change_one(analysis, project, target, chance);
-                if told {
-                    println!("  {what}");
-                }
+                said.push(change_one(analysis, project, target, chance));
             }
         });
+        self.tell(&format!("  {}", said.join(", ")));
         self.edit(|_, _| ());
         // Each analysis has a second of its own in SonarQube.
         self.now = self.sonar.edit(|model| model.now());
@@ -370,7 +377,7 @@ impl World {
     fn restart(&mut self, power_cut: bool) {
         self.tell(if power_cut { "power cut" } else { "restart" });
         if power_cut {
-            let disk = self.disk.after_bad_power_cut(&mut self.chance);
+            let disk = self.disk.after_bad_power_cut(&mut Chance(self.chance.next()));
             self.store.close();
             self.disk = disk;
         } else {
@@ -378,7 +385,7 @@ impl World {
             self.work.standing.flush(&self.store).unwrap();
             self.store.close();
         }
-        (self.store, self.work) = open(&self.disk, &self.clock);
+        (self.store, self.work) = open(&self.disk, &self.clock, &self.dice);
         self.runners_anew();
     }
 
@@ -537,13 +544,43 @@ impl World {
             self.sonar.edit(|model| model.freeze_clock(Some(now)));
             if some > 0 {
                 self.freeze_platforms(now);
+                self.end_late();
             }
             self.settle();
+            self.note_calls();
             left -= some;
             if left == 0 {
                 return;
             }
         }
+    }
+
+    /// Puts down what was asked meanwhile.
+    fn note_calls(&self) {
+        let mut story = self.story.borrow_mut();
+        for call in self.sonar.requests() {
+            story.push(format!("  sonar: {} {} {:?} {}", call.method, call.path, call.query, call.status));
+        }
+        self.sonar.forget_requests();
+        self.note_told(&mut story);
+    }
+
+    /// Everything that happened, and what was left. Ports are the system's to give, and not told.
+    pub fn story(self) -> Vec<String> {
+        let mut story = self.story.take();
+        for project in self.projects.values() {
+            for (scope, _) in self.store.read(|view| catalogue::scopes(view, *project)).unwrap() {
+                for finding in self.store.read(|view| findings::after(view, scope, None, 100_000)).unwrap() {
+                    let log = self.store.read(|view| findings::changes_of(view, finding.id)).unwrap();
+                    story.push(format!("{scope:?} {finding:?} {log:?}"));
+                }
+            }
+        }
+        self.note_left(&mut story);
+        let ports = std::iter::once(self.sonar.url()).chain(self.platform_urls());
+        let ports: Vec<String> = ports.map(|url| url.rsplit(':').next().unwrap_or_default().to_owned()).collect();
+        let plain = |line: String| ports.iter().fold(line, |line, port| line.replace(&format!(":{port}"), ""));
+        story.into_iter().map(plain).collect()
     }
 
     fn settle(&mut self) {
@@ -732,11 +769,11 @@ fn change_one(analysis: &mut Analysis, project: &str, target: Target, chance: &m
     }
 }
 
-fn open(disk: &Disk, clock: &Clock) -> (Store, Arc<Work>) {
+fn open(disk: &Disk, clock: &Clock, dice: &Dice) -> (Store, Arc<Work>) {
     let disk = disk.clone();
     let store = Store::open_on(move || disk.clone(), Arc::new(Bell::default())).unwrap();
     let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
-    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock.clone());
+    let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock.clone(), dice.clone());
     (store, work)
 }
 

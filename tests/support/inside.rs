@@ -17,6 +17,7 @@ use hydrophone::store::records::{Asset, Delivery, Project, Scope, SecretBytes, S
 use hydrophone::store::{Store, StoreError, agenda, catalogue, deliveries, findings, hooks, settings};
 use hydrophone::sys::bell::Bell;
 use hydrophone::sys::clock::{self, Clock};
+use hydrophone::sys::dice::Dice;
 use hydrophone::sys::trust::Trust;
 use hydrophone::work::deliver::Deliver;
 use hydrophone::work::progress::Progress;
@@ -70,7 +71,7 @@ impl Inside {
         let store = Store::open(state, Arc::new(Bell::default())).unwrap();
         let clock = Clock::by_hand(clock::now());
         let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
-        let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock.clone());
+        let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock.clone(), Dice::system());
         Self { folder, store, work, clock }
     }
 

@@ -231,6 +231,7 @@ impl Platform for Conviso {
             decided: None,
             since: clock::now(),
             telling: None,
+            unanswered: Vec::new(),
         }
     }
 

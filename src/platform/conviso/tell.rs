@@ -87,6 +87,7 @@ impl<'a> Item<'a> {
             decided,
             since: known.map_or_else(clock::now, |known| known.since),
             telling: None,
+            unanswered: Vec::new(),
         }))));
     }
 }

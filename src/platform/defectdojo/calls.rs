@@ -122,6 +122,7 @@ impl Calls {
 
     /// Sends a file of findings.
     pub(super) fn reimport(&self, fields: &[(&str, String)], findings: &[Value]) -> Sent {
+        // A finding's text that held it could pass for another field.
         let boundary = format!("hydrophone-{}", to_hex(&random::bytes::<16>()));
         let body = wire::form(fields, findings, &boundary);
         let url = self.http.url(&format!("{API}reimport-scan/"));

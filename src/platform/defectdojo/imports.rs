@@ -11,10 +11,8 @@ use super::status::Status;
 use super::wire::SCAN_TYPE;
 use super::{DefectDojo, keys, rows};
 use crate::domain::message::{Place, Target};
-use crate::domain::signature::to_hex;
-use crate::domain::time::Timestamp;
 use crate::platform::Trouble;
-use crate::sys::random;
+use crate::sys::dice::Dice;
 
 impl DefectDojo {
     /// Sends the next row of each of these, in halves where the whole is not taken.
@@ -45,7 +43,7 @@ impl DefectDojo {
             return match self.send(target, import, &[])? {
                 Taken::Yes => {
                     let sentence = format!("DefectDojo cannot store this finding; its import breaks off: {}", why.text);
-                    deeds[*only].refused = Some(sentence);
+                    (deeds[*only].refused, deeds[*only].broke) = (Some(sentence), true);
                     Ok(())
                 }
                 Taken::No(why) => {
@@ -73,7 +71,7 @@ impl DefectDojo {
             return Err(Trouble::later(format!("{} refuses row after row", self.calls.host())));
         }
         let build_id = import.next_id();
-        target.set(keys::IMPORTING, mark(&build_id, self.clock.now()));
+        target.set(keys::IMPORTING, build_id.as_str());
         let taken = match self.calls.reimport(&import.form(&build_id), rows) {
             Sent::Done(imported) => {
                 import.made = import.made.zip(imported.statistics.created()).map(|(all, new)| all + new);
@@ -113,8 +111,8 @@ pub(super) struct Import {
 }
 
 impl Import {
-    pub(super) fn new(test: &str, place: &Place, announced: Option<&str>) -> Self {
-        let id = announced.and_then(|mark| mark.split(' ').next()).map(str::to_owned);
+    pub(super) fn new(test: &str, place: &Place, announced: Option<&str>, dice: &Dice) -> Self {
+        let id = announced.map(|mark| id_of(mark).to_owned());
         let mut fields = vec![
             ("scan_type", SCAN_TYPE.to_owned()),
             ("test", test.to_owned()),
@@ -130,7 +128,7 @@ impl Import {
             fields.push(("version", at.to_string()));
         }
         fields.retain(|(_, value)| !value.is_empty());
-        let id = id.unwrap_or_else(|| to_hex(&random::bytes::<12>()));
+        let id = id.unwrap_or_else(|| dice.label().to_string());
         Self { test: test.to_owned(), fields, id, sent: 0, made: Some(0) }
     }
 
@@ -159,9 +157,9 @@ struct Why {
     refused: Option<String>,
 }
 
-/// What is remembered of an import that may be under way.
-pub(super) fn mark(build_id: &str, at: Timestamp) -> String {
-    format!("{build_id} {}", at.0)
+/// The build id of an import that may be under way. A time followed it once, of a clock that people set.
+pub(super) fn id_of(mark: &str) -> &str {
+    mark.split(' ').next().unwrap_or_default()
 }
 
 /// To find one bad row among 500 takes nine halvings.

@@ -51,6 +51,7 @@ use crate::platform::{
     self, Abilities, BadDestination, Finding, Known, Manner, Offer, Platform, Polled, Pushed, Trouble,
 };
 use crate::sys::clock::Clock;
+use crate::sys::dice::Dice;
 use crate::sys::trust::Trust;
 
 /// A DefectDojo server.
@@ -61,12 +62,15 @@ pub struct DefectDojo {
     verified_always: bool,
     patience: Duration,
     clock: Clock,
+    dice: Dice,
     /// Who the token is, once asked.
     me: Option<User>,
     /// The number of our test type there, the same for all Tests.
     test_type: Option<u64>,
     /// The Test whose newest findings may be ones that we do not know to be there.
     look_back: Option<String>,
+    /// The import that is waited for, by its build id, and since when by the steady count.
+    awaited: Option<(String, Duration)>,
     /// What a Test held that was there before us, by Sonar's key.
     held: Option<(String, HashMap<String, Seen>)>,
     /// What the last poll saw within its overlap.
@@ -117,9 +121,11 @@ impl DefectDojo {
             verified_always,
             patience: PATIENCE,
             clock: Clock::system(),
+            dice: Dice::system(),
             me: None,
             test_type: None,
             look_back: None,
+            awaited: None,
             held: None,
             polled: BTreeMap::new(),
             odd: BTreeMap::new(),
@@ -127,16 +133,16 @@ impl DefectDojo {
         })
     }
 
-    /// How long an import whose answer was lost may be under way without a sign.
+    /// How long an import whose answer was lost may be under way without a sign, from when it is first asked for.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Waits by this clock.
+    /// Waits by this clock, and names imports by these dice.
     #[must_use]
-    pub fn by(self, clock: &Clock) -> Self {
-        Self { clock: clock.clone(), ..self }
+    pub fn by(self, clock: &Clock, dice: &Dice) -> Self {
+        Self { clock: clock.clone(), dice: dice.clone(), ..self }
     }
 
     /// The status that tells a state.
@@ -194,6 +200,7 @@ impl Platform for DefectDojo {
             decided: None,
             since: message.finding.first_seen_at,
             telling: None,
+            unanswered: Vec::new(),
         }
     }
 
@@ -241,6 +248,6 @@ mod keys {
     pub(super) const ALGORITHM: &str = "algorithm";
     /// Set where the Test was there before us.
     pub(super) const ADOPTED: &str = "adopted";
-    /// The import that is, or may be, under way: its build id and when it began.
+    /// The import that is, or may be, under way: its build id.
     pub(super) const IMPORTING: &str = "importing";
 }

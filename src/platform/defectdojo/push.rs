@@ -6,15 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::Map;
 
 use super::calls::Patched;
-use super::imports::{Import, mark};
+use super::imports::{Import, id_of};
 use super::read::Seen;
 use super::status::{Before, Status, Way, decide};
 use super::{DefectDojo, keys, rows};
 use crate::domain::message::{Birth, Message, Place, Remote, Target};
-use crate::domain::signature::to_hex;
-use crate::domain::time::Timestamp;
 use crate::platform::{Pushed, Told, Trouble};
-use crate::sys::random;
 
 /// What one message needs.
 pub(super) struct Deed<'m> {
@@ -31,6 +28,8 @@ pub(super) struct Deed<'m> {
     /// Somebody decided otherwise there.
     decided: Option<String>,
     pub(super) refused: Option<String>,
+    /// It was not refused in so many words: the server broke at it and at nothing else.
+    pub(super) broke: bool,
 }
 
 impl Deed<'_> {
@@ -52,7 +51,7 @@ impl Deed<'_> {
 
     fn told(&self, place: &Place) -> Told {
         if let Some(why) = &self.refused {
-            return Told::Refused(why.clone());
+            return if self.broke { Told::Broke(why.clone()) } else { Told::Refused(why.clone()) };
         }
         let message = self.message;
         Told::Yes(Some(Box::new(Remote {
@@ -65,6 +64,7 @@ impl Deed<'_> {
             decided: self.decided.clone(),
             since: self.known.since,
             telling: None,
+            unanswered: Vec::new(),
         })))
     }
 }
@@ -72,21 +72,22 @@ impl Deed<'_> {
 impl DefectDojo {
     /// Waits for an import that may be under way, and announces the next one.
     pub(super) fn announce(&mut self, target: &mut Target, batch: &[Message]) -> Result<(), Trouble> {
-        let now = self.clock.now();
         if let (Some(mark), Some(test)) = (target.get(keys::IMPORTING), target.get(keys::TEST)) {
-            let (build_id, at) = mark.split_once(' ').unwrap_or((mark, "0"));
-            let (build_id, test) = (build_id.to_owned(), test.to_owned());
-            let at = Timestamp(at.parse().unwrap_or(0));
+            let (build_id, test) = (id_of(mark).to_owned(), test.to_owned());
             if !self.calls.has_ended(&test, &build_id)? {
-                if at > now {
-                    // The clock went back; it is waited for from now.
-                    target.set(keys::IMPORTING, format!("{build_id} {}", now.0));
-                }
-                if now.since(at) < self.patience {
+                // By the steady count, which nobody sets: two imports at once make everything twice.
+                let now = self.clock.steady();
+                let since = match &self.awaited {
+                    Some((awaited, since)) if *awaited == build_id => *since,
+                    _ => now,
+                };
+                self.awaited = Some((build_id, since));
+                if now.saturating_sub(since) < self.patience {
                     let why = format!("an import into Test {test} of {} may still be under way", self.calls.host());
                     return Err(Trouble::Later { why, after: Some(LOOK_AGAIN) });
                 }
             }
+            self.awaited = None;
             self.look_back = Some(test);
             target.0.remove(keys::IMPORTING);
         }
@@ -96,7 +97,7 @@ impl DefectDojo {
             telling || told.map(|told| self.status(told)) != Some(self.status(message.state))
         };
         if batch.iter().any(sends) {
-            target.set(keys::IMPORTING, mark(&to_hex(&random::bytes::<12>()), now));
+            target.set(keys::IMPORTING, self.dice.label().to_string());
         }
         Ok(())
     }
@@ -129,7 +130,7 @@ impl DefectDojo {
         for deed in deeds.iter_mut().filter(|deed| !deed.way.before.is_empty()) {
             self.patch_before(place, deed).map_err(|trouble| none_sent(target, trouble))?;
         }
-        let mut import = Import::new(&test, place, target.get(keys::IMPORTING));
+        let mut import = Import::new(&test, place, target.get(keys::IMPORTING), &self.dice);
         loop {
             let next: Vec<usize> =
                 (0..deeds.len()).filter(|at| deeds[*at].is_live() && !deeds[*at].way.rows.is_empty()).collect();
@@ -194,20 +195,19 @@ impl DefectDojo {
             let told = known.state.map(|state| self.status(state));
             let mut id = known.id.as_deref().and_then(|id| id.parse().ok());
             let to = self.status(message.state);
-            if known.state.is_some()
-                && let Some(found) = looked.get(&message.finding.id)
-            {
+            if let Some(found) = looked.get(&message.finding.id) {
                 seen.clone_from(found);
                 id = seen.as_ref().map(|seen| seen.id);
             } else if let Some(seen) = &seen {
                 id = Some(seen.id);
             }
             let missing = looked.get(&message.finding.id).is_some_and(Option::is_none);
+            let telling: Vec<Status> = known.in_doubt().map(|state| self.status(state)).collect();
             let before = Before {
                 told: told.filter(|_| !missing),
                 seen: seen.as_ref().map(|seen| (seen.status, seen.ours)),
                 decided: message.known.as_ref().and_then(|known| known.decided.as_deref()),
-                telling: known.telling.map(|state| self.status(state)),
+                telling: &telling,
             };
             let mut deed = Deed {
                 message,
@@ -217,9 +217,10 @@ impl DefectDojo {
                 to,
                 way: decide(before, to),
                 is_shown: known.content == Some(message.content()),
-                decided: agreed(known.decided.as_deref(), told, seen.as_ref().map(|seen| seen.status), to),
+                decided: agreed(known.decided.as_deref(), told, before, to),
                 known,
                 refused: None,
+                broke: false,
             };
             follow(place, &mut deed, before, seen.as_ref());
             if !by_key && deed.id.is_some() && deed.birth.is_none() {
@@ -288,14 +289,16 @@ impl DefectDojo {
     }
 }
 
-/// What a person decided there, when something else is told. Whoever decided first what Sonar decides now has decided it.
-fn agreed(decided: Option<&str>, told: Option<Status>, seen: Option<Status>, to: Status) -> Option<String> {
+/// What a person decided there, when something else is told. Whoever decided first what Sonar decides now has decided it,
+/// unless that was told from here and the answer was lost.
+fn agreed(decided: Option<&str>, told: Option<Status>, before: Before<'_>, to: Status) -> Option<String> {
+    let seen = before.seen.map(|(seen, _)| seen);
     if told.is_some_and(|told| told != to) {
         let closes = to == Status::Mitigated || told == Some(Status::Mitigated);
         if closes && decided == Some(Status::Mitigated.word()) {
             return None;
         }
-        if seen == Some(to) && to.is_decision() {
+        if seen == Some(to) && to.is_decision() && !before.telling.contains(&to) {
             return Some(to.word().to_owned());
         }
     }

@@ -34,7 +34,13 @@ impl DefectDojo {
             let Some(known) = &message.known else { continue };
             let to = self.status(message.state);
             let told = known.state.map(|state| self.status(state));
-            let Some(told) = told else { continue };
+            let Some(told) = told else {
+                // It was told otherwise before, and a row takes no decision back.
+                if known.in_doubt().any(|state| state != message.state) {
+                    looked.insert(message.finding.id, self.find(test, known.key.as_str())?);
+                }
+                continue;
+            };
             let changes = known.content != Some(message.content()) && to != Status::Mitigated;
             match known.id.as_deref().and_then(|id| id.parse::<u64>().ok()) {
                 Some(id) if needs_look(Some(told), to) || known.telling.is_some() => {

@@ -194,8 +194,8 @@ pub(super) struct Before<'a> {
     pub(super) seen: Option<(Status, bool)>,
     /// What a person decided there, as far as it was heard.
     pub(super) decided: Option<&'a str>,
-    /// What it was being told when it was last heard of: its answer never came.
-    pub(super) telling: Option<Status>,
+    /// What it was being told since it was last heard of: an answer never came.
+    pub(super) telling: &'a [Status],
 }
 
 /// What is to be done about a finding that is to have this status; nothing where a person has decided otherwise there.
@@ -210,7 +210,7 @@ pub(super) fn decide(before: Before<'_>, to: Status) -> Way {
         (told, Some((seen, ours))) => {
             let theirs = before.decided == Some(seen.word());
             if !theirs
-                && (told == Some(seen) || before.telling == Some(seen) || seen.is_live() || (told.is_none() && ours))
+                && (told == Some(seen) || before.telling.contains(&seen) || seen.is_live() || (told.is_none() && ours))
             {
                 way(seen, to)
             } else if to == Status::Mitigated {
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn nobody_elses_decision_is_undone() {
-        let look = |told, seen, decided| Before { told: Some(told), seen: Some((seen, false)), decided, telling: None };
+        let look = |told, seen, decided| Before { told: Some(told), seen: Some((seen, false)), decided, telling: &[] };
         for theirs in [Status::RiskAccepted, Status::OutOfScope, Status::Mitigated, Status::Inactive, Status::Duplicate]
         {
             let before = look(Status::FalsePositive, theirs, None);

@@ -105,7 +105,13 @@ impl Deliver {
         destination: &Destination,
         secret: Option<&SecretBytes>,
     ) -> Result<Box<dyn Platform>, BadDestination> {
-        platform::open_by(destination, secret.map(SecretBytes::as_text), self.trust(), &self.work.clock)
+        platform::open_by(
+            destination,
+            secret.map(SecretBytes::as_text),
+            self.trust(),
+            &self.work.clock,
+            &self.work.dice,
+        )
     }
 
     fn trust(&self) -> &Trust {

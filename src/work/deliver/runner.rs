@@ -18,7 +18,6 @@ use crate::platform::{Abilities, Manner, Platform, Pushed, Told, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::{DeadLetter, Progress, Woe};
 use crate::store::{Batch, Store, StoreError, destinations};
-use crate::sys::random;
 
 /// What one step of a destination was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -463,20 +462,21 @@ impl Runner {
         for message in &mut plain {
             match &message.known {
                 None => {
-                    let remote = open.platform.intend(place, message);
+                    let mut remote = open.platform.intend(place, message);
+                    remote.begin(message.state);
                     intended.push((message.finding.id, remote.clone()));
                     message.known = Some(remote);
                     fresh.insert(message.finding.id);
                 }
                 // Until it answers it may know what it was told before, or what it is told now.
-                Some(known) if known.state.is_some() => {
+                Some(known) => {
                     let shown = known.content.filter(|known| *known == message.content() || message.state.is_closed());
-                    let remote = Remote { telling: Some(message.state), content: shown, ..known.clone() };
+                    let mut remote = Remote { content: shown, ..known.clone() };
+                    remote.begin(message.state);
                     if remote != *known {
                         intended.push((message.finding.id, remote));
                     }
                 }
-                Some(_) => {}
             }
         }
         let former = target.clone();
@@ -542,6 +542,9 @@ impl Runner {
             self.failures.succeed();
             self.next_order = Duration::ZERO;
         }
+        if notes.iter().any(|note| matches!(note.told, Told::Broke(_))) {
+            self.next_letters = Duration::ZERO;
+        }
         if notes.is_empty() && target.is_none() {
             return Ok(left);
         }
@@ -575,7 +578,7 @@ impl Runner {
     /// Notes trouble and waits: for as long as was asked for, or ever longer; for a person, a quarter of an hour.
     pub(super) fn stop(&mut self, trouble: Trouble) -> Result<(), StoreError> {
         let now = self.deliver.work.clock.now();
-        let chance = random::bytes::<1>()[0];
+        let chance = self.deliver.work.dice.byte();
         let (wait, remedy, why) = match trouble {
             Trouble::Later { why, after } => (self.failures.fail(after, chance), None, why),
             Trouble::Refused { why, remedy } | Trouble::Target { why, remedy } => (PERSON_WAIT, Some(remedy), why),
@@ -657,8 +660,8 @@ impl Note {
         match told {
             Told::Yes(_) if gone => destinations::remove_remote(batch, id, finding),
             Told::Yes(remote) => {
-                if let Some(remote) = remote {
-                    let remote = Remote { telling: None, ..*remote };
+                if let Some(mut remote) = remote {
+                    remote.settle();
                     // What was decided there while it was gone stands when it is back.
                     if let Some(order) = triage::standing(&remote, back, None, destination, words, now) {
                         destinations::put_order(batch, id, finding, &order)?;
@@ -670,6 +673,17 @@ impl Note {
             Told::Refused(why) => {
                 let letter = DeadLetter { why, since: now, attempts: 0, again_at: None, scope, change };
                 destinations::park(batch, id, finding, letter)
+            }
+            Told::Broke(why) => {
+                let attempts = destinations::dead_letter(batch, id, finding)?.map_or(0, |letter| letter.attempts);
+                let wait = limits::DEAD_LETTER_WAIT.saturating_mul(2_u32.saturating_pow(attempts));
+                let again_at = Some(now.plus(wait.min(limits::DEAD_LETTER_WAIT_MAX)));
+                destinations::park(
+                    batch,
+                    id,
+                    finding,
+                    DeadLetter { why, since: now, attempts, again_at, scope, change },
+                )
             }
         }
     }

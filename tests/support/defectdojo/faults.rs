@@ -17,6 +17,9 @@ pub enum Mishap {
     AfterCommit,
     /// The connection is reset after this time, while the server goes on.
     Dropped { after: Duration },
+    /// The connection is reset at once. A reimport is matched then and stores nothing until the test lets it end
+    /// ([`DefectDojo::end_late`](super::DefectDojo::end_late)); any other call is done then and there.
+    Late,
     /// A reimport breaks off with a 500 when this many rows are worked through. They stay; nothing is closed, and the
     /// import history knows nothing of it.
     MidRows { rows: usize },

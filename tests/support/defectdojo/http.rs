@@ -74,6 +74,10 @@ async fn respond(
         Some(Fault::Own { what, .. }) => Some(*what),
         Some(Fault::CutBody { .. } | Fault::ResetBody { .. } | Fault::Drip { .. }) | None => None,
     };
+    if mishap == Some(Mishap::Late) && asked.is_reimport() {
+        lock(&shared.late).extend(reimport::Late::begin(&shared, &asked));
+        return broken(true);
+    }
     // The server goes on when its client does not wait: the work is no part of the connection.
     let work = tokio::spawn(work(Arc::clone(&shared), call.clone(), asked, mishap));
     let answer = match mishap {
@@ -81,6 +85,10 @@ async fn respond(
             Ok(done) => done,
             Err(_) => return broken(true),
         },
+        Some(Mishap::Late) => {
+            let _ = work.await;
+            return broken(true);
+        }
         _ => work.await,
     };
     let mut answer = answer.unwrap_or_else(|_| internal_error());

@@ -59,6 +59,8 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     traps: Traps,
     offline: AtomicBool,
+    /// Reimports that nobody waits for, and that are not at their end yet.
+    late: Mutex<Vec<reimport::Late>>,
     url: String,
 }
 
@@ -129,6 +131,7 @@ impl DefectDojo {
             calls: Mutex::default(),
             traps: Traps::default(),
             offline: AtomicBool::new(false),
+            late: Mutex::default(),
             url,
         });
         runtime.spawn(http::serve(listener, Arc::clone(&shared)));
@@ -202,6 +205,14 @@ impl DefectDojo {
     /// none of them stored.
     pub fn hold_when(&self, moment: Moment, matches: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Hold {
         self.shared.traps.hold(Box::new(matches), moment)
+    }
+
+    /// Lets reimports end that are [late](Mishap::Late), in their order.
+    pub fn end_late(&self) {
+        let late = std::mem::take(&mut *lock(&self.shared.late));
+        for one in late {
+            one.end(&self.shared);
+        }
     }
 
     /// While offline, connections are closed without an answer.

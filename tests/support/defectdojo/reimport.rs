@@ -38,6 +38,25 @@ pub(super) async fn run(shared: &Arc<Shared>, call: &Call, asked: &Asked, breaks
     course.end(&mut lock(&shared.model), work)
 }
 
+/// A reimport that is matched and stores nothing yet; whatever is stored meanwhile, it does not see.
+pub(super) struct Late(Course, Work);
+
+impl Late {
+    /// What is refused at once is never late.
+    pub(super) fn begin(shared: &Shared, asked: &Asked) -> Option<Late> {
+        begin(&mut lock(&shared.model), asked).ok().map(|(course, work)| Late(course, work))
+    }
+
+    pub(super) fn end(self, shared: &Shared) {
+        let Late(course, mut work) = self;
+        let model = &mut lock(&shared.model);
+        // Its Test may be deleted by now.
+        if model.test(course.test).is_some() && work.store(model, usize::MAX).is_ok() {
+            let _ = course.end(model, work);
+        }
+    }
+}
+
 /// In so many parts a slow reimport stores its rows.
 const PARTS: usize = 10;
 
