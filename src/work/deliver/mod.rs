@@ -8,6 +8,7 @@ mod reread;
 mod rounds;
 mod runner;
 mod scopes;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
