@@ -59,11 +59,11 @@ fn a_kill_amid_the_first_push_to_defectdojo_makes_nothing_twice_and_leaves_nothi
     let gateway = gateway.restart(Gateway::kill);
     hold.release();
     wait_up_to_date(&gateway, "dojo");
-    let held = dojo.edit(|model| {
+    let there = dojo.edit(|model| {
         let active = model.findings.values().filter(|one| one.status.active);
         active.filter_map(|one| one.unique_id.clone()).collect::<BTreeSet<String>>()
     });
-    assert_eq!(held, keys);
+    assert_eq!(there, keys);
     assert_eq!(dojo.edit(|model| model.findings.len()), COUNT, "nothing is there twice");
     assert_eq!(gateway.json(&["destination", "dead-letters", "dojo"])["dead_letters"], serde_json::json!([]));
 }

@@ -8,7 +8,7 @@ use hydrophone::domain::destination::PlatformKind;
 
 use crate::life::{Life, on_conviso, on_dojo, there};
 use crate::support::conviso::Conviso;
-use crate::support::defectdojo::{Call, DefectDojo, Fault};
+use crate::support::defectdojo::{Call, DefectDojo, Fault, Model};
 use crate::support::sonar::Issue;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,22 +40,18 @@ fn what_was_edited_or_deleted_on_defectdojo_is_put_right_within_a_day_and_decisi
     let former = id(&dojo, "A");
     dojo.edit(|model| {
         model.delete_finding(former);
-        let (b, c, d, e) = (
-            model.finding_with("B").id,
-            model.finding_with("C").id,
-            model.finding_with("D").id,
-            model.finding_with("E").id,
-        );
-        model.rate(b, "Info");
-        model.findings.get_mut(&c).unwrap().title = "Looked at by Ann".to_owned();
-        model.findings.get_mut(&c).unwrap().line = Some(4711);
+        let id = |model: &Model, key: &str| model.finding_with(key).id;
+        model.rate(id(model, "B"), "Info");
+        let edited = id(model, "C");
+        let edited = model.findings.get_mut(&edited).unwrap();
+        edited.title = "Looked at by Ann".to_owned();
+        edited.line = Some(4711);
         // A decision, and an edit beside it.
-        model.mark_false_positive(d);
-        model.rate(d, "Low");
-        model.mitigate(e);
+        model.mark_false_positive(id(model, "D"));
+        model.rate(id(model, "D"), "Low");
+        model.mitigate(id(model, "E"));
         // A closed one is not missed.
-        let f = model.finding_with("F").id;
-        model.delete_finding(f);
+        model.delete_finding(id(model, "F"));
     });
     life.pass(Duration::from_hours(20));
     assert_eq!(on_dojo(&dojo)["B"].1, "info", "it is looked at once a day");
@@ -144,7 +140,7 @@ fn a_deleted_test_is_made_again_within_a_day_and_a_hidden_one_is_not_taken_for_d
 fn the_daily_read_is_taken_up_where_it_ended_and_waits_for_what_is_new() {
     let dojo = DefectDojo::start();
     let mut life = begun(&dojo);
-    life.pass(DAY - Duration::from_hours(2));
+    life.pass(Duration::from_hours(22));
     let b = id(&dojo, "B");
     dojo.edit(|model| model.rate(b, "Info"));
     // It cannot be put back at first; the process ends, and the next one does.
