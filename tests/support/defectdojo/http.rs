@@ -33,7 +33,7 @@ pub(super) async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>) 
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let reset = Arc::new(AtomicBool::new(false));
-            let stream = Wire { stream, reset: Arc::clone(&reset) };
+            let stream = Wire::new(stream, Arc::clone(&reset));
             let service = service_fn(move |request| respond(Arc::clone(&shared), Arc::clone(&reset), request));
             // Errors here are broken connections, some of them our own doing.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;

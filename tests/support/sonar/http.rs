@@ -41,7 +41,7 @@ pub(super) async fn serve(
         let (shared, tls) = (Arc::clone(&shared), tls.clone());
         tokio::spawn(async move {
             let reset = Arc::new(AtomicBool::new(false));
-            let stream = Wire { stream, reset: Arc::clone(&reset) };
+            let stream = Wire::new(stream, Arc::clone(&reset));
             // A client that gives up is its own business.
             match tls {
                 None => connection(stream, shared, host, reset).await,

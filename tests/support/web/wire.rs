@@ -17,11 +17,17 @@ use super::Fault;
 
 /// A connection that ends with a reset instead of a proper end once it is told to.
 pub struct Wire {
-    pub stream: TcpStream,
-    pub reset: Arc<AtomicBool>,
+    stream: TcpStream,
+    reset: Arc<AtomicBool>,
 }
 
 impl Wire {
+    /// What is written goes out at once: a reset would drop what waits for the other side to say that it has the rest.
+    pub fn new(stream: TcpStream, reset: Arc<AtomicBool>) -> Wire {
+        let _ = stream.set_nodelay(true);
+        Wire { stream, reset }
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.reset.load(Ordering::SeqCst) { Err(gone()) } else { Ok(()) }
     }
