@@ -8,7 +8,7 @@ use hydrophone::domain::destination::PlatformKind;
 
 use crate::life::{Life, on_conviso, on_dojo, there};
 use crate::support::conviso::Conviso;
-use crate::support::defectdojo::{Call, DefectDojo, Fault, Model};
+use crate::support::defectdojo::{Call, DefectDojo, Fault, Model, Moment, When};
 use crate::support::sonar::Issue;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -23,6 +23,11 @@ fn begun(dojo: &DefectDojo) -> Life {
 
 fn id(dojo: &DefectDojo, key: &str) -> u64 {
     dojo.edit(|model| model.finding_with(key).id)
+}
+
+/// Whether it asks how findings stand.
+fn is_look(call: &Call) -> bool {
+    call.method == "GET" && call.param("id").is_some()
 }
 
 /// Calls that change something.
@@ -115,6 +120,68 @@ fn a_defectdojo_that_was_set_back_to_a_backup_is_told_again_what_it_lost() {
     assert_eq!(on_dojo(&dojo)["A"].0, "open");
 }
 
+/// Sees to it that a person does something just before DefectDojo looks at the first request of a kind.
+fn just_before(
+    dojo: &DefectDojo,
+    request: fn(&Call) -> bool,
+    person: impl FnOnce(&mut Model) + Send,
+    meanwhile: impl FnOnce(),
+) {
+    let hold = dojo.hold_when(Moment::BeforeReading, request);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            hold.wait_held(1);
+            dojo.edit(person);
+            hold.release();
+        });
+        meanwhile();
+    });
+}
+
+#[test]
+fn what_a_person_decides_while_it_is_looked_at_is_not_taken_for_something_that_was_lost() {
+    let dojo = DefectDojo::start();
+    let mut life = begun(&dojo);
+    life.sonar.analyse("shop", "main", |analysis| analysis.fix("A"));
+    life.sonar.triage("shop", "main", |model| model.mark_false_positive("B"));
+    life.sync();
+    assert_eq!((on_dojo(&dojo)["A"].0.as_str(), on_dojo(&dojo)["B"].0.as_str()), ("closed", "false_positive"));
+    life.pass(Duration::from_hours(23));
+    let reopen = |model: &mut Model| {
+        for key in ["A", "B"] {
+            let id = model.finding_with(key).id;
+            model.reopen(id);
+        }
+    };
+    just_before(&dojo, is_look, reopen, || life.pass(Duration::from_hours(3)));
+    life.pass(2 * DAY);
+    assert_eq!((on_dojo(&dojo)["A"].0.as_str(), on_dojo(&dojo)["B"].0.as_str()), ("open", "open"));
+}
+
+/// Whether decisions can be told from losses is not known where decisions may not be asked for.
+#[test]
+fn where_nobody_may_be_asked_for_decisions_no_status_is_told_again() {
+    let dojo = DefectDojo::start();
+    let mut life = begun(&dojo);
+    life.sonar.analyse("shop", "main", |analysis| analysis.fix("A"));
+    life.sync();
+    life.pass(Duration::from_hours(1));
+    dojo.edit(|model| {
+        let id = model.finding_with("A").id;
+        model.reopen(id);
+        let edited = model.finding_with("B").id;
+        model.rate(edited, "Info");
+    });
+    let poll = |call: &Call| call.param("o").is_some_and(|order| order.contains("last_status_update"));
+    dojo.fault_by(When::Always, poll, Fault::json(418, r#"{"detail":"not you"}"#, 1));
+    life.pass(DAY + Duration::from_hours(2));
+    assert_ne!(on_dojo(&dojo)["B"].1, "info", "it is compared");
+    assert_eq!(on_dojo(&dojo)["A"].0, "open");
+    dojo.clear_faults();
+    life.pass(DAY + Duration::from_hours(2));
+    assert_eq!(on_dojo(&dojo)["A"].0, "open", "it is a decision, which is known now");
+}
+
 #[test]
 fn a_deleted_test_is_made_again_within_a_day_and_a_hidden_one_is_not_taken_for_deleted() {
     let dojo = DefectDojo::start();
@@ -152,11 +219,7 @@ fn the_daily_read_is_taken_up_where_it_ended_and_waits_for_what_is_new() {
     assert_eq!(life.progress().reread, None);
     // A server that makes something else of what it is told is not told so every day.
     dojo.edit(|model| model.findings.get_mut(&b).unwrap().severity = "Low".to_owned());
-    dojo.fault_by(
-        crate::support::defectdojo::When::Always,
-        |call| call.method == "PATCH",
-        Fault::json(200, &format!("{{\"id\":{b}}}"), 1),
-    );
+    dojo.fault_by(When::Always, |call| call.method == "PATCH", Fault::json(200, &format!("{{\"id\":{b}}}"), 1));
     dojo.forget_requests();
     life.pass(5 * DAY);
     assert_eq!(writes(&dojo).len(), 1, "{:?}", writes(&dojo));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::gather::{self, Names, compose};
-use super::rounds::take_in;
+use super::rounds::{Heard, take_in};
 use super::runner::{CHUNK, Ended, Runner};
 use crate::domain::destination::Destination;
 use crate::domain::finding::State;
@@ -36,8 +36,6 @@ struct Page {
 struct Found {
     /// What is remembered of findings from now on, so that they are told.
     wrong: Vec<(FindingId, Remote)>,
-    /// Words of the platform.
-    said: Vec<Decision>,
     /// Scopes whose place is gone.
     nowhere: BTreeSet<ScopeId>,
 }
@@ -53,17 +51,11 @@ impl Runner {
         }
         let now = self.deliver.work.clock.now();
         let Some(after) = progress.reread else { return self.begin_reread(progress, now) };
-        // A decision of this minute is not to be taken for something that was lost.
-        self.next_poll = Duration::ZERO;
-        self.poll(progress)?;
-        if self.until.is_some() {
-            return Ok(true);
-        }
         if after == FindingId(0) {
             self.has_lost = false;
         }
         let id = self.id;
-        let page = self.store().read(|view| page(view, id, &destination, after, now))?;
+        let mut page = self.store().read(|view| page(view, id, &destination, after, now))?;
         let looked = match self.look(&page) {
             Ok(looked) => looked,
             // What it may be told does not depend on what may be asked.
@@ -75,6 +67,7 @@ impl Runner {
             Err(trouble) => return self.stop(trouble).map(|()| true),
         };
         let Some(looked) = looked else { return self.end_page(None, now).map(|()| true) };
+        let Some(looked) = self.hear(&mut page, looked, progress)? else { return Ok(true) };
         let found = judge(&page, looked);
         let gone = found.nowhere.iter().map(|scope| &page.places[scope].0);
         for place in page.placeless.values().chain(gone) {
@@ -90,7 +83,7 @@ impl Runner {
             .chain(page.pending)
             .map(|finding| (finding, None))
             .collect();
-        self.note_found(found, &destination, now)?;
+        self.note_wrong(found.wrong)?;
         let gathered =
             self.store().read(|view| gather::of_findings(view, id, &destination, Manner::Findings, &wrong))?;
         for group in gathered.groups {
@@ -133,6 +126,52 @@ impl Runner {
         if known.is_empty() { Ok(Some(Vec::new())) } else { open.platform.look(&known) }
     }
 
+    /// Takes in what people said, so that no decision is taken for something that was lost: first what was seen, then what
+    /// the platform tells when it is asked after that, which is newer. Of whom nobody can be asked nothing was lost.
+    /// Nothing where the platform cannot be told more now.
+    fn hear(
+        &mut self,
+        page: &mut Page,
+        looked: Vec<(FindingId, Seen)>,
+        progress: &Progress,
+    ) -> Result<Option<Vec<(FindingId, Seen)>>, StoreError> {
+        self.note_said(page, &looked)?;
+        let has_slipped = |(_, seen): &(FindingId, Seen)| matches!(seen, Seen::There { slipped: true, .. });
+        let heard = if looked.iter().any(has_slipped) { self.ask(progress, true)? } else { Heard::Nothing };
+        if matches!(heard, Heard::Stopped) {
+            return Ok(None);
+        }
+        let id = self.id;
+        self.store().read::<_, StoreError>(|view| {
+            for (_, message) in &mut page.told {
+                message.known = destinations::remote(view, id, message.finding.id)?;
+            }
+            Ok(())
+        })?;
+        let is_news = |one: &(FindingId, Seen)| matches!(heard, Heard::Answer(_)) || !has_slipped(one);
+        Ok(Some(looked.into_iter().filter(is_news).collect()))
+    }
+
+    /// Notes what people decided, as it was seen.
+    fn note_said(&self, page: &Page, looked: &[(FindingId, Seen)]) -> Result<(), StoreError> {
+        let told: BTreeMap<FindingId, &Message> = page.told.iter().map(|one| (one.1.finding.id, &one.1)).collect();
+        let said = looked.iter().filter_map(|(finding, seen)| {
+            let Seen::There { word, slipped: false, .. } = seen else { return None };
+            let id = told.get(finding)?.known.as_ref()?.id.clone()?;
+            Some(Decision { id, key: None, word: word.clone(), reason: None, at: None })
+        });
+        let said: Vec<Decision> = said.collect();
+        let Some(open) = self.open.as_ref().filter(|_| !said.is_empty()) else { return Ok(()) };
+        let (id, words, now) = (self.id, open.abilities.words, self.deliver.work.clock.now());
+        let destination = open.destination.clone();
+        self.store().write::<_, StoreError>(move |batch| {
+            for decision in &said {
+                take_in(batch, id, &destination, words, decision, now)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Looks for a scope's place again, once an hour at most. Returns whether there is something new.
     fn place_anew(&mut self, place: &Place) -> Result<bool, StoreError> {
         let steady = self.steady();
@@ -155,19 +194,14 @@ impl Runner {
     }
 
     /// Notes what is wrong before it is put right, so that an end in the middle leaves nothing undone.
-    fn note_found(&self, found: Found, destination: &Destination, now: Timestamp) -> Result<(), StoreError> {
-        let (id, Found { wrong, said, .. }) = (self.id, found);
-        let Some(words) = self.open.as_ref().map(|open| open.abilities.words) else { return Ok(()) };
-        if wrong.is_empty() && said.is_empty() {
+    fn note_wrong(&self, wrong: Vec<(FindingId, Remote)>) -> Result<(), StoreError> {
+        if wrong.is_empty() {
             return Ok(());
         }
-        let destination = destination.clone();
+        let id = self.id;
         self.store().write::<_, StoreError>(move |batch| {
             for (finding, remote) in &wrong {
                 destinations::put_remote(batch, id, *finding, remote)?;
-            }
-            for decision in &said {
-                take_in(batch, id, &destination, words, decision, now)?;
             }
             Ok(())
         })
@@ -256,16 +290,13 @@ fn judge(page: &Page, looked: Vec<(FindingId, Seen)>) -> Found {
                 let forgotten = Remote { id: None, state: None, content: None, decided: None, ..remote };
                 found.wrong.push((finding, forgotten));
             }
-            Seen::There { word, slipped, shown } => {
+            Seen::There { slipped, shown, .. } => {
                 let mut right = remote.clone();
                 if !shown && !state.is_closed() && remote.content == Some(message.content()) {
                     right.content = None;
                 }
                 if slipped && remote.decided.is_none() {
                     right.telling = Some(if state.is_closed() { State::Open } else { State::Fixed });
-                } else if !slipped {
-                    let id = remote.id.clone().unwrap_or_default();
-                    found.said.push(Decision { id, key: None, word, reason: None, at: None });
                 }
                 if right != *remote {
                     found.wrong.push((finding, right));

@@ -82,28 +82,36 @@ impl Runner {
 
     /// Asks for decisions that were made on the platform, and remembers them.
     pub(super) fn poll(&mut self, progress: &Progress) -> Result<bool, StoreError> {
-        let now = self.steady();
-        if now < self.next_poll {
+        if self.steady() < self.next_poll {
             return Ok(false);
         }
-        self.next_poll = now + POLL_INTERVAL;
-        let Some(open) = &mut self.open else { return Ok(false) };
+        Ok(matches!(self.ask(progress, false)?, Heard::Answer(true) | Heard::Stopped))
+    }
+
+    /// The same whether or not it is time. Where it is asked for the sake of something else that may fail, what was the
+    /// matter is not over because it answers.
+    pub(super) fn ask(&mut self, progress: &Progress, aside: bool) -> Result<Heard, StoreError> {
+        self.next_poll = self.steady() + POLL_INTERVAL;
+        let Some(open) = &mut self.open else { return Ok(Heard::Nothing) };
         if !open.abilities.decisions || matches!(progress.cursor, Cursor::New) {
-            return Ok(false);
+            return Ok(Heard::Nothing);
         }
         let polled = match open.platform.decisions(progress.mark.as_deref()) {
             Ok(polled) => polled,
             // What it may be told does not depend on what may be asked.
             Err(Trouble::Refused { why, remedy }) => {
                 let since = self.deliver.work.clock.now();
-                return self.woe(Woe { why, remedy: Some(remedy), since }).map(|()| false);
+                return self.woe(Woe { why, remedy: Some(remedy), since }).map(|()| Heard::Nothing);
             }
-            Err(trouble) => return self.stop(trouble).map(|()| true),
+            Err(trouble) => return self.stop(trouble).map(|()| Heard::Stopped),
         };
-        self.failures.succeed();
+        if !aside {
+            self.failures.succeed();
+        }
         // It answers, and nothing is left to tell it: whatever was the matter is over.
-        if polled.decisions.is_empty() && polled.mark == progress.mark && progress.trouble.is_none() {
-            return Ok(false);
+        let is_over = !aside && progress.trouble.is_some();
+        if polled.decisions.is_empty() && polled.mark == progress.mark && !is_over {
+            return Ok(Heard::Answer(false));
         }
         let (id, words, now) = (self.id, open.abilities.words, self.deliver.work.clock.now());
         let destination = open.destination.clone();
@@ -113,11 +121,13 @@ impl Runner {
             }
             let mut progress = destinations::progress(batch, id)?;
             progress.mark = polled.mark;
-            progress.trouble = None;
+            if is_over {
+                progress.trouble = None;
+            }
             destinations::put_progress(batch, id, &progress)
         })?;
         self.next_order = Duration::ZERO;
-        Ok(true)
+        Ok(Heard::Answer(true))
     }
 
     /// Tells Sonar of decisions that were made on the platform, one at a time.
@@ -153,6 +163,16 @@ impl Runner {
         }
         Ok(true)
     }
+}
+
+/// What became of asking for decisions.
+pub(super) enum Heard {
+    /// There is nobody to ask, or it may not be asked.
+    Nothing,
+    /// It answered, and whether something was noted.
+    Answer(bool),
+    /// It cannot be asked now.
+    Stopped,
 }
 
 /// What was found in a part of what a platform was told.
