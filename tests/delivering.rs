@@ -17,7 +17,7 @@ use hydrophone::store::destinations::{self, DeadLetter};
 use hydrophone::store::records::SecretBytes;
 use hydrophone::store::{FILE_NAME, StoreError, findings};
 use hydrophone::work::deliver::{Deliver, Runner, Turn};
-use support::defectdojo::{DefectDojo, Fault};
+use support::defectdojo::{DefectDojo, Fault, Moment};
 use support::inside::Inside;
 use support::sonar::{Issue, Mode, Sonar};
 
@@ -288,6 +288,44 @@ fn a_decision_that_sonar_cannot_be_told_holds_up_no_other() {
     for _ in 0..3 {
         between.tell();
     }
+    assert_eq!(in_sonar(&between, "shop-A"), "FalsePositive");
+}
+
+/// What an operator switches on while it is looked through what was told concerns also what was looked at already.
+#[test]
+fn decisions_that_are_switched_on_in_the_middle_of_a_look_are_all_passed_on() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    let finding = in_dojo(&between, "shop-A");
+    between.dojo.edit(|model| model.mark_false_positive(finding));
+    between.tell();
+    // Something is to be told in the middle of the look: what is gone here, and was never told so.
+    between.sonar.edit(|model| model.fix("shop-C"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.inside.settle();
+    let later = between.inside.clock.now().plus(DAY);
+    between.inside.store.delete::<_, StoreError>(move |batch| findings::prune_closed(batch, later)).unwrap();
+    let hold = between.dojo.hold_when(Moment::BeforeReading, |call| call.method != "GET");
+    let (store, id) = (between.inside.store.clone(), between.id);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            hold.wait_held(1);
+            // As `destination edit` does it.
+            let edit = store.write::<_, StoreError>(move |batch| {
+                let mut destination = destinations::destination(batch, id)?.unwrap();
+                destination.triage_to_sonar = true;
+                destinations::put(batch, id, &destination, None)?;
+                let mut progress = destinations::progress(batch, id)?;
+                (progress.decisions, progress.sweep) = (true, Some(FindingId(0)));
+                destinations::put_progress(batch, id, &progress)
+            });
+            edit.unwrap();
+            hold.release();
+        });
+        between.tell_after(DAY + DAY);
+    });
+    assert_eq!(between.there(), ["shop-A inactive", "shop-B active", "shop-C inactive"]);
+    between.tell();
     assert_eq!(in_sonar(&between, "shop-A"), "FalsePositive");
 }
 

@@ -5,6 +5,10 @@
 use std::time::Duration;
 
 use hydrophone::domain::destination::PlatformKind;
+use hydrophone::domain::ids::FindingId;
+use hydrophone::store::changes::Cursor;
+use hydrophone::store::destinations::{Progress, Woe};
+use hydrophone::store::{StoreError, destinations};
 
 use crate::life::{Life, on_conviso, on_dojo, there};
 use crate::support::conviso::Conviso;
@@ -120,18 +124,18 @@ fn a_defectdojo_that_was_set_back_to_a_backup_is_told_again_what_it_lost() {
     assert_eq!(on_dojo(&dojo)["A"].0, "open");
 }
 
-/// Sees to it that a person does something just before DefectDojo looks at the first request of a kind.
-fn just_before(
-    dojo: &DefectDojo,
+/// Sees to it that something is done at a moment of DefectDojo's first request of a kind.
+fn just_at(
+    (dojo, moment): (&DefectDojo, Moment),
     request: fn(&Call) -> bool,
-    person: impl FnOnce(&mut Model) + Send,
+    done: impl FnOnce() + Send,
     meanwhile: impl FnOnce(),
 ) {
-    let hold = dojo.hold_when(Moment::BeforeReading, request);
+    let hold = dojo.hold_when(moment, request);
     std::thread::scope(|scope| {
         scope.spawn(move || {
             hold.wait_held(1);
-            dojo.edit(person);
+            done();
             hold.release();
         });
         meanwhile();
@@ -147,13 +151,15 @@ fn what_a_person_decides_while_it_is_looked_at_is_not_taken_for_something_that_w
     life.sync();
     assert_eq!((on_dojo(&dojo)["A"].0.as_str(), on_dojo(&dojo)["B"].0.as_str()), ("closed", "false_positive"));
     life.pass(Duration::from_hours(23));
-    let reopen = |model: &mut Model| {
-        for key in ["A", "B"] {
-            let id = model.finding_with(key).id;
-            model.reopen(id);
-        }
+    let reopen = || {
+        dojo.edit(|model| {
+            for key in ["A", "B"] {
+                let id = model.finding_with(key).id;
+                model.reopen(id);
+            }
+        });
     };
-    just_before(&dojo, is_look, reopen, || life.pass(Duration::from_hours(3)));
+    just_at((&dojo, Moment::BeforeReading), is_look, reopen, || life.pass(Duration::from_hours(3)));
     life.pass(2 * DAY);
     assert_eq!((on_dojo(&dojo)["A"].0.as_str(), on_dojo(&dojo)["B"].0.as_str()), ("open", "open"));
 }
@@ -180,6 +186,79 @@ fn where_nobody_may_be_asked_for_decisions_no_status_is_told_again() {
     dojo.clear_faults();
     life.pass(DAY + Duration::from_hours(2));
     assert_eq!(on_dojo(&dojo)["A"].0, "open", "it is a decision, which is known now");
+}
+
+/// An operator who has it compared does not care how far it happened to be.
+#[test]
+fn a_comparison_that_is_asked_for_in_the_middle_of_one_begins_anew() {
+    let dojo = DefectDojo::start();
+    let mut life = begun(&dojo);
+    life.pass(Duration::from_hours(23));
+    let b = id(&dojo, "B");
+    let (store, destination) = (life.inside.store.clone(), life.id);
+    let replay = || {
+        dojo.edit(|model| model.rate(b, "Info"));
+        // As `destination replay` does it.
+        let replay = store.write::<_, StoreError>(move |batch| {
+            let mut progress = destinations::progress(batch, destination)?;
+            progress.reread = Some(FindingId(0));
+            progress.replay(Cursor::New);
+            destinations::put_progress(batch, destination, &progress)
+        });
+        replay.unwrap();
+    };
+    just_at((&dojo, Moment::BeforeAnswering), is_look, replay, || life.pass(Duration::from_hours(3)));
+    assert_ne!(on_dojo(&dojo)["B"].1, "info");
+}
+
+#[test]
+fn a_process_that_begins_in_the_middle_of_a_comparison_knows_what_was_lost_before() {
+    let dojo = DefectDojo::start();
+    let mut life = begun(&dojo);
+    life.pass(Duration::from_hours(1));
+    let woe = Woe { why: "no Test".into(), remedy: Some("make one".into()), since: life.inside.clock.now() };
+    let (lost, id) = (Some(woe.clone()), life.id);
+    let noted = life.inside.store.write::<_, StoreError>(move |batch| {
+        let progress = destinations::progress(batch, id)?;
+        destinations::put_progress(batch, id, &Progress { lost, reread: Some(FindingId(1)), ..progress })
+    });
+    noted.unwrap();
+    life.begin_anew();
+    life.settle();
+    assert_eq!((life.progress().reread, life.progress().lost), (None, Some(woe)));
+    life.pass(Duration::from_hours(2));
+    assert_eq!(life.progress().lost, None, "compared from the beginning, nothing is lost");
+}
+
+/// A platform may answer everything but this. It must not be asked without a pause for that, and somebody has to know.
+#[test]
+fn a_platform_that_cannot_be_compared_is_asked_once_an_hour_and_that_is_shown() {
+    let dojo = DefectDojo::start();
+    let mut life = begun(&dojo);
+    life.pass(Duration::from_hours(23));
+    let b = id(&dojo, "B");
+    dojo.edit(|model| model.rate(b, "Info"));
+    let minutes = |life: &mut Life, count| {
+        for _ in 0..count {
+            life.inside.clock.advance(Duration::from_mins(1));
+            life.settle();
+        }
+    };
+    for refuses in [is_look, |call: &Call| call.method == "PATCH"] {
+        dojo.fault_by(When::Always, refuses, Fault::bad_gateway(1));
+        dojo.forget_requests();
+        let from = life.inside.clock.now();
+        minutes(&mut life, 4 * 60);
+        let asked = dojo.requests().into_iter().filter(refuses).count();
+        assert!((2..=5).contains(&asked), "{asked}");
+        let lost = life.progress().lost.unwrap();
+        assert!(lost.since.since(from) < Duration::from_mins(130), "{lost:?}");
+        dojo.clear_faults();
+        minutes(&mut life, 1);
+    }
+    minutes(&mut life, 120);
+    assert_ne!(on_dojo(&dojo)["B"].1, "info");
+    assert_eq!((life.progress().woe(), life.progress().reread), (None, None));
 }
 
 #[test]

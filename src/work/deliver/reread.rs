@@ -52,7 +52,10 @@ impl Runner {
         let now = self.deliver.work.clock.now();
         let Some(after) = progress.reread else { return self.begin_reread(progress, now) };
         if after == FindingId(0) {
-            self.has_lost = false;
+            self.has_lost = Some(false);
+        } else if self.has_lost.is_none() {
+            // The process that began it noted only why.
+            self.has_lost = Some(progress.lost.as_ref().is_some_and(|lost| lost.remedy.is_some()));
         }
         let id = self.id;
         let mut page = self.store().read(|view| page(view, id, &destination, after, now))?;
@@ -60,14 +63,17 @@ impl Runner {
             Ok(looked) => looked,
             // What it may be told does not depend on what may be asked.
             Err(Trouble::Refused { why, remedy } | Trouble::Target { why, remedy }) => {
-                self.next_reread = self.steady() + LOOK_AGAIN;
-                let lost = Woe { why, remedy: Some(remedy), since: now };
-                return self.note(|progress| progress.lost = Some(lost)).map(|()| false);
+                return self.put_off(Woe { why, remedy: Some(remedy), since: now }).map(|()| false);
             }
-            Err(trouble) => return self.stop(trouble).map(|()| true),
+            Err(Trouble::Later { why, after: None }) => {
+                return self.put_off(Woe { why, remedy: None, since: now }).map(|()| false);
+            }
+            Err(trouble) => return self.stop_reread(Some(trouble)).map(|()| true),
         };
-        let Some(looked) = looked else { return self.end_page(None, now).map(|()| true) };
-        let Some(looked) = self.hear(&mut page, looked, progress)? else { return Ok(true) };
+        let Some(looked) = looked else { return self.end_page(progress, None, now).map(|()| true) };
+        let Some(looked) = self.hear(&mut page, looked, progress)? else {
+            return self.stop_reread(None).map(|()| true);
+        };
         let found = judge(&page, looked);
         let gone = found.nowhere.iter().map(|scope| &page.places[scope].0);
         for place in page.placeless.values().chain(gone) {
@@ -89,10 +95,10 @@ impl Runner {
         for group in gathered.groups {
             tracing::info!("{}: {} findings are put right", self.name(), group.messages.len());
             if matches!(self.tell_group(group, &|_| None)?, Ended::Stopped) {
-                return Ok(true);
+                return self.stop_reread(None).map(|()| true);
             }
         }
-        self.end_page(page.next, now)?;
+        self.end_page(progress, page.next, now)?;
         Ok(true)
     }
 
@@ -176,7 +182,7 @@ impl Runner {
     fn place_anew(&mut self, place: &Place) -> Result<bool, StoreError> {
         let steady = self.steady();
         if self.postponed.get(&place.scope).is_some_and(|until| steady < *until) {
-            self.has_lost = true;
+            self.has_lost = Some(true);
             return Ok(false);
         }
         self.lose_target(place.scope)?;
@@ -186,10 +192,10 @@ impl Runner {
             Err(Trouble::Target { why, remedy }) => {
                 tracing::warn!("{}: {why}; {remedy}", self.name());
                 let lost = Woe { why, remedy: Some(remedy), since: self.deliver.work.clock.now() };
-                self.has_lost = true;
-                self.note(|progress| progress.lost = Some(lost)).map(|()| false)
+                self.has_lost = Some(true);
+                self.note_lost(lost).map(|()| false)
             }
-            Err(trouble) => self.stop(trouble).map(|()| true),
+            Err(trouble) => self.stop_reread(Some(trouble)).map(|()| true),
         }
     }
 
@@ -207,9 +213,49 @@ impl Runner {
         })
     }
 
-    fn end_page(&self, next: Option<FindingId>, now: Timestamp) -> Result<(), StoreError> {
-        let is_found = next.is_none() && !self.has_lost;
+    /// Puts the rest off, because the platform cannot be asked or told more now. Where nothing more is to be compared
+    /// than this, its answers to everything else would have it tried again without a pause.
+    fn stop_reread(&mut self, trouble: Option<Trouble>) -> Result<(), StoreError> {
+        if let Some(trouble) = trouble {
+            self.stop(trouble)?;
+        }
+        let id = self.id;
+        let progress = self.store().read(|view| destinations::progress(view, id))?;
+        match progress.trouble {
+            // What is told anew is compared when that is done.
+            Some(woe) if matches!(progress.cursor, Cursor::At(_)) => self.put_off(woe),
+            _ => Ok(()),
+        }
+    }
+
+    fn put_off(&mut self, why: Woe) -> Result<(), StoreError> {
+        self.next_reread = self.steady() + LOOK_AGAIN;
+        self.note_lost(why)
+    }
+
+    /// Notes why it cannot be compared as a whole. Since when is kept, and what a person has to do comes first.
+    fn note_lost(&self, why: Woe) -> Result<(), StoreError> {
+        let id = self.id;
+        let known = self.store().read(|view| destinations::progress(view, id))?.lost;
+        let lost = match known.clone() {
+            Some(known) if known.remedy.is_some() && why.remedy.is_none() => return Ok(()),
+            Some(known) if known.remedy.is_some() == why.remedy.is_some() => Woe { since: known.since, ..why },
+            _ => why,
+        };
+        if known.as_ref() == Some(&lost) {
+            return Ok(());
+        }
+        self.note(|progress| progress.lost = Some(lost))
+    }
+
+    /// Notes how far it came, unless it was told meanwhile to begin anew.
+    fn end_page(&self, read: &Progress, next: Option<FindingId>, now: Timestamp) -> Result<(), StoreError> {
+        let is_found = next.is_none() && self.has_lost != Some(true);
+        let (reread, replays) = (read.reread, read.replays);
         self.note(move |progress| {
+            if (progress.reread, progress.replays) != (reread, replays) {
+                return;
+            }
             progress.reread = next;
             if next.is_none() {
                 progress.reread_at = Some(now);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::gather::{self, Group};
-use super::runner::{CHUNK, Ended, Runner};
+use super::runner::{CHUNK, Ended, Runner, Swept};
 use crate::domain::destination::{Destination, Words};
 use crate::domain::ids::{DestinationId, FindingId};
 use crate::domain::message::{Message, Remote};
@@ -27,7 +27,10 @@ impl Runner {
             return Ok(false);
         }
         let now = self.deliver.work.clock.now();
-        let Some(after) = self.swept.or(progress.sweep) else {
+        let (sweep, decisions) = (progress.sweep, progress.decisions);
+        // What an operator asked for since begins anew.
+        let under_way = self.swept.filter(|swept| (swept.sweep, swept.decisions) == (sweep, decisions));
+        let Some(after) = under_way.map(|swept| swept.after).or(sweep) else {
             if self.steady() < self.next_sweep {
                 return Ok(false);
             }
@@ -38,13 +41,16 @@ impl Runner {
                 return Ok(false);
             }
             self.next_sweep = self.steady() + SWEEP_INTERVAL;
-            self.swept = Some(FindingId(0));
+            self.swept = Some(Swept { after: FindingId(0), sweep, decisions });
             return Ok(true);
         };
-        let standing = self.open.as_ref().filter(|_| progress.decisions);
-        let standing = standing.map(|open| (open.destination.clone(), open.abilities.words));
+        let Some((destination, words)) =
+            self.open.as_ref().map(|open| (open.destination.clone(), open.abilities.words))
+        else {
+            return Ok(false);
+        };
         let part = self.store().read(|view| {
-            let standing = standing.as_ref().map(|(destination, words)| (destination, *words));
+            let standing = Some((&destination, words)).filter(|_| decisions);
             look_through(view, id, after, standing, now)
         })?;
         let found = !part.groups.is_empty() || !part.forgotten.is_empty() || !part.orders.is_empty();
@@ -53,27 +59,41 @@ impl Runner {
                 return Ok(true);
             }
         }
-        self.swept = part.last;
+        let last = part.last;
+        self.swept = last.map(|after| Swept { after, sweep, decisions });
         // Where nothing was found nothing is written but once at the end: an interrupted look begins again.
-        let ended = part.last.is_none() && (after != FindingId(0) || progress.sweep.is_some());
+        let ended = last.is_none() && (after != FindingId(0) || sweep.is_some());
         if found || ended {
-            self.store().write::<_, StoreError>(move |batch| {
-                for finding in part.forgotten {
+            let (forgotten, orders) = (part.forgotten, part.orders);
+            let noted = self.store().write::<_, StoreError>(move |batch| {
+                for finding in forgotten {
                     destinations::remove_remote(batch, id, finding)?;
                 }
-                for (finding, order) in part.orders {
+                for (finding, order) in orders {
                     destinations::put_order(batch, id, finding, &order)?;
                 }
                 let mut progress = destinations::progress(batch, id)?;
-                progress.sweep = part.last;
-                if part.last.is_none() {
+                // What was edited or asked for meanwhile was not looked through for.
+                let is_same = (progress.sweep, progress.decisions) == (sweep, decisions)
+                    && destinations::destination(batch, id)?.is_some_and(|now| now == destination);
+                if !is_same {
+                    return Ok(false);
+                }
+                progress.sweep = last;
+                if last.is_none() {
                     progress.swept_at = Some(now);
                     progress.decisions = false;
                 }
-                destinations::put_progress(batch, id, &progress)
+                destinations::put_progress(batch, id, &progress)?;
+                Ok(true)
             })?;
+            // By the store it is looked through from where it was written to.
+            self.swept = None;
+            if !noted {
+                return Ok(true);
+            }
         }
-        if part.last.is_none() {
+        if last.is_none() {
             self.next_sweep = self.steady() + SWEEP_INTERVAL;
         }
         self.next_order = Duration::ZERO;

@@ -40,13 +40,14 @@ pub struct Runner {
     /// When to look through what was told, by the steady clock.
     pub(super) next_sweep: Duration,
     /// How far it was looked through, where that is under way.
-    pub(super) swept: Option<FindingId>,
+    pub(super) swept: Option<Swept>,
     /// When to ask for decisions.
     pub(super) next_poll: Duration,
     /// Before this it is not compared with what it was told.
     pub(super) next_reread: Duration,
-    /// Whether a place there was gone when it was compared.
-    pub(super) has_lost: bool,
+    /// Whether a place there was gone when it was compared, since the beginning of what was told; not known where another
+    /// process began that.
+    pub(super) has_lost: Option<bool>,
     /// When to tell Sonar of them.
     pub(super) next_order: Duration,
     /// Those up to this finding were tried, and failed.
@@ -60,6 +61,14 @@ pub(super) struct Open {
     pub(super) abilities: Abilities,
     /// Scopes whose place there was looked at since the start.
     pub(super) prepared: BTreeSet<ScopeId>,
+}
+
+/// How far it was looked through what was told, and what was to be done at that time by the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) after: FindingId,
+    pub(super) sweep: Option<FindingId>,
+    pub(super) decisions: bool,
 }
 
 /// How a group of messages ended.
@@ -85,7 +94,7 @@ impl Runner {
             swept: None,
             next_poll: Duration::ZERO,
             next_reread: Duration::ZERO,
-            has_lost: false,
+            has_lost: None,
             next_order: Duration::ZERO,
             orders_after: None,
         }
@@ -125,6 +134,7 @@ impl Runner {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
             (self.next_poll, self.next_order, self.next_letters) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
             (self.next_sweep, self.next_reread) = (Duration::ZERO, Duration::ZERO);
+            self.swept = None;
             self.postponed.clear();
         }
         let id = self.id;
@@ -252,6 +262,9 @@ impl Runner {
         let anew = followed.reseeded || *cursor == Cursor::New;
         let overtaken = followed.reseeded.then(|| self.deliver.work.clock.now());
         let next = followed.next;
+        if anew {
+            self.swept = None;
+        }
         self.note(move |progress| {
             progress.advance(replays, next);
             if anew {
