@@ -10,7 +10,6 @@ use super::runner::{CHUNK, Ended, Runner};
 use crate::domain::destination::Destination;
 use crate::domain::finding::State;
 use crate::domain::ids::{DestinationId, FindingId, ScopeId};
-use crate::domain::limits;
 use crate::domain::message::{Cause, Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
 use crate::platform::{Decision, Known, Manner, Seen, Trouble};
@@ -181,16 +180,18 @@ impl Runner {
     /// Looks for a scope's place again, once an hour at most. Returns whether there is something new.
     fn place_anew(&mut self, place: &Place) -> Result<bool, StoreError> {
         let steady = self.steady();
-        if self.postponed.get(&place.scope).is_some_and(|until| steady < *until) {
+        self.placed_anew.retain(|_, until| steady < *until);
+        if self.placed_anew.contains_key(&place.scope) || self.is_postponed(place.scope).is_some() {
             self.has_lost = Some(true);
             return Ok(false);
         }
         self.lose_target(place.scope)?;
-        self.postponed.insert(place.scope, steady + limits::DEAD_LETTER_WAIT);
+        self.placed_anew.insert(place.scope, steady + LOOK_AGAIN);
         match self.target(place)? {
             Ok(_) => Ok(true),
             Err(Trouble::Target { why, remedy }) => {
                 tracing::warn!("{}: {why}; {remedy}", self.name());
+                self.postpone(place.scope, format!("{why}; {remedy}"));
                 let lost = Woe { why, remedy: Some(remedy), since: self.deliver.work.clock.now() };
                 self.has_lost = Some(true);
                 self.note_lost(lost).map(|()| false)

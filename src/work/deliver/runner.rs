@@ -8,6 +8,7 @@ use super::Deliver;
 use super::gather::{self};
 use crate::domain::destination::Destination;
 use crate::domain::ids::{DestinationId, FindingId, ScopeId};
+use crate::domain::limits;
 use crate::domain::retry::Failures;
 use crate::platform::{Abilities, Manner, Platform, Trouble};
 use crate::store::changes::Cursor;
@@ -35,8 +36,12 @@ pub struct Runner {
     pub(super) until: Option<Duration>,
     /// When dead letters may have to be tried again, by the steady clock.
     pub(super) next_letters: Duration,
-    /// Scopes whose place there cannot be used, and when each is tried again, by the steady clock.
-    pub(super) postponed: BTreeMap<ScopeId, Duration>,
+    /// Scopes that cannot be told now.
+    pub(super) postponed: BTreeMap<ScopeId, Postponed>,
+    /// Scopes whose place was looked for again because it was gone when it was compared, and until when that is enough.
+    pub(super) placed_anew: BTreeMap<ScopeId, Duration>,
+    /// The last that was told were dead letters; the log has its turn.
+    had_letters: bool,
     /// When to look through what was told, by the steady clock.
     pub(super) next_sweep: Duration,
     /// How far it was looked through, where that is under way.
@@ -61,6 +66,15 @@ pub(super) struct Open {
     pub(super) abilities: Abilities,
     /// Scopes whose place there was looked at since the start.
     pub(super) prepared: BTreeSet<ScopeId>,
+}
+
+/// A scope that cannot be told now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Postponed {
+    /// When it is tried again, by the steady clock.
+    pub(super) until: Duration,
+    /// Why, with the remedy.
+    pub(super) why: String,
 }
 
 /// How far it was looked through what was told, and what was to be done at that time by the store.
@@ -90,6 +104,8 @@ impl Runner {
             until: None,
             next_letters: Duration::ZERO,
             postponed: BTreeMap::new(),
+            placed_anew: BTreeMap::new(),
+            had_letters: false,
             next_sweep: Duration::ZERO,
             swept: None,
             next_poll: Duration::ZERO,
@@ -136,6 +152,7 @@ impl Runner {
             (self.next_sweep, self.next_reread) = (Duration::ZERO, Duration::ZERO);
             self.swept = None;
             self.postponed.clear();
+            self.placed_anew.clear();
         }
         let id = self.id;
         let read = self.store().read::<_, StoreError>(|view| {
@@ -180,13 +197,20 @@ impl Runner {
         let Some(manner) = self.open.as_ref().map(|open| open.abilities.manner) else {
             return Ok(Turn::Idle(IDLE_MAX));
         };
-        if self.tell_letters(manner)? {
+        // In turns, or thousands of dead letters would hold up what is new.
+        let had_letters = std::mem::take(&mut self.had_letters);
+        if !had_letters && self.tell_letters(manner)? {
+            self.had_letters = true;
             return Ok(Turn::Worked);
         }
         let worked = match manner {
             Manner::Findings | Manner::Changes => self.tell_log(manner, progress)?,
             Manner::Scopes => self.tell_scopes(progress)?,
         };
+        if !worked && had_letters && self.tell_letters(manner)? {
+            self.had_letters = true;
+            return Ok(Turn::Worked);
+        }
         if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? || self.reread(progress)? {
             return Ok(Turn::Worked);
         }
@@ -319,6 +343,19 @@ impl Runner {
             change(&mut progress);
             destinations::put_progress(batch, id, &progress)
         })
+    }
+
+    /// Notes that a scope cannot be told for a while.
+    pub(super) fn postpone(&mut self, scope: ScopeId, why: String) {
+        let until = self.steady() + limits::DEAD_LETTER_WAIT;
+        self.postponed.insert(scope, Postponed { until, why });
+    }
+
+    /// Why a scope cannot be told now, and for how long.
+    pub(super) fn is_postponed(&self, scope: ScopeId) -> Option<(&str, Duration)> {
+        let postponed = self.postponed.get(&scope)?;
+        let left = postponed.until.checked_sub(self.steady()).filter(|left| !left.is_zero())?;
+        Some((&postponed.why, left))
     }
 
     pub(super) fn name(&self) -> String {
