@@ -64,29 +64,7 @@ impl Runner {
         // Where nothing was found nothing is written but once at the end: an interrupted look begins again.
         let ended = last.is_none() && (after != FindingId(0) || sweep.is_some());
         if found || ended {
-            let (forgotten, orders) = (part.forgotten, part.orders);
-            let noted = self.store().write::<_, StoreError>(move |batch| {
-                for finding in forgotten {
-                    destinations::remove_remote(batch, id, finding)?;
-                }
-                for (finding, order) in orders {
-                    destinations::put_order(batch, id, finding, &order)?;
-                }
-                let mut progress = destinations::progress(batch, id)?;
-                // What was edited or asked for meanwhile was not looked through for.
-                let is_same = (progress.sweep, progress.decisions) == (sweep, decisions)
-                    && destinations::destination(batch, id)?.is_some_and(|now| now == destination);
-                if !is_same {
-                    return Ok(false);
-                }
-                progress.sweep = last;
-                if last.is_none() {
-                    progress.swept_at = Some(now);
-                    progress.decisions = false;
-                }
-                destinations::put_progress(batch, id, &progress)?;
-                Ok(true)
-            })?;
+            let noted = self.note_part(part.forgotten, part.orders, (last, now), progress, destination)?;
             // By the store it is looked through from where it was written to.
             self.swept = None;
             if !noted {
@@ -98,6 +76,40 @@ impl Runner {
         }
         self.next_order = Duration::ZERO;
         Ok(true)
+    }
+
+    /// Notes what was looked through. Returns whether it still is as this step read it: what was edited or asked for
+    /// meanwhile was not looked through for.
+    fn note_part(
+        &self,
+        forgotten: Vec<FindingId>,
+        orders: Vec<(FindingId, Order)>,
+        (last, now): (Option<FindingId>, Timestamp),
+        read: &Progress,
+        destination: Destination,
+    ) -> Result<bool, StoreError> {
+        let (id, sweep, decisions) = (self.id, read.sweep, read.decisions);
+        self.store().write::<_, StoreError>(move |batch| {
+            for finding in forgotten {
+                destinations::remove_remote(batch, id, finding)?;
+            }
+            for (finding, order) in orders {
+                destinations::put_order(batch, id, finding, &order)?;
+            }
+            let mut progress = destinations::progress(batch, id)?;
+            let is_same = (progress.sweep, progress.decisions) == (sweep, decisions)
+                && destinations::destination(batch, id)?.is_some_and(|now| now == destination);
+            if !is_same {
+                return Ok(false);
+            }
+            progress.sweep = last;
+            if last.is_none() {
+                progress.swept_at = Some(now);
+                progress.decisions = false;
+            }
+            destinations::put_progress(batch, id, &progress)?;
+            Ok(true)
+        })
     }
 
     /// Asks for decisions that were made on the platform, and remembers them.
