@@ -7,6 +7,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use hydrophone::store::destinations::{self, DeadLetter};
 use hydrophone::store::records::SecretBytes;
 use hydrophone::store::{FILE_NAME, StoreError, findings};
 use hydrophone::work::deliver::{Deliver, Runner, Turn};
-use support::defectdojo::{DefectDojo, Fault};
+use serde_json::Value;
+use support::defectdojo::{Call, DefectDojo, Fault, Moment, When};
 use support::inside::Inside;
 use support::sonar::{Issue, Mode, Sonar};
 
@@ -216,6 +218,133 @@ fn a_place_that_was_lost_before_a_restart_is_told_everything_anew() {
     assert_eq!(between.there(), ["shop-B active", "shop-C active"]);
 }
 
+/// Rights that were taken for an hour are not the end of a Test, and people give Tests other names.
+#[test]
+fn a_place_that_was_hidden_for_a_while_is_found_again_by_its_number() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    let (users, test) =
+        between.dojo.edit(|model| (std::mem::take(&mut model.product_types[0].authorized_users), model.tests[0].id));
+    between.sonar.edit(|model| model.fix("shop-A"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    assert_eq!((between.dead_letters().len(), between.there()), (1, ALL.map(str::to_owned).to_vec()));
+    between.dojo.edit(|model| {
+        model.rename_test(test, "Ann's");
+        model.product_types[0].authorized_users = users;
+    });
+    between.tell_after(Duration::from_hours(2));
+    assert_eq!(between.there(), ["shop-A inactive", "shop-B active", "shop-C active"]);
+    assert_eq!(between.dojo.edit(|model| model.tests.len()), 1);
+    assert_eq!(between.dead_letters(), []);
+}
+
+/// Thousands may wait for one place. They must not be what a server is asked about all day, nor hold up the others.
+#[test]
+fn what_waits_for_one_place_asks_for_it_once_an_hour_and_takes_turns_with_what_is_new() {
+    let issue = |name: &str| Issue::vulnerability("java:S3649", &format!("src/{name}.java"), 12).with_key(name);
+    let mut between = Between::new(&["one", "two"], |_| ());
+    between.sonar.edit(|model| {
+        for number in 0..250 {
+            model.add_issue("one", "main", issue(&format!("one-{number}")));
+        }
+    });
+    between.inside.ask(between.projects[0], Reason::Manual);
+    let of_one = |call: &Call| call.is_reimport() && call.field("product_name") == Some("one");
+    let refusal = Fault::json(403, r#"{"detail":"You do not have permission to perform this action."}"#, 1);
+    between.dojo.fault_by(When::Always, of_one, refusal);
+    between.tell();
+    let refused = |between: &Between| between.dojo.requests().into_iter().filter(of_one).count();
+    assert_eq!((between.there().len(), between.dead_letters().len(), refused(&between)), (3, 100, 1));
+    for asked in 2..4 {
+        between.tell_after(Duration::from_hours(1));
+        assert_eq!(refused(&between), asked);
+    }
+    // What is new in it waits, too.
+    between.sonar.edit(|model| model.add_issue("one", "main", issue("one-new")));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    assert_eq!(refused(&between), 3);
+
+    between.dojo.clear_faults();
+    between.dojo.forget_requests();
+    between.sonar.edit(|model| model.add_issue("two", "main", issue("two-new")));
+    between.inside.ask(between.projects[1], Reason::Manual);
+    between.tell_after(Duration::from_hours(1));
+    assert_eq!((between.there().len(), between.dead_letters().len()), (3 + 3 + 250 + 2, 0));
+    let told: Vec<Vec<Value>> = between.dojo.reimports().iter().map(|call| call.rows().to_vec()).collect();
+    let is_new = |rows: &Vec<Value>| rows.iter().any(|row| row["unique_id_from_tool"] == "two-new");
+    let new = told.iter().position(is_new).unwrap();
+    assert!(new + 1 < told.len(), "what is new waited for all the others: it came at {new} of {}", told.len());
+}
+
+/// Keys in the SARIF file of each project that has one.
+fn in_files(folder: &std::path::Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut files = BTreeMap::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        let Some(project) = file.file_name().to_str().unwrap().split('_').nth(1).map(str::to_owned) else { continue };
+        let log: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+        let results = log["runs"][0]["results"].as_array().unwrap().iter();
+        let keys = results.map(|one| one["fingerprints"]["sonarIssueKey/v1"].as_str().unwrap().to_owned());
+        files.insert(project, keys.collect());
+    }
+    files
+}
+
+fn keys(keys: &[&str]) -> BTreeSet<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+/// What is missing from a list counts as fixed for whoever is told whole lists.
+#[test]
+fn a_list_that_a_damaged_finding_is_missing_from_is_not_told_and_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().to_str().unwrap().to_owned();
+    let mut between = Between::new(&["one", "two"], |one| (one.kind, one.url) = (PlatformKind::Sarif, url));
+    between.tell();
+    let all = |name: &str| keys(&["A", "B", "C"].map(|key| format!("{name}-{key}")).each_ref().map(String::as_str));
+    let both: BTreeMap<_, _> = ["one", "two"].map(|name| (name.to_owned(), all(name))).into();
+    assert_eq!(in_files(folder.path()), both);
+    let trouble = |between: &Between| {
+        let progress = between.inside.store.read(|view| destinations::progress(view, between.id)).unwrap();
+        progress.trouble.map(|woe| woe.why)
+    };
+    let tell_anew = |between: &mut Between| {
+        for file in std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()) {
+            if file.to_str().unwrap().contains("_two_") {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+        let id = between.id;
+        between.inside.store.write::<_, StoreError>(move |batch| destinations::tell_anew(batch, id)).unwrap();
+        between.tell_after(Duration::from_hours(2));
+    };
+
+    let mut between = between.restart(|file| damage(file, "findings", 0));
+    tell_anew(&mut between);
+    assert_eq!(in_files(folder.path()), both);
+    assert!(
+        trouble(&between).unwrap().contains("main of one is not told: a stored finding is damaged"),
+        "{:?}",
+        trouble(&between)
+    );
+
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    tell_anew(&mut between);
+    assert_eq!((in_files(folder.path()), trouble(&between)), (both, None));
+
+    // What is closed is in no list.
+    between.sonar.edit(|model| model.fix("one-A"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell_after(Duration::from_hours(2));
+    let mut between = between.restart(|file| damage(file, "findings", 0));
+    tell_anew(&mut between);
+    let now = [("one".to_owned(), keys(&["one-B", "one-C"])), ("two".to_owned(), all("two"))];
+    assert_eq!((in_files(folder.path()), trouble(&between)), (now.into(), None));
+}
+
 /// A clock that is set back by a year must not have a message wait for a year.
 #[test]
 fn what_waits_for_its_time_does_not_wait_for_a_clock_that_was_set_back() {
@@ -288,6 +417,44 @@ fn a_decision_that_sonar_cannot_be_told_holds_up_no_other() {
     for _ in 0..3 {
         between.tell();
     }
+    assert_eq!(in_sonar(&between, "shop-A"), "FalsePositive");
+}
+
+/// What an operator switches on while it is looked through what was told concerns also what was looked at already.
+#[test]
+fn decisions_that_are_switched_on_in_the_middle_of_a_look_are_all_passed_on() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    let finding = in_dojo(&between, "shop-A");
+    between.dojo.edit(|model| model.mark_false_positive(finding));
+    between.tell();
+    // Something is to be told in the middle of the look: what is gone here, and was never told so.
+    between.sonar.edit(|model| model.fix("shop-C"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.inside.settle();
+    let later = between.inside.clock.now().plus(DAY);
+    between.inside.store.delete::<_, StoreError>(move |batch| findings::prune_closed(batch, later)).unwrap();
+    let hold = between.dojo.hold_when(Moment::BeforeReading, |call| call.method != "GET");
+    let (store, id) = (between.inside.store.clone(), between.id);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            hold.wait_held(1);
+            // As `destination edit` does it.
+            let edit = store.write::<_, StoreError>(move |batch| {
+                let mut destination = destinations::destination(batch, id)?.unwrap();
+                destination.triage_to_sonar = true;
+                destinations::put(batch, id, &destination, None)?;
+                let mut progress = destinations::progress(batch, id)?;
+                (progress.decisions, progress.sweep) = (true, Some(FindingId(0)));
+                destinations::put_progress(batch, id, &progress)
+            });
+            edit.unwrap();
+            hold.release();
+        });
+        between.tell_after(DAY + DAY);
+    });
+    assert_eq!(between.there(), ["shop-A inactive", "shop-B active", "shop-C inactive"]);
+    between.tell();
     assert_eq!(in_sonar(&between, "shop-A"), "FalsePositive");
 }
 

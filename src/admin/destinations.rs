@@ -112,6 +112,13 @@ fn of_destination(
                 format!("{remedy}; then `hydrophone destination check {name}`"),
             ),
             // It is tried again by itself; a moment's trouble is nobody's business.
+            None if now.since(woe.since) >= FAILING_AFTER && progress.trouble.is_none() => add(
+                Urgency::Error,
+                "destination_failing",
+                format!("destination {name} cannot be compared with what it was told since {}: {}", woe.since, woe.why),
+                "it is asked again every hour; what was edited or deleted there is put right when it answers"
+                    .to_owned(),
+            ),
             None if now.since(woe.since) >= FAILING_AFTER => add(
                 Urgency::Error,
                 "destination_failing",
@@ -520,4 +527,24 @@ pub(super) async fn targets(
         })
         .await?;
     Ok(Json(shapes::OfferList { targets }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::destinations::Woe;
+
+    #[test]
+    fn a_destination_that_is_told_but_cannot_be_compared_is_not_shown_as_told_nothing() {
+        let name = DestinationName::parse("dojo").expect("a name");
+        let woe = Woe { why: "it answers 502".to_owned(), remedy: None, since: Timestamp(0) };
+        let text = |progress: &Progress| {
+            let now = Timestamp(0).plus(FAILING_AFTER);
+            of_destination(&name, "retrying", progress, 0, now).remove(0).text
+        };
+        let lost = Progress { lost: Some(woe.clone()), ..Progress::default() };
+        assert!(text(&lost).contains("cannot be compared with what it was told since"), "{}", text(&lost));
+        let down = Progress { trouble: Some(woe), ..lost };
+        assert!(text(&down).contains("has not been told anything since"), "{}", text(&down));
+    }
 }

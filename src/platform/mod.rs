@@ -216,13 +216,21 @@ pub trait Platform: Send {
         Ok(Vec::new())
     }
 
-    /// Finds or makes the place of a scope's findings. Called before the first push of a scope after a start, and after
-    /// [`Trouble::Target`]; `known` is what it returned before.
+    /// Finds or makes the place of a scope's findings. Called before the first push of a scope after a start; `known` is
+    /// what it returned before.
     ///
     /// # Errors
     /// If it can be neither found nor made.
     fn prepare(&mut self, _place: &Place, known: Option<Target>) -> Result<Target, Trouble> {
         Ok(known.unwrap_or_default())
+    }
+
+    /// The same after [`Trouble::Target`], with the place that could not be used: it may be gone, or only have been hidden.
+    ///
+    /// # Errors
+    /// If none can be found or made.
+    fn prepare_again(&mut self, place: &Place, _lost: Target) -> Result<Target, Trouble> {
+        self.prepare(place, None)
     }
 
     /// Whether a scope's place is another than it was, so that nothing is known there of what was told before.

@@ -456,6 +456,35 @@ pub fn after(
     after: Option<&IssueKey>,
     most: usize,
 ) -> Result<Vec<Finding>, StoreError> {
+    rows_after(view, scope, after, most, |_, _| Ok(()))
+}
+
+/// The same for a list that must not lack what is open.
+///
+/// # Errors
+/// Also if one is damaged that was not closed when it was last written.
+pub fn all_after(
+    view: &impl View,
+    scope: ScopeId,
+    after: Option<&IssueKey>,
+    most: usize,
+) -> Result<Vec<Finding>, StoreError> {
+    rows_after(
+        view,
+        scope,
+        after,
+        most,
+        |key, damaged| if is_closed(view, scope, key)? { Ok(()) } else { Err(damaged) },
+    )
+}
+
+fn rows_after(
+    view: &impl View,
+    scope: ScopeId,
+    after: Option<&IssueKey>,
+    most: usize,
+    unreadable: impl Fn(&[u8], StoreError) -> Result<(), StoreError>,
+) -> Result<Vec<Finding>, StoreError> {
     use redb::ReadableTable;
     use std::ops::Bound;
     let findings = view.rows(tables::FINDINGS)?;
@@ -469,12 +498,32 @@ pub fn after(
     let mut found = Vec::new();
     for row in findings.range::<&[u8]>(range)? {
         let (key, value) = row?;
-        found.extend(codec::open(key.value(), value.value()).ok());
+        match codec::open(key.value(), value.value()) {
+            Ok(finding) => found.push(finding),
+            Err(error) => unreadable(key.value(), error)?,
+        }
         if found.len() == most {
             break;
         }
     }
     Ok(found)
+}
+
+/// Whether the order of lists has a finding among those that are closed, by its key in the table of findings.
+fn is_closed(view: &impl View, scope: ScopeId, key: &[u8]) -> Result<bool, StoreError> {
+    use redb::ReadableTable;
+    let order = view.rows(tables::SCOPE_ORDER)?;
+    let (start, end) = (Key::new().u32(scope.0).byte(1), Key::new().u32(scope.0).end());
+    let closed = match &end {
+        Some(end) => order.range::<&[u8]>(start.0.as_slice()..end.as_slice())?,
+        None => order.range::<&[u8]>(start.0.as_slice()..)?,
+    };
+    for row in closed {
+        if Some(row?.1.value()) == key.get(size_of::<u32>()..) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What happened to a finding, oldest first.

@@ -185,6 +185,11 @@ impl Platform for DefectDojo {
         self.set_up(place, known)
     }
 
+    /// Rights that were taken away and given again leave the Test where it was, whatever it is called by now.
+    fn prepare_again(&mut self, place: &Place, lost: Target) -> Result<Target, Trouble> {
+        self.set_up(place, Some(lost))
+    }
+
     fn is_elsewhere(&self, former: &Target, now: &Target) -> bool {
         former.get(keys::TEST) != now.get(keys::TEST)
     }

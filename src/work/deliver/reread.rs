@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::gather::{self, Names, compose};
-use super::rounds::take_in;
+use super::rounds::{Heard, take_in};
 use super::runner::{CHUNK, Ended, Runner};
 use crate::domain::destination::Destination;
 use crate::domain::finding::State;
 use crate::domain::ids::{DestinationId, FindingId, ScopeId};
-use crate::domain::limits;
 use crate::domain::message::{Cause, Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
 use crate::platform::{Decision, Known, Manner, Seen, Trouble};
@@ -36,8 +35,6 @@ struct Page {
 struct Found {
     /// What is remembered of findings from now on, so that they are told.
     wrong: Vec<(FindingId, Remote)>,
-    /// Words of the platform.
-    said: Vec<Decision>,
     /// Scopes whose place is gone.
     nowhere: BTreeSet<ScopeId>,
 }
@@ -53,28 +50,29 @@ impl Runner {
         }
         let now = self.deliver.work.clock.now();
         let Some(after) = progress.reread else { return self.begin_reread(progress, now) };
-        // A decision of this minute is not to be taken for something that was lost.
-        self.next_poll = Duration::ZERO;
-        self.poll(progress)?;
-        if self.until.is_some() {
-            return Ok(true);
-        }
         if after == FindingId(0) {
-            self.has_lost = false;
+            self.has_lost = Some(false);
+        } else if self.has_lost.is_none() {
+            // The process that began it noted only why.
+            self.has_lost = Some(progress.lost.as_ref().is_some_and(|lost| lost.remedy.is_some()));
         }
         let id = self.id;
-        let page = self.store().read(|view| page(view, id, &destination, after, now))?;
+        let mut page = self.store().read(|view| page(view, id, &destination, after, now))?;
         let looked = match self.look(&page) {
             Ok(looked) => looked,
             // What it may be told does not depend on what may be asked.
             Err(Trouble::Refused { why, remedy } | Trouble::Target { why, remedy }) => {
-                self.next_reread = self.steady() + LOOK_AGAIN;
-                let lost = Woe { why, remedy: Some(remedy), since: now };
-                return self.note(|progress| progress.lost = Some(lost)).map(|()| false);
+                return self.put_off(Woe { why, remedy: Some(remedy), since: now }).map(|()| false);
             }
-            Err(trouble) => return self.stop(trouble).map(|()| true),
+            Err(Trouble::Later { why, after: None }) => {
+                return self.put_off(Woe { why, remedy: None, since: now }).map(|()| false);
+            }
+            Err(trouble) => return self.stop_reread(Some(trouble)).map(|()| true),
         };
-        let Some(looked) = looked else { return self.end_page(None, now).map(|()| true) };
+        let Some(looked) = looked else { return self.end_page(progress, None, now).map(|()| true) };
+        let Some(looked) = self.hear(&mut page, looked, progress)? else {
+            return self.stop_reread(None).map(|()| true);
+        };
         let found = judge(&page, looked);
         let gone = found.nowhere.iter().map(|scope| &page.places[scope].0);
         for place in page.placeless.values().chain(gone) {
@@ -90,16 +88,16 @@ impl Runner {
             .chain(page.pending)
             .map(|finding| (finding, None))
             .collect();
-        self.note_found(found, &destination, now)?;
+        self.note_wrong(found.wrong)?;
         let gathered =
             self.store().read(|view| gather::of_findings(view, id, &destination, Manner::Findings, &wrong))?;
         for group in gathered.groups {
             tracing::info!("{}: {} findings are put right", self.name(), group.messages.len());
             if matches!(self.tell_group(group, &|_| None)?, Ended::Stopped) {
-                return Ok(true);
+                return self.stop_reread(None).map(|()| true);
             }
         }
-        self.end_page(page.next, now)?;
+        self.end_page(progress, page.next, now)?;
         Ok(true)
     }
 
@@ -133,39 +131,45 @@ impl Runner {
         if known.is_empty() { Ok(Some(Vec::new())) } else { open.platform.look(&known) }
     }
 
-    /// Looks for a scope's place again, once an hour at most. Returns whether there is something new.
-    fn place_anew(&mut self, place: &Place) -> Result<bool, StoreError> {
-        let steady = self.steady();
-        if self.postponed.get(&place.scope).is_some_and(|until| steady < *until) {
-            self.has_lost = true;
-            return Ok(false);
+    /// Takes in what people said, so that no decision is taken for something that was lost: first what was seen, then what
+    /// the platform tells when it is asked after that, which is newer. Of whom nobody can be asked nothing was lost.
+    /// Nothing where the platform cannot be told more now.
+    fn hear(
+        &mut self,
+        page: &mut Page,
+        looked: Vec<(FindingId, Seen)>,
+        progress: &Progress,
+    ) -> Result<Option<Vec<(FindingId, Seen)>>, StoreError> {
+        self.note_said(page, &looked)?;
+        let has_slipped = |(_, seen): &(FindingId, Seen)| matches!(seen, Seen::There { slipped: true, .. });
+        let heard = if looked.iter().any(has_slipped) { self.ask(progress, true)? } else { Heard::Nothing };
+        if matches!(heard, Heard::Stopped) {
+            return Ok(None);
         }
-        self.lose_target(place.scope)?;
-        self.postponed.insert(place.scope, steady + limits::DEAD_LETTER_WAIT);
-        match self.target(place)? {
-            Ok(_) => Ok(true),
-            Err(Trouble::Target { why, remedy }) => {
-                tracing::warn!("{}: {why}; {remedy}", self.name());
-                let lost = Woe { why, remedy: Some(remedy), since: self.deliver.work.clock.now() };
-                self.has_lost = true;
-                self.note(|progress| progress.lost = Some(lost)).map(|()| false)
+        let id = self.id;
+        self.store().read::<_, StoreError>(|view| {
+            for (_, message) in &mut page.told {
+                message.known = destinations::remote(view, id, message.finding.id)?;
             }
-            Err(trouble) => self.stop(trouble).map(|()| true),
-        }
+            Ok(())
+        })?;
+        let is_news = |one: &(FindingId, Seen)| matches!(heard, Heard::Answer(_)) || !has_slipped(one);
+        Ok(Some(looked.into_iter().filter(is_news).collect()))
     }
 
-    /// Notes what is wrong before it is put right, so that an end in the middle leaves nothing undone.
-    fn note_found(&self, found: Found, destination: &Destination, now: Timestamp) -> Result<(), StoreError> {
-        let (id, Found { wrong, said, .. }) = (self.id, found);
-        let Some(words) = self.open.as_ref().map(|open| open.abilities.words) else { return Ok(()) };
-        if wrong.is_empty() && said.is_empty() {
-            return Ok(());
-        }
-        let destination = destination.clone();
+    /// Notes what people decided, as it was seen.
+    fn note_said(&self, page: &Page, looked: &[(FindingId, Seen)]) -> Result<(), StoreError> {
+        let told: BTreeMap<FindingId, &Message> = page.told.iter().map(|one| (one.1.finding.id, &one.1)).collect();
+        let said = looked.iter().filter_map(|(finding, seen)| {
+            let Seen::There { word, slipped: false, .. } = seen else { return None };
+            let id = told.get(finding)?.known.as_ref()?.id.clone()?;
+            Some(Decision { id, key: None, word: word.clone(), reason: None, at: None })
+        });
+        let said: Vec<Decision> = said.collect();
+        let Some(open) = self.open.as_ref().filter(|_| !said.is_empty()) else { return Ok(()) };
+        let (id, words, now) = (self.id, open.abilities.words, self.deliver.work.clock.now());
+        let destination = open.destination.clone();
         self.store().write::<_, StoreError>(move |batch| {
-            for (finding, remote) in &wrong {
-                destinations::put_remote(batch, id, *finding, remote)?;
-            }
             for decision in &said {
                 take_in(batch, id, &destination, words, decision, now)?;
             }
@@ -173,9 +177,86 @@ impl Runner {
         })
     }
 
-    fn end_page(&self, next: Option<FindingId>, now: Timestamp) -> Result<(), StoreError> {
-        let is_found = next.is_none() && !self.has_lost;
+    /// Looks for a scope's place again, once an hour at most. Returns whether there is something new.
+    fn place_anew(&mut self, place: &Place) -> Result<bool, StoreError> {
+        let steady = self.steady();
+        self.placed_anew.retain(|_, until| steady < *until);
+        if self.placed_anew.contains_key(&place.scope) || self.is_postponed(place.scope).is_some() {
+            self.has_lost = Some(true);
+            return Ok(false);
+        }
+        self.lose_target(place.scope)?;
+        self.placed_anew.insert(place.scope, steady + LOOK_AGAIN);
+        match self.target(place)? {
+            Ok(_) => Ok(true),
+            Err(Trouble::Target { why, remedy }) => {
+                tracing::warn!("{}: {why}; {remedy}", self.name());
+                self.postpone(place.scope, format!("{why}; {remedy}"));
+                let lost = Woe { why, remedy: Some(remedy), since: self.deliver.work.clock.now() };
+                self.has_lost = Some(true);
+                self.note_lost(lost).map(|()| false)
+            }
+            Err(trouble) => self.stop_reread(Some(trouble)).map(|()| true),
+        }
+    }
+
+    /// Notes what is wrong before it is put right, so that an end in the middle leaves nothing undone.
+    fn note_wrong(&self, wrong: Vec<(FindingId, Remote)>) -> Result<(), StoreError> {
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let id = self.id;
+        self.store().write::<_, StoreError>(move |batch| {
+            for (finding, remote) in &wrong {
+                destinations::put_remote(batch, id, *finding, remote)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts the rest off, because the platform cannot be asked or told more now. Where nothing more is to be compared
+    /// than this, its answers to everything else would have it tried again without a pause.
+    fn stop_reread(&mut self, trouble: Option<Trouble>) -> Result<(), StoreError> {
+        if let Some(trouble) = trouble {
+            self.stop(trouble)?;
+        }
+        let id = self.id;
+        let progress = self.store().read(|view| destinations::progress(view, id))?;
+        match progress.trouble {
+            // What is told anew is compared when that is done.
+            Some(woe) if matches!(progress.cursor, Cursor::At(_)) => self.put_off(woe),
+            _ => Ok(()),
+        }
+    }
+
+    fn put_off(&mut self, why: Woe) -> Result<(), StoreError> {
+        self.next_reread = self.steady() + LOOK_AGAIN;
+        self.note_lost(why)
+    }
+
+    /// Notes why it cannot be compared as a whole. Since when is kept, and what a person has to do comes first.
+    fn note_lost(&self, why: Woe) -> Result<(), StoreError> {
+        let id = self.id;
+        let known = self.store().read(|view| destinations::progress(view, id))?.lost;
+        let lost = match known.clone() {
+            Some(known) if known.remedy.is_some() && why.remedy.is_none() => return Ok(()),
+            Some(known) if known.remedy.is_some() == why.remedy.is_some() => Woe { since: known.since, ..why },
+            _ => why,
+        };
+        if known.as_ref() == Some(&lost) {
+            return Ok(());
+        }
+        self.note(|progress| progress.lost = Some(lost))
+    }
+
+    /// Notes how far it came, unless it was told meanwhile to begin anew.
+    fn end_page(&self, read: &Progress, next: Option<FindingId>, now: Timestamp) -> Result<(), StoreError> {
+        let is_found = next.is_none() && self.has_lost != Some(true);
+        let (reread, replays) = (read.reread, read.replays);
         self.note(move |progress| {
+            if (progress.reread, progress.replays) != (reread, replays) {
+                return;
+            }
             progress.reread = next;
             if next.is_none() {
                 progress.reread_at = Some(now);
@@ -256,16 +337,13 @@ fn judge(page: &Page, looked: Vec<(FindingId, Seen)>) -> Found {
                 let forgotten = Remote { id: None, state: None, content: None, decided: None, ..remote };
                 found.wrong.push((finding, forgotten));
             }
-            Seen::There { word, slipped, shown } => {
+            Seen::There { slipped, shown, .. } => {
                 let mut right = remote.clone();
                 if !shown && !state.is_closed() && remote.content == Some(message.content()) {
                     right.content = None;
                 }
                 if slipped && remote.decided.is_none() {
                     right.telling = Some(if state.is_closed() { State::Open } else { State::Fixed });
-                } else if !slipped {
-                    let id = remote.id.clone().unwrap_or_default();
-                    found.said.push(Decision { id, key: None, word, reason: None, at: None });
                 }
                 if right != *remote {
                     found.wrong.push((finding, right));

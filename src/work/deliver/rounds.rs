@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::gather::{self, Group};
-use super::runner::{CHUNK, Ended, Runner};
+use super::runner::{CHUNK, Ended, Runner, Swept};
 use crate::domain::destination::{Destination, Words};
 use crate::domain::ids::{DestinationId, FindingId};
 use crate::domain::message::{Message, Remote};
@@ -27,7 +27,10 @@ impl Runner {
             return Ok(false);
         }
         let now = self.deliver.work.clock.now();
-        let Some(after) = self.swept.or(progress.sweep) else {
+        let (sweep, decisions) = (progress.sweep, progress.decisions);
+        // What an operator asked for since begins anew.
+        let under_way = self.swept.filter(|swept| (swept.sweep, swept.decisions) == (sweep, decisions));
+        let Some(after) = under_way.map(|swept| swept.after).or(sweep) else {
             if self.steady() < self.next_sweep {
                 return Ok(false);
             }
@@ -38,13 +41,16 @@ impl Runner {
                 return Ok(false);
             }
             self.next_sweep = self.steady() + SWEEP_INTERVAL;
-            self.swept = Some(FindingId(0));
+            self.swept = Some(Swept { after: FindingId(0), sweep, decisions });
             return Ok(true);
         };
-        let standing = self.open.as_ref().filter(|_| progress.decisions);
-        let standing = standing.map(|open| (open.destination.clone(), open.abilities.words));
+        let Some((destination, words)) =
+            self.open.as_ref().map(|open| (open.destination.clone(), open.abilities.words))
+        else {
+            return Ok(false);
+        };
         let part = self.store().read(|view| {
-            let standing = standing.as_ref().map(|(destination, words)| (destination, *words));
+            let standing = Some((&destination, words)).filter(|_| decisions);
             look_through(view, id, after, standing, now)
         })?;
         let found = !part.groups.is_empty() || !part.forgotten.is_empty() || !part.orders.is_empty();
@@ -53,57 +59,91 @@ impl Runner {
                 return Ok(true);
             }
         }
-        self.swept = part.last;
+        let last = part.last;
+        self.swept = last.map(|after| Swept { after, sweep, decisions });
         // Where nothing was found nothing is written but once at the end: an interrupted look begins again.
-        let ended = part.last.is_none() && (after != FindingId(0) || progress.sweep.is_some());
+        let ended = last.is_none() && (after != FindingId(0) || sweep.is_some());
         if found || ended {
-            self.store().write::<_, StoreError>(move |batch| {
-                for finding in part.forgotten {
-                    destinations::remove_remote(batch, id, finding)?;
-                }
-                for (finding, order) in part.orders {
-                    destinations::put_order(batch, id, finding, &order)?;
-                }
-                let mut progress = destinations::progress(batch, id)?;
-                progress.sweep = part.last;
-                if part.last.is_none() {
-                    progress.swept_at = Some(now);
-                    progress.decisions = false;
-                }
-                destinations::put_progress(batch, id, &progress)
-            })?;
+            let noted = self.note_part(part.forgotten, part.orders, (last, now), progress, destination)?;
+            // By the store it is looked through from where it was written to.
+            self.swept = None;
+            if !noted {
+                return Ok(true);
+            }
         }
-        if part.last.is_none() {
+        if last.is_none() {
             self.next_sweep = self.steady() + SWEEP_INTERVAL;
         }
         self.next_order = Duration::ZERO;
         Ok(true)
     }
 
+    /// Notes what was looked through. Returns whether it still is as this step read it: what was edited or asked for
+    /// meanwhile was not looked through for.
+    fn note_part(
+        &self,
+        forgotten: Vec<FindingId>,
+        orders: Vec<(FindingId, Order)>,
+        (last, now): (Option<FindingId>, Timestamp),
+        read: &Progress,
+        destination: Destination,
+    ) -> Result<bool, StoreError> {
+        let (id, sweep, decisions) = (self.id, read.sweep, read.decisions);
+        self.store().write::<_, StoreError>(move |batch| {
+            for finding in forgotten {
+                destinations::remove_remote(batch, id, finding)?;
+            }
+            for (finding, order) in orders {
+                destinations::put_order(batch, id, finding, &order)?;
+            }
+            let mut progress = destinations::progress(batch, id)?;
+            let is_same = (progress.sweep, progress.decisions) == (sweep, decisions)
+                && destinations::destination(batch, id)?.is_some_and(|now| now == destination);
+            if !is_same {
+                return Ok(false);
+            }
+            progress.sweep = last;
+            if last.is_none() {
+                progress.swept_at = Some(now);
+                progress.decisions = false;
+            }
+            destinations::put_progress(batch, id, &progress)?;
+            Ok(true)
+        })
+    }
+
     /// Asks for decisions that were made on the platform, and remembers them.
     pub(super) fn poll(&mut self, progress: &Progress) -> Result<bool, StoreError> {
-        let now = self.steady();
-        if now < self.next_poll {
+        if self.steady() < self.next_poll {
             return Ok(false);
         }
-        self.next_poll = now + POLL_INTERVAL;
-        let Some(open) = &mut self.open else { return Ok(false) };
+        Ok(matches!(self.ask(progress, false)?, Heard::Answer(true) | Heard::Stopped))
+    }
+
+    /// The same whether or not it is time. Where it is asked for the sake of something else that may fail, what was the
+    /// matter is not over because it answers.
+    pub(super) fn ask(&mut self, progress: &Progress, aside: bool) -> Result<Heard, StoreError> {
+        self.next_poll = self.steady() + POLL_INTERVAL;
+        let Some(open) = &mut self.open else { return Ok(Heard::Nothing) };
         if !open.abilities.decisions || matches!(progress.cursor, Cursor::New) {
-            return Ok(false);
+            return Ok(Heard::Nothing);
         }
         let polled = match open.platform.decisions(progress.mark.as_deref()) {
             Ok(polled) => polled,
             // What it may be told does not depend on what may be asked.
             Err(Trouble::Refused { why, remedy }) => {
                 let since = self.deliver.work.clock.now();
-                return self.woe(Woe { why, remedy: Some(remedy), since }).map(|()| false);
+                return self.woe(Woe { why, remedy: Some(remedy), since }).map(|()| Heard::Nothing);
             }
-            Err(trouble) => return self.stop(trouble).map(|()| true),
+            Err(trouble) => return self.stop(trouble).map(|()| Heard::Stopped),
         };
-        self.failures.succeed();
+        if !aside {
+            self.failures.succeed();
+        }
         // It answers, and nothing is left to tell it: whatever was the matter is over.
-        if polled.decisions.is_empty() && polled.mark == progress.mark && progress.trouble.is_none() {
-            return Ok(false);
+        let is_over = !aside && progress.trouble.is_some();
+        if polled.decisions.is_empty() && polled.mark == progress.mark && !is_over {
+            return Ok(Heard::Answer(false));
         }
         let (id, words, now) = (self.id, open.abilities.words, self.deliver.work.clock.now());
         let destination = open.destination.clone();
@@ -113,11 +153,13 @@ impl Runner {
             }
             let mut progress = destinations::progress(batch, id)?;
             progress.mark = polled.mark;
-            progress.trouble = None;
+            if is_over {
+                progress.trouble = None;
+            }
             destinations::put_progress(batch, id, &progress)
         })?;
         self.next_order = Duration::ZERO;
-        Ok(true)
+        Ok(Heard::Answer(true))
     }
 
     /// Tells Sonar of decisions that were made on the platform, one at a time.
@@ -153,6 +195,16 @@ impl Runner {
         }
         Ok(true)
     }
+}
+
+/// What became of asking for decisions.
+pub(super) enum Heard {
+    /// There is nobody to ask, or it may not be asked.
+    Nothing,
+    /// It answered, and whether something was noted.
+    Answer(bool),
+    /// It cannot be asked now.
+    Stopped,
 }
 
 /// What was found in a part of what a platform was told.

@@ -8,6 +8,7 @@ use super::Deliver;
 use super::gather::{self};
 use crate::domain::destination::Destination;
 use crate::domain::ids::{DestinationId, FindingId, ScopeId};
+use crate::domain::limits;
 use crate::domain::retry::Failures;
 use crate::platform::{Abilities, Manner, Platform, Trouble};
 use crate::store::changes::Cursor;
@@ -35,18 +36,23 @@ pub struct Runner {
     pub(super) until: Option<Duration>,
     /// When dead letters may have to be tried again, by the steady clock.
     pub(super) next_letters: Duration,
-    /// Scopes whose place there cannot be used, and when each is tried again, by the steady clock.
-    pub(super) postponed: BTreeMap<ScopeId, Duration>,
+    /// Scopes that cannot be told now.
+    pub(super) postponed: BTreeMap<ScopeId, Postponed>,
+    /// Scopes whose place was looked for again because it was gone when it was compared, and until when that is enough.
+    pub(super) placed_anew: BTreeMap<ScopeId, Duration>,
+    /// The last that was told were dead letters; the log has its turn.
+    had_letters: bool,
     /// When to look through what was told, by the steady clock.
     pub(super) next_sweep: Duration,
     /// How far it was looked through, where that is under way.
-    pub(super) swept: Option<FindingId>,
+    pub(super) swept: Option<Swept>,
     /// When to ask for decisions.
     pub(super) next_poll: Duration,
     /// Before this it is not compared with what it was told.
     pub(super) next_reread: Duration,
-    /// Whether a place there was gone when it was compared.
-    pub(super) has_lost: bool,
+    /// Whether a place there was gone when it was compared, since the beginning of what was told; not known where another
+    /// process began that.
+    pub(super) has_lost: Option<bool>,
     /// When to tell Sonar of them.
     pub(super) next_order: Duration,
     /// Those up to this finding were tried, and failed.
@@ -60,6 +66,23 @@ pub(super) struct Open {
     pub(super) abilities: Abilities,
     /// Scopes whose place there was looked at since the start.
     pub(super) prepared: BTreeSet<ScopeId>,
+}
+
+/// A scope that cannot be told now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Postponed {
+    /// When it is tried again, by the steady clock.
+    pub(super) until: Duration,
+    /// Why, with the remedy.
+    pub(super) why: String,
+}
+
+/// How far it was looked through what was told, and what was to be done at that time by the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) after: FindingId,
+    pub(super) sweep: Option<FindingId>,
+    pub(super) decisions: bool,
 }
 
 /// How a group of messages ended.
@@ -81,11 +104,13 @@ impl Runner {
             until: None,
             next_letters: Duration::ZERO,
             postponed: BTreeMap::new(),
+            placed_anew: BTreeMap::new(),
+            had_letters: false,
             next_sweep: Duration::ZERO,
             swept: None,
             next_poll: Duration::ZERO,
             next_reread: Duration::ZERO,
-            has_lost: false,
+            has_lost: None,
             next_order: Duration::ZERO,
             orders_after: None,
         }
@@ -125,7 +150,9 @@ impl Runner {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
             (self.next_poll, self.next_order, self.next_letters) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
             (self.next_sweep, self.next_reread) = (Duration::ZERO, Duration::ZERO);
+            self.swept = None;
             self.postponed.clear();
+            self.placed_anew.clear();
         }
         let id = self.id;
         let read = self.store().read::<_, StoreError>(|view| {
@@ -170,13 +197,20 @@ impl Runner {
         let Some(manner) = self.open.as_ref().map(|open| open.abilities.manner) else {
             return Ok(Turn::Idle(IDLE_MAX));
         };
-        if self.tell_letters(manner)? {
+        // In turns, or thousands of dead letters would hold up what is new.
+        let had_letters = std::mem::take(&mut self.had_letters);
+        if !had_letters && self.tell_letters(manner)? {
+            self.had_letters = true;
             return Ok(Turn::Worked);
         }
         let worked = match manner {
             Manner::Findings | Manner::Changes => self.tell_log(manner, progress)?,
             Manner::Scopes => self.tell_scopes(progress)?,
         };
+        if !worked && had_letters && self.tell_letters(manner)? {
+            self.had_letters = true;
+            return Ok(Turn::Worked);
+        }
         if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? || self.reread(progress)? {
             return Ok(Turn::Worked);
         }
@@ -252,6 +286,9 @@ impl Runner {
         let anew = followed.reseeded || *cursor == Cursor::New;
         let overtaken = followed.reseeded.then(|| self.deliver.work.clock.now());
         let next = followed.next;
+        if anew {
+            self.swept = None;
+        }
         self.note(move |progress| {
             progress.advance(replays, next);
             if anew {
@@ -306,6 +343,19 @@ impl Runner {
             change(&mut progress);
             destinations::put_progress(batch, id, &progress)
         })
+    }
+
+    /// Notes that a scope cannot be told for a while.
+    pub(super) fn postpone(&mut self, scope: ScopeId, why: String) {
+        let until = self.steady() + limits::DEAD_LETTER_WAIT;
+        self.postponed.insert(scope, Postponed { until, why });
+    }
+
+    /// Why a scope cannot be told now, and for how long.
+    pub(super) fn is_postponed(&self, scope: ScopeId) -> Option<(&str, Duration)> {
+        let postponed = self.postponed.get(&scope)?;
+        let left = postponed.until.checked_sub(self.steady()).filter(|left| !left.is_zero())?;
+        Some((&postponed.why, left))
     }
 
     pub(super) fn name(&self) -> String {

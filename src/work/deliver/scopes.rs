@@ -7,7 +7,6 @@ use super::runner::{Runner, UNREADABLE_REMEDY};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::destination::{Destination, PlatformKind};
 use crate::domain::ids::{DestinationId, IssueKey, ScopeId};
-use crate::domain::limits;
 use crate::domain::message::{Cause, Message, Place};
 use crate::platform::{Manner, Trouble};
 use crate::store::changes::{Item, follow};
@@ -34,7 +33,7 @@ impl Runner {
             return Ok(true);
         }
         let steady = self.steady();
-        self.postponed.retain(|_, until| *until > steady);
+        self.postponed.retain(|_, postponed| postponed.until > steady);
         for scope in progress.scopes.iter().copied() {
             if self.postponed.contains_key(&scope) {
                 continue;
@@ -46,9 +45,7 @@ impl Runner {
             let place = match place {
                 // The others do not wait for it.
                 Err(error @ StoreError::Damaged { .. }) => {
-                    let (since, why) = (self.deliver.work.clock.now(), error.to_string());
-                    self.postponed.insert(scope, steady + limits::DEAD_LETTER_WAIT);
-                    self.woe(Woe { why, remedy: Some(UNREADABLE_REMEDY.to_owned()), since })?;
+                    self.tell_later(scope, error.to_string(), UNREADABLE_REMEDY)?;
                     continue;
                 }
                 place => place?,
@@ -59,16 +56,21 @@ impl Runner {
                 Some((place, _)) if destination.filter.takes_place(&place).is_err() => false,
                 // What is missing from a part would count as closed there.
                 Some((place, settled)) if !place.complete || !settled => continue,
-                Some((place, _)) => match self.publish(&place)? {
-                    Ok(()) => true,
-                    Err(Trouble::Target { why, remedy }) => {
-                        tracing::warn!("{}: {why}; {remedy}", self.name());
-                        self.postponed.insert(scope, steady + limits::DEAD_LETTER_WAIT);
-                        let since = self.deliver.work.clock.now();
-                        self.woe(Woe { why, remedy: Some(remedy), since })?;
+                Some((place, _)) => match self.publish(&place) {
+                    // What is missing from the list would count as fixed there.
+                    Err(error @ StoreError::Damaged { .. }) => {
+                        let why = format!("{} of {} is not told: {error}", place.branch, place.project);
+                        self.tell_later(scope, why, DAMAGED_REMEDY)?;
                         continue;
                     }
-                    Err(trouble) => return self.stop(trouble).map(|()| true),
+                    published => match published? {
+                        Ok(()) => true,
+                        Err(Trouble::Target { why, remedy }) => {
+                            self.tell_later(scope, why, &remedy)?;
+                            continue;
+                        }
+                        Err(trouble) => return self.stop(trouble).map(|()| true),
+                    },
                 },
             };
             let (now, well) = (self.deliver.work.clock.now(), self.postponed.is_empty());
@@ -85,6 +87,14 @@ impl Runner {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Tells a scope later, and shows why.
+    fn tell_later(&mut self, scope: ScopeId, why: String, remedy: &str) -> Result<(), StoreError> {
+        tracing::warn!("{}: {why}; {remedy}", self.name());
+        self.postpone(scope, format!("{why}; {remedy}"));
+        let since = self.deliver.work.clock.now();
+        self.woe(Woe { why, remedy: Some(remedy.to_owned()), since })
     }
 
     /// Tells one scope whole. Its findings are read some at a time while they are told.
@@ -162,7 +172,7 @@ impl<'a> Rows<'a> {
         let (destination, place, id, home) = (self.destination, self.place, self.id, &self.home);
         let after = self.after.as_ref();
         let (messages, last) = self.store.read::<_, StoreError>(|view| {
-            let rows = findings::after(view, place.scope, after, ROWS)?;
+            let rows = findings::all_after(view, place.scope, after, ROWS)?;
             let last = rows.last().map(|finding| finding.observed.key.clone());
             let mut names = Names::new(view);
             let mut messages = VecDeque::new();
@@ -209,6 +219,9 @@ impl Iterator for Rows<'_> {
         }
     }
 }
+
+const DAMAGED_REMEDY: &str = "`hydrophone sync` reads the project again, which mends what Sonar still has; if that does \
+                              not help, remove the project and import it anew";
 
 /// Items of the log looked through at once.
 const SCOPE_CHUNK: usize = 500;

@@ -14,14 +14,14 @@ use crate::domain::time::Timestamp;
 use crate::domain::triage;
 use crate::platform::{Manner, Pushed, Told, Trouble};
 use crate::store::changes::Cursor;
-use crate::store::destinations::DeadLetter;
+use crate::store::destinations::{DeadLetter, Untold};
 use crate::store::{Batch, StoreError, destinations};
 
 /// A batch that is noted as about to be told, and which of it were never told before.
 type Intended = (Vec<(Message, usize)>, BTreeSet<FindingId>);
 
 /// Why a batch cannot be told now, and the batch.
-type Untold = (Trouble, Vec<(Message, usize)>);
+type NotIntended = (Trouble, Vec<(Message, usize)>);
 
 impl Runner {
     /// Tells messages of one scope, in batches. `place` says where in the log the destination is when so many items of
@@ -34,6 +34,12 @@ impl Runner {
         let Group { place: scope, messages } = group;
         let mut messages = messages;
         let mut again = false;
+        // It refused this place a moment ago: once an hour is enough, however much waits for that.
+        if let Some((why, left)) = self.is_postponed(scope.scope) {
+            let why = why.to_owned();
+            self.park(scope.scope, letters_of(messages), &why, left)?;
+            return Ok(Ended::Done);
+        }
         while !messages.is_empty() {
             let Some(batch_max) = self.open.as_ref().map(|open| open.abilities.batch_max.max(1)) else {
                 return Ok(Ended::Stopped);
@@ -97,23 +103,18 @@ impl Runner {
         let text = format!("{why}; {remedy}");
         tracing::warn!("{}: {text}", self.name());
         self.lose_target(scope.scope)?;
-        let letters = messages.into_iter().map(|(message, _)| (message.finding.id, message.cause.change()));
-        self.park(scope.scope, letters.collect(), &text)?;
+        self.postpone(scope.scope, text.clone());
+        self.park(scope.scope, letters_of(messages), &text, limits::DEAD_LETTER_WAIT)?;
         Ok(Ended::Done)
     }
 
-    /// Parks what cannot be told now and may be later.
-    fn park(
-        &mut self,
-        scope: ScopeId,
-        findings: Vec<(FindingId, Option<ChangeNumber>)>,
-        why: &str,
-    ) -> Result<(), StoreError> {
+    /// Parks what cannot be told now and may be after a while.
+    fn park(&mut self, scope: ScopeId, findings: Vec<Untold>, why: &str, wait: Duration) -> Result<(), StoreError> {
         let (id, now, why) = (self.id, self.deliver.work.clock.now(), why.to_owned());
         self.next_letters = Duration::ZERO;
         self.store().write::<_, StoreError>(move |batch| {
             for (finding, change) in findings {
-                let again_at = Some(now.plus(limits::DEAD_LETTER_WAIT));
+                let again_at = Some(now.plus(wait));
                 let letter = DeadLetter { why: why.clone(), since: now, attempts: 0, again_at, scope, change };
                 destinations::park(batch, id, finding, letter)?;
             }
@@ -128,7 +129,7 @@ impl Runner {
             scopes.entry(one.scope).or_default().push((one.finding, one.change));
         }
         for (scope, findings) in scopes {
-            self.park(scope, findings, UNREADABLE)?;
+            self.park(scope, findings, UNREADABLE, limits::DEAD_LETTER_WAIT)?;
         }
         Ok(())
     }
@@ -138,21 +139,23 @@ impl Runner {
         let (id, scope) = (self.id, place.scope);
         let stored = self.store().read(|view| destinations::target(view, id, scope))?;
         let Some(open) = &mut self.open else { return Ok(Err(Trouble::later("it is not open"))) };
-        let known = match &stored {
-            Some((known, false)) if open.prepared.contains(&scope) => return Ok(Ok(known.clone())),
-            Some((known, false)) => Some(known.clone()),
-            Some((_, true)) | None => None,
+        let prepared = match stored.clone() {
+            Some((known, false)) if open.prepared.contains(&scope) => return Ok(Ok(known)),
+            Some((lost, true)) => open.platform.prepare_again(place, lost),
+            Some((known, false)) => open.platform.prepare(place, Some(known)),
+            None => open.platform.prepare(place, None),
         };
-        let target = match open.platform.prepare(place, known.clone()) {
+        let target = match prepared {
             Ok(target) => target,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let is_elsewhere = stored.is_some_and(|(former, _)| open.platform.is_elsewhere(&former, &target));
+        self.postponed.remove(&scope);
+        let is_elsewhere = stored.as_ref().is_some_and(|(former, _)| open.platform.is_elsewhere(former, &target));
         if is_elsewhere {
             // First of all: that it is another place is only known as long as the former one is noted.
             self.tell_anew(scope)?;
         }
-        if known.as_ref() != Some(&target) {
+        if stored.is_none_or(|(known, lost)| lost || known != target) {
             let target = target.clone();
             self.store().write::<_, StoreError>(move |batch| destinations::put_target(batch, id, scope, &target))?;
         }
@@ -198,7 +201,7 @@ impl Runner {
         place: &Place,
         target: &mut Target,
         messages: Vec<(Message, usize)>,
-    ) -> Result<Result<Intended, Untold>, StoreError> {
+    ) -> Result<Result<Intended, NotIntended>, StoreError> {
         let mut fresh = BTreeSet::new();
         let Some(open) = &mut self.open else { return Ok(Ok((messages, fresh))) };
         if open.abilities.manner != Manner::Findings {
@@ -321,6 +324,10 @@ impl Runner {
         })?;
         Ok(left)
     }
+}
+
+fn letters_of(messages: Vec<(Message, usize)>) -> Vec<Untold> {
+    messages.into_iter().map(|(message, _)| (message.finding.id, message.cause.change())).collect()
 }
 
 /// What became of a message.
