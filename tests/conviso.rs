@@ -167,6 +167,7 @@ impl One {
                 first_seen_at: Timestamp(1_700_000_000_000),
                 closed_at: None,
                 closed_by: None,
+                former: Vec::new(),
             },
             state: self.state,
             cause: Cause::Present,

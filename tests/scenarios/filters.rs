@@ -214,6 +214,59 @@ fn what_falls_out_of_a_narrowed_filter_is_not_told_as_fixed_until_it_is() {
     assert_eq!(told, ["A open", "B open", "D open", "B fixed"]);
 }
 
+/// A finding may fall out of a filter that nobody touched: its severity is lowered in SonarQube. A platform that is told
+/// whole branches would take it for fixed, and one that is told changes would never hear of its end. One that came later
+/// knows nothing of it.
+#[test]
+fn what_falls_out_of_a_filter_by_its_severity_is_told_to_its_end() {
+    let sonar = sonar();
+    let gateway = gateway(&sonar);
+    gateway.json(&["organization", "filter", "acme", "--min-severity", "medium"]);
+    import(&gateway, "acme", &["shop"]);
+    let receiver = Receiver::start(SECRET);
+    let (folders, events) = ([tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()], receiver.url());
+    let paths = [folders[0].path().to_str().unwrap(), folders[1].path().to_str().unwrap()];
+    gateway.json_with(&["destination", "add", "events", "siem", "--url", &events, "--token-file", "-"], SECRET);
+    // Its own filter counts as the organization's does.
+    gateway.json(&["destination", "add", "sarif", "files", "--url", paths[0], "--severity", "critical"]);
+    let read = |names: &[&str]| {
+        gateway.json(&["sync", "acme", "shop", "--full", "--wait"]);
+        for name in names {
+            wait_up_to_date(&gateway, name);
+        }
+    };
+    let in_file = |folder: usize| {
+        let mut files = std::fs::read_dir(paths[folder]).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.find(|file| file.extension().is_some_and(|end| end == "sarif")).unwrap();
+        let log: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let results = log["runs"][0]["results"].as_array().unwrap().clone();
+        let file = |result: &Value| result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone();
+        results.iter().map(file).collect::<Vec<Value>>()
+    };
+    read(&["siem", "files"]);
+    assert_eq!(in_file(0), ["src/A.java"]);
+
+    sonar.edit(|model| model.set_severity("A", Severity::Info));
+    read(&["siem", "files"]);
+    assert_eq!(in_file(0), ["src/A.java"], "it is not fixed");
+    assert_eq!(findings(&gateway, &[]), [] as [Value; 0]);
+    gateway.json(&["destination", "add", "sarif", "later", "--url", paths[1]]);
+    sonar.edit(|model| model.add_issue("shop", "main", issue("C", Severity::Blocker)));
+    read(&["siem", "files", "later"]);
+    assert_eq!(in_file(1), ["src/C.java"]);
+
+    sonar.edit(|model| model.fix("A"));
+    read(&["siem", "files", "later"]);
+    assert_eq!(in_file(0), ["src/C.java"]);
+    let told: Vec<String> = receiver
+        .events()
+        .iter()
+        .filter(|event| event["data"]["key"].is_string())
+        .map(|event| ["key", "severity", "state"].map(|part| event["data"][part].as_str().unwrap()).join(" "))
+        .collect();
+    assert_eq!(told, ["A critical open", "A info open", "C critical open", "A info fixed"]);
+}
+
 #[test]
 fn what_passes_a_widened_filter_is_told_without_being_asked_for() {
     let sonar = sonar();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::domain::destination::{Destination, LeftOut};
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, Former};
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, RuleKey, ScopeId, SourceName};
 use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
 use crate::domain::passing::Passing;
@@ -229,18 +229,28 @@ impl Home {
 
     /// Whether the destination is told of a finding that it does not know, or why not.
     pub(super) fn takes(&self, finding: &Finding, destination: &Destination) -> Result<(), LeftOut> {
-        self.taken.and_then(|()| self.passing.takes(finding)).and_then(|()| destination.filter.takes(finding))
+        let (kind, severity) = (finding.observed.kind, finding.observed.severity);
+        let passes = self.taken.and_then(|()| self.passing.takes(finding));
+        passes.and_then(|()| destination.filter.takes(kind, severity))
     }
 
-    /// Whether a destination is told of a finding where nobody remembers what it knows, or why not.
+    /// Whether a destination is told of a finding where nobody remembers what it knows, or why not. What it may have heard
+    /// of is followed also when its kind or severity would be kept back by now.
     pub(super) fn follows(
         &self,
         finding: &Finding,
         id: DestinationId,
         destination: &Destination,
     ) -> Result<(), LeftOut> {
-        let passes = self.taken.and_then(|()| self.passing.follows(finding, id));
-        passes.and_then(|()| destination.filter.takes(finding))
+        let passes = |kind, severity| {
+            self.passing.follows(finding.id, (kind, severity), id)?;
+            destination.filter.takes(kind, severity)
+        };
+        self.taken?;
+        passes(finding.observed.kind, finding.observed.severity).or_else(|left_out| {
+            let knows = |former: &Former| id < former.until && passes(former.kind, former.severity).is_ok();
+            if finding.former.iter().any(knows) { Ok(()) } else { Err(left_out) }
+        })
     }
 }
 
