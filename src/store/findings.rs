@@ -420,8 +420,8 @@ pub enum Trace {
     Held,
     /// Something is there that cannot be read: it may be held.
     Unreadable,
-    /// Sonar's key leads to another number: the record was damaged, and Sonar's row replaced it.
-    Replaced,
+    /// Sonar's key leads to this number: the record was damaged, and Sonar's row replaced it.
+    Replaced(FindingId),
     /// Nothing.
     None,
 }
@@ -435,7 +435,7 @@ pub fn trace(view: &impl View, id: FindingId, scope: ScopeId, key: &IssueKey) ->
         Err(error) => return Err(error),
     }
     match get::<Finding>(view, tables::FINDINGS, &finding_key(scope, key)) {
-        Ok(Some(_)) => Ok(Trace::Replaced),
+        Ok(Some(successor)) => Ok(Trace::Replaced(successor.id)),
         Err(StoreError::Damaged { .. }) => Ok(Trace::Unreadable),
         // A number that leads somewhere is not gone.
         Ok(None) if super::has(view, tables::FINDING_IDS, &Key::new().u64(id.0))? => Ok(Trace::Unreadable),

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::domain::destination::{Destination, LeftOut};
-use crate::domain::finding::{Finding, Former};
+use crate::domain::finding::{Finding, Former, State};
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, RuleKey, ScopeId, SourceName};
-use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
+use crate::domain::message::{Cause, Message, Place, Plan, Remote, RuleText, plan, told_state};
 use crate::domain::passing::Passing;
 use crate::platform::{self, Manner};
 use crate::store::changes::{Cursor, Followed, Item, follow};
@@ -169,7 +169,10 @@ pub(super) fn compose(
     cause: Cause,
 ) -> Result<Message, StoreError> {
     let known = match manner {
-        Manner::Findings => destinations::remote(view, id, finding.id)?,
+        Manner::Findings => match destinations::memory(view, id, finding.id) {
+            Err(StoreError::Damaged { .. }) => Some(forgotten(place, &finding)),
+            known => known?,
+        },
         Manner::Changes | Manner::Scopes => None,
     };
     let decisions = manner != Manner::Findings || destination.triage_from_sonar;
@@ -181,6 +184,24 @@ pub(super) fn compose(
         known,
         finding,
     })
+}
+
+/// What is remembered of a finding where that cannot be read: it was told, and nobody knows how. It is looked for on the
+/// platform as after an answer that was lost, neither made twice nor left open there.
+fn forgotten(place: &Place, finding: &Finding) -> Remote {
+    Remote {
+        scope: place.scope,
+        id: None,
+        key: finding.observed.key.clone(),
+        state: None,
+        content: None,
+        birth: None,
+        decided: None,
+        since: finding.first_seen_at,
+        // It may be open there or closed, so that a platform looks before it tells.
+        telling: Some(State::Open),
+        unanswered: vec![State::Fixed],
+    }
 }
 
 fn is_decided_there(destination: &Destination, message: &Message) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::gather::{self, Group};
 use super::runner::{CHUNK, Ended, Runner};
 use crate::domain::destination::{Destination, Words};
+use crate::domain::finding::State;
 use crate::domain::ids::{DestinationId, FindingId};
 use crate::domain::message::{Message, Remote};
 use crate::domain::time::Timestamp;
@@ -60,6 +61,13 @@ impl Runner {
             self.store().write::<_, StoreError>(move |batch| {
                 for finding in part.forgotten {
                     destinations::remove_remote(batch, id, finding)?;
+                }
+                for (successor, mut remote) in part.moved {
+                    if matches!(destinations::memory(batch, id, successor), Ok(None)) {
+                        // Changes since were not told of: as after a lost answer, it is told again how it stands.
+                        remote.begin(remote.state.unwrap_or(State::Open));
+                        destinations::put_remote(batch, id, successor, &remote)?;
+                    }
                 }
                 for (finding, order) in part.orders {
                     destinations::put_order(batch, id, finding, &order)?;
@@ -161,6 +169,8 @@ struct Part {
     groups: Vec<Group>,
     /// What is not to be remembered any more.
     forgotten: Vec<FindingId>,
+    /// What is remembered of another number from now on, unless that has a memory of its own.
+    moved: Vec<(FindingId, Remote)>,
     /// What Sonar is to be told of decisions that stand there.
     orders: Vec<(FindingId, Order)>,
     /// The last that was looked at; nothing at the end.
@@ -181,7 +191,7 @@ fn look_through(
 ) -> Result<Part, StoreError> {
     let remotes = destinations::remotes(view, id, Some(after), CHUNK)?;
     let last = remotes.last().map(|(finding, _)| *finding);
-    let mut part = Part { groups: Vec::new(), forgotten: Vec::new(), orders: Vec::new(), last };
+    let mut part = Part { groups: Vec::new(), forgotten: Vec::new(), moved: Vec::new(), orders: Vec::new(), last };
     for (finding, remote) in remotes {
         if let Some((destination, words)) = standing.filter(|_| remote.decided.is_some()) {
             let here = gather::held(view, finding)?.map(|(_, held)| held.observed.state);
@@ -190,7 +200,8 @@ fn look_through(
         }
         match findings::trace(view, finding, remote.scope, &remote.key)? {
             Trace::Held | Trace::Unreadable => continue,
-            Trace::Replaced => {
+            Trace::Replaced(successor) => {
+                part.moved.push((successor, remote));
                 part.forgotten.push(finding);
                 continue;
             }
