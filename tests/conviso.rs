@@ -18,7 +18,9 @@ use hydrophone::domain::ids::{
 };
 use hydrophone::domain::message::{Cause, Message, Place, Remote, RuleText, Target};
 use hydrophone::domain::time::Timestamp;
-use hydrophone::platform::{self, Platform, Told, Trouble};
+use hydrophone::platform::{self, Known, Platform, Seen, Told, Trouble};
+use hydrophone::sys::clock::Clock;
+use hydrophone::sys::dice::Dice;
 use hydrophone::sys::trust::Trust;
 
 // --- what the machine does, in small ---
@@ -165,6 +167,7 @@ impl One {
                 first_seen_at: Timestamp(1_700_000_000_000),
                 closed_at: None,
                 closed_by: None,
+                former: Vec::new(),
             },
             state: self.state,
             cause: Cause::Present,
@@ -637,6 +640,78 @@ fn an_asset_that_is_gone_is_made_again() {
     assert!(matches!(trouble, Some(Trouble::Target { .. })), "{trouble:?}");
     gateway.tell_well(&[one(2)]);
     assert_eq!(conviso.edit(|model| model.assets.len()), 1);
+}
+
+// --- what it shows of what it was told ---
+
+impl Box_<'_> {
+    /// In words, how findings that were told stand there; nothing of those of which that is not known.
+    fn look(&mut self, findings: &[One]) -> Vec<(u64, &'static str)> {
+        let messages: Vec<Message> =
+            findings.iter().map(|one| one.message(self.remotes.get(&one.id).cloned())).collect();
+        let (place, target) = (&self.place, self.target.as_ref().unwrap());
+        let known: Vec<Known<'_>> = messages.iter().map(|message| Known { place, target, message }).collect();
+        let seen = self.platform.look(&known).unwrap().unwrap();
+        let word = |seen: &Seen| match seen {
+            Seen::There { .. } => "there",
+            Seen::Missing => "missing",
+            Seen::Nowhere => "nowhere",
+        };
+        seen.iter().map(|(finding, seen)| (finding.0, word(seen))).collect()
+    }
+}
+
+/// What is missing from an answer is made anew, and then it is there twice if it was only hidden: by a right that was
+/// withdrawn, by a search that is being rebuilt, by an answer that is not as it was.
+#[test]
+fn what_an_answer_lacks_is_not_taken_for_deleted_as_long_as_it_may_be_hidden() {
+    let conviso = Conviso::start();
+    let mut gateway = Box_::new(&conviso);
+    let clock = Clock::by_hand(Timestamp(1_700_000_000_000));
+    let trust = Trust::load();
+    gateway.platform =
+        platform::open_by(&gateway.destination, Some(Conviso::KEY), &trust, &clock, &Dice::system()).unwrap();
+    let all = [one(1), one(2), one(3)];
+    gateway.tell_well(&all);
+    let as_one = |word| vec![(1, word), (2, word), (3, word)];
+    assert_eq!(gateway.look(&all), as_one("there"));
+
+    // An answer that cannot be read, in one row or as a whole.
+    let first = gateway.remotes[&1].id.clone().unwrap();
+    let body =
+        format!(r#"{{"data":{{"issues":{{"collection":[{{"id":"{first}"}}],"metadata":{{"totalPages":1}}}}}}}}"#);
+    conviso.fault("issues", Fault::Answer { status: 200, body, headers: Vec::new() });
+    assert_eq!(gateway.look(&all), [(2, "missing"), (3, "missing")]);
+    for list in [r#"{"collection":null,"metadata":{"totalPages":1}}"#, r#"{"collection":[],"metadata":{}}"#] {
+        let body = format!(r#"{{"data":{{"issues":{list}}}}}"#);
+        conviso.fault("issues", Fault::Answer { status: 200, body, headers: Vec::new() });
+        assert_eq!(gateway.look(&all), [], "{list}");
+    }
+
+    // An asset that is not shown any more.
+    let (assets, issues) = conviso.edit(|model| (std::mem::take(&mut model.assets), std::mem::take(&mut model.issues)));
+    assert_eq!(gateway.look(&all), as_one("nowhere"));
+    conviso.edit(|model| model.assets = assets);
+
+    // A search that finds nothing for some hours; and an asset that somebody emptied, as the next day shows.
+    assert_eq!(gateway.look(&all), []);
+    clock.advance(Duration::from_hours(3));
+    assert_eq!(gateway.look(&all), []);
+    conviso.edit(|model| model.issues.clone_from(&issues));
+    assert_eq!(gateway.look(&all), as_one("there"));
+    clock.advance(Duration::from_hours(21));
+    conviso.edit(|model| model.issues.clear());
+    assert_eq!(gateway.look(&all), []);
+    clock.advance(Duration::from_hours(24));
+    assert_eq!(gateway.look(&all), as_one("missing"));
+
+    // One that is missing beside others was deleted, also where its asset has another name by now.
+    conviso.edit(|model| {
+        model.issues = issues;
+        model.issues.retain(|issue| issue.tool_id.as_deref() != Some("AX-2"));
+        model.assets[0].name = "Renamed".to_owned();
+    });
+    assert_eq!(gateway.look(&all), [(1, "there"), (2, "missing"), (3, "there")]);
 }
 
 // --- assets ---

@@ -306,7 +306,15 @@ fn finding(number: u64, key: &str) -> Finding {
         flows: Vec::new(),
     };
     let first_seen_at = Timestamp(1_770_000_000_000);
-    Finding { id: FindingId(number), slot: 0, observed, first_seen_at, closed_at: None, closed_by: None }
+    Finding {
+        id: FindingId(number),
+        slot: 0,
+        observed,
+        first_seen_at,
+        closed_at: None,
+        closed_by: None,
+        former: Vec::new(),
+    }
 }
 
 #[test]

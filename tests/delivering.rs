@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hydrophone::domain::destination::{Destination, PlatformKind};
+use hydrophone::domain::finding::Kind;
 use hydrophone::domain::ids::{DestinationId, DestinationName, FindingId, ProjectId};
 use hydrophone::domain::schedule::Reason;
 use hydrophone::store::destinations::{self, DeadLetter};
@@ -149,6 +150,57 @@ fn a_damaged_finding_is_not_told_as_gone_and_not_told_twice_when_it_is_read_agai
     assert_eq!(between.there(), ALL);
 
     // What it is known by now is followed.
+    between.sonar.edit(|model| model.fix("shop-B"));
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    assert_eq!(between.there(), ["shop-A active", "shop-B inactive", "shop-C active"]);
+}
+
+/// What is remembered of what a platform was told may be damaged, too. It was told: its end is told as well, and nothing
+/// is made there twice.
+#[test]
+fn a_finding_of_which_the_memory_is_damaged_is_followed_and_not_made_twice() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    let mut between = between.restart(|file| {
+        damage(file, "remotes", 0);
+        damage(file, "remotes", 1);
+    });
+    between.sonar.edit(|model| {
+        model.fix("shop-A");
+        model.shift_line("shop-B", 99);
+    });
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    assert_eq!(between.there(), ["shop-A inactive", "shop-B active", "shop-C active"]);
+    assert_eq!(between.dojo.edit(|model| model.finding_with("shop-B").line), Some(99));
+    // Both are remembered again.
+    between.sonar.edit(|model| {
+        model.reopen("shop-A");
+        model.fix("shop-B");
+    });
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell_after(DAY + DAY);
+    assert_eq!(between.there(), ["shop-A active", "shop-B inactive", "shop-C active"]);
+}
+
+/// A finding whose record was damaged gets another number. Where a filter keeps that one back by now, it is all the same
+/// the one that the platform was told of.
+#[test]
+fn a_finding_under_another_number_is_followed_though_a_filter_would_keep_it_back() {
+    let mut between = Between::new(&["shop"], |_| ());
+    between.tell();
+    let mut between = between.restart(|file| damage(file, "findings", 1));
+    let id = between.id;
+    let narrowed = between.inside.store.write::<_, StoreError>(move |batch| {
+        let mut destination = destinations::destination(batch, id)?.expect("it is there");
+        destination.filter.kinds = vec![Kind::Hotspot];
+        destinations::put(batch, id, &destination, None)
+    });
+    narrowed.unwrap();
+    between.inside.ask(between.projects[0], Reason::Manual);
+    between.tell();
+    between.tell_after(DAY + DAY);
     between.sonar.edit(|model| model.fix("shop-B"));
     between.inside.ask(between.projects[0], Reason::Manual);
     between.tell();

@@ -445,6 +445,7 @@ fn change(number: u64, finding: u64, kind: ChangeKind, from: Option<State>, stat
             first_seen_at: at("2026-10-03T00:00:00Z"),
             closed_at: None,
             closed_by: None,
+            former: Vec::new(),
         },
         state,
         rule: Arc::new(RuleText {

@@ -439,6 +439,7 @@ fn finding(number: u32) -> Message {
             first_seen_at: Timestamp(0),
             closed_at: None,
             closed_by: None,
+            former: Vec::new(),
         },
         state: State::Open,
         rule: Arc::new(RuleText {

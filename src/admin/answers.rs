@@ -113,6 +113,9 @@ impl From<WorkError> for Problem {
             WorkError::Fetch(error) => error.into(),
             WorkError::Store(error) => error.into(),
             WorkError::Gone => Self::missing("there is no such source"),
+            WorkError::Stopping => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy("try again in a moment")
+            }
             other => Self::conflict(other.to_string()),
         }
     }

@@ -1,5 +1,8 @@
 //! What an import would bring, before it is made.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::Json;
 use axum::extract::State;
 
@@ -10,23 +13,42 @@ use crate::domain::ids::{OrganizationRef, ScopeKind};
 use crate::domain::selection::Selection;
 use crate::sonar::wire;
 use crate::store::catalogue;
+use crate::work::WorkError;
 use crate::work::discover::nothing_chosen;
-use crate::work::foresee::{Foreseen, Subject, foresee};
+use crate::work::foresee::{Allowance, Foreseen, NOT_REACHED, Subject, foresee};
 
-/// `POST /imports/preview`: refuses what an import would refuse, and stores nothing.
+/// Says, when it is dropped, that nobody waits any more: the server drops a handler whose client went away.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// `POST /imports/preview`: refuses what an import would refuse, and stores nothing. One at a time, as each keeps Sonar
+/// busy; it ends when nobody waits for it.
 pub(super) async fn preview(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewImport>,
 ) -> Result<Json<shapes::ImportPreview>, Problem> {
+    let mut allowance = Allowance::default();
+    let _waiting = Waiting(Arc::clone(&allowance.given_up));
+    // The work holds it, not this future: what was given up counts until it has really ended.
+    let turn = Arc::clone(&admin.previews).acquire_owned().await.expect("nobody closes the semaphore");
     let preview = admin
-        .run(move |admin| {
+        .block(move |admin| {
+            let _turn = turn;
             let organization = admin.store.read(|view| views::organization(view, &new.organization))?;
             let wanted = wanted(admin, &organization, &new)?;
             let placing = Placing::of(&new)?;
             admin.store.read(|view| placing.check(view))?;
             let selection = selection(&new)?;
-            let projects = wanted.into_iter().map(|seen| project(admin, &organization, seen, &placing, &selection));
-            Ok(shapes::ImportPreview { projects: projects.collect::<Result<_, _>>()? })
+            let mut projects = Vec::with_capacity(wanted.len());
+            for seen in wanted {
+                projects.push(project(admin, &organization, seen, &placing, &selection, &mut allowance)?);
+            }
+            Ok(shapes::ImportPreview { projects })
         })
         .await?;
     Ok(Json(preview))
@@ -38,6 +60,7 @@ fn project(
     seen: wire::Project,
     placing: &Placing,
     selection: &Selection,
+    allowance: &mut Allowance,
 ) -> Result<shapes::ProjectPreview, Problem> {
     let (id, choice, (asset, exists)) = admin.store.read::<_, Problem>(|view| {
         let id = catalogue::project_id(view, organization, &seen.key)?;
@@ -50,9 +73,11 @@ fn project(
     })?;
     let subject = Subject { organization, key: &seen.key, id, selection, choice: &choice };
     // One project that cannot be read says nothing of the others.
-    let (branches, error) = match foresee(&admin.work, &subject) {
-        Ok(none) if none.is_empty() => (Vec::new(), Some(nothing_chosen(selection))),
-        Ok(found) => (found.into_iter().map(branch).collect(), None),
+    let (branches, error) = match foresee(&admin.work, &subject, allowance) {
+        Ok(None) => (Vec::new(), Some(NOT_REACHED.to_owned())),
+        Ok(Some(none)) if none.is_empty() => (Vec::new(), Some(nothing_chosen(selection))),
+        Ok(Some(found)) => (found.into_iter().map(branch).collect(), None),
+        Err(error @ WorkError::Stopping) => return Err(error.into()),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     Ok(shapes::ProjectPreview {

@@ -59,6 +59,8 @@ pub struct Admin {
     /// When the daemon started.
     pub started_at: Timestamp,
     reads: Semaphore,
+    /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
+    previews: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -87,6 +89,7 @@ impl Admin {
             public_url,
             started_at,
             reads,
+            previews: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -96,6 +99,14 @@ impl Admin {
         task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let _permit = self.reads.acquire().await.expect("nobody closes the semaphore");
+        self.block(task).await
+    }
+
+    /// Does something that blocks.
+    async fn block<T: Send + 'static>(
+        self: &Arc<Self>,
+        task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
         let admin = Arc::clone(self);
         tokio::task::spawn_blocking(move || task(&admin))
             .await

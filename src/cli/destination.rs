@@ -49,6 +49,10 @@ pub enum Command {
         name: String,
     },
     /// Change what a destination is told, and how.
+    #[command(long_about = "Change what a destination is told, and how.\n\n\
+        A narrower filter closes nothing on DefectDojo and Conviso. SARIF files and GitHub show what passes now, so that \
+        GitHub counts the rest as fixed, and signed events tell nothing more of it. To keep what was told, narrow the \
+        organization's filter instead: `hydrophone organization filter --help`.")]
     Edit(Box<Edit>),
     /// Tell a destination nothing until it is resumed.
     Pause {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 
-use super::finding::{Finding, Kind, Severity, State};
+use super::finding::{Kind, Severity, State};
 use super::ids::{AssetName, DestinationName, OrganizationRef, ScopeKind};
 use super::message::Place;
 use super::selection::matches;
@@ -237,13 +237,12 @@ impl Filter {
         }
     }
 
-    /// Whether a finding of such a scope is passed on, or why not.
-    pub fn takes(&self, finding: &Finding) -> Result<(), LeftOut> {
-        let observed = &finding.observed;
-        if !self.severities.is_empty() && !self.severities.contains(&observed.severity) {
+    /// Whether a finding of this kind and severity, in such a scope, is passed on, or why not.
+    pub fn takes(&self, kind: Kind, severity: Severity) -> Result<(), LeftOut> {
+        if !self.severities.is_empty() && !self.severities.contains(&severity) {
             return Err(LeftOut::Severity);
         }
-        if !self.kinds.is_empty() && !self.kinds.contains(&observed.kind) {
+        if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
             return Err(LeftOut::Kind);
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 
-use super::ids::{FindingId, IssueKey, RuleKey};
+use super::ids::{DestinationId, FindingId, IssueKey, RuleKey};
 use super::time::Timestamp;
 
 /// Which of Sonar's two lists a finding came from.
@@ -285,6 +285,39 @@ pub struct Finding {
     /// Why it is closed; absent while it is not, and in findings that were closed before this was noted.
     #[n(5)]
     pub closed_by: Option<ClosedBy>,
+    /// What it was before, each once: filters ask for it, and a destination that was told of it then is told of its end.
+    /// Nothing in findings that were stored before this was noted.
+    #[n(6)]
+    #[cbor(default)]
+    pub former: Vec<Former>,
+}
+
+/// A kind and severity that a finding had once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Former {
+    /// The kind.
+    #[n(0)]
+    pub kind: Kind,
+    /// The severity.
+    #[n(1)]
+    pub severity: Severity,
+    /// The number that the next new destination was to get when it ended: later ones never heard of it.
+    #[n(2)]
+    pub until: DestinationId,
+}
+
+impl Finding {
+    /// What it was before, where it is now as Sonar says here. `next` is the number that the next new destination will
+    /// get.
+    pub fn former_beside(&self, observed: &Observed, next: DestinationId) -> Vec<Former> {
+        let (kind, severity) = (self.observed.kind, self.observed.severity);
+        let mut former = self.former.clone();
+        if (kind, severity) != (observed.kind, observed.severity) {
+            former.retain(|one| (one.kind, one.severity) != (kind, severity));
+            former.push(Former { kind, severity, until: next });
+        }
+        former
+    }
 }
 
 /// On whose word a finding was closed.
@@ -381,6 +414,63 @@ mod tests {
 
     fn impact(quality: &str, severity: &str) -> Impact {
         Impact { software_quality: quality.to_owned(), severity: severity.to_owned() }
+    }
+
+    fn finding(severity: Severity, former: Vec<Former>) -> Finding {
+        let observed = Observed {
+            key: IssueKey::parse("A").unwrap(),
+            kind: Kind::Vulnerability,
+            rule: None,
+            message: String::new(),
+            severity,
+            state: State::Open,
+            path: None,
+            line: None,
+            range: None,
+            created_at: None,
+            updated_at: None,
+            closed_at: None,
+            sonar: SonarWords::default(),
+            flows: Vec::new(),
+        };
+        let (closed_at, closed_by) = (None, None);
+        Finding { id: FindingId(1), slot: 0, observed, first_seen_at: Timestamp(0), closed_at, closed_by, former }
+    }
+
+    #[test]
+    fn what_a_finding_was_is_noted_once_and_with_its_last_end() {
+        let was = |severity, until| Former { kind: Kind::Vulnerability, severity, until: DestinationId(until) };
+        let high = finding(Severity::High, Vec::new());
+        let low =
+            finding(Severity::Low, high.former_beside(&finding(Severity::Low, Vec::new()).observed, DestinationId(2)));
+        assert_eq!(low.former, [was(Severity::High, 2)]);
+        assert_eq!(low.former_beside(&low.observed, DestinationId(3)), low.former, "it is what it was");
+        let high = finding(Severity::High, low.former_beside(&high.observed, DestinationId(4)));
+        let former = high.former_beside(&low.observed, DestinationId(5));
+        assert_eq!(former, [was(Severity::Low, 4), was(Severity::High, 5)]);
+    }
+
+    #[test]
+    fn a_finding_that_was_stored_before_its_former_severities_were_is_read() {
+        #[derive(Encode)]
+        struct Before {
+            #[n(0)]
+            id: FindingId,
+            #[n(1)]
+            slot: u32,
+            #[n(2)]
+            observed: Observed,
+            #[n(3)]
+            first_seen_at: Timestamp,
+            #[n(4)]
+            closed_at: Option<Timestamp>,
+            #[n(5)]
+            closed_by: Option<ClosedBy>,
+        }
+        let now = finding(Severity::High, Vec::new());
+        let Finding { id, slot, observed, first_seen_at, closed_at, closed_by, .. } = now.clone();
+        let before = minicbor::to_vec(Before { id, slot, observed, first_seen_at, closed_at, closed_by }).unwrap();
+        assert_eq!(minicbor::decode::<Finding>(&before).unwrap(), now);
     }
 
     #[test]

@@ -151,7 +151,8 @@ pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
 /// Pages of projects that one listing reads (500 rows each).
 pub const PROJECT_PAGES_MAX: u32 = 200;
 
-/// Pages that one look at what a project's import would bring may ask for: 250,000 findings, and a few minutes.
+/// Pages that one look at what an import would bring may ask for, all its projects together: 250,000 findings, and a
+/// few minutes.
 pub const PREVIEW_PAGES_MAX: u32 = 500;
 
 /// How often a crawl whose count did not add up is tried again at once.

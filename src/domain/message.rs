@@ -198,6 +198,7 @@ impl Message {
                 first_seen_at: known.since,
                 closed_at: Some(now),
                 closed_by: Some(closed_by),
+                former: Vec::new(),
             },
             state: State::Removed,
             rule: Arc::default(),

@@ -128,16 +128,22 @@ impl Passing {
         self.choice.takes(finding.observed.kind, finding.observed.severity)
     }
 
-    /// Whether a destination of which nobody remembers what it was told is told of a finding: it passes, or it passed
-    /// while both were there.
-    pub fn follows(&self, finding: &Finding, destination: DestinationId) -> Result<(), LeftOut> {
-        let (kind, severity) = (finding.observed.kind, finding.observed.severity);
+    /// Whether a destination of which nobody remembers what it was told is told of a finding of this kind and severity:
+    /// it passes, or it passed while both were there.
+    pub fn follows(
+        &self,
+        finding: FindingId,
+        (kind, severity): (Kind, Severity),
+        destination: DestinationId,
+    ) -> Result<(), LeftOut> {
         let knows = |former: &Former| {
-            finding.id < former.until.finding
+            finding < former.until.finding
                 && destination < former.until.destination
                 && former.choice.takes(kind, severity).is_ok()
         };
-        self.takes(finding).or_else(|left_out| if self.former.iter().any(knows) { Ok(()) } else { Err(left_out) })
+        self.choice
+            .takes(kind, severity)
+            .or_else(|left_out| if self.former.iter().any(knows) { Ok(()) } else { Err(left_out) })
     }
 }
 
@@ -168,7 +174,15 @@ mod tests {
             sonar: SonarWords::default(),
             flows: Vec::new(),
         };
-        Finding { id: FindingId(id), slot: 0, observed, first_seen_at: Timestamp(0), closed_at: None, closed_by: None }
+        Finding {
+            id: FindingId(id),
+            slot: 0,
+            observed,
+            first_seen_at: Timestamp(0),
+            closed_at: None,
+            closed_by: None,
+            former: Vec::new(),
+        }
     }
 
     fn of(severities: &[Severity]) -> Choice {
@@ -203,9 +217,9 @@ mod tests {
     fn a_destination_goes_on_with_what_passed_while_both_were_there() {
         let mut passing = Passing::default();
         passing.change(of(&[Severity::High]), until(10, 3));
-        let follows = |passing: &Passing, id, destination| {
-            passing.follows(&finding(id, Severity::Low), DestinationId(destination)).is_ok()
-        };
+        let is = |severity| (Kind::Vulnerability, severity);
+        let low = |passing: &Passing, id, destination| passing.follows(id, is(Severity::Low), destination).is_ok();
+        let follows = |passing: &Passing, id, destination| low(passing, FindingId(id), DestinationId(destination));
         assert!(passing.takes(&finding(9, Severity::Low)).is_err());
         assert!(follows(&passing, 9, 2));
         assert!(!follows(&passing, 10, 2), "it was found later");
@@ -213,7 +227,7 @@ mod tests {
         // Narrowed further, and widened again, it is still followed.
         passing.change(of(&[Severity::Critical]), until(20, 5));
         assert!(follows(&passing, 9, 2) && !follows(&passing, 15, 2));
-        assert!(passing.follows(&finding(15, Severity::High), DestinationId(4)).is_ok());
+        assert!(passing.follows(FindingId(15), is(Severity::High), DestinationId(4)).is_ok());
         passing.change(Choice::default(), until(30, 5));
         passing.change(of(&[Severity::Critical]), until(40, 5));
         assert!(follows(&passing, 35, 4) && !follows(&passing, 45, 4));
@@ -228,7 +242,7 @@ mod tests {
             let kind = Kind::ALL[usize::try_from(turn % 2).unwrap()];
             passing.change(Choice::new(vec![severity], vec![kind]), until(turn + 3, 2));
             assert!(passing.former.len() <= FORMER_MAX);
-            assert!(passing.follows(&finding(1, Severity::Info), DestinationId(1)).is_ok());
+            assert!(passing.follows(FindingId(1), (Kind::Vulnerability, Severity::Info), DestinationId(1)).is_ok());
         }
     }
 }

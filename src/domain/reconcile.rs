@@ -256,6 +256,7 @@ mod tests {
             first_seen_at: Timestamp(0),
             closed_at: None,
             closed_by: None,
+            former: Vec::new(),
         }
     }
 

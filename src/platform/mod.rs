@@ -323,7 +323,7 @@ pub fn open_by(
     dice: &Dice,
 ) -> Result<Box<dyn Platform>, BadDestination> {
     match destination.kind {
-        PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?)),
+        PlatformKind::Conviso => Ok(Box::new(conviso::open(destination, secret, trust)?.by(clock))),
         PlatformKind::DefectDojo => {
             Ok(Box::new(defectdojo::DefectDojo::open(destination, secret, trust)?.by(clock, dice)))
         }

@@ -317,10 +317,18 @@ pub fn lose_target(batch: &Batch, id: DestinationId, scope: ScopeId) -> Result<(
 
 /// What a platform knows of a finding. A damaged record counts as none: the platform finds the finding by its key.
 pub fn remote(view: &impl View, id: DestinationId, finding: FindingId) -> Result<Option<Remote>, StoreError> {
-    match get(view, tables::REMOTES, &of_finding(id, finding)) {
+    match memory(view, id, finding) {
         Err(StoreError::Damaged { .. }) => Ok(None),
         found => found,
     }
+}
+
+/// The same, where it matters whether there is a damaged record.
+///
+/// # Errors
+/// If the record is damaged, or the store cannot be read.
+pub fn memory(view: &impl View, id: DestinationId, finding: FindingId) -> Result<Option<Remote>, StoreError> {
+    get(view, tables::REMOTES, &of_finding(id, finding))
 }
 
 /// Remembers what a platform knows of a finding.

@@ -7,9 +7,9 @@ use super::codec;
 use super::records::Change;
 use super::tables::{self, Key};
 use super::words::Index;
-use super::{Batch, Counter, StoreError, View, catalogue, changes, get, keys};
+use super::{Batch, Counter, StoreError, View, catalogue, changes, destinations, get, keys};
 use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
-use crate::domain::ids::{ChangeNumber, FindingId, IssueKey, ScopeId, SourceName};
+use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, IssueKey, ScopeId, SourceName};
 use crate::domain::limits;
 use crate::domain::reconcile::{ChangeKind, Step};
 use crate::domain::time::Timestamp;
@@ -103,6 +103,7 @@ pub(super) struct Inventory<'t> {
     index: Index<'t>,
     finding_next: u64,
     change_next: u64,
+    destination_next: DestinationId,
     log_bytes: u64,
     counts: BTreeMap<Cell, i64>,
     /// Places of new findings, written in their order, see [`Index`].
@@ -113,6 +114,7 @@ impl<'t> Inventory<'t> {
     pub(super) fn open(batch: &'t Batch, scope: ScopeId, source: &'t SourceName) -> Result<Self, StoreError> {
         // Before the tables are open: where one is damaged, they are asked.
         let (finding_next, change_next) = (Counter::Finding.next(batch)?, Counter::Change.next(batch)?);
+        let destination_next = destinations::next_id(batch)?;
         Ok(Self {
             scope,
             source,
@@ -126,6 +128,7 @@ impl<'t> Inventory<'t> {
             index: Index::open(batch)?,
             finding_next,
             change_next,
+            destination_next,
             log_bytes: 0,
             counts: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -153,8 +156,15 @@ impl<'t> Inventory<'t> {
             Step::Open(observed) => {
                 let id = FindingId(self.finding_next);
                 self.finding_next += 1;
-                let finding =
-                    Finding { id, slot, observed: *observed, first_seen_at: now, closed_at: None, closed_by: None };
+                let finding = Finding {
+                    id,
+                    slot,
+                    observed: *observed,
+                    first_seen_at: now,
+                    closed_at: None,
+                    closed_by: None,
+                    former: Vec::new(),
+                };
                 self.insert(&finding)?;
                 self.log(&finding, None, ChangeKind::Opened, now)?;
                 Ok(true)
@@ -171,7 +181,8 @@ impl<'t> Inventory<'t> {
                     (Some(_), true) => stored.closed_by,
                     (Some(reason), false) => Some(ClosedBy { reason, read_at, from: before }),
                 };
-                let finding = Finding { observed: *observed, closed_at, closed_by, ..(*stored).clone() };
+                let former = stored.former_beside(&observed, self.destination_next);
+                let finding = Finding { observed: *observed, closed_at, closed_by, former, ..(*stored).clone() };
                 self.rewrite(&stored, &finding)?;
                 if let Some(kind) = change {
                     self.log(&finding, Some(before), kind, now)?;
@@ -181,7 +192,8 @@ impl<'t> Inventory<'t> {
             Step::Move { stored, observed } => {
                 let before = stored.observed.state;
                 let closed_at = observed.state.is_closed().then_some(now);
-                let finding = Finding { observed: *observed, closed_at, closed_by: None, ..(*stored).clone() };
+                let former = stored.former_beside(&observed, self.destination_next);
+                let finding = Finding { observed: *observed, closed_at, closed_by: None, former, ..(*stored).clone() };
                 self.remove(&stored)?;
                 self.insert(&finding)?;
                 self.log(&finding, Some(before), ChangeKind::Moved, now)?;
@@ -408,8 +420,8 @@ pub enum Trace {
     Held,
     /// Something is there that cannot be read: it may be held.
     Unreadable,
-    /// Sonar's key leads to another number: the record was damaged, and Sonar's row replaced it.
-    Replaced,
+    /// Sonar's key leads to this number: the record was damaged, and Sonar's row replaced it.
+    Replaced(FindingId),
     /// Nothing.
     None,
 }
@@ -423,7 +435,7 @@ pub fn trace(view: &impl View, id: FindingId, scope: ScopeId, key: &IssueKey) ->
         Err(error) => return Err(error),
     }
     match get::<Finding>(view, tables::FINDINGS, &finding_key(scope, key)) {
-        Ok(Some(_)) => Ok(Trace::Replaced),
+        Ok(Some(successor)) => Ok(Trace::Replaced(successor.id)),
         Err(StoreError::Damaged { .. }) => Ok(Trace::Unreadable),
         // A number that leads somewhere is not gone.
         Ok(None) if super::has(view, tables::FINDING_IDS, &Key::new().u64(id.0))? => Ok(Trace::Unreadable),

@@ -1,6 +1,8 @@
 //! What reading a project would bring: reads Sonar as an import does, compares it with the inventory, and stores nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sources::{Connected, with_urgency};
 use super::sync::hash;
@@ -68,16 +70,50 @@ pub struct Subject<'a> {
     pub choice: &'a Choice,
 }
 
-/// Looks at all scopes that would be held. It waits for what is more urgent, and asks for so many pages at most that
-/// what is left of a very large project is only counted, or not asked for; it says so.
+/// How much of Sonar is read for one person who asks, all projects together.
+#[derive(Debug)]
+pub struct Allowance {
+    /// Pages that are left; the listing of a project's branches counts as one.
+    pub pages: u32,
+    /// Whether nobody waits for the answer any more.
+    pub given_up: Arc<AtomicBool>,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { pages: PREVIEW_PAGES_MAX, given_up: Arc::default() }
+    }
+}
+
+impl Allowance {
+    /// Takes one page, if there is one left.
+    fn take(&mut self) -> bool {
+        let left = self.pages.checked_sub(1);
+        self.pages = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    fn go_on(&self, work: &Work) -> Result<(), WorkError> {
+        if self.given_up.load(Ordering::Relaxed) { Err(WorkError::Stopping) } else { work.go_on() }
+    }
+}
+
+/// Looks at all scopes that would be held. It waits for what is more urgent, and asks for no more pages than allowed:
+/// what is left of a very large project is only counted, or not asked for, and it says so. Nothing where not even a
+/// page was left for its branches.
 ///
 /// # Errors
-/// If Sonar cannot be asked, lists nothing that is chosen, or the store cannot be read.
-pub fn foresee(work: &Work, subject: &Subject) -> Result<Vec<Foreseen>, WorkError> {
+/// If Sonar cannot be asked, lists nothing that is chosen, or the store cannot be read; [`WorkError::Stopping`] where
+/// nobody waits for it any more, or the daemon stops.
+pub fn foresee(work: &Work, subject: &Subject, allowance: &mut Allowance) -> Result<Option<Vec<Foreseen>>, WorkError> {
+    allowance.go_on(work)?;
+    if !allowance.take() {
+        return Ok(None);
+    }
     with_urgency(false, || {
         let connected = work.sources.connect(&subject.organization.source)?;
         let listing = discover::list(work, subject.organization, subject.key, subject.selection.pull_requests)?;
-        let (mut found, mut pages) = (Vec::new(), PREVIEW_PAGES_MAX);
+        let mut found = Vec::new();
         for listed in listing.scopes {
             let held = held(work, subject.id, listed.kind, &listed.name)?;
             // What is held already is read whatever is chosen.
@@ -90,7 +126,7 @@ pub fn foresee(work: &Work, subject: &Subject) -> Result<Vec<Foreseen>, WorkErro
                 ScopeRef::Named { kind: listed.kind, name: listed.name.clone() }
             };
             let mut look = Look { work, subject, connected: &connected, scope_ref, held, seen: Seen::default() };
-            let (sonar_total, problem) = look.read(&mut pages)?;
+            let (sonar_total, problem) = look.read(allowance)?;
             let open = held.map_or(Ok(0), |id| work.store.read(|view| lists::count_open(view, id)))?;
             if problem.is_none() {
                 look.seen.found.close += open.saturating_sub(look.seen.met);
@@ -98,7 +134,7 @@ pub fn foresee(work: &Work, subject: &Subject) -> Result<Vec<Foreseen>, WorkErro
             let (kind, name, main) = (listed.kind, listed.name, listed.main);
             found.push(Foreseen { kind, name, main, sonar_total, open, found: look.seen.found, problem });
         }
-        Ok(found)
+        Ok(Some(found))
     })
 }
 
@@ -133,17 +169,16 @@ struct Seen {
 
 impl Look<'_> {
     /// Reads the scope as far as there are pages left. Sonar's count, and why not all of it was read.
-    fn read(&mut self, pages: &mut u32) -> Result<(Option<u64>, Option<String>), WorkError> {
+    fn read(&mut self, allowance: &mut Allowance) -> Result<(Option<u64>, Option<String>), WorkError> {
         let Connected { client, dialect } = self.connected;
         let (organization, project) = (&self.subject.organization.key, self.subject.key);
         let (mut crawl, mut expected) = (Crawl::new(dialect.lists()), 0);
         while let Some(ask) = crawl.next() {
-            self.work.go_on()?;
-            let Some(left) = pages.checked_sub(1) else {
+            allowance.go_on(self.work)?;
+            if !allowance.take() {
                 let counted = (crawl.pages() > 0).then_some(expected);
                 return Ok((counted, Some(TOO_LARGE.to_owned())));
-            };
-            *pages = left;
+            }
             let page = client.list(*dialect, organization, project, &self.scope_ref, &ask)?;
             crawl::tell(&mut crawl, *dialect, &ask, &page);
             expected = expected.max(crawl.expected());
@@ -189,3 +224,6 @@ impl Look<'_> {
 }
 
 const TOO_LARGE: &str = "it is too large to be looked at whole; an import reads all of it";
+
+/// What is said of a project that was not asked for.
+pub const NOT_REACHED: &str = "so much was read for the projects before it that it was not looked at; ask for it alone";

@@ -1,12 +1,20 @@
 //! An organization's filter: everything is held, and only what passes is shown and passed on. Whatever is done to the
 //! filter, nothing counts as fixed that is not; and an import can be tried out.
 
+use std::sync::atomic::Ordering;
+
+use hydrophone::domain::ids::ProjectKey;
+use hydrophone::domain::passing::Choice;
+use hydrophone::domain::selection::Selection;
+use hydrophone::work::WorkError;
+use hydrophone::work::foresee::{Allowance, Subject, foresee};
 use serde_json::{Value, json};
 
 use crate::support::conviso::Conviso;
 use crate::support::gateway::Gateway;
+use crate::support::inside::Inside;
 use crate::support::receiver::Receiver;
-use crate::support::sonar::{Hotspot, Issue, Mode, Severity, Sonar};
+use crate::support::sonar::{Call, Hotspot, Issue, Mode, Moment, Severity, Sonar};
 use crate::support::{connect, findings, hook_up, import};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
@@ -206,6 +214,59 @@ fn what_falls_out_of_a_narrowed_filter_is_not_told_as_fixed_until_it_is() {
     assert_eq!(told, ["A open", "B open", "D open", "B fixed"]);
 }
 
+/// A finding may fall out of a filter that nobody touched: its severity is lowered in SonarQube. A platform that is told
+/// whole branches would take it for fixed, and one that is told changes would never hear of its end. One that came later
+/// knows nothing of it.
+#[test]
+fn what_falls_out_of_a_filter_by_its_severity_is_told_to_its_end() {
+    let sonar = sonar();
+    let gateway = gateway(&sonar);
+    gateway.json(&["organization", "filter", "acme", "--min-severity", "medium"]);
+    import(&gateway, "acme", &["shop"]);
+    let receiver = Receiver::start(SECRET);
+    let (folders, events) = ([tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()], receiver.url());
+    let paths = [folders[0].path().to_str().unwrap(), folders[1].path().to_str().unwrap()];
+    gateway.json_with(&["destination", "add", "events", "siem", "--url", &events, "--token-file", "-"], SECRET);
+    // Its own filter counts as the organization's does.
+    gateway.json(&["destination", "add", "sarif", "files", "--url", paths[0], "--severity", "critical"]);
+    let read = |names: &[&str]| {
+        gateway.json(&["sync", "acme", "shop", "--full", "--wait"]);
+        for name in names {
+            wait_up_to_date(&gateway, name);
+        }
+    };
+    let in_file = |folder: usize| {
+        let mut files = std::fs::read_dir(paths[folder]).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.find(|file| file.extension().is_some_and(|end| end == "sarif")).unwrap();
+        let log: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let results = log["runs"][0]["results"].as_array().unwrap().clone();
+        let file = |result: &Value| result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone();
+        results.iter().map(file).collect::<Vec<Value>>()
+    };
+    read(&["siem", "files"]);
+    assert_eq!(in_file(0), ["src/A.java"]);
+
+    sonar.edit(|model| model.set_severity("A", Severity::Info));
+    read(&["siem", "files"]);
+    assert_eq!(in_file(0), ["src/A.java"], "it is not fixed");
+    assert_eq!(findings(&gateway, &[]), [] as [Value; 0]);
+    gateway.json(&["destination", "add", "sarif", "later", "--url", paths[1]]);
+    sonar.edit(|model| model.add_issue("shop", "main", issue("C", Severity::Blocker)));
+    read(&["siem", "files", "later"]);
+    assert_eq!(in_file(1), ["src/C.java"]);
+
+    sonar.edit(|model| model.fix("A"));
+    read(&["siem", "files", "later"]);
+    assert_eq!(in_file(0), ["src/C.java"]);
+    let told: Vec<String> = receiver
+        .events()
+        .iter()
+        .filter(|event| event["data"]["key"].is_string())
+        .map(|event| ["key", "severity", "state"].map(|part| event["data"][part].as_str().unwrap()).join(" "))
+        .collect();
+    assert_eq!(told, ["A critical open", "A info open", "C critical open", "A info fixed"]);
+}
+
 #[test]
 fn what_passes_a_widened_filter_is_told_without_being_asked_for() {
     let sonar = sonar();
@@ -306,6 +367,75 @@ fn an_import_can_be_tried_out() {
     assert_eq!(counts(&foreseen), [1, 1, 1, 1, 0], "{foreseen}");
     assert_eq!((&foreseen["sonar_total"], &foreseen["open"], &foreseen["passing"]), (&json!(3), &json!(2), &json!(1)));
     assert_eq!(keys(&findings(&gateway, &["--filtered"])), ["A", "B"], "it is only foreseen");
+}
+
+/// A token may see thousands of projects, and whoever asked may have gone home: what is read for one question has an end,
+/// all its projects together.
+#[test]
+fn what_an_import_would_bring_is_not_read_without_end() {
+    let sonar = sonar();
+    sonar.edit(|model| model.add_issue("shop", "main", issue("C", Severity::Major)));
+    let inside = Inside::connected(&sonar, sonar.token());
+    let (organization, key) = (Inside::organization(), ProjectKey::parse("shop").unwrap());
+    let (selection, choice) = (Selection::default(), Choice::default());
+    let subject = Subject { organization: &organization, key: &key, id: None, selection: &selection, choice: &choice };
+    let whole = Allowance::default().pages;
+    let mut allowance = Allowance::default();
+    let found = foresee(&inside.work, &subject, &mut allowance).unwrap().unwrap();
+    assert_eq!((found[0].sonar_total, &found[0].problem), (Some(3), &None));
+    let one = whole - allowance.pages;
+    // The second project comes to the end of what is left, the third is not asked for.
+    let mut allowance = Allowance { pages: 2 * one - 1, ..Allowance::default() };
+    let mut problem = || {
+        let found = foresee(&inside.work, &subject, &mut allowance).unwrap();
+        found.map(|found| found[0].problem.clone())
+    };
+    assert_eq!(problem(), Some(None));
+    let too_large = problem().flatten();
+    assert!(too_large.as_ref().is_some_and(|why| why.contains("too large")), "{too_large:?}");
+    sonar.forget_requests();
+    assert_eq!(problem(), None);
+    // Nobody waits any more.
+    let allowance = &mut Allowance::default();
+    allowance.given_up.store(true, Ordering::Relaxed);
+    assert!(matches!(foresee(&inside.work, &subject, allowance), Err(WorkError::Stopping)));
+    assert!(sonar.requests().is_empty());
+}
+
+/// Of two that are tried out at once the second has its turn after the first, and both are answered; nothing else waits.
+#[test]
+fn imports_are_tried_out_one_after_the_other() {
+    let sonar = sonar();
+    sonar.edit(|model| {
+        model.add_project("acme", "till", "Till");
+    });
+    let gateway = gateway(&sonar);
+    let hold = sonar.hold_when(Moment::BeforeReading, |call| {
+        call.path.contains("search") && call.query.iter().any(|(_, value)| value.contains("shop"))
+    });
+    std::thread::scope(|scope| {
+        let try_out = |key| {
+            let (gateway, key): (&Gateway, &str) = (&gateway, key);
+            scope.spawn(move || gateway.json(&["project", "import", "acme", "--project", key, "--dry-run"]))
+        };
+        let shop = try_out("shop");
+        hold.wait_held(1);
+        let till = try_out("till");
+        for _ in 0..5 {
+            assert_eq!(gateway.json(&["finding", "list"])["total"], 0);
+        }
+        hold.release();
+        for (tried, key) in [(shop, "shop"), (till, "till")] {
+            assert_eq!(tried.join().unwrap()["projects"][0]["key"], key);
+        }
+    });
+    let calls = sonar.requests();
+    let asked = |key: &str| {
+        let about = |call: &Call| call.query.iter().any(|(_, value)| value == key);
+        calls.iter().enumerate().filter(|(_, call)| about(call)).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let (shop, till) = (asked("shop"), asked("till"));
+    assert!(shop.len() > 1 && shop.last() < till.first(), "{shop:?} {till:?}");
 }
 
 #[test]

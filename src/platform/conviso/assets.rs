@@ -41,6 +41,22 @@ pub(super) fn find_or_make(client: &mut Client, wanted: Wanted<'_>) -> Result<Fo
     make(client, wanted)
 }
 
+/// Whether an asset is shown to this key, whatever it is called now.
+pub(super) fn is_shown(client: &mut Client, id: &str, name: &str) -> Result<bool, Trouble> {
+    let mut found = false;
+    // There is no search by id. Most are called as they were.
+    for search in [Some(name), None] {
+        client.each_asset(search, |asset| {
+            found |= asset.id == id;
+            !found
+        })?;
+        if found {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// The asset of exactly this name, else of this id.
 fn by_name(client: &mut Client, name: &str) -> Result<Option<Asset>, Trouble> {
     let mut same = Vec::new();

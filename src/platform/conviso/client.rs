@@ -1,5 +1,6 @@
 //! Asking Conviso: one document after the other, no faster than it allows, and what its refusals mean.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -69,6 +70,48 @@ pub(super) struct Asset {
     pub(super) integrations: Vec<String>,
     /// Host, organization and name of its repository.
     pub(super) repository: Option<String>,
+}
+
+/// A page of issues.
+struct Page {
+    issues: Vec<Issue>,
+    /// Ids of rows that cannot be read.
+    unread: Vec<Option<String>>,
+    /// How many pages there are, where the server says it.
+    pages: Option<usize>,
+    /// Whether there is a list at all.
+    is_list: bool,
+}
+
+/// What is shown of issues that were asked for by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// Those that are.
+    pub(super) issues: BTreeMap<String, Issue>,
+    /// Those that are shown in a form that cannot be read.
+    unread: BTreeSet<String>,
+    /// Whether some of the answer is not known, so that nothing is surely lacking.
+    partial: bool,
+}
+
+impl Shown {
+    /// Whether the server says that there is no such issue.
+    pub(super) fn lacks(&self, id: &str) -> bool {
+        !self.partial && !self.issues.contains_key(id) && !self.unread.contains(id)
+    }
+
+    /// Adds what is shown of others.
+    pub(super) fn join(&mut self, other: Self) {
+        self.issues.extend(other.issues);
+        self.unread.extend(other.unread);
+        self.partial |= other.partial;
+    }
+
+    fn take(&mut self, page: Page) {
+        self.partial |= !page.is_list || page.pages.is_none() || page.unread.contains(&None);
+        self.issues.extend(page.issues.into_iter().map(|issue| (issue.id.clone(), issue)));
+        self.unread.extend(page.unread.into_iter().flatten());
+    }
 }
 
 impl Client {
@@ -264,8 +307,8 @@ impl Client {
         text
     }
 
-    /// One page of issues, and how many pages there are.
-    fn issues(&mut self, page: usize, filters: &Value, sort: (&str, &str)) -> Result<(Vec<Issue>, usize), Trouble> {
+    /// One page of issues.
+    fn issues(&mut self, page: usize, filters: &Value, sort: (&str, &str)) -> Result<Page, Trouble> {
         self.schema()?;
         loop {
             let variables = json!({
@@ -296,14 +339,14 @@ impl Client {
         mut each: impl FnMut(Issue) -> bool,
     ) -> Result<bool, Trouble> {
         for page in 1..=CONVISO_ISSUE_PAGES_MAX {
-            let (issues, pages) = self.issues(page, filters, sort)?;
+            let Page { issues, pages, .. } = self.issues(page, filters, sort)?;
             let empty = issues.is_empty();
             for issue in issues {
                 if !each(issue) {
                     return Ok(true);
                 }
             }
-            if empty || page >= pages {
+            if empty || page >= pages.unwrap_or(1) {
                 return Ok(true);
             }
         }
@@ -321,6 +364,22 @@ impl Client {
             })?;
         }
         Ok(found)
+    }
+
+    /// Issues by their ids, and whether the others are surely not there.
+    pub(super) fn shown(&mut self, ids: &[String]) -> Result<Shown, Trouble> {
+        let mut shown = Shown::default();
+        let filters = json!({ "ids": ids.iter().map(|one| id_value(one)).collect::<Vec<_>>() });
+        for number in 1..=CONVISO_ISSUE_PAGES_MAX {
+            let page = self.issues(number, &filters, ("ID", "ASC"))?;
+            let last = number >= page.pages.unwrap_or(1) || (page.issues.is_empty() && page.unread.is_empty());
+            shown.take(page);
+            if last {
+                return Ok(shown);
+            }
+        }
+        shown.partial = true;
+        Ok(shown)
     }
 
     /// One page of assets, and how many pages there are.
@@ -366,9 +425,17 @@ impl Client {
     }
 }
 
-fn read_issues(data: &Value) -> (Vec<Issue>, usize) {
-    let issues = data["issues"]["collection"].as_array().into_iter().flatten().filter_map(Issue::read).collect();
-    (issues, pages(&data["issues"]))
+fn read_issues(data: &Value) -> Page {
+    let rows = data["issues"]["collection"].as_array();
+    let mut page =
+        Page { issues: Vec::new(), unread: Vec::new(), pages: pages(&data["issues"]), is_list: rows.is_some() };
+    for row in rows.into_iter().flatten() {
+        match Issue::read(row) {
+            Some(issue) => page.issues.push(issue),
+            None => page.unread.push(id(&row["id"])),
+        }
+    }
+    page
 }
 
 fn read_assets(data: &Value) -> (Vec<Asset>, usize) {
@@ -382,11 +449,11 @@ fn read_assets(data: &Value) -> (Vec<Asset>, usize) {
         })
     };
     let assets = data["assets"]["collection"].as_array().into_iter().flatten().filter_map(asset).collect();
-    (assets, pages(&data["assets"]))
+    (assets, pages(&data["assets"]).unwrap_or(1))
 }
 
-fn pages(list: &Value) -> usize {
-    list["metadata"]["totalPages"].as_u64().and_then(|pages| pages.try_into().ok()).unwrap_or(1)
+fn pages(list: &Value) -> Option<usize> {
+    list["metadata"]["totalPages"].as_u64().and_then(|pages| pages.try_into().ok())
 }
 
 /// What helps against a key that is not accepted.

@@ -24,6 +24,7 @@
 
 mod assets;
 mod client;
+mod compare;
 mod documents;
 mod report;
 mod schema;
@@ -32,12 +33,12 @@ mod tell;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::json;
 
 use self::assets::Wanted;
 use self::client::Client;
-use self::status::Step;
 pub(super) use self::status::WORDS;
 use self::tell::{Item, Memory, Telling};
 use self::wire::Issue;
@@ -46,10 +47,10 @@ use super::{
 };
 use crate::domain::destination::{Destination, Mapping};
 use crate::domain::ids::{AssetName, FindingId, ScopeKind};
-use crate::domain::limits::{CONVISO_PAGE, CONVISO_PUSH_MAX};
+use crate::domain::limits::CONVISO_PUSH_MAX;
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::time::Timestamp;
-use crate::sys::clock;
+use crate::sys::clock::{self, Clock};
 use crate::sys::trust::Trust;
 
 /// One company on Conviso.
@@ -61,6 +62,9 @@ pub(super) struct Conviso {
     memory: Memory,
     /// Assets that turned out to be gone.
     gone: BTreeSet<String>,
+    /// Issues that were not shown when none of their asset was, and since when, by the clock's steady count.
+    doubted: BTreeMap<String, Duration>,
+    clock: Clock,
 }
 
 /// What was given beside address and key.
@@ -166,7 +170,16 @@ pub(super) fn open(destination: &Destination, secret: Option<&str>, trust: &Trus
         mapping: destination.mapping.clone(),
         memory: Memory::default(),
         gone: BTreeSet::new(),
+        doubted: BTreeMap::new(),
+        clock: Clock::system(),
     })
+}
+
+impl Conviso {
+    /// By another clock than the system's, where time passes between two looks at what was told.
+    pub(super) fn by(self, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), ..self }
+    }
 }
 
 impl Platform for Conviso {
@@ -290,32 +303,8 @@ impl Platform for Conviso {
         Ok(Polled { decisions, mark })
     }
 
-    /// What it shows beside a status is not asked for: what people change there of it is theirs.
     fn look(&mut self, known: &[Known<'_>]) -> Result<Option<Vec<(FindingId, Seen)>>, Trouble> {
-        let ids: Vec<String> =
-            known.iter().filter_map(|one| one.message.known.as_ref().and_then(|remote| remote.id.clone())).collect();
-        let mut there: BTreeMap<String, Issue> = BTreeMap::new();
-        for some in ids.chunks(CONVISO_PAGE) {
-            there.extend(self.client.issues_by_id(some)?.into_iter().map(|issue| (issue.id.clone(), issue)));
-        }
-        let mut seen = Vec::with_capacity(known.len());
-        for one in known {
-            let finding = one.message.finding.id;
-            let Some(remote) = &one.message.known else { continue };
-            let (Some(id), Some(told)) = (&remote.id, remote.state) else { continue };
-            let Some(issue) = there.get(id) else {
-                seen.push((finding, Seen::Missing));
-                continue;
-            };
-            let Some(word) = self.mapping.word(told, WORDS) else { continue };
-            // Whoever had it begun anew now would have been met by a poll.
-            let begun = matches!(issue.status.as_str(), "CREATED" | "DRAFT" | "IDENTIFIED");
-            let differs = status::step(issue, told, &word, true) != Step::Stay;
-            let slipped = differs && (begun || !by_people(issue));
-            let word = if by_people(issue) { issue.status.clone() } else { word };
-            seen.push((finding, Seen::There { word, slipped, shown: true }));
-        }
-        Ok(Some(seen))
+        self.compare(known).map(Some)
     }
 }
 

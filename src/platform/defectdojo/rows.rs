@@ -266,6 +266,7 @@ mod tests {
             first_seen_at: Timestamp(0),
             closed_at: None,
             closed_by: None,
+            former: Vec::new(),
         };
         let rule = RuleText { name: None, cwe: vec![89, 79], description: Some("<p>Use &lt;this&gt;</p>".to_owned()) };
         Message {

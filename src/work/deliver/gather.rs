@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::domain::destination::{Destination, LeftOut};
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, Former, State};
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, RuleKey, ScopeId, SourceName};
-use crate::domain::message::{Cause, Message, Place, Plan, RuleText, plan, told_state};
+use crate::domain::message::{Cause, Message, Place, Plan, Remote, RuleText, plan, told_state};
 use crate::domain::passing::Passing;
 use crate::platform::{self, Manner};
 use crate::store::changes::{Cursor, Followed, Item, follow};
@@ -169,7 +169,10 @@ pub(super) fn compose(
     cause: Cause,
 ) -> Result<Message, StoreError> {
     let known = match manner {
-        Manner::Findings => destinations::remote(view, id, finding.id)?,
+        Manner::Findings => match destinations::memory(view, id, finding.id) {
+            Err(StoreError::Damaged { .. }) => Some(forgotten(place, &finding)),
+            known => known?,
+        },
         Manner::Changes | Manner::Scopes => None,
     };
     let decisions = manner != Manner::Findings || destination.triage_from_sonar;
@@ -181,6 +184,24 @@ pub(super) fn compose(
         known,
         finding,
     })
+}
+
+/// What is remembered of a finding where that cannot be read: it was told, and nobody knows how. It is looked for on the
+/// platform as after an answer that was lost, neither made twice nor left open there.
+fn forgotten(place: &Place, finding: &Finding) -> Remote {
+    Remote {
+        scope: place.scope,
+        id: None,
+        key: finding.observed.key.clone(),
+        state: None,
+        content: None,
+        birth: None,
+        decided: None,
+        since: finding.first_seen_at,
+        // It may be open there or closed, so that a platform looks before it tells.
+        telling: Some(State::Open),
+        unanswered: vec![State::Fixed],
+    }
 }
 
 fn is_decided_there(destination: &Destination, message: &Message) -> bool {
@@ -229,18 +250,28 @@ impl Home {
 
     /// Whether the destination is told of a finding that it does not know, or why not.
     pub(super) fn takes(&self, finding: &Finding, destination: &Destination) -> Result<(), LeftOut> {
-        self.taken.and_then(|()| self.passing.takes(finding)).and_then(|()| destination.filter.takes(finding))
+        let (kind, severity) = (finding.observed.kind, finding.observed.severity);
+        let passes = self.taken.and_then(|()| self.passing.takes(finding));
+        passes.and_then(|()| destination.filter.takes(kind, severity))
     }
 
-    /// Whether a destination is told of a finding where nobody remembers what it knows, or why not.
+    /// Whether a destination is told of a finding where nobody remembers what it knows, or why not. What it may have heard
+    /// of is followed also when its kind or severity would be kept back by now.
     pub(super) fn follows(
         &self,
         finding: &Finding,
         id: DestinationId,
         destination: &Destination,
     ) -> Result<(), LeftOut> {
-        let passes = self.taken.and_then(|()| self.passing.follows(finding, id));
-        passes.and_then(|()| destination.filter.takes(finding))
+        let passes = |kind, severity| {
+            self.passing.follows(finding.id, (kind, severity), id)?;
+            destination.filter.takes(kind, severity)
+        };
+        self.taken?;
+        passes(finding.observed.kind, finding.observed.severity).or_else(|left_out| {
+            let knows = |former: &Former| id < former.until && passes(former.kind, former.severity).is_ok();
+            if finding.former.iter().any(knows) { Ok(()) } else { Err(left_out) }
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::gather::{self, Group};
 use super::runner::{CHUNK, Ended, Runner, Swept};
 use crate::domain::destination::{Destination, Words};
+use crate::domain::finding::State;
 use crate::domain::ids::{DestinationId, FindingId};
 use crate::domain::message::{Message, Remote};
 use crate::domain::time::Timestamp;
@@ -49,12 +50,12 @@ impl Runner {
         else {
             return Ok(false);
         };
-        let part = self.store().read(|view| {
+        let mut part = self.store().read(|view| {
             let standing = Some((&destination, words)).filter(|_| decisions);
             look_through(view, id, after, standing, now)
         })?;
-        let found = !part.groups.is_empty() || !part.forgotten.is_empty() || !part.orders.is_empty();
-        for group in part.groups {
+        let found = !part.is_empty();
+        for group in std::mem::take(&mut part.groups) {
             if matches!(self.tell_group(group, &|_| None)?, Ended::Stopped) {
                 return Ok(true);
             }
@@ -64,7 +65,7 @@ impl Runner {
         // Where nothing was found nothing is written but once at the end: an interrupted look begins again.
         let ended = last.is_none() && (after != FindingId(0) || sweep.is_some());
         if found || ended {
-            let noted = self.note_part(part.forgotten, part.orders, (last, now), progress, destination)?;
+            let noted = self.note_part(part, now, progress, destination)?;
             // By the store it is looked through from where it was written to.
             self.swept = None;
             if !noted {
@@ -82,18 +83,24 @@ impl Runner {
     /// meanwhile was not looked through for.
     fn note_part(
         &self,
-        forgotten: Vec<FindingId>,
-        orders: Vec<(FindingId, Order)>,
-        (last, now): (Option<FindingId>, Timestamp),
+        part: Part,
+        now: Timestamp,
         read: &Progress,
         destination: Destination,
     ) -> Result<bool, StoreError> {
         let (id, sweep, decisions) = (self.id, read.sweep, read.decisions);
         self.store().write::<_, StoreError>(move |batch| {
-            for finding in forgotten {
+            for finding in part.forgotten {
                 destinations::remove_remote(batch, id, finding)?;
             }
-            for (finding, order) in orders {
+            for (successor, mut remote) in part.moved {
+                if matches!(destinations::memory(batch, id, successor), Ok(None)) {
+                    // Changes since were not told of: as after a lost answer, it is told again how it stands.
+                    remote.begin(remote.state.unwrap_or(State::Open));
+                    destinations::put_remote(batch, id, successor, &remote)?;
+                }
+            }
+            for (finding, order) in part.orders {
                 destinations::put_order(batch, id, finding, &order)?;
             }
             let mut progress = destinations::progress(batch, id)?;
@@ -102,8 +109,8 @@ impl Runner {
             if !is_same {
                 return Ok(false);
             }
-            progress.sweep = last;
-            if last.is_none() {
+            progress.sweep = part.last;
+            if part.last.is_none() {
                 progress.swept_at = Some(now);
                 progress.decisions = false;
             }
@@ -213,10 +220,18 @@ struct Part {
     groups: Vec<Group>,
     /// What is not to be remembered any more.
     forgotten: Vec<FindingId>,
+    /// What is remembered of another number from now on, unless that has a memory of its own.
+    moved: Vec<(FindingId, Remote)>,
     /// What Sonar is to be told of decisions that stand there.
     orders: Vec<(FindingId, Order)>,
     /// The last that was looked at; nothing at the end.
     last: Option<FindingId>,
+}
+
+impl Part {
+    fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.forgotten.is_empty() && self.moved.is_empty() && self.orders.is_empty()
+    }
 }
 
 /// Looks through what a platform was told, after a finding.
@@ -233,7 +248,7 @@ fn look_through(
 ) -> Result<Part, StoreError> {
     let remotes = destinations::remotes(view, id, Some(after), CHUNK)?;
     let last = remotes.last().map(|(finding, _)| *finding);
-    let mut part = Part { groups: Vec::new(), forgotten: Vec::new(), orders: Vec::new(), last };
+    let mut part = Part { groups: Vec::new(), forgotten: Vec::new(), moved: Vec::new(), orders: Vec::new(), last };
     for (finding, remote) in remotes {
         if let Some((destination, words)) = standing.filter(|_| remote.decided.is_some()) {
             let here = gather::held(view, finding)?.map(|(_, held)| held.observed.state);
@@ -242,7 +257,8 @@ fn look_through(
         }
         match findings::trace(view, finding, remote.scope, &remote.key)? {
             Trace::Held | Trace::Unreadable => continue,
-            Trace::Replaced => {
+            Trace::Replaced(successor) => {
+                part.moved.push((successor, remote));
                 part.forgotten.push(finding);
                 continue;
             }
