@@ -38,6 +38,8 @@ pub struct Options<'a> {
     pub socket: &'a Path,
     /// Where webhooks are taken; without it none are, and SonarQube is only polled.
     pub webhook_listen: Option<SocketAddr>,
+    /// Where the page and the API are served; without it they are not, but for the socket.
+    pub admin_listen: Option<SocketAddr>,
     /// Without TLS, behind a proxy or tunnel that adds it.
     pub webhook_plain: bool,
     /// The address that Sonar reaches the listener at, for this run.
@@ -57,6 +59,8 @@ enum StartError {
     Store(#[from] StoreError),
     #[error("webhooks cannot be taken on {address}: {error}{hint}")]
     Listen { address: SocketAddr, error: io::Error, hint: &'static str },
+    #[error("the page cannot be served on {address}: {error}{hint}")]
+    Page { address: SocketAddr, error: io::Error, hint: &'static str },
     #[error(transparent)]
     Socket(#[from] NoSocket),
     #[error(transparent)]
@@ -133,14 +137,24 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
         None => None,
     };
     let address = webhooks.as_ref().map(|(_, address)| *address);
+    let pages = match options.admin_listen {
+        Some(wanted) => {
+            let listener = TcpListener::bind(wanted).await.map_err(|error| unserved(wanted, error))?;
+            let address = listener.local_addr().map_err(|error| unserved(wanted, error))?;
+            Some((listener, address))
+        }
+        None => None,
+    };
     let (free_space_min, workers) = store.read::<_, StoreError>(|view| {
         Ok((settings::number_of(view, FREE_SPACE_MIN)?, settings::number_of(view, SYNC_WORKERS)?))
     })?;
     store.set_free_space_min(free_space_min * 1024 * 1024);
-    let tls = if options.webhook_plain || webhooks.is_none() {
-        None
-    } else {
-        Some(acceptor(store, options.public_url.as_deref())?)
+    let takes_tls = webhooks.is_some() && !options.webhook_plain;
+    let identity =
+        (takes_tls || pages.is_some()).then(|| identity(store, options.public_url.as_deref())).transpose()?;
+    let tls = match &identity {
+        Some(identity) if takes_tls => Some(TlsAcceptor::from(identity.server(&[HTTP_1])?)),
+        _ => None,
     };
     let directory = Arc::new(Directory::default());
     directory.reload(store)?;
@@ -159,12 +173,21 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
         !options.webhook_plain,
         options.public_url.clone(),
         started_at,
+        pages.as_ref().map(|(_, address)| *address),
     );
     let socket = admin::bind(options.socket)?;
     let (stop, stopped) = watch::channel(false);
     let ingress = webhooks.map(|(listener, _)| {
         tokio::spawn(Ingress::new(store.clone(), directory, counters).serve(listener, tls, stopped.clone()))
     });
+    let page = match (pages, &identity) {
+        (Some((listener, address)), Some(identity)) => {
+            tell_set_up(&admin, address)?;
+            let tls = TlsAcceptor::from(identity.server(&[HTTP_2, HTTP_1])?);
+            Some(tokio::spawn(admin::serve_network(listener, tls, Arc::clone(&admin), stopped.clone())))
+        }
+        _ => None,
+    };
     let api = tokio::spawn(admin::serve(socket, admin, stopped));
     let mut threads = work.start(usize::try_from(workers).unwrap_or(1));
     threads.push(deliver.start());
@@ -186,6 +209,9 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     let drained = async {
         if let Some(ingress) = ingress {
             let _ = ingress.await;
+        }
+        if let Some(page) = page {
+            let _ = page.await;
         }
         let _ = api.await;
     };
@@ -232,6 +258,20 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| failed(address, error))
 }
 
+fn unserved(address: SocketAddr, error: io::Error) -> StartError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has this port: choose another one with --admin-listen, `--admin-listen off`, or stop that program"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a right that hydrophone does not have: choose another one with --admin-listen"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address: see `ip address`",
+        _ => "",
+    };
+    StartError::Page { address, error, hint }
+}
+
 fn failed(address: SocketAddr, error: io::Error) -> StartError {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -246,8 +286,8 @@ fn failed(address: SocketAddr, error: io::Error) -> StartError {
     StartError::Listen { address, error, hint }
 }
 
-/// The listener's certificate, made at the first start.
-fn acceptor(store: &Store, public_url: Option<&str>) -> Result<TlsAcceptor, StartError> {
+/// The box's certificate, made at the first start.
+fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartError> {
     let (stored, public_url) = store.read::<_, StoreError>(|view| {
         let certificate = settings::secret(view, CERTIFICATE)?;
         let key = settings::secret(view, KEY)?;
@@ -269,11 +309,25 @@ fn acceptor(store: &Store, public_url: Option<&str>) -> Result<TlsAcceptor, Star
             settings::set_secret(batch, KEY, &key)
         })?;
         tracing::info!(
-            "made a self-signed certificate for the webhook listener; SonarQube does not trust it by itself"
+            "made a self-signed certificate; SonarQube does not trust it by itself, and browsers ask before they do"
         );
         identity
     };
-    Ok(TlsAcceptor::from(identity.server()?))
+    Ok(identity)
+}
+
+/// HTTP/1.1 and HTTP/2 as ALPN names them.
+const HTTP_1: &[u8] = b"http/1.1";
+const HTTP_2: &[u8] = b"h2";
+
+/// Tells whoever reads the log how the first admin is made, as long as there is none.
+fn tell_set_up(admin: &Admin, address: SocketAddr) -> Result<(), StartError> {
+    if let Some(link) = admin.new_setup_link()? {
+        tracing::info!("nobody can log in yet; within an hour, make the first admin at {link}");
+    } else {
+        tracing::info!("the page is at https://{address}");
+    }
+    Ok(())
 }
 
 const CERTIFICATE: &str = "tls/webhook/certificate";

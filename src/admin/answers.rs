@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents, and bodies that may be wrong.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
@@ -7,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::shapes;
+use crate::domain::access::BadRole;
 use crate::domain::finding::BadWord;
 use crate::domain::ids::BadName;
 use crate::sonar::FetchError;
@@ -19,11 +22,12 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     remedy: Option<String>,
+    after: Option<Duration>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), remedy: None }
+        Self { status, detail: detail.into(), remedy: None, after: None }
     }
 
     /// What was sent cannot be used.
@@ -41,6 +45,27 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
+    /// Nobody knows who is asking.
+    pub fn unknown_caller() -> Self {
+        Self::unauthorized("this takes a login or an API token")
+            .remedy("log in on the page, or make a token: `hydrophone token add NAME --role viewer`")
+    }
+
+    /// Whoever asks is not who they say they are.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// Whoever asks may not do it.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// Whoever asks has asked too often, and may ask again after a while.
+    pub fn too_many(detail: impl Into<String>, after: Duration) -> Self {
+        Self { after: Some(after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
     /// Another server did not answer as it should.
     pub fn unreachable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, detail)
@@ -49,6 +74,16 @@ impl Problem {
     /// A bug, or something as unforeseen.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+
+    /// The HTTP status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, to what.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// And what to do about it.
@@ -69,8 +104,13 @@ impl IntoResponse for Problem {
         };
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        let busy = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(5));
+        if let Some(after) = self.after.or(busy) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 15.5.2: how one might be let in.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -91,6 +131,12 @@ impl From<StoreError> for Problem {
 
 impl From<BadName> for Problem {
     fn from(error: BadName) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<BadRole> for Problem {
+    fn from(error: BadRole) -> Self {
         Self::bad(error.to_string())
     }
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::findings::Cache;
 use super::{Problem, Shared, shapes};
@@ -12,10 +13,12 @@ use crate::domain::limits;
 use crate::store::changes::{Cursor, Item, follow};
 use crate::store::{Reader, StoreError, findings};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    /// Changes after this place, as `next` named it; without it the present state comes first.
     after: Option<String>,
+    /// So many at most.
     limit: Option<usize>,
 }
 

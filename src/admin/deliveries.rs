@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::delivery::Payload;
@@ -12,9 +13,11 @@ use crate::domain::limits;
 use crate::store::{Accepted, Arrival, Reader, deliveries};
 use crate::sys::clock;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Paging {
+    /// Calls before this one.
     before: Option<String>,
+    /// So many at most; 50 without it.
     limit: Option<usize>,
 }
 

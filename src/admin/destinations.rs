@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes, views};
@@ -507,9 +508,10 @@ fn sonar_total(view: &Reader) -> Result<Option<u64>, StoreError> {
     Ok(total)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Search {
+    /// A part of the name.
     search: Option<String>,
 }
 

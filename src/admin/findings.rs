@@ -7,6 +7,7 @@ use std::str::FromStr;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::answers::Sent;
 use super::views::Home;
@@ -21,25 +22,39 @@ use crate::store::{Reader, StoreError, catalogue};
 use crate::sys::clock;
 use crate::work::triage::{self, TriageError};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    organization: Option<String>,
-    project: Option<String>,
-    asset: Option<String>,
-    branch: Option<String>,
-    scope: Option<String>,
-    severity: Option<String>,
-    state: Option<String>,
-    kind: Option<String>,
-    search: Option<String>,
+    /// Of this organization, as `ORG` or `SOURCE/ORG`.
+    pub(super) organization: Option<String>,
+    /// Of this project, by its key.
+    pub(super) project: Option<String>,
+    /// Of this asset.
+    pub(super) asset: Option<String>,
+    /// Of this branch or pull request.
+    pub(super) branch: Option<String>,
+    /// `branch` or `pull_request`: only of such.
+    pub(super) scope: Option<String>,
+    /// Severities, separated by commas.
+    pub(super) severity: Option<String>,
+    /// States, separated by commas.
+    pub(super) state: Option<String>,
+    /// Kinds, separated by commas: `vulnerability`, `hotspot`.
+    pub(super) kind: Option<String>,
+    /// Beginnings of words of rule, title, message or path.
+    pub(super) search: Option<String>,
+    /// Also of branches and pull requests that Sonar no longer lists.
     #[serde(default)]
-    retired: bool,
+    pub(super) retired: bool,
+    /// Also what the organization's filter keeps back.
     #[serde(default)]
-    filtered: bool,
-    with: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
+    pub(super) filtered: bool,
+    /// `flows`: tell the flows, too.
+    pub(super) with: Option<String>,
+    /// So many at most; 50 without it.
+    pub(super) limit: Option<usize>,
+    /// Where the next page begins, as `next` named it.
+    pub(super) cursor: Option<String>,
 }
 
 /// `GET /findings`.
@@ -50,7 +65,7 @@ pub(super) async fn list(
     Ok(Json(admin.read(move |_, view| page(view, &wanted)).await?))
 }
 
-fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> {
+pub(super) fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> {
     let filter = filter(view, wanted)?;
     let after = match wanted.cursor.as_deref() {
         None => None,

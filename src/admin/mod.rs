@@ -1,15 +1,25 @@
 //! The admin API: one set of handlers, described by the shapes of [`shapes`]. In this version it is served on a
 //! unix socket, whose file permission is the right to use it.
 
+mod access;
 mod answers;
 mod assets;
 mod changes;
 mod deliveries;
+mod describe;
 mod destinations;
+mod document;
+mod events;
 mod filters;
 mod findings;
+mod guard;
+mod health;
 mod imports;
+mod listener;
+mod metrics;
+mod page;
 mod projects;
+mod routes;
 pub mod settings;
 pub mod shapes;
 mod sources;
@@ -25,11 +35,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post, put};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
+pub use self::access::Peer;
 pub use self::answers::Problem;
+pub use self::document::document;
+pub use self::listener::serve_network;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::ingress::Counters;
@@ -58,6 +72,12 @@ pub struct Admin {
     pub public_url: Option<String>,
     /// When the daemon started.
     pub started_at: Timestamp,
+    /// Where the page and the API are served over the network; nowhere if they are not.
+    pub page_address: Option<SocketAddr>,
+    access: access::Access,
+    needs: std::sync::atomic::AtomicUsize,
+    /// One password is hashed at a time; the others wait without a thread.
+    hashing: Semaphore,
     reads: Semaphore,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
@@ -76,6 +96,7 @@ impl Admin {
         webhook_tls: bool,
         public_url: Option<String>,
         started_at: Timestamp,
+        page_address: Option<SocketAddr>,
     ) -> Arc<Self> {
         let reads = Semaphore::new(limits::ADMIN_READS_MAX);
         Arc::new(Self {
@@ -88,9 +109,18 @@ impl Admin {
             webhook_tls,
             public_url,
             started_at,
+            page_address,
+            access: access::Access::default(),
+            needs: std::sync::atomic::AtomicUsize::new(0),
+            hashing: Semaphore::new(1),
             reads,
             previews: Arc::new(Semaphore::new(1)),
         })
+    }
+
+    /// Things that need a person, as the last look at the status found them.
+    fn needs(&self) -> usize {
+        self.needs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Does something that blocks, as one of a few at a time.
@@ -124,58 +154,32 @@ impl Admin {
 
 type Shared = axum::extract::State<Arc<Admin>>;
 
-/// All addresses of the API.
-pub fn router(admin: Arc<Admin>) -> Router {
-    let api = Router::new()
-        .route("/status", get(status::show))
-        .route("/sources", get(sources::list).post(sources::add))
-        .route("/sources/{name}", axum::routing::delete(sources::remove))
-        .route("/sources/{name}/check", post(sources::check))
-        .route("/sources/{name}/token", put(sources::token))
-        .route("/organizations", get(sources::organizations))
-        .route("/organizations/{organization}/projects", get(projects::visible))
-        .route("/organizations/{organization}/projects/{key}", get(projects::show).delete(projects::remove))
-        .route("/organizations/{organization}/projects/{key}/rename", post(projects::rename))
-        .route("/organizations/{organization}/filter", get(filters::show).put(filters::set))
-        .route("/organizations/{organization}/webhook", get(webhooks::show))
-        .route("/organizations/{organization}/webhook/secret", put(webhooks::secret))
-        .route("/projects", get(projects::list))
-        .route("/imports", post(projects::import))
-        .route("/imports/preview", post(imports::preview))
-        .route("/sync", post(projects::sync))
-        .route("/assets", get(assets::list).post(assets::add))
-        .route("/assets/{name}", get(assets::show).patch(assets::edit).delete(assets::remove))
-        .route("/deliveries", get(deliveries::list))
-        .route("/deliveries/{id}", get(deliveries::show))
-        .route("/deliveries/{id}/replay", post(deliveries::replay))
-        .route("/findings", get(findings::list))
-        .route("/findings/{id}", get(findings::show))
-        .route("/findings/{id}/reopen", post(findings::reopen))
-        .route("/findings/{id}/triage", post(findings::triage))
-        .route("/rules/{source}/{key}", get(findings::rule))
-        .route("/changes", get(changes::list))
-        .route("/destinations", get(destinations::list).post(destinations::add))
-        .route("/destinations/{name}", get(destinations::show).patch(destinations::edit).delete(destinations::remove))
-        .route("/destinations/{name}/check", post(destinations::check))
-        .route("/destinations/{name}/replay", post(destinations::replay))
-        .route("/destinations/{name}/preview", get(destinations::preview_of))
-        .route("/destinations/{name}/mapping", get(destinations::mapping::show).put(destinations::mapping::set))
-        .route("/destinations/{name}/targets", get(destinations::targets))
-        .route(
-            "/destinations/{name}/dead-letters",
-            get(destinations::dead_letters::list).delete(destinations::dead_letters::drop_all),
-        )
-        .route("/destinations/{name}/dead-letters/replay", post(destinations::dead_letters::replay_all))
-        .route("/destinations/{name}/dead-letters/{finding}", axum::routing::delete(destinations::dead_letters::drop))
-        .route("/destinations/{name}/dead-letters/{finding}/replay", post(destinations::dead_letters::replay))
-        .route("/config", get(settings::list))
-        .route("/config/{key}", put(settings::set));
+/// What is served to whoever may use the socket.
+fn of_socket(admin: &Arc<Admin>) -> Router {
+    router(admin).layer(from_fn(access::by_socket)).with_state(Arc::clone(admin))
+}
+
+/// What is served over the network.
+pub(crate) fn of_network(admin: &Arc<Admin>) -> Router {
+    let pages = page::router(admin);
+    router(admin)
+        .merge(pages)
+        .layer(from_fn_with_state(Arc::clone(admin), access::by_network))
+        .with_state(Arc::clone(admin))
+}
+
+fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     Router::new()
-        .nest("/api/v1", api)
+        .nest("/api/v1", routes::router(admin))
+        .route(
+            "/metrics",
+            get(metrics::show).layer(from_fn_with_state(guard::Needs::look(admin, "Show metrics"), guard::let_in)),
+        )
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
         .fallback(answers::no_such_address)
         .method_not_allowed_fallback(answers::no_such_method)
         .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX))
-        .with_state(admin)
 }
 
 /// Why the admin socket cannot be had.
@@ -212,7 +216,7 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>, mut stop: watch::R
         // An error means that the daemon is gone altogether, which is as good as being told to stop.
         let _ = stop.wait_for(|&stop| stop).await;
     };
-    if let Err(error) = axum::serve(listener, router(admin)).with_graceful_shutdown(stopped).await {
+    if let Err(error) = axum::serve(listener, of_socket(&admin)).with_graceful_shutdown(stopped).await {
         tracing::error!("the admin socket failed: {error}");
     }
 }

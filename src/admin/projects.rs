@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes, views};
@@ -19,8 +20,9 @@ use crate::store::records::{Asset, Project};
 use crate::store::{Batch, StoreError, View, agenda, catalogue};
 use crate::sys::clock;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Search {
+    /// A part of the name or key.
     search: Option<String>,
 }
 

@@ -1,17 +1,20 @@
 //! The JSON of the admin API, version 1. Other programs rely on these names: fields may be added, never renamed.
 //! Times are RFC 3339 in UTC.
 
+mod access;
 mod destinations;
 mod imports;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
+pub use self::access::*;
 pub use self::destinations::*;
 pub use self::imports::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// A short name of the kind of problem; stable.
     pub title: String,
@@ -25,7 +28,7 @@ pub struct Problem {
 }
 
 /// Something that an operator should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Condition {
     /// Stable.
     pub code: String,
@@ -38,7 +41,7 @@ pub struct Condition {
 }
 
 /// `GET /api/v1/status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -46,6 +49,9 @@ pub struct Status {
     pub ready: bool,
     /// Where webhooks are taken, such as `https://0.0.0.0:8443`; `off` on a box that takes none.
     pub webhook_listener: String,
+    /// Where the page and the API are served over the network, such as `https://127.0.0.1:8444`; `off` where they are not.
+    #[serde(default)]
+    pub page: String,
     /// The state folder.
     pub state_folder: String,
     /// Since when the daemon runs.
@@ -69,7 +75,7 @@ pub struct Status {
 }
 
 /// How current the inventory is, without regard to webhooks.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Freshness {
     /// Minutes between two looks at a project's branches.
     pub poll_minutes: u64,
@@ -82,7 +88,7 @@ pub struct Freshness {
 }
 
 /// The branch that was proven current the longest ago.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OldestBranch {
     /// The source.
     pub source: String,
@@ -97,7 +103,7 @@ pub struct OldestBranch {
 }
 
 /// How a source is doing, as far as this run of the daemon knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceHealth {
     /// The source.
     pub name: String,
@@ -116,7 +122,7 @@ pub struct SourceHealth {
 }
 
 /// Webhook calls since the daemon's start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryCounts {
     /// Stored and answered 202, duplicates among them.
     pub accepted: u64,
@@ -129,7 +135,7 @@ pub struct DeliveryCounts {
 }
 
 /// Reads of Sonar that wait and that run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SyncCounts {
     /// On the agenda and due.
     pub queued: u64,
@@ -140,7 +146,7 @@ pub struct SyncCounts {
 }
 
 /// What the inventory holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InventoryCounts {
     /// Sources.
     pub sources: u64,
@@ -158,7 +164,7 @@ pub struct InventoryCounts {
 }
 
 /// A number beside a severity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SeverityCount {
     /// `critical` … `info`.
     pub severity: String,
@@ -167,7 +173,7 @@ pub struct SeverityCount {
 }
 
 /// `POST /api/v1/sources`: a new source. Its token is checked before anything is stored.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
     /// Letters, digits, `- _ .`.
@@ -197,7 +203,7 @@ pub struct NewSource {
 }
 
 /// A source: `GET /api/v1/sources` answers `{"sources":[…]}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Source {
     /// The operator's name for it.
     pub name: String,
@@ -226,7 +232,7 @@ pub struct Source {
 }
 
 /// `POST /api/v1/sources/{name}/check`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SourceCheck {
     /// As stored after the check.
     pub source: Source,
@@ -235,7 +241,7 @@ pub struct SourceCheck {
 }
 
 /// `PUT /api/v1/sources/{name}/token`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// The token.
@@ -243,7 +249,7 @@ pub struct NewToken {
 }
 
 /// An organization: `GET /api/v1/organizations?source=` answers `{"organizations":[…]}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Organization {
     /// The source.
     pub source: String,
@@ -258,7 +264,7 @@ pub struct Organization {
 
 /// A project. `GET /api/v1/organizations/{org}/projects?search=` answers `{"projects":[…]}` with all that the
 /// token sees; `GET /api/v1/projects` those that are imported; `GET /api/v1/organizations/{org}/projects/{key}` one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Project {
     /// The source.
     pub source: String,
@@ -292,7 +298,7 @@ pub struct Project {
 }
 
 /// A scope of a project.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Branch {
     /// Its name, or the pull request's key.
     pub name: String,
@@ -337,7 +343,7 @@ pub struct Branch {
 }
 
 /// `POST /api/v1/imports`. Answers `{"projects":[…]}`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewImport {
     /// `ORG` or `SOURCE/ORG`.
@@ -363,7 +369,7 @@ pub struct NewImport {
 }
 
 /// `POST /api/v1/organizations/{org}/projects/{key}/rename`. Answers the [`Project`].
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// The key that Sonar shows it under now.
@@ -371,7 +377,7 @@ pub struct NewKey {
 }
 
 /// `POST /api/v1/sync`. Answers `{"projects":[…]}`, the projects concerned.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSync {
     /// `ORG` or `SOURCE/ORG`; all without it.
@@ -387,7 +393,7 @@ pub struct NewSync {
 
 /// An asset: `GET /api/v1/assets` answers `{"assets":[…]}`; `POST /api/v1/assets` takes an [`AssetEdit`];
 /// `GET`, `PATCH`, `DELETE /api/v1/assets/{name}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Asset {
     /// Its number.
     pub id: String,
@@ -402,7 +408,7 @@ pub struct Asset {
 }
 
 /// Names a project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProjectName {
     /// The source.
     pub source: String,
@@ -415,7 +421,7 @@ pub struct ProjectName {
 }
 
 /// A new asset, or what is to be changed of one.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssetEdit {
     /// Its (new) name.
@@ -427,7 +433,7 @@ pub struct AssetEdit {
 }
 
 /// A webhook's address and secret: `GET /api/v1/organizations/{org}/webhook?project=&reveal=true`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Webhook {
     /// The source.
     pub source: String,
@@ -456,7 +462,7 @@ fn yes() -> bool {
 }
 
 /// `PUT /api/v1/organizations/{org}/webhook/secret?project=`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSecret {
     /// 16 to 200 characters.
@@ -465,7 +471,7 @@ pub struct NewSecret {
 
 /// A webhook call: `GET /api/v1/deliveries?before=&limit=` answers `{"deliveries":[…],"next":…}`, newest first;
 /// `GET /api/v1/deliveries/{id}`; `POST /api/v1/deliveries/{id}/replay` answers the new one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
     /// Its number.
     pub id: String,
@@ -499,7 +505,7 @@ pub struct Delivery {
 }
 
 /// A page of deliveries.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryList {
     /// Newest first.
     pub deliveries: Vec<Delivery>,
@@ -508,7 +514,7 @@ pub struct DeliveryList {
 }
 
 /// A security finding.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// Stable for ever.
     pub id: String,
@@ -574,7 +580,7 @@ pub struct Finding {
 }
 
 /// A place in a file, as Sonar counts: lines from 1, columns from 0, the end column the first that is not meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Range {
     /// First line.
     pub start_line: u32,
@@ -587,7 +593,7 @@ pub struct Range {
 }
 
 /// A place on a flow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowStep {
     /// Path in the project; absent for findings on the project itself.
     pub path: Option<String>,
@@ -598,7 +604,7 @@ pub struct FlowStep {
 }
 
 /// A rule of a source: `GET /api/v1/rules/{source}/{key}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Rule {
     /// The source.
     pub source: String,
@@ -617,7 +623,7 @@ pub struct Rule {
 }
 
 /// On whose word a finding was closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClosedBy {
     /// `fixed`, `removed`, `unknown_to_sonar`, `no_longer_security`.
     pub reason: String,
@@ -629,7 +635,7 @@ pub struct ClosedBy {
 
 /// `GET /api/v1/findings/{id}`: a finding with what only one of them is shown with.
 /// `POST /api/v1/findings/{id}/reopen` undoes its closing, and answers the same.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FindingDetail {
     /// The finding.
     #[serde(flatten)]
@@ -641,7 +647,7 @@ pub struct FindingDetail {
 }
 
 /// An entry of the change log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// Its number.
     pub id: String,
@@ -656,7 +662,7 @@ pub struct Change {
 }
 
 /// What a follower of the change log is told next.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FollowedChange {
     /// The change's number; absent where the present state is told.
     pub id: Option<String>,
@@ -676,7 +682,7 @@ pub struct FollowedChange {
 
 /// `GET /api/v1/changes?after=&limit=`: what happened after a cursor, oldest first. Without a cursor the present state
 /// is told first. At the end of the log there are no changes, and `next` stays as it is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FollowedChanges {
     /// In order.
     pub changes: Vec<FollowedChange>,
@@ -693,7 +699,7 @@ pub struct FollowedChanges {
 /// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&filtered=true&with=flows&limit=&cursor=`.
 /// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
 /// Sonar does not list any more.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FindingList {
     /// Severity first, then newest.
     pub findings: Vec<Finding>,
@@ -709,7 +715,7 @@ pub struct FindingList {
 }
 
 /// `GET /api/v1/config` answers `{"settings":[…]}`; `PUT /api/v1/config/{key}` takes a [`NewValue`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Setting {
     /// Its name, such as `public-url`.
     pub key: String,
@@ -722,7 +728,7 @@ pub struct Setting {
 }
 
 /// A setting's new value.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewValue {
     /// The value; none takes one's own away.
@@ -732,7 +738,7 @@ pub struct NewValue {
 macro_rules! list {
     ($(#[$doc:meta])* $type:ident { $field:ident: $item:ty }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
         pub struct $type {
             /// The entries.
             pub $field: Vec<$item>,
@@ -762,7 +768,7 @@ list!(
 );
 
 /// `POST /api/v1/findings/{id}/triage`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriageDecision {
     /// `open`, `confirmed`, `accepted`, `false_positive`.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes, views};
@@ -240,8 +241,9 @@ pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Re
         .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct OfSource {
+    /// Only those of this source.
     source: Option<String>,
 }
 

@@ -40,6 +40,7 @@ fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: ready && !admin.store.is_full(),
         webhook_listener: admin.listener_url(),
+        page: admin.page_address.map_or_else(|| "off".to_owned(), |address| format!("https://{address}")),
         state_folder: admin.store.folder().display().to_string(),
         started_at: admin.started_at.to_string(),
         conditions: conditions.into_iter().map(condition).collect(),
@@ -432,6 +433,11 @@ fn unreadable(error: &StoreError) -> Condition {
 }
 
 impl Admin {
+    /// Where the page is, as far as the box itself can say.
+    pub(super) fn page_url(&self) -> String {
+        self.page_address.map_or_else(|| "https://localhost:8444".to_owned(), |address| format!("https://{address}"))
+    }
+
     /// Where webhooks are taken, as far as the box itself can say.
     pub(super) fn listener_url(&self) -> String {
         let scheme = if self.webhook_tls { "https" } else { "http" };

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes, views};
@@ -13,11 +14,10 @@ use crate::store::records::{Hook, SecretBytes};
 use crate::store::{Reader, catalogue, deliveries, hooks, settings};
 use crate::sys::{clock, random};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Of {
+    /// The webhook of this project rather than of the whole organization.
     project: Option<String>,
-    #[serde(default)]
-    reveal: bool,
 }
 
 /// `GET /organizations/{organization}/webhook`: the endpoint is made as soon as it is first asked for.
@@ -26,14 +26,23 @@ pub(super) async fn show(
     Path(organization): Path<String>,
     Query(of): Query<Of>,
 ) -> Result<Json<shapes::Webhook>, Problem> {
-    let webhook = admin
-        .run(move |admin| {
-            let (organization, project) = named(admin, &organization, of.project.as_deref())?;
-            let hook = hook(admin, &organization, project.as_ref())?;
-            admin.store.read(|view| shown(admin, view, &hook, of.reveal))
-        })
-        .await?;
-    Ok(Json(webhook))
+    Ok(Json(admin.run(move |admin| asked(admin, &organization, &of, false)).await?))
+}
+
+/// `POST /organizations/{organization}/webhook/reveal`: the same with the secret. It changes nothing; being a POST it is
+/// in the audit log, and in no history of a browser.
+pub(super) async fn reveal(
+    State(admin): Shared,
+    Path(organization): Path<String>,
+    Query(of): Query<Of>,
+) -> Result<Json<shapes::Webhook>, Problem> {
+    Ok(Json(admin.run(move |admin| asked(admin, &organization, &of, true)).await?))
+}
+
+fn asked(admin: &Admin, organization: &str, of: &Of, reveal: bool) -> Result<shapes::Webhook, Problem> {
+    let (organization, project) = named(admin, organization, of.project.as_deref())?;
+    let hook = hook(admin, &organization, project.as_ref())?;
+    admin.store.read(|view| shown(admin, view, &hook, reveal))
 }
 
 /// `PUT /organizations/{organization}/webhook/secret`: takes a secret over that exists in Sonar.

@@ -3,6 +3,7 @@
 //! hands over to it.
 
 pub mod asset;
+pub mod audit;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -19,6 +20,8 @@ pub mod source;
 pub mod status;
 pub mod sync;
 pub mod table;
+pub mod token;
+pub mod user;
 pub mod wait;
 pub mod webhook;
 
@@ -113,6 +116,14 @@ pub enum Command {
     /// Show and change settings.
     #[command(subcommand)]
     Config(config::Command),
+    /// Say who may use the page.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Let programs use the API.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show who changed what.
+    Audit(audit::Audit),
     /// Print a shell's completion script.
     Completions(completions::Completions),
 }
@@ -216,6 +227,9 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Finding(command) => command.run(session),
         Command::Export(command) => command.run(session),
         Command::Config(command) => command.run(session),
+        Command::User(command) => command.run(session),
+        Command::Token(command) => command.run(session),
+        Command::Audit(command) => command.run(session),
         Command::Completions(command) => command.run(session),
     }
 }
@@ -328,6 +342,16 @@ pub(in crate::cli) mod tests {
             "export --format sarif --project p --branch b --suppressions off --repository https://r --revision 1",
             "config show",
             "config set public-url https://a.example",
+            "user list",
+            "user add ines --role admin --password-file -",
+            "user role ines viewer",
+            "user passwd ines",
+            "user remove ines",
+            "token list",
+            "token add prometheus --role viewer --days 90",
+            "token remove prometheus",
+            "audit --limit 5 --before 7",
+            "serve --admin-listen off",
             "completions bash",
         ];
         for line in lines {
@@ -357,6 +381,9 @@ pub(in crate::cli) mod tests {
             ("export", MissingRequiredArgument),
             ("serve --webhook-listen nowhere", ValueValidation),
             ("serve --log-format xml", InvalidValue),
+            ("user add ines", MissingRequiredArgument),
+            ("user add ines --role root", InvalidValue),
+            ("token add t --role viewer --days 0", ValueValidation),
             ("webhook register acme", InvalidSubcommand),
             ("doctor", InvalidSubcommand),
         ];

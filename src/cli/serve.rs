@@ -19,6 +19,9 @@ pub struct Serve {
     /// Take webhooks at this address, or `off` to take none and only poll [default: 0.0.0.0:8443].
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub webhook_listen: Option<Listen>,
+    /// Serve the page and the API at this address, or `off` to serve them on the socket alone [default: 127.0.0.1:8444].
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub admin_listen: Option<Listen>,
     /// Take webhooks without TLS, for use behind a proxy or tunnel.
     #[arg(long)]
     pub webhook_plain: bool,
@@ -44,6 +47,11 @@ impl Serve {
                 Some(Listen::At(address)) => Some(address),
                 None => Some(WEBHOOK_LISTEN),
             },
+            admin_listen: match self.admin_listen {
+                Some(Listen::Off) => None,
+                Some(Listen::At(address)) => Some(address),
+                None => Some(ADMIN_LISTEN),
+            },
             webhook_plain: self.webhook_plain,
             public_url: self.public_url,
             set_damaged_aside: self.set_damaged_aside,
@@ -52,12 +60,12 @@ impl Serve {
     }
 }
 
-/// Where webhooks are taken.
+/// Where something is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
     /// Here.
     At(SocketAddr),
-    /// Nowhere: the box only polls.
+    /// Nowhere.
     Off,
 }
 
@@ -70,6 +78,9 @@ fn listen(text: &str) -> Result<Listen, String> {
 
 /// Every address of the box, as Sonar comes from outside.
 const WEBHOOK_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
+
+/// This machine alone, until somebody opens it.
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8444);
 
 /// The form of the logs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -29,6 +29,12 @@ fn print(out: &mut Output, status: &Status) -> Result<(), Failure> {
         "off" => out.field("Webhooks at", "off: this box only polls")?,
         listener => out.field("Webhooks at", listener)?,
     }
+    match status.page.as_str() {
+        // A daemon of before there was one.
+        "" => {}
+        "off" => out.field("Page at", "off: the socket alone is served")?,
+        page => out.field("Page at", page)?,
+    }
     out.field("State folder", &status.state_folder)?;
     conditions(out, &status.conditions)?;
     out.line("")?;

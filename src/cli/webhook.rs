@@ -66,9 +66,13 @@ impl Command {
 }
 
 fn show(session: &mut Session, organization: &str, project: Option<&str>, reveal: bool) -> Result<(), Failure> {
-    let parameters = [("project", project), ("reveal", reveal.then_some("true"))];
-    let answer: Answer<Webhook> =
-        session.client.get(&path_with(&["organizations", organization, "webhook"], &parameters))?;
+    let parameters = [("project", project)];
+    let answer: Answer<Webhook> = if reveal {
+        let path = path_with(&["organizations", organization, "webhook", "reveal"], &parameters);
+        session.client.post(&path, &serde_json::json!({}))?
+    } else {
+        session.client.get(&path_with(&["organizations", organization, "webhook"], &parameters))?
+    };
     if session.out.json {
         return session.out.document(&answer.document);
     }
@@ -163,7 +167,7 @@ mod tests {
     #[test]
     fn the_secret_is_shown_only_when_asked_for() {
         let daemon = FakeDaemon::start(|line, _| {
-            let secret = if line.ends_with("?reveal=true") { r#""s3cret""# } else { "null" };
+            let secret = if line.contains("/webhook/reveal") { r#""s3cret""# } else { "null" };
             let webhook = format!(
                 r#"{{"source":"eu","organization":"acme","project":null,"url":"https://h.example/hooks/1",
                     "secret":{secret},"registered":false,"last_delivery_at":null}}"#

@@ -119,6 +119,14 @@ name!(
     DestinationName, "a destination's name", 64, plain
 );
 name!(
+    /// The name that somebody logs in with: letters, digits, `- _ .`.
+    UserName, "a user's name", 64, plain
+);
+name!(
+    /// The name of an API token: letters, digits, `- _ .`.
+    TokenName, "a token's name", 64, plain
+);
+name!(
     /// The name of an asset.
     AssetName, "an asset's name", 400, printable
 );

@@ -328,3 +328,18 @@ pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+
+/// Logins at a time; one more ends another.
+pub const SESSIONS_MAX: usize = 1000;
+
+/// Entries of the audit log; the oldest go first.
+pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+
+/// Connections to the page and the API at a time.
+pub const ADMIN_CONNECTIONS_MAX: usize = 128;
+
+/// Requests of one HTTP/2 connection at a time.
+pub const HTTP2_STREAMS_MAX: u32 = 64;
+
+/// Whether somebody is still there at the other end of an HTTP/2 connection is asked this often.
+pub const HTTP2_PING_INTERVAL: Duration = Duration::from_mins(1);

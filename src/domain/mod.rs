@@ -1,6 +1,7 @@
 //! Decides. Nothing in here does IO, reads a clock, starts a thread or knows tokio, so that every rule of the
 //! product can be read and tested alone; `tests/layers.rs` keeps it that way.
 
+pub mod access;
 pub mod clock;
 pub mod condition;
 pub mod crawl;

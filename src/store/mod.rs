@@ -5,6 +5,7 @@
 //! last commit. After an error redb refuses all further work until it is opened anew, so the handle can be
 //! replaced while the daemon runs.
 
+pub mod access;
 pub mod agenda;
 pub mod catalogue;
 pub mod changes;
@@ -699,6 +700,7 @@ enum Counter {
     Finding,
     Change,
     Destination,
+    Audit,
 }
 
 impl Counter {
@@ -711,6 +713,7 @@ impl Counter {
             Self::Finding => "finding",
             Self::Change => "change",
             Self::Destination => "destination",
+            Self::Audit => "audit",
         }
     }
 
@@ -748,6 +751,7 @@ impl Counter {
                 let of = [tables::SCOPES, tables::DISCARDED, tables::FINDINGS, tables::STAGING, tables::COUNTS];
                 of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
             }
+            Self::Audit => large(tables::AUDIT)?,
             Self::Finding => large(tables::FINDING_IDS)?.max(large(tables::FINDING_CHANGES)?),
             Self::Change => large(tables::CHANGES)?,
             // Of a removed one rows may be left that are still to be deleted.

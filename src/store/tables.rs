@@ -90,6 +90,17 @@ pub(super) const DEAD_LETTERS: Table = Table::new("dead_letters");
 /// Destination number, finding number → a decision made there that Sonar is to be told of.
 pub(super) const ORDERS: Table = Table::new("orders");
 
+/// User name → record.
+pub(super) const USERS: Table = Table::new("users");
+/// SHA-256 of what the browser holds → login.
+pub(super) const SESSIONS: Table = Table::new("sessions");
+/// SHA-256 of an API token → record.
+pub(super) const TOKENS: Table = Table::new("tokens");
+/// Token name → SHA-256.
+pub(super) const TOKEN_NAMES: Table = Table::new("token_names");
+/// Number → who did what.
+pub(super) const AUDIT: Table = Table::new("audit");
+
 /// All of them: made when the file is, so that a reader never meets a table that is not there.
 pub(super) const ALL: &[Table] = &[
     META,
@@ -130,6 +141,11 @@ pub(super) const ALL: &[Table] = &[
     REMOTE_IDS,
     DEAD_LETTERS,
     ORDERS,
+    USERS,
+    SESSIONS,
+    TOKENS,
+    TOKEN_NAMES,
+    AUDIT,
 ];
 
 /// Puts a key together.

@@ -6,6 +6,7 @@ pub mod dice;
 pub mod guard;
 pub mod log;
 pub mod notify;
+pub mod password;
 pub mod random;
 pub mod reach;
 pub mod tls;

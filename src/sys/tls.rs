@@ -37,15 +37,15 @@ impl Identity {
         Ok(Self { certificate: certificate.der().to_vec(), key: key.serialize_der() })
     }
 
-    /// The server's side of TLS 1.2 and 1.3 on ring.
-    pub fn server(&self) -> Result<Arc<ServerConfig>, BadIdentity> {
+    /// The server's side of TLS 1.2 and 1.3 on ring, for protocols by their ALPN names, the best first.
+    pub fn server(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, BadIdentity> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![CertificateDer::from(self.certificate.clone())], key)?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(server))
     }
 }

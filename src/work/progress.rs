@@ -38,6 +38,14 @@ impl Progress {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).copied()
     }
 
+    /// How many reads are running, and how many findings they have read and expect together.
+    pub fn sum(&self) -> (u64, u64, u64) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.values().fold((0, 0, 0), |(count, read, expected), step| {
+            (count + 1, read + step.read, expected + step.expected.max(step.read))
+        })
+    }
+
     /// How many reads are running.
     pub fn running(&self) -> u64 {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).len() as u64

@@ -107,7 +107,7 @@ fn show(traces: &Traces) -> Result<(Gateway, Sonar), String> {
     let sonar = Sonar::start(Mode::Cloud);
     sonar.edit(model::before);
     let folder = tempfile::Builder::new().prefix("hydrophone-demo-").tempdir().map_err(|error| error.to_string())?;
-    let gateway = Gateway::start_in(Arc::new(folder), &[])?;
+    let gateway = Gateway::start_in(Arc::new(folder), &["--admin-listen", "127.0.0.1:0"])?;
     let pid = i32::try_from(gateway.id()).ok().and_then(Pid::from_raw).expect("a process has a number");
     *traces.lock().unwrap_or_else(PoisonError::into_inner) = Some((pid, gateway.folder().to_owned()));
     line("SonarQube Cloud", &format!("{}  (simulated, organization {ORGANIZATION})", sonar.url()));
@@ -222,7 +222,13 @@ fn check_changes(before: &States, after: &States) -> Result<(), String> {
 fn look_around(gateway: &Gateway, sonar: &Sonar) {
     title("Look around");
     let program = std::env::current_exe().unwrap_or_else(|_| "demo".into());
-    say("Both stay up until Ctrl-C. In another terminal:\n");
+    let invited = gateway.json(&["user", "add", "demo", "--role", "admin"]);
+    say(
+        "Both stay up until Ctrl-C. The page, where you choose a password (its certificate is made by the box itself, so that",
+    );
+    say("the browser asks before it shows it):\n");
+    say(&format!("  {}\n", invited["link"].as_str().unwrap_or_default()));
+    say("In another terminal:\n");
     say(&format!("alias hydrophone='{} {AS_HYDROPHONE}'", program.display()));
     say(&format!("export HYDROPHONE_STATE='{}'\n", gateway.state().display()));
     for (command, about) in [

@@ -149,7 +149,11 @@ pub(crate) fn assert_refused(said: &Said, parts: &[&str]) {
 
 /// Runs `serve`, which has to end by itself.
 pub(crate) fn serve(command: &mut Command, arguments: &[&str]) -> Said {
-    command.arg("serve").args(arguments).env_remove("NOTIFY_SOCKET").env_remove("HYDROPHONE_SOCKET");
+    command.arg("serve").args(arguments);
+    if !arguments.contains(&"--admin-listen") {
+        command.args(["--admin-listen", "off"]);
+    }
+    command.env_remove("NOTIFY_SOCKET").env_remove("HYDROPHONE_SOCKET");
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = rustix::process::Pid::from_child(&child);
     let (sender, ended) = mpsc::channel();

@@ -19,7 +19,7 @@ fn file(folder: &tempfile::TempDir) -> PathBuf {
 
 /// Starts a daemon that has to refuse; what it said.
 fn refused(state: &Path, flags: &[&str]) -> Said {
-    let arguments = ["serve", "--webhook-listen", "127.0.0.1:0", "--state"];
+    let arguments = ["serve", "--webhook-listen", "127.0.0.1:0", "--admin-listen", "off", "--state"];
     let said = run(program().args(arguments).arg(state).args(flags), "");
     assert_ne!(said.code, 0, "{said:?}");
     said

@@ -123,6 +123,9 @@ impl Gateway {
         if !flags.contains(&"--webhook-listen") {
             command.args(["--webhook-listen", "127.0.0.1:0"]);
         }
+        if !flags.contains(&"--admin-listen") {
+            command.args(["--admin-listen", "off"]);
+        }
         let mut child = command
             .args(flags)
             .env_remove("HYDROPHONE_SOCKET")

@@ -200,7 +200,7 @@ impl Inside {
             let (directory, counters) = (Arc::default(), Arc::default());
             let (store, work) = (self.store.clone(), Arc::clone(&self.work));
             let deliver = Deliver::new(Arc::clone(&work));
-            let admin = Admin::new(store, work, deliver, directory, counters, None, true, None, self.clock.now());
+            let admin = Admin::new(store, work, deliver, directory, counters, None, true, None, self.clock.now(), None);
             runtime.spawn(admin::serve(admin::bind(&socket).unwrap(), admin, stopped))
         };
         let said = run(program().arg("--socket").arg(&socket).arg("--json").args(arguments), "");

@@ -5,6 +5,7 @@ pub mod api;
 pub mod conviso;
 pub mod defectdojo;
 pub mod gateway;
+pub mod https;
 pub mod inside;
 pub mod receiver;
 pub mod sonar;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::named;
 use crate::admin::{Admin, Problem, Shared, shapes, views};
@@ -13,10 +14,12 @@ use crate::domain::limits::LIST_ROWS_MAX;
 use crate::store::{destinations, findings};
 use crate::sys::clock;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct Wanted {
+    /// Those after this finding.
     after: Option<String>,
+    /// So many at most; 100 without it.
     limit: Option<usize>,
 }
 

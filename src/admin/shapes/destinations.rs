@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How a destination is doing, as `GET /api/v1/status` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationHealth {
     /// Its name.
     pub name: String,
@@ -18,7 +19,7 @@ pub struct DestinationHealth {
 }
 
 /// What of the inventory a destination is told; lists that are empty stand for all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DestinationFilter {
     /// `ORG` or `SOURCE/ORG`.
@@ -36,7 +37,7 @@ pub struct DestinationFilter {
 }
 
 /// Which way decisions about findings are passed on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Triage {
     /// The platform's become transitions in Sonar.
@@ -46,7 +47,7 @@ pub struct Triage {
 }
 
 /// A change of it: what is absent stays as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TriageEdit {
     /// See [`Triage`].
@@ -58,7 +59,7 @@ pub struct TriageEdit {
 }
 
 /// A destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Destination {
     /// Its name.
     pub name: String,
@@ -99,14 +100,14 @@ pub struct Destination {
 }
 
 /// `GET /api/v1/destinations`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DestinationList {
     /// By number.
     pub destinations: Vec<Destination>,
 }
 
 /// `POST /api/v1/destinations`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDestination {
     /// Letters, digits and `- _ .`.
@@ -146,7 +147,7 @@ pub struct NewDestination {
 }
 
 /// `PATCH /api/v1/destinations/{name}`: what is absent stays as it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationEdit {
     /// Another address.
@@ -173,7 +174,7 @@ pub struct DestinationEdit {
 }
 
 /// A line of what a look at a platform found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckLine {
     /// What was looked at.
     pub what: String,
@@ -184,7 +185,7 @@ pub struct CheckLine {
 }
 
 /// `POST /api/v1/destinations/{name}/check`, and the answer to a new one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DestinationCheck {
     /// The destination.
     pub destination: Destination,
@@ -196,7 +197,7 @@ pub struct DestinationCheck {
 }
 
 /// `GET /api/v1/destinations/{name}/preview`: what it would be told if it were told everything now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationPreview {
     /// Findings that Sonar counts in the scopes that are held; absent where one was never read completely.
     pub sonar_total: Option<u64>,
@@ -217,7 +218,7 @@ pub struct DestinationPreview {
 }
 
 /// `POST /api/v1/destinations/{name}/replay`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationReplay {
     /// Tell again what changed after this change; without it, the whole present state.
@@ -229,7 +230,7 @@ pub struct DestinationReplay {
 }
 
 /// A message that a platform refuses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
     /// The finding.
     pub finding: String,
@@ -248,7 +249,7 @@ pub struct DeadLetter {
 }
 
 /// `GET /api/v1/destinations/{name}/dead-letters`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterList {
     /// In the order of findings.
     pub dead_letters: Vec<DeadLetter>,
@@ -257,14 +258,14 @@ pub struct DeadLetterList {
 }
 
 /// What came of trying dead letters again, or of dropping them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterCount {
     /// How many.
     pub dead_letters: u64,
 }
 
 /// One of our states and the platform's word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MappedState {
     /// Our state.
     pub state: String,
@@ -275,7 +276,7 @@ pub struct MappedState {
 }
 
 /// One of the platform's words and our state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MappedWord {
     /// The platform's word.
     pub word: String,
@@ -286,7 +287,7 @@ pub struct MappedWord {
 }
 
 /// `GET` and `PUT /api/v1/destinations/{name}/mapping`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationMapping {
     /// What is told.
     pub outward: Vec<MappedState>,
@@ -295,7 +296,7 @@ pub struct DestinationMapping {
 }
 
 /// `PUT /api/v1/destinations/{name}/mapping`: what is absent gets the platform's default again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MappingEdit {
     /// Our state → the platform's word.
@@ -305,7 +306,7 @@ pub struct MappingEdit {
 }
 
 /// A place on the platform.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Offer {
     /// Its id there.
     pub id: String,
@@ -314,7 +315,7 @@ pub struct Offer {
 }
 
 /// `GET /api/v1/destinations/{name}/targets`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OfferList {
     /// Places that findings can go to.
     pub targets: Vec<Offer>,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Which findings of an organization are shown and passed on; a list that is empty stands for all.
 /// `PUT /api/v1/organizations/{org}/filter` takes one and answers an [`OrganizationFilter`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilterChoice {
     /// Severities, worst first.
@@ -23,7 +24,7 @@ impl FilterChoice {
 }
 
 /// `GET /api/v1/organizations/{org}/filter`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrganizationFilter {
     /// The source.
     pub source: String,
@@ -42,14 +43,14 @@ pub struct OrganizationFilter {
 
 /// `POST /api/v1/imports/preview` takes a [`NewImport`](super::NewImport): what it would bring, which Sonar is asked for
 /// and nothing is stored of.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportPreview {
     /// The projects that would be imported.
     pub projects: Vec<ProjectPreview>,
 }
 
 /// What importing one project would bring.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProjectPreview {
     /// The source.
     pub source: String,
@@ -74,7 +75,7 @@ pub struct ProjectPreview {
 }
 
 /// What reading one branch or pull request would bring, in findings that are not closed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BranchPreview {
     /// Its name, or the pull request's key.
     pub name: String,

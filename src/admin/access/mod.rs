@@ -1,0 +1,289 @@
+//! Who is asking: over the socket whoever may open it, over the network whoever shows a token or is logged in.
+
+pub(super) mod audit;
+pub(super) mod login;
+pub(super) mod tokens;
+pub(super) mod users;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::{Admin, Problem};
+use crate::domain::access::{Caller, Guesses};
+use crate::domain::signature::to_hex;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::access::{self, Code, Print, Session, Token};
+use crate::sys::{clock, random};
+
+/// Where a request came from over the network.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// What is remembered of those who ask, in memory only.
+#[derive(Default)]
+pub(in crate::admin) struct Access {
+    /// Wrong passwords, by account and by address.
+    guesses: Mutex<BTreeMap<String, Guesses>>,
+    /// Somebody can log in who may set everything up. Once that is so it stays so, until somebody is removed.
+    has_admin: AtomicBool,
+}
+
+impl Access {
+    fn guesses(&self) -> MutexGuard<'_, BTreeMap<String, Guesses>> {
+        self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long somebody has to wait until they may try again.
+    fn wait(&self, keys: &[String], now: Duration) -> Duration {
+        let guesses = self.guesses();
+        keys.iter().filter_map(|key| guesses.get(key)).map(|one| one.wait(now)).max().unwrap_or_default()
+    }
+
+    /// Notes a wrong password.
+    fn fail(&self, keys: &[String], now: Duration) {
+        let mut guesses = self.guesses();
+        if guesses.len() >= GUESSES_MAX {
+            guesses.retain(|_, one| !one.is_forgotten(now));
+        }
+        for key in keys {
+            // Whoever comes from thousands of addresses is still held up by the account's own count.
+            if guesses.len() < GUESSES_MAX || guesses.contains_key(key) {
+                guesses.entry(key.clone()).or_default().fail(now);
+            }
+        }
+    }
+
+    /// Notes a right one.
+    fn succeed(&self, keys: &[String]) {
+        let mut guesses = self.guesses();
+        for key in keys {
+            guesses.remove(key);
+        }
+    }
+
+    /// Somebody was added, changed or removed.
+    fn changed(&self) {
+        self.has_admin.store(false, Ordering::Release);
+    }
+}
+
+/// Accounts and addresses with wrong passwords that are remembered.
+const GUESSES_MAX: usize = 10_000;
+
+impl Admin {
+    /// Whether anybody can log in who may set everything up.
+    pub fn has_admin(&self) -> Result<bool, StoreError> {
+        if self.access.has_admin.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        let has = self.store.read(access::has_admin)?;
+        self.access.has_admin.store(has, Ordering::Release);
+        Ok(has)
+    }
+}
+
+impl Admin {
+    /// Makes a new code for whoever reads it where only an operator of this box can, and the link with it. Nothing where
+    /// there is an admin.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub fn new_setup_link(&self) -> Result<Option<String>, StoreError> {
+        if self.has_admin()? {
+            return Ok(None);
+        }
+        let (secret, now) = (to_hex(&random::bytes::<16>()), clock::now());
+        let code = Code::new(&secret, now);
+        self.store.write::<_, StoreError>(move |batch| access::put_setup_code(batch, Some(&code)))?;
+        Ok(Some(format!("{}/setup?code={secret}", self.page_url())))
+    }
+}
+
+/// An address as wrong passwords are counted: all of a network that one customer has with IPv6.
+fn counted(address: IpAddr) -> String {
+    match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.to_string(),
+            None => format!("{:x?}", &v6.segments()[..4]),
+        },
+        IpAddr::V4(v4) => v4.to_string(),
+    }
+}
+
+/// For the socket: its file's permission is the right to do everything.
+pub(super) async fn by_socket(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Caller::Socket);
+    next.run(request).await
+}
+
+/// For the network: finds out who is asking, and notes it with the request. Nobody in particular is let through to what
+/// takes no role.
+pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    let caller = match shown(request.headers()) {
+        Shown::Nothing => None,
+        Shown::Token(secret) => match admin.run(move |admin| by_token(admin, &secret)).await {
+            Ok(Some(caller)) => Some(caller),
+            Ok(None) => return Problem::unknown_caller().into_response(),
+            Err(problem) => return problem.into_response(),
+        },
+        Shown::Cookie(secret) => {
+            // A page of somebody else's can have a browser send our cookie, and cannot name another origin than its own.
+            if !is_safe(request.method()) && !is_own_page(request.headers()) {
+                return Problem::forbidden("this request came from a page of another site")
+                    .remedy("use the page of this box itself, or an API token")
+                    .into_response();
+            }
+            match admin.run(move |admin| by_cookie(admin, &secret)).await {
+                Ok(caller) => caller,
+                Err(problem) => return problem.into_response(),
+            }
+        }
+    };
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
+    next.run(request).await
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// What somebody shows to be let in.
+enum Shown {
+    Nothing,
+    Token(String),
+    Cookie(String),
+}
+
+fn shown(headers: &HeaderMap) -> Shown {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(bearer) = bearer {
+        let token = bearer.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        return Shown::Token(token.map(|(_, token)| token.trim().to_owned()).unwrap_or_default());
+    }
+    cookie(headers).map_or(Shown::Nothing, Shown::Cookie)
+}
+
+/// What our cookie holds.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<String> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
+}
+
+/// The prefix has browsers take it only over TLS, for this host alone and for all its addresses (RFC 6265bis, section
+/// 4.1.3.2).
+pub(super) const COOKIE: &str = "__Host-hydrophone";
+
+/// Whether a request was made by a page of this box: by what the browser says of its origin (OWASP's cheat sheet against
+/// cross-site request forgery, "verifying origin").
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => origin.strip_prefix("https://").is_some_and(|of| of.eq_ignore_ascii_case(host)),
+        (Some(_), None) => false,
+        (None, _) => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
+    }
+}
+
+fn by_token(admin: &Admin, secret: &str) -> Result<Option<Caller>, Problem> {
+    let (print, now) = (Print::of(secret), clock::now());
+    let Some(token) = admin.store.read(|view| access::token(view, &print, now))? else { return Ok(None) };
+    let caller = Caller::Token { name: token.name.to_string(), role: token.role };
+    if token.used_at.is_none_or(|used_at| is_news(used_at, now)) {
+        let used = Token { used_at: Some(now), ..token };
+        admin.store.write::<_, StoreError>(move |batch| {
+            // It may have been removed meanwhile.
+            match access::token(batch, &print, now)? {
+                Some(_) => access::put_token(batch, &print, &used),
+                None => Ok(()),
+            }
+        })?;
+    }
+    Ok(Some(caller))
+}
+
+fn by_cookie(admin: &Admin, secret: &str) -> Result<Option<Caller>, Problem> {
+    let (print, now) = (Print::of(secret), clock::now());
+    let Some((session, user)) = admin.store.read(|view| access::session(view, &print, now))? else { return Ok(None) };
+    let caller = Caller::Session { user: session.user.clone(), role: user.role };
+    if is_news(session.used_at, now) {
+        let session = Session { used_at: now, ..session };
+        admin.store.write::<_, StoreError>(move |batch| match access::session(batch, &print, now)? {
+            Some(_) => access::put_session(batch, &print, &session, now),
+            None => Ok(()),
+        })?;
+    }
+    Ok(Some(caller))
+}
+
+/// When something was last used is written once an hour.
+fn is_news(used_at: Timestamp, now: Timestamp) -> bool {
+    now.since(used_at) >= Duration::from_hours(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn only_our_own_page_may_change_something_with_a_cookie() {
+        let own = [("origin", "https://box.example:8444"), ("host", "box.example:8444")];
+        assert!(is_own_page(&headers(&own)));
+        assert!(is_own_page(&headers(&[("sec-fetch-site", "same-origin")])));
+        for foreign in [
+            &[("origin", "https://evil.example"), ("host", "box.example:8444")][..],
+            &[("origin", "http://box.example:8444"), ("host", "box.example:8444")],
+            &[("origin", "null"), ("host", "box.example:8444")],
+            &[("origin", "https://box.example"), ("host", "box.example:8444")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "none")],
+            &[],
+        ] {
+            assert!(!is_own_page(&headers(foreign)), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn our_cookie_is_found_among_others() {
+        assert_eq!(cookie(&headers(&[("cookie", "a=b; __Host-hydrophone=x; c=d")])).as_deref(), Some("x"));
+        assert_eq!(cookie(&headers(&[("cookie", "hydrophone=x; x__Host-hydrophone=y")])), None);
+    }
+
+    #[test]
+    fn wrong_passwords_are_counted_by_account_and_address_and_forgotten_in_the_end() {
+        let (access, keys) = (Access::default(), ["user ines".to_owned(), "10.0.0.1".to_owned()]);
+        let now = Duration::from_hours(1);
+        for _ in 0..6 {
+            access.fail(&keys, now);
+        }
+        assert!(access.wait(&keys[..1], now) > Duration::ZERO && access.wait(&keys[1..], now) > Duration::ZERO);
+        assert_eq!(access.wait(&["10.0.0.2".to_owned()], now), Duration::ZERO);
+        access.succeed(&keys);
+        assert_eq!(access.wait(&keys, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_address() {
+        let one = |text: &str| counted(text.parse().unwrap());
+        assert_eq!(one("2001:db8:1:2::7"), one("2001:db8:1:2:ffff::1"));
+        assert_ne!(one("2001:db8:1:2::7"), one("2001:db8:1:3::7"));
+        assert_eq!(one("::ffff:10.0.0.1"), one("10.0.0.1"));
+    }
+}

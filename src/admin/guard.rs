@@ -1,0 +1,138 @@
+//! Who is let in to which operation, and the audit log of what was changed.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use ring::digest::{SHA256, digest};
+
+use super::access::Peer;
+use super::{Admin, Problem};
+use crate::domain::access::{Caller, Role};
+use crate::domain::signature::to_hex;
+use crate::store::access::{self, Entry};
+use crate::sys::clock;
+
+/// What an operation asks of whoever wants it.
+#[derive(Clone)]
+pub(super) struct Needs {
+    pub(super) admin: Arc<Admin>,
+    pub(super) role: Option<Role>,
+    pub(super) what: &'static str,
+    pub(super) changes: bool,
+}
+
+impl Needs {
+    /// Of something that whoever may look may see.
+    pub(super) fn look(admin: &Arc<Admin>, what: &'static str) -> Self {
+        Self { admin: Arc::clone(admin), role: Some(Role::Viewer), what, changes: false }
+    }
+}
+
+/// Lets a request through to its operation, or says why not. What changes something is in the audit log before it is
+/// done, and its outcome after.
+pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let Some(role) = needs.role else { return next.run(request).await };
+    let Some(caller) = caller else { return Problem::unknown_caller().into_response() };
+    if caller.role() < role {
+        return Problem::forbidden(format!(
+            "this takes the role {role}, and {} has the role {}",
+            caller.name(),
+            caller.role()
+        ))
+        .remedy("an admin can change that: `hydrophone user list`, `hydrophone token list`")
+        .into_response();
+    }
+    if !needs.changes {
+        return tagged(request, next).await;
+    }
+    let entry = entry(&caller, &request, needs.what);
+    let number = match needs.admin.run(move |admin| Ok(note(admin, entry)?)).await {
+        Ok(number) => number,
+        Err(problem) => return problem.into_response(),
+    };
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    // That it was begun is in the log in any case.
+    let _ = needs
+        .admin
+        .run(move |admin| {
+            admin
+                .store
+                .delete::<_, crate::store::StoreError>(move |batch| access::audit_ended(batch, number, status))
+                .map_err(Problem::from)
+        })
+        .await;
+    response
+}
+
+/// Written also on a full disk, as deletions are: what frees space must not be refused for being noted.
+fn note(admin: &Admin, entry: Entry) -> Result<u64, crate::store::StoreError> {
+    admin.store.delete::<_, crate::store::StoreError>(move |batch| access::audit(batch, &entry))
+}
+
+/// An entry of the audit log for a request.
+fn entry(caller: &Caller, request: &Request, what: &str) -> Entry {
+    let peer = request.extensions().get::<Peer>().copied();
+    Entry {
+        at: clock::now(),
+        who: caller.name().to_owned(),
+        via: caller.via().to_owned(),
+        what: what.to_owned(),
+        target: request.uri().path().chars().take(TARGET_CHARACTERS_MAX).collect(),
+        status: None,
+        from: peer.map(|peer| peer.0.ip().to_string()),
+    }
+}
+
+/// What is read has a tag, so that whoever asks again and again is sent only what is new.
+async fn tagged(request: Request, next: Next) -> Response {
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let is_get = *request.method() == Method::GET;
+    let response = next.run(request).await;
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !is_get || !is_json || response.status() != StatusCode::OK {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // It lies in memory already.
+    let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let tag = format!("\"{}\"", to_hex(&digest(&SHA256, &body).as_ref()[..16]));
+    let same = known.as_ref().and_then(|known| known.to_str().ok()).is_some_and(|known| matches_tag(known, &tag));
+    let value = HeaderValue::from_str(&tag).expect("a tag is plain text");
+    parts.headers.insert(header::ETAG, value);
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if same {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return Response::from_parts(parts, Body::empty());
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+/// Whether one of the tags of an `If-None-Match` is this one (RFC 9110, section 13.1.2: compared weakly).
+fn matches_tag(known: &str, tag: &str) -> bool {
+    known.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
+/// Addresses in the audit log are cut to this.
+const TARGET_CHARACTERS_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_met_among_others_and_weakly() {
+        assert!(matches_tag("\"a\"", "\"a\"") && matches_tag("\"b\", W/\"a\"", "\"a\"") && matches_tag("*", "\"a\""));
+        assert!(!matches_tag("\"b\"", "\"a\"") && !matches_tag("", "\"a\""));
+    }
+}

@@ -1,0 +1,113 @@
+//! Did it arrive: the log of webhook calls.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+
+use super::frame::{Frame, Here};
+use super::words::{number, when_told};
+use crate::admin::deliveries::{self, Paging};
+use crate::admin::{Admin, Problem, shapes, status};
+use crate::domain::access::{Caller, Role};
+use crate::domain::time::Timestamp;
+use crate::sys::clock;
+
+/// `GET /deliveries`.
+pub(super) async fn list(
+    state: State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    paging: Query<Paging>,
+) -> Result<Response, Problem> {
+    let admin = Arc::clone(&state);
+    let counts = status::show(State(Arc::clone(&state))).await?.0.deliveries;
+    let page = deliveries::list(state, paging).await?.0;
+    let (now, steers) = (clock::now(), caller.role() >= Role::Operator);
+    let main = html! {
+        div.head { div {
+            h1 { "Deliveries" }
+            p.sub { "Every webhook call that came in, and those that Sonar says it sent but that never arrived." }
+        } }
+        dl.figures {
+            div { dt { "Accepted" } dd { (number(counts.accepted)) } dd { "since the start" } }
+            div { dt { "Duplicates" } dd { (number(counts.duplicate)) } dd { "counted, not read again" } }
+            div { dt { "Refused" } dd { (number(counts.rejected)) } }
+            div { dt { "Not taken" } dd { (number(counts.unavailable)) } dd { "the store was not writable" } }
+        }
+        @if page.deliveries.is_empty() {
+            section.empty {
+                h2 { "No webhook has come in yet" }
+                p.soft { "On the box: " code { "hydrophone webhook show ORG --reveal" } " says what to paste into Sonar." }
+            }
+        } @else {
+            (table(&page.deliveries, steers, now))
+            nav.pager aria-label="Pages" {
+                span { (number(page.deliveries.len() as u64)) " shown" }
+                @if let Some(next) = &page.next { a.button.little href={ "/deliveries?before=" (next) } rel="next" { "Older" } }
+            }
+        }
+    };
+    Ok(Frame::of(&admin, "Deliveries", Here::Deliveries, &caller).page(&main))
+}
+
+fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
+    html! {
+        table.rows role="table" {
+            caption.hide { "Deliveries, newest first" }
+            thead role="rowgroup" { tr role="row" {
+                th role="columnheader" scope="col" { "Project" }
+                th role="columnheader" scope="col" { "Outcome" }
+                th role="columnheader" scope="col" { "Sonar's task" }
+                th.num role="columnheader" scope="col" aria-sort="descending" { "Received" }
+                @if steers { th.act role="columnheader" scope="col" { span.hide { "Actions" } } }
+            } }
+            tbody role="rowgroup" {
+                @for delivery in list {
+                    tr role="row" {
+                        th role="rowheader" scope="row" {
+                            @match &delivery.project { Some(project) => { (project) } None => { span.is.none { "no project" } } }
+                            @if let Some(branch) = &delivery.branch { " " span.soft { (branch) } }
+                        }
+                        td role="cell" {
+                            (outcome(delivery))
+                            @if let Some(detail) = &delivery.detail { " " span.under { (detail) } }
+                        }
+                        td.full role="cell" { span.mono.soft { (delivery.task_id.as_deref().unwrap_or("–")) } }
+                        td.num.soft role="cell" { (when_told(Some(&delivery.received_at), now)) }
+                        @if steers {
+                            td.act role="cell" {
+                                form method="post" action={ "/deliveries/" (delivery.id) "/replay" } {
+                                    button.button.plain.little { "Replay" }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn outcome(delivery: &shapes::Delivery) -> Markup {
+    let (tone, word) = match delivery.outcome.as_str() {
+        _ if delivery.healed.is_some() => ("warn", "Never arrived; found in Sonar's log"),
+        "queued" => ("busy", "Waits to be read"),
+        "synced" => ("ok", "Synced"),
+        "not_imported" => ("none", "Project is not imported"),
+        "not_selected" => ("none", "Branch is not chosen"),
+        "task_failed" => ("bad", "Analysis failed in Sonar"),
+        "duplicate" => ("none", "Duplicate"),
+        "malformed" => ("bad", "Not understood"),
+        "dropped" => ("none", "Project was removed"),
+        other => ("none", other),
+    };
+    html! { span.{ "is " (tone) } { (word) } }
+}
+
+/// `POST /deliveries/{id}/replay`.
+pub(super) async fn replay(state: State<Arc<Admin>>, id: Path<String>) -> Result<Response, Problem> {
+    let (_, Json(_)) = deliveries::replay(state, id).await?;
+    Ok(Redirect::to("/deliveries").into_response())
+}

@@ -1,0 +1,143 @@
+//! What stands around every page: the bar with the box's name, the way to the other pages, who is logged in.
+
+use axum::response::{Html, IntoResponse, Response};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::files;
+use crate::admin::Admin;
+use crate::domain::access::{Caller, Role};
+
+/// Which of the pages in the bar a page belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Here {
+    Overview,
+    Findings,
+    Projects,
+    Assets,
+    Deliveries,
+    Destinations,
+    Settings,
+    /// None of those in the bar.
+    Elsewhere,
+}
+
+const PAGES: [(Here, &str, &str); 7] = [
+    (Here::Overview, "/", "Overview"),
+    (Here::Findings, "/findings", "Findings"),
+    (Here::Projects, "/projects", "Projects"),
+    (Here::Assets, "/assets", "Assets"),
+    (Here::Deliveries, "/deliveries", "Deliveries"),
+    (Here::Destinations, "/destinations", "Destinations"),
+    (Here::Settings, "/settings", "Settings"),
+];
+
+/// What the frame says beside the page.
+pub(super) struct Frame<'a> {
+    pub(super) title: &'a str,
+    pub(super) here: Here,
+    pub(super) caller: &'a Caller,
+    /// Things that need a person.
+    pub(super) needs: usize,
+}
+
+/// The box's name: engineers have several open.
+pub(super) fn box_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+const MARK: PreEscaped<&str> = PreEscaped(
+    r#"<svg width="20" height="20" viewBox="0 0 20 20" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round"><circle cx="10" cy="13.5" r="2.2" fill="currentColor" stroke="none"/><path d="M6.2 10.2a5.3 5.3 0 0 1 7.6 0M3.2 7.2a9.6 9.6 0 0 1 13.6 0M10 15.7V19"/></svg>"#,
+);
+
+impl<'a> Frame<'a> {
+    /// A page's frame with what is known of the box.
+    pub(super) fn of(admin: &Admin, title: &'a str, here: Here, caller: &'a Caller) -> Self {
+        Self { title, here, caller, needs: admin.needs() }
+    }
+
+    /// A whole page, for somebody who is let in.
+    pub(super) fn page(&self, main: &Markup) -> Response {
+        let name = box_name();
+        let body = html! {
+            a.skip href="#main" { "Skip to the content" }
+            header.bar { div {
+                a.brand href="/" { (MARK) b { "hydrophone" } span { (name) } }
+                @if self.needs > 0 {
+                    a.button.little.needs href="/#attention" { span.is.warn {
+                        (self.needs)
+                        span.hide { @if self.needs == 1 { " thing needs a person" } @else { " things need a person" } }
+                    } }
+                }
+                button.button.burger popovertarget="nav" { "Menu" }
+                nav.nav #nav popover aria-label="Main" {
+                    @for (here, address, title) in PAGES {
+                        a href=(address) aria-current=[(here == self.here).then_some("page")] { (title) }
+                    }
+                    (self.me())
+                }
+            } }
+            main.page #main { (main) }
+        };
+        whole(self.title, &body)
+    }
+
+    fn me(&self) -> Markup {
+        let name = self.caller.name();
+        html! {
+            div.me {
+                button.button.plain.little popovertarget="me" { (name) }
+                div.menu #me popover {
+                    p { strong { (name) } " " span.badge { (self.caller.role()) } }
+                    hr;
+                    @if self.caller.role() == Role::Admin {
+                        a href="/users" { "Users and tokens" }
+                        a href="/audit" { "Audit log" }
+                    }
+                    a href="/about" { "About this box" }
+                    hr;
+                    form method="post" action="/sign-out" { button { "Sign out" } }
+                }
+            }
+        }
+    }
+}
+
+/// A page for somebody who is not let in yet.
+pub(super) fn entry(title: &str, inside: &Markup) -> Response {
+    let name = box_name();
+    let body = html! {
+        main.page #main { div.entry {
+            p.brand { (MARK) b { "hydrophone" } span { (name) } }
+            h1 { (title) }
+            (inside)
+        } }
+    };
+    whole(title, &body)
+}
+
+fn whole(title: &str, body: &Markup) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · " (box_name()) " · hydrophone" }
+                link rel="stylesheet" href=(files::LOOK.path());
+                link rel="icon" type="image/svg+xml" href="/mark.svg";
+                script src=(files::SCRIPT.path()) defer {}
+            }
+            body { (body) }
+        }
+    };
+    Html(page.into_string()).into_response()
+}
+
+/// A field with its label, and what is wrong with it, where something is.
+pub(super) fn wrong(id: &str, problem: Option<&str>) -> Markup {
+    html! {
+        @if let Some(problem) = problem {
+            p.wrong.is.bad id=(id) { span { (problem) } }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The local page: HTML from the same answers that the API gives, read without script, with a little script for what is
+//! nicer with it. Every page is whole when it is sent; nothing is fetched from anywhere else.
+
+mod deliveries;
+mod destinations;
+mod error;
+mod files;
+mod findings;
+mod frame;
+mod marks;
+mod overview;
+mod people;
+mod projects;
+mod prose;
+mod settings;
+mod sign;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodFilter, get, on};
+
+use super::{Admin, guard};
+use crate::domain::access::Role;
+
+/// One page, or one thing that a page's form does.
+struct Place {
+    method: Method,
+    path: &'static str,
+    /// The least that somebody must be; none where anybody may.
+    role: Option<Role>,
+    /// What it does, as the audit log shows it.
+    what: &'static str,
+    route: axum::routing::MethodRouter<Arc<Admin>>,
+}
+
+fn place<H, T>(
+    role: impl Into<Option<Role>>,
+    method: &Method,
+    path: &'static str,
+    handler: H,
+    what: &'static str,
+) -> Place
+where
+    H: Handler<T, Arc<Admin>>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).expect("the methods of the table are ordinary ones");
+    Place { method: method.clone(), path, role: role.into(), what, route: on(filter, handler) }
+}
+
+/// All pages, and what their forms do.
+fn places() -> Vec<Place> {
+    const GET: &Method = &Method::GET;
+    const POST: &Method = &Method::POST;
+    use Role::{Admin, Operator, Viewer};
+    vec![
+        place(None, GET, "/sign-in", sign::show, "Show the sign-in page"),
+        place(None, POST, "/sign-in", sign::sign_in, "Log in"),
+        place(None, GET, "/setup", sign::welcome, "Show the page of the one-time code"),
+        place(None, POST, "/setup", sign::choose, "Choose a password with a one-time code"),
+        place(None, POST, "/sign-out", sign::sign_out, "Log out"),
+        place(Viewer, GET, "/", overview::show, "Show the overview"),
+        place(Viewer, GET, "/findings", findings::list, "List findings"),
+        place(Viewer, GET, "/findings/{id}", findings::show, "Show a finding"),
+        place(Operator, POST, "/findings/{id}/triage", findings::triage, "Decide about a finding"),
+        place(Viewer, GET, "/projects", projects::list, "List imported projects"),
+        place(Operator, POST, "/sync", projects::sync, "Read Sonar now"),
+        place(Viewer, GET, "/assets", projects::list_assets, "List assets"),
+        place(Admin, POST, "/assets", projects::add_asset, "Add an asset"),
+        place(Admin, POST, "/assets/{name}/remove", projects::remove_asset, "Remove an asset"),
+        place(Viewer, GET, "/deliveries", deliveries::list, "List webhook calls"),
+        place(Operator, POST, "/deliveries/{id}/replay", deliveries::replay, "Run a webhook call again"),
+        place(Viewer, GET, "/destinations", destinations::list, "List destinations"),
+        place(Admin, POST, "/destinations/{name}/pause", destinations::pause, "Pause a destination"),
+        place(Admin, POST, "/destinations/{name}/resume", destinations::resume, "Resume a destination"),
+        place(Operator, POST, "/destinations/{name}/replay", destinations::replay, "Tell a destination anew"),
+        place(Operator, POST, "/destinations/{name}/retry", destinations::retry, "Try all dead letters again"),
+        place(Viewer, GET, "/settings", settings::show, "List settings"),
+        place(Admin, POST, "/settings", settings::save, "Change settings"),
+        place(Viewer, GET, "/about", settings::about, "Show what this box is"),
+        place(Admin, GET, "/users", people::show, "List users and tokens"),
+        place(Admin, POST, "/users", people::add, "Add a user"),
+        place(Admin, POST, "/users/{name}/invite", people::invite, "Make a user a new link"),
+        place(Admin, POST, "/users/{name}/remove", people::remove, "Remove a user"),
+        place(Admin, POST, "/tokens", people::add_token, "Make an API token"),
+        place(Admin, POST, "/tokens/{name}/remove", people::remove_token, "Remove an API token"),
+        place(Admin, GET, "/audit", people::audit, "List who did what"),
+    ]
+}
+
+/// The router of all pages.
+pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
+    let mut router = Router::new();
+    for place in places() {
+        let needs = guard::Needs {
+            admin: Arc::clone(admin),
+            role: place.role,
+            what: place.what,
+            changes: place.method != Method::GET,
+        };
+        router = router.route(place.path, place.route.layer(from_fn_with_state(needs, guard::let_in)));
+    }
+    router
+        .layer(from_fn_with_state(Arc::clone(admin), error::dress))
+        .route(files::LOOK.path(), get(async |headers: HeaderMap| files::LOOK.answer(&headers)))
+        .route(files::SCRIPT.path(), get(async |headers: HeaderMap| files::SCRIPT.answer(&headers)))
+        .route("/mark.svg", get(async |headers: HeaderMap| files::MARK.answer(&headers)))
+        .layer(from_fn(keep_strict))
+}
+
+/// What browsers are told of every page: nothing comes from elsewhere, nothing is run that is not ours, nobody frames it.
+async fn keep_strict(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in STRICT {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    }
+    response
+}
+
+const STRICT: [(&str, &str); 5] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+];

@@ -1,0 +1,279 @@
+//! Users, API tokens and the audit log.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Form, Json};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::frame::{Frame, Here};
+use super::words::when_told;
+use crate::admin::access::{audit, tokens, users};
+use crate::admin::answers::Sent;
+use crate::admin::{Admin, Problem, shapes};
+use crate::domain::access::{Caller, Role};
+use crate::domain::time::Timestamp;
+use crate::sys::clock;
+
+/// `GET /users`.
+pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+    page(&state, &caller, None).await
+}
+
+async fn page(admin: &Arc<Admin>, caller: &Caller, made: Option<Markup>) -> Result<Response, Problem> {
+    let users = users::list(State(Arc::clone(admin))).await?.0.users;
+    let tokens = tokens::list(State(Arc::clone(admin))).await?.0.tokens;
+    let now = clock::now();
+    let main = html! {
+        div.head { div { h1 { "Users and tokens" } p.sub {
+            "A viewer may look; an operator may also steer; an admin may also set up, and see secrets."
+        } } }
+        @if let Some(made) = made { (made) }
+        section.stack { h2 { "Users" } (user_table(&users, now)) (new_user()) }
+        section.stack { h2 { "API tokens" } (token_table(&tokens, now)) (new_token()) }
+    };
+    Ok(Frame::of(admin, "Users and tokens", Here::Elsewhere, caller).page(&main))
+}
+
+fn roles(id: &str) -> Markup {
+    html! {
+        select.in id=(id) name="role" { @for role in Role::ALL { option value=(role) { (role) } } }
+    }
+}
+
+fn user_table(users: &[shapes::User], now: Timestamp) -> Markup {
+    html! {
+        @if users.is_empty() { p.soft { "None: only whoever may use the socket on the box." } }
+        @else {
+            table.rows role="table" {
+                caption.hide { "Users" }
+                thead role="rowgroup" { tr role="row" {
+                    th role="columnheader" scope="col" { "User" }
+                    th role="columnheader" scope="col" { "Role" }
+                    th.num role="columnheader" scope="col" { "Last login" }
+                    th.act role="columnheader" scope="col" { span.hide { "Actions" } }
+                } }
+                tbody role="rowgroup" {
+                    @for user in users {
+                        tr role="row" {
+                            th role="rowheader" scope="row" { (user.name) }
+                            td role="cell" { (user.role) }
+                            td.num.soft role="cell" {
+                                @if user.can_log_in { (when_told(user.login_at.as_deref(), now)) }
+                                @else { span.is.none { "has not chosen a password" } }
+                            }
+                            td.act role="cell" { div.row {
+                                form method="post" action={ "/users/" (user.name) "/invite" } {
+                                    button.button.plain.little { "New link" }
+                                }
+                                form method="post" action={ "/users/" (user.name) "/remove" } {
+                                    button.button.plain.little { "Remove " (user.name) }
+                                }
+                            } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn new_user() -> Markup {
+    html! {
+        form.row method="post" action="/users" {
+            div.field { label for="user" { "New user" } input.in #user name="name" required maxlength="64" autocapitalize="none"; }
+            div.field { label for="user-role" { "Role" } (roles("user-role")) }
+            button.button { "Add user" }
+        }
+    }
+}
+
+fn token_table(tokens: &[shapes::ApiToken], now: Timestamp) -> Markup {
+    html! {
+        @if tokens.is_empty() { p.soft { "None. A token lets a program use the API, such as Prometheus." } }
+        @else {
+            table.rows role="table" {
+                caption.hide { "API tokens" }
+                thead role="rowgroup" { tr role="row" {
+                    th role="columnheader" scope="col" { "Token" }
+                    th role="columnheader" scope="col" { "Role" }
+                    th.num role="columnheader" scope="col" { "Good until" }
+                    th.num role="columnheader" scope="col" { "Last used" }
+                    th.act role="columnheader" scope="col" { span.hide { "Actions" } }
+                } }
+                tbody role="rowgroup" {
+                    @for token in tokens {
+                        tr role="row" {
+                            th role="rowheader" scope="row" { (token.name) }
+                            td role="cell" { (token.role) }
+                            td.num.soft role="cell" {
+                                @match &token.expires_at { Some(at) => { (when_told(Some(at), now)) } None => { "for ever" } }
+                            }
+                            td.num.soft role="cell" { (when_told(token.used_at.as_deref(), now)) }
+                            td.act role="cell" {
+                                form method="post" action={ "/tokens/" (token.name) "/remove" } {
+                                    button.button.plain.little { "Remove " (token.name) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn new_token() -> Markup {
+    html! {
+        form.row method="post" action="/tokens" {
+            div.field { label for="token" { "New token" } input.in #token name="name" required maxlength="64"; }
+            div.field { label for="token-role" { "Role" } (roles("token-role")) }
+            div.field { label for="days" { "Days that it is good for" } input.in #days name="days" type="number" min="1" max="3650"; }
+            button.button { "Make token" }
+        }
+    }
+}
+
+/// Something that is shown once.
+fn once(what: &str, secret: &str) -> Markup {
+    html! {
+        div.notice.boxed role="status" {
+            span.is.ok { span.hide { "Done" } }
+            div.stack {
+                p { strong { (what) } }
+                div.copy { span.mono #once { (secret) } button.button.script type="button" data-copy="once" { "Copy" } }
+                p { "It is not shown again." }
+            }
+        }
+    }
+}
+
+/// `POST /users`.
+pub(super) async fn add(
+    state: State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Form(new): Form<shapes::NewUser>,
+) -> Result<Response, Problem> {
+    let admin = Arc::clone(&state);
+    let (_, Json(made)) = users::add(state, Sent(new)).await?;
+    let link = made.link.unwrap_or_default();
+    page(
+        &admin,
+        &caller,
+        Some(once(&format!("The link by which {} chooses a password, good for an hour", made.user.name), &link)),
+    )
+    .await
+}
+
+/// `POST /users/{name}/invite`.
+pub(super) async fn invite(
+    state: State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    name: Path<String>,
+) -> Result<Response, Problem> {
+    let admin = Arc::clone(&state);
+    let edit = shapes::UserEdit { invite: true, ..shapes::UserEdit::default() };
+    let Json(made) = users::edit(state, Extension(caller.clone()), name, Sent(edit)).await?;
+    let link = made.link.unwrap_or_default();
+    page(
+        &admin,
+        &caller,
+        Some(once(&format!("The link by which {} chooses a password, good for an hour", made.user.name), &link)),
+    )
+    .await
+}
+
+/// `POST /users/{name}/remove`.
+pub(super) async fn remove(
+    state: State<Arc<Admin>>,
+    caller: Extension<Caller>,
+    name: Path<String>,
+) -> Result<Response, Problem> {
+    users::remove(state, caller, name).await?;
+    Ok(Redirect::to("/users").into_response())
+}
+
+/// What the form of a new token sends: an empty field of days means for ever.
+#[derive(Deserialize)]
+pub(super) struct NewToken {
+    name: String,
+    role: String,
+    #[serde(default)]
+    days: String,
+}
+
+/// `POST /tokens`.
+pub(super) async fn add_token(
+    state: State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Form(new): Form<NewToken>,
+) -> Result<Response, Problem> {
+    let admin = Arc::clone(&state);
+    let days = match new.days.trim() {
+        "" => None,
+        days => Some(days.parse().map_err(|_| Problem::bad("the days that a token is good for are a whole number"))?),
+    };
+    let new = shapes::NewApiToken { name: new.name, role: new.role, days };
+    let (_, Json(made)) = tokens::add(state, Sent(new)).await?;
+    page(&admin, &caller, Some(once(&format!("The token {}", made.token.name), &made.secret))).await
+}
+
+/// `POST /tokens/{name}/remove`.
+pub(super) async fn remove_token(state: State<Arc<Admin>>, name: Path<String>) -> Result<Response, Problem> {
+    tokens::remove(state, name).await?;
+    Ok(Redirect::to("/users").into_response())
+}
+
+/// `GET /audit`.
+pub(super) async fn audit(
+    state: State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    wanted: Query<audit::Wanted>,
+) -> Result<Response, Problem> {
+    let admin = Arc::clone(&state);
+    let list = audit::list(state, wanted).await?.0;
+    let now = clock::now();
+    let main = html! {
+        div.head { div { h1 { "Audit log" } p.sub { "Who changed what, the newest first." } } }
+        @if list.entries.is_empty() { section.empty { h2 { "Nobody has changed anything yet" } } }
+        @else { (entries(&list.entries, now)) }
+        @if let Some(next) = list.next {
+            nav.pager aria-label="Pages" { a.button.little href={ "/audit?before=" (next) } rel="next" { "Older" } }
+        }
+    };
+    Ok(Frame::of(&admin, "Audit log", Here::Elsewhere, &caller).page(&main))
+}
+
+fn entries(entries: &[shapes::AuditEntry], now: Timestamp) -> Markup {
+    html! {
+        table.rows role="table" {
+            caption.hide { "Audit log, newest first" }
+            thead role="rowgroup" { tr role="row" {
+                th role="columnheader" scope="col" { "What" }
+                th role="columnheader" scope="col" { "Who" }
+                th role="columnheader" scope="col" { "Outcome" }
+                th.num role="columnheader" scope="col" { "When" }
+            } }
+            tbody role="rowgroup" {
+                @for entry in entries {
+                    tr role="row" {
+                        th role="rowheader" scope="row" { (entry.what) span.under.mono { (entry.target) } }
+                        td role="cell" {
+                            (entry.who) " " span.soft { (entry.via) @if let Some(from) = &entry.from { ", " (from) } }
+                        }
+                        td role="cell" {
+                            @match entry.status {
+                                Some(status) if status < 400 => { span.is.ok { "Done" } }
+                                Some(status) => { span.is.bad { "Refused (" (status) ")" } }
+                                None => { span.is.warn { "Did not end" } }
+                            }
+                        }
+                        td.num.soft role="cell" { (when_told(Some(&entry.at), now)) }
+                    }
+                }
+            }
+        }
+    }
+}

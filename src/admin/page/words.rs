@@ -1,0 +1,93 @@
+//! Numbers and times as people read them.
+
+use maud::{Markup, html};
+
+use crate::domain::time::Timestamp;
+
+/// A number with commas between its thousands.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A text with a capital letter at its beginning.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default()
+}
+
+/// So many of something: `1 finding`, `2 findings`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
+}
+
+/// A time as far from now as it is, with the whole of it for whoever looks closer. In UTC; a browser with script shows it
+/// in the reader's zone.
+pub(super) fn when(at: Timestamp, now: Timestamp) -> Markup {
+    html! { time datetime=(at) title=(full(at)) { (ago(at, now)) } }
+}
+
+/// The same from a time as the API tells it; a dash where there is none.
+pub(super) fn when_told(at: Option<&str>, now: Timestamp) -> Markup {
+    let at = at.and_then(|at| Timestamp::parse(at).ok());
+    at.map_or_else(|| html! { span.is.none { "never" } }, |at| when(at, now))
+}
+
+fn full(at: Timestamp) -> String {
+    format!("{} (UTC)", civil(at, "%-d %b %Y, %H:%M:%S"))
+}
+
+fn civil(at: Timestamp, form: &str) -> String {
+    let Ok(time) = jiff::Timestamp::from_millisecond(at.0) else { return "unknown".to_owned() };
+    time.to_zoned(jiff::tz::TimeZone::UTC).strftime(form).to_string()
+}
+
+/// `2 min ago`, `5 h ago`, `yesterday 22:14`, `14 Nov`, `3 Mar 2025`.
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.since(at).as_secs();
+    let days = now.0.div_euclid(DAY) - at.0.div_euclid(DAY);
+    match seconds {
+        _ if at > now => civil(at, "%-d %b %Y, %H:%M"),
+        0..60 => "just now".to_owned(),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 if days == 0 || seconds < 12 * 3600 => format!("{} h ago", seconds / 3600),
+        _ if days == 1 => civil(at, "yesterday %H:%M"),
+        _ if days < 300 => civil(at, "%-d %b"),
+        _ => civil(at, "%-d %b %Y"),
+    }
+}
+
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_told_apart() {
+        let shown = [0, 999, 1000, 12_345, 1_234_567].map(number);
+        assert_eq!(shown, ["0", "999", "1,000", "12,345", "1,234,567"]);
+        assert_eq!([counted(1, "finding"), counted(1284, "finding")], ["1 finding", "1,284 findings"]);
+    }
+
+    #[test]
+    fn a_time_is_told_by_its_distance() {
+        let now = Timestamp::parse("2026-11-19T10:42:07Z").unwrap();
+        let shown = |text: &str| ago(Timestamp::parse(text).unwrap(), now);
+        assert_eq!(shown("2026-11-19T10:42:00Z"), "just now");
+        assert_eq!(shown("2026-11-19T10:40:07Z"), "2 min ago");
+        assert_eq!(shown("2026-11-19T05:00:00Z"), "5 h ago");
+        assert_eq!(shown("2026-11-18T22:14:00Z"), "yesterday 22:14");
+        assert_eq!(shown("2026-11-14T01:00:00Z"), "14 Nov");
+        assert_eq!(shown("2025-03-03T01:00:00Z"), "3 Mar 2025");
+        assert_eq!(shown("2026-11-20T08:00:00Z"), "20 Nov 2026, 08:00");
+    }
+}

@@ -1,0 +1,278 @@
+//! All operations of the API, in one table: address, handler, who may, and what it does. The router, the check of roles,
+//! the audit log and the OpenAPI document are made from it, so that none of them can forget one.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::describe::{Described, Describes};
+use super::{
+    Admin, access, assets, changes, deliveries, destinations, document, events, filters, findings, guard, imports,
+    projects, settings, sources, status, webhooks,
+};
+use crate::domain::access::Role;
+
+/// One operation.
+pub(super) struct Operation {
+    pub(super) method: Method,
+    /// Below `/api/v1`, with names in braces.
+    pub(super) path: &'static str,
+    /// What part of the API it belongs to.
+    pub(super) part: &'static str,
+    /// What it does, in a few words that the audit log can show.
+    pub(super) what: &'static str,
+    /// The least that somebody must be; none where anybody may who reaches the address.
+    pub(super) role: Option<Role>,
+    pub(super) described: fn() -> Described,
+    route: MethodRouter<Arc<Admin>>,
+}
+
+impl Operation {
+    /// Whether something may be different after it.
+    pub(super) fn changes(&self) -> bool {
+        self.method != Method::GET
+    }
+}
+
+/// The operations of one part, being listed.
+struct Part {
+    name: &'static str,
+    list: Vec<Operation>,
+}
+
+impl Part {
+    fn of(name: &'static str) -> Self {
+        Self { name, list: Vec::new() }
+    }
+
+    fn add<H, T, A>(mut self, role: Role, method: &Method, path: &'static str, handler: H, what: &'static str) -> Self
+    where
+        H: Handler<T, Arc<Admin>> + Describes<A>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).expect("the methods of the table are ordinary ones");
+        self.list.push(Operation {
+            method: method.clone(),
+            path,
+            part: self.name,
+            what,
+            role: Some(role),
+            described: H::describe,
+            route: on(filter, handler),
+        });
+        self
+    }
+
+    /// The same, for everybody who reaches the address.
+    fn open<H, T, A>(mut self, method: &Method, path: &'static str, handler: H, what: &'static str) -> Self
+    where
+        H: Handler<T, Arc<Admin>> + Describes<A>,
+        T: 'static,
+    {
+        self = self.add(Role::Viewer, method, path, handler, what);
+        if let Some(last) = self.list.last_mut() {
+            last.role = None;
+        }
+        self
+    }
+}
+
+/// The table.
+pub(super) fn all() -> Vec<Operation> {
+    const GET: &Method = &Method::GET;
+    const POST: &Method = &Method::POST;
+    const PUT: &Method = &Method::PUT;
+    const PATCH: &Method = &Method::PATCH;
+    const DELETE: &Method = &Method::DELETE;
+    use Role::{Admin, Operator, Viewer};
+    let parts = [
+        Part::of("status").add(Viewer, GET, "/status", status::show, "Show the box's health").add(
+            Viewer,
+            GET,
+            "/events",
+            events::show,
+            "Follow what happens",
+        ),
+        Part::of("sources")
+            .add(Viewer, GET, "/sources", sources::list, "List sources")
+            .add(Admin, POST, "/sources", sources::add, "Connect a source")
+            .add(Admin, DELETE, "/sources/{name}", sources::remove, "Remove a source")
+            .add(Operator, POST, "/sources/{name}/check", sources::check, "Check a source")
+            .add(Admin, PUT, "/sources/{name}/token", sources::token, "Give a source another token")
+            .add(Viewer, GET, "/organizations", sources::organizations, "List organizations")
+            .add(
+                Viewer,
+                GET,
+                "/organizations/{organization}/filter",
+                filters::show,
+                "Show what passes of an organization",
+            )
+            .add(
+                Admin,
+                PUT,
+                "/organizations/{organization}/filter",
+                filters::set,
+                "Choose what passes of an organization",
+            ),
+        Part::of("projects")
+            .add(
+                Viewer,
+                GET,
+                "/organizations/{organization}/projects",
+                projects::visible,
+                "List all projects that the token sees",
+            )
+            .add(Viewer, GET, "/organizations/{organization}/projects/{key}", projects::show, "Show a project")
+            .add(Admin, DELETE, "/organizations/{organization}/projects/{key}", projects::remove, "Remove a project")
+            .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/projects/{key}/rename",
+                projects::rename,
+                "Follow a project to its new key",
+            )
+            .add(Viewer, GET, "/projects", projects::list, "List imported projects")
+            .add(Admin, POST, "/imports", projects::import, "Import projects")
+            .add(Operator, POST, "/imports/preview", imports::preview, "Try an import out")
+            .add(Operator, POST, "/sync", projects::sync, "Read Sonar now"),
+        Part::of("webhooks")
+            .add(Viewer, GET, "/organizations/{organization}/webhook", webhooks::show, "Show a webhook's address")
+            .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/webhook/reveal",
+                webhooks::reveal,
+                "Show a webhook's address and secret",
+            )
+            .add(
+                Admin,
+                PUT,
+                "/organizations/{organization}/webhook/secret",
+                webhooks::secret,
+                "Take a webhook's secret over",
+            ),
+        Part::of("assets")
+            .add(Viewer, GET, "/assets", assets::list, "List assets")
+            .add(Admin, POST, "/assets", assets::add, "Add an asset")
+            .add(Viewer, GET, "/assets/{name}", assets::show, "Show an asset")
+            .add(Admin, PATCH, "/assets/{name}", assets::edit, "Change an asset")
+            .add(Admin, DELETE, "/assets/{name}", assets::remove, "Remove an asset"),
+        Part::of("deliveries")
+            .add(Viewer, GET, "/deliveries", deliveries::list, "List webhook calls")
+            .add(Viewer, GET, "/deliveries/{id}", deliveries::show, "Show a webhook call")
+            .add(Operator, POST, "/deliveries/{id}/replay", deliveries::replay, "Run a webhook call again"),
+        Part::of("findings")
+            .add(Viewer, GET, "/findings", findings::list, "List findings")
+            .add(Viewer, GET, "/findings/{id}", findings::show, "Show a finding with its history")
+            .add(Operator, POST, "/findings/{id}/reopen", findings::reopen, "Undo the closing of a finding")
+            .add(Operator, POST, "/findings/{id}/triage", findings::triage, "Decide about a finding")
+            .add(Viewer, GET, "/rules/{source}/{key}", findings::rule, "Show a rule")
+            .add(Viewer, GET, "/changes", changes::list, "Follow what changed"),
+        Part::of("destinations")
+            .add(Viewer, GET, "/destinations", destinations::list, "List destinations")
+            .add(Admin, POST, "/destinations", destinations::add, "Add a destination")
+            .add(Viewer, GET, "/destinations/{name}", destinations::show, "Show a destination")
+            .add(Admin, PATCH, "/destinations/{name}", destinations::edit, "Change a destination")
+            .add(Admin, DELETE, "/destinations/{name}", destinations::remove, "Remove a destination")
+            .add(Operator, POST, "/destinations/{name}/check", destinations::check, "Check a destination")
+            .add(Operator, POST, "/destinations/{name}/replay", destinations::replay, "Tell a destination anew")
+            .add(
+                Viewer,
+                GET,
+                "/destinations/{name}/preview",
+                destinations::preview_of,
+                "Show what a destination would be told",
+            )
+            .add(
+                Viewer,
+                GET,
+                "/destinations/{name}/mapping",
+                destinations::mapping::show,
+                "Show which state is which status",
+            )
+            .add(
+                Admin,
+                PUT,
+                "/destinations/{name}/mapping",
+                destinations::mapping::set,
+                "Say which state is which status",
+            )
+            .add(Viewer, GET, "/destinations/{name}/targets", destinations::targets, "List places on the platform")
+            .add(
+                Viewer,
+                GET,
+                "/destinations/{name}/dead-letters",
+                destinations::dead_letters::list,
+                "List what a destination refused",
+            )
+            .add(
+                Operator,
+                DELETE,
+                "/destinations/{name}/dead-letters",
+                destinations::dead_letters::drop_all,
+                "Drop all dead letters",
+            )
+            .add(
+                Operator,
+                POST,
+                "/destinations/{name}/dead-letters/replay",
+                destinations::dead_letters::replay_all,
+                "Try all dead letters again",
+            )
+            .add(
+                Operator,
+                DELETE,
+                "/destinations/{name}/dead-letters/{finding}",
+                destinations::dead_letters::drop,
+                "Drop a dead letter",
+            )
+            .add(
+                Operator,
+                POST,
+                "/destinations/{name}/dead-letters/{finding}/replay",
+                destinations::dead_letters::replay,
+                "Try a dead letter again",
+            ),
+        Part::of("settings").add(Viewer, GET, "/config", settings::list, "List settings").add(
+            Admin,
+            PUT,
+            "/config/{key}",
+            settings::set,
+            "Change a setting",
+        ),
+        Part::of("access")
+            .open(POST, "/session", access::login::begin, "Log in")
+            .add(Viewer, GET, "/session", access::login::show, "Show who is asking")
+            .add(Viewer, DELETE, "/session", access::login::end, "Log out")
+            .open(POST, "/setup", access::login::set_up, "Choose a password with a one-time code")
+            .add(Admin, GET, "/users", access::users::list, "List users")
+            .add(Admin, POST, "/users", access::users::add, "Add a user")
+            .add(Admin, PATCH, "/users/{name}", access::users::edit, "Change a user")
+            .add(Admin, DELETE, "/users/{name}", access::users::remove, "Remove a user")
+            .add(Admin, GET, "/tokens", access::tokens::list, "List API tokens")
+            .add(Admin, POST, "/tokens", access::tokens::add, "Make an API token")
+            .add(Admin, DELETE, "/tokens/{name}", access::tokens::remove, "Remove an API token")
+            .add(Admin, GET, "/audit", access::audit::list, "List who did what"),
+        Part::of("description").open(GET, "/openapi.json", document::show, "Describe this API"),
+    ];
+    parts.into_iter().flat_map(|part| part.list).collect()
+}
+
+/// The router of the table.
+pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
+    let mut router = Router::new();
+    for operation in all() {
+        let needs = guard::Needs {
+            admin: Arc::clone(admin),
+            role: operation.role,
+            what: operation.what,
+            changes: operation.changes(),
+        };
+        router = router.route(operation.path, operation.route.layer(from_fn_with_state(needs, guard::let_in)));
+    }
+    router
+}

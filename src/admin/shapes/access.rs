@@ -1,0 +1,199 @@
+//! Who may use the page and the API.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /api/v1/session`.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct Credentials {
+    /// The user's name.
+    pub user: String,
+    /// Their password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Who is asking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Caller {
+    /// The user or the token; `local` over the socket.
+    pub name: String,
+    /// `viewer`, `operator`, `admin`.
+    pub role: String,
+    /// `socket`, `page`, `token`.
+    pub via: String,
+}
+
+/// `POST /api/v1/setup`: chooses a password with a one-time code, and makes the first admin where there is none yet.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct NewPassword {
+    /// The user's name; for the first admin one that they choose.
+    pub user: String,
+    /// The one-time code.
+    pub code: String,
+    /// At least 10 characters.
+    pub password: String,
+}
+
+impl std::fmt::Debug for NewPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewPassword").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Somebody who may log in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct User {
+    /// The name that they log in with.
+    pub name: String,
+    /// `viewer`, `operator`, `admin`.
+    pub role: String,
+    /// Whether they have chosen a password.
+    pub can_log_in: bool,
+    /// When they were added.
+    pub created_at: String,
+    /// When they last logged in.
+    pub login_at: Option<String>,
+}
+
+/// `GET /api/v1/users`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UserList {
+    /// By name.
+    pub users: Vec<User>,
+}
+
+/// `POST /api/v1/users`.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct NewUser {
+    /// The name that they log in with: letters, digits, `- _ .`.
+    pub name: String,
+    /// `viewer`, `operator`, `admin`.
+    pub role: String,
+    /// Their password. Without one they are given a link by which they choose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewUser").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// `PATCH /api/v1/users/{name}`.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct UserEdit {
+    /// Another role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Another password. It ends all their logins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Make a new link by which they choose a password; the former one stays good until they have.
+    #[serde(default)]
+    pub invite: bool,
+}
+
+impl std::fmt::Debug for UserEdit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserEdit").field("role", &self.role).field("invite", &self.invite).finish_non_exhaustive()
+    }
+}
+
+/// A user, and the link by which they choose a password.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Invitation {
+    /// The user.
+    pub user: User,
+    /// The link, good once and for an hour; nobody can read it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// The code in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// What a program is let in with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApiToken {
+    /// Its name.
+    pub name: String,
+    /// `viewer`, `operator`, `admin`.
+    pub role: String,
+    /// When it was made.
+    pub created_at: String,
+    /// From when on it is not good any more; none if it is good for ever.
+    pub expires_at: Option<String>,
+    /// When it was last used, to the hour.
+    pub used_at: Option<String>,
+}
+
+/// `GET /api/v1/tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ApiTokenList {
+    /// By name.
+    pub tokens: Vec<ApiToken>,
+}
+
+/// `POST /api/v1/tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct NewApiToken {
+    /// Its name: letters, digits, `- _ .`.
+    pub name: String,
+    /// `viewer`, `operator`, `admin`.
+    pub role: String,
+    /// Days that it is good for; without them for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+}
+
+/// A token that was just made.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct MadeApiToken {
+    /// What is known of it.
+    pub token: ApiToken,
+    /// The token itself; nobody can read it again.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for MadeApiToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MadeApiToken").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// Something that somebody did, or tried to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Its number, such as `12`.
+    pub id: u64,
+    /// When.
+    pub at: String,
+    /// Who: a user, a token, or `local`.
+    pub who: String,
+    /// `socket`, `page`, `token`.
+    pub via: String,
+    /// What.
+    pub what: String,
+    /// To what: the API's address, without its query.
+    pub target: String,
+    /// The HTTP status that it ended with; absent where it did not end.
+    pub status: Option<u16>,
+    /// From which address, where it came over the network.
+    pub from: Option<String>,
+}
+
+/// `GET /api/v1/audit`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuditList {
+    /// The newest first.
+    pub entries: Vec<AuditEntry>,
+    /// `before` of the next page.
+    pub next: Option<u64>,
+}

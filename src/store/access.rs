@@ -1,0 +1,337 @@
+//! Who may use the page and the API: users, logins, tokens, and the log of what was done by whom. Of what a browser or a
+//! program shows to be let in only a SHA-256 is kept: it has 256 random bits, so that nothing slower is needed.
+
+use minicbor::{Decode, Encode};
+use ring::digest::{SHA256, digest};
+
+use super::tables::{self, Key};
+use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
+use crate::domain::access::{CODE_AGE_MAX, CODE_TRIES_MAX, Role, is_session_good};
+use crate::domain::ids::{TokenName, UserName};
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
+
+/// The SHA-256 of a secret that is shown to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Print(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
+
+impl Print {
+    /// Of a secret.
+    pub fn of(secret: &str) -> Self {
+        Self(digest(&SHA256, secret.as_bytes()).as_ref().try_into().expect("a SHA-256 has 32 bytes"))
+    }
+}
+
+/// Somebody who may log in.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct User {
+    /// What they may do.
+    #[n(0)]
+    pub role: Role,
+    /// The hash of their password, in the PHC string format; none until they have chosen one.
+    #[n(1)]
+    pub password: Option<String>,
+    /// When they were added.
+    #[n(2)]
+    pub created_at: Timestamp,
+    /// When they last logged in.
+    #[n(3)]
+    pub login_at: Option<Timestamp>,
+    /// The code by which they choose a password.
+    #[n(4)]
+    pub code: Option<Code>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// A code that is good once, for an hour and a few tries.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Code {
+    /// Of the code.
+    #[n(0)]
+    pub print: Print,
+    /// When it was made.
+    #[n(1)]
+    pub made_at: Timestamp,
+    /// How often it was got wrong.
+    #[n(2)]
+    pub tries: u32,
+}
+
+impl Code {
+    /// A new one.
+    pub fn new(code: &str, now: Timestamp) -> Self {
+        Self { print: Print::of(code), made_at: now, tries: 0 }
+    }
+
+    /// Whether it may be tried.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.tries < CODE_TRIES_MAX && now.since(self.made_at) < CODE_AGE_MAX
+    }
+}
+
+/// Somebody who is logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Session {
+    /// Who.
+    #[n(0)]
+    pub user: UserName,
+    /// Since when.
+    #[n(1)]
+    pub created_at: Timestamp,
+    /// When it was last used, to the hour: more often would be a write for each look.
+    #[n(2)]
+    pub used_at: Timestamp,
+}
+
+/// What a program is let in with.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Token {
+    /// Its name.
+    #[n(0)]
+    pub name: TokenName,
+    /// What it may do.
+    #[n(1)]
+    pub role: Role,
+    /// When it was made.
+    #[n(2)]
+    pub created_at: Timestamp,
+    /// From when on it is not good any more.
+    #[n(3)]
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used, to the hour.
+    #[n(4)]
+    pub used_at: Option<Timestamp>,
+}
+
+/// Something that somebody did.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Entry {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// Who: a user, a token, or `local`.
+    #[n(1)]
+    pub who: String,
+    /// By which way: `socket`, `page`, `token`.
+    #[n(2)]
+    pub via: String,
+    /// What, as the API's description says it.
+    #[n(3)]
+    pub what: String,
+    /// To what: the address, without its query.
+    #[n(4)]
+    pub target: String,
+    /// The HTTP status that it ended with; absent while it is being done, or where the process ended in its middle.
+    #[n(5)]
+    pub status: Option<u16>,
+    /// From which address, where it came over the network.
+    #[n(6)]
+    pub from: Option<String>,
+}
+
+super::codec::record!(
+    Print = "digest",
+    User = "user",
+    Session = "login",
+    Token = "API token",
+    Entry = "entry of the audit log",
+    Code = "one-time code"
+);
+
+fn of_user(name: &UserName) -> Key {
+    Key::new().tail(name.as_str().as_bytes())
+}
+
+fn of_print(print: &Print) -> Key {
+    Key::new().tail(&print.0)
+}
+
+/// A user by name. One whose record is damaged cannot log in, and can be added anew.
+pub fn user(view: &impl View, name: &UserName) -> Result<Option<User>, StoreError> {
+    passing(get(view, tables::USERS, &of_user(name)))
+}
+
+fn passing<R>(found: Result<Option<R>, StoreError>) -> Result<Option<R>, StoreError> {
+    match found {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// All users, by name.
+pub fn users(view: &impl View) -> Result<Vec<(UserName, User)>, StoreError> {
+    let mut found = Vec::new();
+    scan::<User>(view, tables::USERS, &Key::new(), |key, user| {
+        let name = std::str::from_utf8(key).ok().and_then(|name| UserName::parse(name).ok());
+        found.extend(name.map(|name| (name, user)));
+        true
+    })?;
+    Ok(found)
+}
+
+/// Whether anybody can log in who may set up everything.
+pub fn has_admin(view: &impl View) -> Result<bool, StoreError> {
+    Ok(users(view)?.iter().any(|(_, user)| user.role == Role::Admin && user.password.is_some()))
+}
+
+/// Adds a user, or writes what changed about one.
+pub fn put_user(batch: &Batch, name: &UserName, user: &User) -> Result<(), StoreError> {
+    batch.put(tables::USERS, &of_user(name), user)
+}
+
+/// Removes a user, and logs them out everywhere.
+pub fn remove_user(batch: &Batch, name: &UserName) -> Result<(), StoreError> {
+    log_out(batch, name)?;
+    batch.delete(tables::USERS, &of_user(name))
+}
+
+/// Ends all logins of a user.
+pub fn log_out(batch: &Batch, name: &UserName) -> Result<(), StoreError> {
+    let mut prints = Vec::new();
+    scan::<Session>(batch, tables::SESSIONS, &Key::new(), |key, session| {
+        if session.user == *name {
+            prints.push(key.to_vec());
+        }
+        true
+    })?;
+    prints.into_iter().try_for_each(|print| batch.delete(tables::SESSIONS, &Key(print)))
+}
+
+/// A login that is good, with the user as they are now.
+pub fn session(view: &impl View, print: &Print, now: Timestamp) -> Result<Option<(Session, User)>, StoreError> {
+    let Some(session) = passing(get::<Session>(view, tables::SESSIONS, &of_print(print)))? else { return Ok(None) };
+    if !is_session_good(session.created_at, session.used_at, now) {
+        return Ok(None);
+    }
+    let user = user(view, &session.user)?;
+    Ok(user.map(|user| (session, user)))
+}
+
+/// Notes a login, or that it was used, and forgets those that are not good any more.
+pub fn put_session(batch: &Batch, print: &Print, session: &Session, now: Timestamp) -> Result<(), StoreError> {
+    let (mut over, mut count) = (Vec::new(), 0);
+    scan::<Session>(batch, tables::SESSIONS, &Key::new(), |key, session| {
+        count += 1;
+        if !is_session_good(session.created_at, session.used_at, now) {
+            over.push(key.to_vec());
+        }
+        over.len() < limits::DELETIONS_PER_COMMIT_MAX
+    })?;
+    // Somebody who logs in again and again pushes out what was there, not the disk's end.
+    if count - over.len() >= limits::SESSIONS_MAX {
+        over.extend(keys(batch, tables::SESSIONS, &Key::new(), 1)?);
+    }
+    over.into_iter().try_for_each(|key| batch.delete(tables::SESSIONS, &Key(key)))?;
+    batch.put(tables::SESSIONS, &of_print(print), session)
+}
+
+/// Ends a login.
+pub fn end_session(batch: &Batch, print: &Print) -> Result<(), StoreError> {
+    batch.delete(tables::SESSIONS, &of_print(print))
+}
+
+/// A token that is good.
+pub fn token(view: &impl View, print: &Print, now: Timestamp) -> Result<Option<Token>, StoreError> {
+    let found = passing(get::<Token>(view, tables::TOKENS, &of_print(print)))?;
+    Ok(found.filter(|token| token.expires_at.is_none_or(|at| now < at)))
+}
+
+/// All tokens, by name, with those that have expired.
+pub fn tokens(view: &impl View) -> Result<Vec<Token>, StoreError> {
+    let mut found = Vec::new();
+    scan::<Token>(view, tables::TOKENS, &Key::new(), |_, token| {
+        found.push(token);
+        true
+    })?;
+    found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+    Ok(found)
+}
+
+/// A token's digest by its name.
+pub fn token_named(view: &impl View, name: &TokenName) -> Result<Option<Print>, StoreError> {
+    passing(get(view, tables::TOKEN_NAMES, &Key::new().tail(name.as_str().as_bytes())))
+}
+
+/// Adds a token, whose name must be free, or notes that it was used.
+pub fn put_token(batch: &Batch, print: &Print, token: &Token) -> Result<(), StoreError> {
+    batch.put(tables::TOKEN_NAMES, &Key::new().tail(token.name.as_str().as_bytes()), print)?;
+    batch.put(tables::TOKENS, &of_print(print), token)
+}
+
+/// Removes a token. Returns whether there was one.
+pub fn remove_token(batch: &Batch, name: &TokenName) -> Result<bool, StoreError> {
+    let found = token_named(batch, name)?;
+    if let Some(print) = &found {
+        batch.delete(tables::TOKENS, &of_print(print))?;
+    }
+    batch.delete(tables::TOKEN_NAMES, &Key::new().tail(name.as_str().as_bytes()))?;
+    Ok(found.is_some())
+}
+
+fn setup_key() -> Key {
+    Key::new().tail(b"setup code")
+}
+
+/// The code that the first administrator is made with.
+pub fn setup_code(view: &impl View) -> Result<Option<Code>, StoreError> {
+    passing(get(view, tables::META, &setup_key()))
+}
+
+/// Notes the code that the first administrator is made with, or that it was used.
+pub fn put_setup_code(batch: &Batch, code: Option<&Code>) -> Result<(), StoreError> {
+    match code {
+        Some(code) => batch.put(tables::META, &setup_key(), code),
+        None => batch.delete(tables::META, &setup_key()),
+    }
+}
+
+/// Writes an entry into the audit log, and forgets the oldest beyond its length. Returns its number.
+pub fn audit(batch: &Batch, entry: &Entry) -> Result<u64, StoreError> {
+    let number = batch.next_number(Counter::Audit)?;
+    batch.put(tables::AUDIT, &Key::new().u64(number), entry)?;
+    if let Some(last) = number.checked_sub(limits::AUDIT_ENTRIES_MAX) {
+        let old = keys(batch, tables::AUDIT, &Key::new(), 8)?;
+        for key in old.into_iter().filter(|key| tables::u64_at(key, 0).is_some_and(|number| number <= last)) {
+            batch.delete(tables::AUDIT, &Key(key))?;
+        }
+    }
+    Ok(number)
+}
+
+/// Notes how something ended.
+pub fn audit_ended(batch: &Batch, number: u64, status: u16) -> Result<(), StoreError> {
+    let key = Key::new().u64(number);
+    let Some(entry) = passing(get::<Entry>(batch, tables::AUDIT, &key))? else { return Ok(()) };
+    batch.put(tables::AUDIT, &key, &Entry { status: Some(status), ..entry })
+}
+
+/// Entries before a number, the newest first.
+pub fn audited(view: &impl View, before: Option<u64>, most: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
+    use redb::ReadableTable;
+    let rows = view.rows(tables::AUDIT)?;
+    let end = Key::new().u64(before.unwrap_or(u64::MAX));
+    let mut found = Vec::new();
+    for row in rows.range::<&[u8]>(..end.0.as_slice())?.rev().take(most) {
+        let (key, value) = row?;
+        // A damaged one is counted, and hides no other.
+        let Ok(entry) = super::codec::open::<Entry>(key.value(), value.value()) else { continue };
+        found.extend(tables::u64_at(key.value(), 0).map(|number| (number, entry)));
+    }
+    Ok(found)
+}
+
+/// Entries after a number, the oldest first.
+pub fn audited_after(view: &impl View, after: u64, most: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
+    let mut found = Vec::new();
+    scan_after::<Entry>(view, tables::AUDIT, &Key::new(), Some(&Key::new().u64(after)), |key, entry| {
+        found.extend(tables::u64_at(key, 0).map(|number| (number, entry)));
+        found.len() < most
+    })?;
+    Ok(found)
+}
