@@ -38,7 +38,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use self::access::Peer;
 pub use self::answers::Problem;
@@ -137,10 +137,20 @@ impl Admin {
         self: &Arc<Self>,
         task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let admin = Arc::clone(self);
-        tokio::task::spawn_blocking(move || task(&admin))
+        let (reply, answer) = oneshot::channel();
+        self.hand_over(Box::new(move |admin| {
+            // Whoever asked may be gone.
+            let _ = reply.send(task(admin));
+        }));
+        answer
             .await
             .unwrap_or_else(|_| Err(Problem::internal("the request failed inside hydrophone; its log says more")))
+    }
+
+    /// Once for all tasks: a runtime's task holds much code for each type of what it does.
+    fn hand_over(self: &Arc<Self>, task: Box<dyn FnOnce(&Self) + Send>) {
+        let admin = Arc::clone(self);
+        drop(tokio::task::spawn_blocking(move || task(&admin)));
     }
 
     /// Reads the store, as one of a few at a time.
