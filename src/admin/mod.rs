@@ -75,7 +75,8 @@ pub struct Admin {
     /// Where the page and the API are served over the network; nowhere if they are not.
     pub page_address: Option<SocketAddr>,
     access: access::Access,
-    needs: std::sync::atomic::AtomicUsize,
+    pulse: status::Beat,
+    news: events::News,
     /// One password is hashed at a time; the others wait without a thread.
     hashing: Semaphore,
     reads: Semaphore,
@@ -111,16 +112,12 @@ impl Admin {
             started_at,
             page_address,
             access: access::Access::default(),
-            needs: std::sync::atomic::AtomicUsize::new(0),
+            pulse: status::Beat::default(),
+            news: events::News::default(),
             hashing: Semaphore::new(1),
             reads,
             previews: Arc::new(Semaphore::new(1)),
         })
-    }
-
-    /// Things that need a person, as the last look at the status found them.
-    fn needs(&self) -> usize {
-        self.needs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Does something that blocks, as one of a few at a time.

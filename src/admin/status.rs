@@ -1,8 +1,10 @@
 //! Health on one screen. Conditions are worked out anew from the present state, so none outlives its cause.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -19,16 +21,80 @@ use crate::sys::clock;
 
 /// `GET /status`. Answers even when the store does not, and then says so.
 pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, Problem> {
-    let status = admin
-        .run(|admin| {
-            let held = admin.store.read(|view| held(admin, view));
-            Ok(match held {
-                Ok(held) => status(admin, true, held),
-                Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),
-            })
-        })
-        .await?;
-    Ok(Json(status))
+    Ok(Json(admin.run(|admin| Ok(whole(admin))).await?))
+}
+
+fn whole(admin: &Admin) -> shapes::Status {
+    match admin.store.read(|view| held(admin, view)) {
+        Ok(held) => status(admin, true, held),
+        Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),
+    }
+}
+
+/// What every page and every listener is told of the box's health.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pulse {
+    /// Conditions that need a person.
+    pub(super) needs: usize,
+    /// Numbers that differ where conditions or destinations do.
+    pub(super) conditions: u64,
+    pub(super) destinations: u64,
+}
+
+/// The last [`Pulse`], and when and after how many commits it was taken.
+#[derive(Default)]
+pub(super) struct Beat(Mutex<Option<(u64, Instant, Pulse)>>);
+
+/// What is not stored changes without a commit: sources that fail, and time.
+const PULSE_AGE_MAX: Duration = Duration::from_secs(5);
+
+impl Admin {
+    fn fresh_pulse(&self) -> Option<Pulse> {
+        let last = *self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (commits, at, pulse) = last?;
+        (commits == self.store.commits() && at.elapsed() < PULSE_AGE_MAX).then_some(pulse)
+    }
+
+    /// How the box is. The status is worked out only where something was stored, or some seconds went by.
+    pub(super) fn pulse(&self) -> Pulse {
+        if let Some(pulse) = self.fresh_pulse() {
+            return pulse;
+        }
+        // Before the look: what is stored meanwhile has the next one look again.
+        let (commits, at) = (self.store.commits(), Instant::now());
+        let status = whole(self);
+        let pulse = Pulse {
+            needs: needs(&status.conditions),
+            conditions: print(&status.conditions),
+            destinations: print(&status.destinations),
+        };
+        *self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((commits, at, pulse));
+        pulse
+    }
+
+    /// Has [`needs`](Self::needs) be true.
+    pub(super) async fn look_at_needs(self: &Arc<Self>) {
+        if self.fresh_pulse().is_none() {
+            // A page without the number is better than none.
+            let _ = self.run(|admin| Ok(admin.pulse())).await;
+        }
+    }
+
+    /// Things that need a person, as the last look found them.
+    pub(super) fn needs(&self) -> usize {
+        self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(0, |(.., pulse)| pulse.needs)
+    }
+}
+
+/// How many of the conditions need a person.
+pub(super) fn needs(conditions: &[shapes::Condition]) -> usize {
+    conditions.iter().filter(|condition| condition.severity != "info").count()
+}
+
+fn print(value: &impl serde::Serialize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
 }
 
 fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {

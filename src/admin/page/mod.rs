@@ -8,6 +8,7 @@ mod files;
 mod findings;
 mod frame;
 mod marks;
+mod news;
 mod overview;
 mod people;
 mod projects;
@@ -109,6 +110,7 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     }
     router
         .layer(from_fn_with_state(Arc::clone(admin), error::dress))
+        .layer(from_fn_with_state(Arc::clone(admin), news::note))
         .route(files::LOOK.path(), get(async |headers: HeaderMap| files::LOOK.answer(&headers)))
         .route(files::SCRIPT.path(), get(async |headers: HeaderMap| files::SCRIPT.answer(&headers)))
         .route("/mark.svg", get(async |headers: HeaderMap| files::MARK.answer(&headers)))

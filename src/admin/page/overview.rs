@@ -15,11 +15,9 @@ use crate::sys::clock;
 
 /// `GET /`.
 pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
-    let admin = Arc::clone(&state);
     let shown = status::show(state).await?.0;
     let now = clock::now();
-    let needs = shown.conditions.iter().filter(|condition| condition.severity != "info").count();
-    admin.needs.store(needs, std::sync::atomic::Ordering::Relaxed);
+    let needs = status::needs(&shown.conditions);
     let main = html! {
         div.head { div {
             h1 { "Overview" }
