@@ -608,7 +608,8 @@ fn reopening_undoes_a_closing_until_the_next_read_closes_it_again() {
     assert_eq!(reopen(), Reopened::Done(State::Confirmed));
     assert_eq!(held.find(scope, "A"), before);
     assert_eq!((held.total(&[State::Fixed]), held.total(&[State::Confirmed]), held.total(&[])), (0, 1, 2));
-    let page = held.read(|view| lists::page(view, &lists::Filter::default(), None, 10, &|_, _| None));
+    let page = held
+        .read(|view| lists::page(view, &lists::Filter::default(), (lists::Order::Severity, None), 10, &|_, _| None));
     assert_eq!(page.findings.len(), 2, "it is where open ones are");
     let told = held.read(|view| findings::changes_of(view, id));
     let told: Vec<_> = told.into_iter().map(|(_, change)| (change.kind.as_str(), change.to)).collect();

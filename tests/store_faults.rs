@@ -333,9 +333,11 @@ fn filter() -> lists::Filter {
 /// Pages through a list to its end.
 fn listed(store: &Store, filter: &lists::Filter) -> Result<BTreeMap<FindingId, (ScopeId, Finding)>, StoreError> {
     let mut found = BTreeMap::new();
-    let mut after = None;
+    let mut after: Option<lists::At> = None;
     loop {
-        let page = store.read::<_, StoreError>(|view| lists::page(view, filter, after, 500, &|_, _| None))?;
+        let page = store.read::<_, StoreError>(|view| {
+            lists::page(view, filter, (lists::Order::Severity, after.as_ref()), 500, &|_, _| None)
+        })?;
         for (scope, finding) in page.findings {
             assert!(found.insert(finding.id, (scope, finding)).is_none(), "a finding is listed twice");
         }

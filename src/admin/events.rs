@@ -194,10 +194,7 @@ mod tests {
     fn only_what_is_new_is_told() {
         let before = Told { newest: 7, needs: 1, conditions: 3, ..Told::default() };
         assert_eq!(since(Some(before), before), "");
-        assert_eq!(
-            since(Some(before), Told { newest: 8, ..before }),
-            "event: changes\ndata: {\"newest\":\"C8\"}\n\n"
-        );
+        assert_eq!(since(Some(before), Told { newest: 8, ..before }), "event: changes\ndata: {\"newest\":\"C8\"}\n\n");
         assert_eq!(
             since(Some(before), Told { needs: 2, conditions: 4, ..before }),
             "event: conditions\ndata: {\"needs\":2,\"print\":\"4\"}\n\n"

@@ -10,6 +10,7 @@ mod describe;
 mod destinations;
 mod document;
 mod events;
+mod export;
 mod filters;
 mod findings;
 mod guard;
@@ -24,6 +25,8 @@ pub mod settings;
 pub mod shapes;
 mod sources;
 mod status;
+mod trend;
+mod triage;
 mod views;
 mod webhooks;
 
@@ -80,6 +83,8 @@ pub struct Admin {
     /// One password is hashed at a time; the others wait without a thread.
     hashing: Semaphore,
     reads: Semaphore,
+    /// Files that are being taken out hold a thread each.
+    exports: Arc<Semaphore>,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
 }
@@ -116,6 +121,7 @@ impl Admin {
             news: events::News::default(),
             hashing: Semaphore::new(1),
             reads,
+            exports: Arc::new(Semaphore::new(limits::EXPORTS_MAX)),
             previews: Arc::new(Semaphore::new(1)),
         })
     }

@@ -185,10 +185,12 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         let scopes = catalogue::scopes(view, *id)?;
         conditions.extend(moved(view, project)?);
         conditions.extend(retired(view, project, &scopes)?);
+        let mut is_in_step = project.error.is_none() && !scopes.is_empty();
         for (id, scope) in scopes {
             conditions.extend(of_scope(project, &scope));
-            ages.add(admin, id, project, &scope);
+            is_in_step &= ages.add(admin, id, project, &scope);
         }
+        ages.freshness.in_step += u64::from(is_in_step);
     }
     let (freshness, stale) = ages.end();
     conditions.extend(stale);
@@ -268,9 +270,10 @@ impl Ages {
         Ok(Self { freshness, stale_after: views::stale_after(view)?, oldest: Duration::ZERO, stale: BTreeMap::new() })
     }
 
-    fn add(&mut self, admin: &Admin, id: ScopeId, project: &Project, scope: &Scope) {
+    /// Takes a scope in, and says whether it is proven current.
+    fn add(&mut self, admin: &Admin, id: ScopeId, project: &Project, scope: &Scope) -> bool {
         if scope.retired_at.is_some() {
-            return;
+            return true;
         }
         let age = admin.work.standing.age(id, scope, project.imported_at);
         let synced_at = admin.work.standing.synced_at(id, scope);
@@ -285,7 +288,7 @@ impl Ages {
             });
         }
         if age <= self.stale_after {
-            return;
+            return scope.complete;
         }
         self.freshness.stale += 1;
         let name = &project.organization.source;
@@ -304,6 +307,7 @@ impl Ages {
         } else if let Some(known) = self.stale.get_mut(name) {
             known.count = count;
         }
+        false
     }
 
     fn end(self) -> (shapes::Freshness, Vec<Condition>) {

@@ -21,6 +21,7 @@ pub mod retention;
 mod schema;
 pub mod settings;
 mod tables;
+pub mod trend;
 mod words;
 mod writer;
 

@@ -46,9 +46,7 @@ pub(super) async fn dress(State(admin): State<Arc<Admin>>, request: Request, nex
     };
     let title = status.canonical_reason().unwrap_or("Error");
     let page = match &caller {
-        Some(caller) => {
-            Frame::of(&admin, title, Here::Elsewhere, caller).page(&html! { h1 { (title) } (inside) })
-        }
+        Some(caller) => Frame::of(&admin, title, Here::Elsewhere, caller).page(&html! { h1 { (title) } (inside) }),
         None => entry(title, &inside),
     };
     (status, page).into_response()

@@ -104,6 +104,15 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// For whoever may only look: one sentence instead of what is absent.
+pub(super) fn quiet(caller: &Caller, least: Role) -> Markup {
+    html! {
+        @if caller.role() < least {
+            p.sub { "You may look; " @if least == Role::Admin { "an admin" } @else { "an operator" } " can change this." }
+        }
+    }
+}
+
 /// What the keyboard does, for whoever asks.
 fn keys() -> Markup {
     html! {
