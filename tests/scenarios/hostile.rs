@@ -20,7 +20,7 @@ const HOSTILE: &str = "zqx\"'--></title></textarea></script><script>zqx()</scrip
                        style=\"color:red\"><a href=\"javascript:zqx()\">x</a><iframe srcdoc=zqx></iframe>{{zqx}}${zqx}&zqx;";
 
 /// Elements that our templates write, and those that are left of a rule's text.
-const ELEMENTS: &str = "a article aside b blockquote body br button circle code dd details dialog div dl dt em fieldset \
+const ELEMENTS: &str = "a article aside b blockquote body br button caption circle code dd details dialog div dl dt em fieldset \
                         figcaption figure footer form h1 h2 h3 h4 head header hr html i input kbd label legend li line \
                         link main meta nav ol optgroup option p path polyline pre progress q rect script section select \
                         span strong summary svg table tbody td template textarea th thead time title tr ul datalist";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::steps::{CLOUD, finding, sonar_with, sync, text, vulnerability};
+use crate::steps::{CLOUD, conditions, finding, sonar_with, sync, text, vulnerability};
 use crate::support::gateway::Gateway;
 use crate::support::https::{Answer, ask};
 use crate::support::sonar::{Hotspot, IssueStatus, Severity, Sonar};
@@ -276,7 +276,7 @@ fn rows_are_chosen_in_the_list_and_a_refusal_says_why() {
     sonar.edit(|model| model.token_mut(&token).administers_issues = false);
     let refused = reader.send(
         "/findings/triage",
-        &[("id", a.as_str()), ("state", "open"), ("comment", "x"), ("back", "https://evil.example")],
+        &[("id", a.as_str()), ("state", "confirmed"), ("comment", "x"), ("back", "https://evil.example")],
     );
     assert_eq!(refused.status, 409);
     assert!(refused.body.contains("Administer Issues") && !refused.body.contains("evil.example"), "{}", refused.body);
@@ -323,8 +323,9 @@ fn every_page_says_how_many_conditions_need_a_person() {
     assert!(!needs("/findings"));
     let token = sonar.token().to_owned();
     sonar.edit(|model| model.tokens.retain(|one| one.value != token));
-    let said = reader.gateway.cli(&["source", "check", "sonar"]);
-    assert_ne!(said.code, 0, "{said:?}");
+    reader.gateway.cli(&["sync"]);
+    let is_refused = |gateway: &Gateway| conditions(gateway).contains(&"source_refused".to_owned()).then_some(());
+    reader.gateway.wait("a condition", is_refused);
     assert!(needs("/findings"), "{}", reader.page("/"));
     assert!(needs("/about"));
 }

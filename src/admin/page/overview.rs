@@ -34,6 +34,9 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
             h1 { "Overview" }
             p.sub #standing data-live { (state_of(&shown, views::time(changed_at).as_deref(), now)) }
             (super::frame::quiet(&caller, Role::Operator))
+        }
+        @if caller.role() >= Role::Operator && shown.inventory.projects > 0 {
+            form.row method="post" action="/sync" { button.button { "Synchronize all" } }
         } }
         div #conditions data-live="conditions" { (attention(&shown.conditions)) }
         @if shown.inventory.projects == 0 { (nothing(&caller)) } @else {
