@@ -275,7 +275,9 @@ fn what_one_batch_opens_and_changes_is_listed_and_found_once() {
     let found = |search: &str, severities: &[Severity]| -> Vec<String> {
         let mut filter = lists::Filter { severities: severities.iter().copied().collect(), ..lists::Filter::default() };
         filter.search(search);
-        let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+        let page = store
+            .read::<_, StoreError>(|view| lists::page(view, &filter, (lists::Order::Severity, None), 100, &|_, _| None))
+            .unwrap();
         page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect()
     };
     assert_eq!(found("weak", &[]), ["n1"]);
@@ -559,7 +561,9 @@ fn shown(store: &Store, project: ProjectId, scope: ScopeId) -> Shown {
     let hooks = store.read::<_, StoreError>(hooks::all).unwrap();
     let held = store.read::<_, StoreError>(|view| findings::after(view, scope, None, 100)).unwrap();
     let filter = lists::Filter::default();
-    let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+    let page = store
+        .read::<_, StoreError>(|view| lists::page(view, &filter, (lists::Order::Severity, None), 100, &|_, _| None))
+        .unwrap();
     let keys = |mut keys: Vec<String>| {
         keys.sort();
         keys
@@ -691,7 +695,9 @@ fn a_damaged_finding_is_replaced_by_sonars_row() {
     for words in ["", "change"] {
         let mut filter = lists::Filter::default();
         filter.search(words);
-        let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+        let page = store
+            .read::<_, StoreError>(|view| lists::page(view, &filter, (lists::Order::Severity, None), 100, &|_, _| None))
+            .unwrap();
         let mut listed: Vec<_> = page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect();
         listed.sort();
         assert_eq!(listed, ["A", "B", "C"], "{words:?}");

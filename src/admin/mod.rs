@@ -10,6 +10,7 @@ mod describe;
 mod destinations;
 mod document;
 mod events;
+mod export;
 mod filters;
 mod findings;
 mod guard;
@@ -24,6 +25,8 @@ pub mod settings;
 pub mod shapes;
 mod sources;
 mod status;
+mod trend;
+mod triage;
 mod views;
 mod webhooks;
 
@@ -75,10 +78,13 @@ pub struct Admin {
     /// Where the page and the API are served over the network; nowhere if they are not.
     pub page_address: Option<SocketAddr>,
     access: access::Access,
-    needs: std::sync::atomic::AtomicUsize,
+    pulse: status::Beat,
+    news: events::News,
     /// One password is hashed at a time; the others wait without a thread.
     hashing: Semaphore,
     reads: Semaphore,
+    /// Files that are being taken out hold a thread each.
+    exports: Arc<Semaphore>,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
 }
@@ -111,16 +117,13 @@ impl Admin {
             started_at,
             page_address,
             access: access::Access::default(),
-            needs: std::sync::atomic::AtomicUsize::new(0),
+            pulse: status::Beat::default(),
+            news: events::News::default(),
             hashing: Semaphore::new(1),
             reads,
+            exports: Arc::new(Semaphore::new(limits::EXPORTS_MAX)),
             previews: Arc::new(Semaphore::new(1)),
         })
-    }
-
-    /// Things that need a person, as the last look at the status found them.
-    fn needs(&self) -> usize {
-        self.needs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Does something that blocks, as one of a few at a time.

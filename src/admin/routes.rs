@@ -11,8 +11,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::describe::{Described, Describes};
 use super::{
-    Admin, access, assets, changes, deliveries, destinations, document, events, filters, findings, guard, imports,
-    projects, settings, sources, status, webhooks,
+    Admin, access, assets, changes, deliveries, destinations, document, events, export, filters, findings, guard,
+    imports, projects, settings, sources, status, trend, triage, webhooks,
 };
 use crate::domain::access::Role;
 
@@ -169,7 +169,10 @@ pub(super) fn all() -> Vec<Operation> {
             .add(Viewer, GET, "/findings", findings::list, "List findings")
             .add(Viewer, GET, "/findings/{id}", findings::show, "Show a finding with its history")
             .add(Operator, POST, "/findings/{id}/reopen", findings::reopen, "Undo the closing of a finding")
-            .add(Operator, POST, "/findings/{id}/triage", findings::triage, "Decide about a finding")
+            .add(Operator, POST, "/findings/{id}/triage", triage::one, "Decide about a finding")
+            .add(Operator, POST, "/findings/triage", triage::many, "Decide about findings")
+            .add(Viewer, GET, "/findings/export", export::show, "Take findings out as a file")
+            .add(Viewer, GET, "/trend", trend::show, "Show how many findings there were")
             .add(Viewer, GET, "/rules/{source}/{key}", findings::rule, "Show a rule")
             .add(Viewer, GET, "/changes", changes::list, "Follow what changed"),
         Part::of("destinations")

@@ -3,6 +3,7 @@
 
 mod access;
 mod destinations;
+mod findings;
 mod imports;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 
 pub use self::access::*;
 pub use self::destinations::*;
+pub use self::findings::*;
 pub use self::imports::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
@@ -85,6 +87,9 @@ pub struct Freshness {
     pub oldest: Option<OldestBranch>,
     /// Branches that were not proven current for twice that time.
     pub stale: u64,
+    /// Projects all of whose branches are proven current.
+    #[serde(default)]
+    pub in_step: u64,
 }
 
 /// The branch that was proven current the longest ago.
@@ -659,6 +664,12 @@ pub struct Change {
     pub from: Option<String>,
     /// The state after.
     pub to: String,
+    /// Who decided, where that was done here or on a platform; absent where it was done in Sonar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, as Sonar was told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// What a follower of the change log is told next.
@@ -696,12 +707,12 @@ pub struct FollowedChanges {
 }
 
 /// A page of findings:
-/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&filtered=true&with=flows&limit=&cursor=`.
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&filtered=true&with=flows&sort=severity|newest|path&limit=&cursor=`.
 /// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
 /// Sonar does not list any more.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FindingList {
-    /// Severity first, then newest.
+    /// In the order that was asked for.
     pub findings: Vec<Finding>,
     /// How many match.
     pub total: u64,
@@ -710,6 +721,12 @@ pub struct FindingList {
     /// How many more would match if organizations' filters kept none back; not counted where words are searched for.
     #[serde(default)]
     pub filtered: u64,
+    /// Whether the page ended before it was full, because enough findings were looked through: `next` goes on.
+    #[serde(default)]
+    pub partial: bool,
+    /// Findings that were looked through for this page.
+    #[serde(default)]
+    pub examined: u64,
     /// Where the next page begins.
     pub next: Option<String>,
 }

@@ -217,6 +217,12 @@ pub const FLOWS_BYTES_MAX: usize = 8 * 1024;
 /// How long the count of a filtered list may take before it is called inexact.
 pub const COUNT_MAX: Duration = Duration::from_millis(20);
 
+/// Exports that are written at a time: each holds a thread for as long as its reader takes.
+pub const EXPORTS_MAX: usize = 2;
+
+/// Findings that are looked through for one page of a list, where no index leads to those that match.
+pub const LIST_EXAMINED_MAX: usize = 20_000;
+
 /// Findings that one page of a list may hold.
 pub const LIST_ROWS_MAX: usize = 500;
 
@@ -328,6 +334,9 @@ pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+
+/// Days of the trend that are kept: a year and a month to compare with.
+pub const TREND_DAYS_MAX: u32 = 400;
 
 /// Logins at a time; one more ends another.
 pub const SESSIONS_MAX: usize = 1000;

@@ -21,6 +21,7 @@ pub mod retention;
 mod schema;
 pub mod settings;
 mod tables;
+pub mod trend;
 mod words;
 mod writer;
 
@@ -233,6 +234,7 @@ struct Shared {
     tickets: AtomicU64,
     free_space_min: AtomicU64,
     reopened: AtomicU64,
+    commits: AtomicU64,
     writer: RwLock<Option<JoinHandle<()>>>,
 }
 
@@ -310,6 +312,7 @@ impl Store {
             tickets: AtomicU64::new(u64::from_be_bytes(random::bytes())),
             free_space_min: AtomicU64::new(limits::FREE_SPACE_BYTES_MIN),
             reopened: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             writer: RwLock::new(None),
         });
         let thread = writer::start(Arc::clone(&shared));
@@ -444,6 +447,11 @@ impl Store {
     /// How often the database was opened anew after an error since the start.
     pub fn reopened(&self) -> u64 {
         self.shared.reopened.load(Ordering::Relaxed)
+    }
+
+    /// Commits since the start: while it stays as it is, so does everything that is stored.
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Acquire)
     }
 
     /// How large the file is, and how much of that is in use. Reads all of it, and nobody else has it meanwhile: for

@@ -429,6 +429,28 @@ pub struct Change {
     /// The state after.
     #[n(5)]
     pub to: State,
+    /// Who decided, where Sonar was told so by this box.
+    #[n(6)]
+    #[cbor(default)]
+    pub by: Option<String>,
+    /// And why, as Sonar was told it.
+    #[n(7)]
+    #[cbor(default)]
+    pub why: Option<String>,
+}
+
+/// A decision that Sonar was told, until a read shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Decision {
+    /// The state that was decided.
+    #[n(0)]
+    pub state: State,
+    /// By whom: a person's name, or a destination's.
+    #[n(1)]
+    pub by: String,
+    /// Why, as Sonar was told it.
+    #[n(2)]
+    pub why: String,
 }
 
 /// Secret bytes. `Debug` prints none of them, and memory is wiped when it is dropped.
@@ -481,6 +503,7 @@ record!(
     Destination = "destination",
     Remote = "platform's record of a finding",
     Order = "decision",
+    Decision = "told decision",
 );
 
 #[cfg(test)]

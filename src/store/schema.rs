@@ -18,8 +18,8 @@ const MIGRATIONS: &[Migration] = &[
         findings::index_closed(batch)?;
         changes::count_bytes(batch)
     },
-    // Format 3 has the tables of destinations, which every step makes.
-    |_| Ok(()),
+    // Format 3 has the tables of destinations, which every step makes, and an order of paths.
+    findings::index_paths,
 ];
 
 /// Why a database cannot be used.

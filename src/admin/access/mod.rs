@@ -142,7 +142,9 @@ pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Req
                     .remedy("use the page of this box itself, or an API token")
                     .into_response();
             }
-            match admin.run(move |admin| by_cookie(admin, &secret)).await {
+            // A page that keeps itself current is nobody at work.
+            let works = !request.headers().contains_key(LIVE) && request.uri().path() != "/api/v1/events";
+            match admin.run(move |admin| by_cookie(admin, &secret, works)).await {
                 Ok(caller) => caller,
                 Err(problem) => return problem.into_response(),
             }
@@ -213,11 +215,14 @@ fn by_token(admin: &Admin, secret: &str) -> Result<Option<Caller>, Problem> {
     Ok(Some(caller))
 }
 
-fn by_cookie(admin: &Admin, secret: &str) -> Result<Option<Caller>, Problem> {
+/// What the page's script says when it asks by itself.
+const LIVE: &str = "x-hydrophone-live";
+
+fn by_cookie(admin: &Admin, secret: &str, works: bool) -> Result<Option<Caller>, Problem> {
     let (print, now) = (Print::of(secret), clock::now());
     let Some((session, user)) = admin.store.read(|view| access::session(view, &print, now))? else { return Ok(None) };
     let caller = Caller::Session { user: session.user.clone(), role: user.role };
-    if is_news(session.used_at, now) {
+    if works && is_news(session.used_at, now) {
         let session = Session { used_at: now, ..session };
         admin.store.write::<_, StoreError>(move |batch| match access::session(batch, &print, now)? {
             Some(_) => access::put_session(batch, &print, &session, now),

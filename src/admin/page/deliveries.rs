@@ -90,7 +90,7 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
     }
 }
 
-fn outcome(delivery: &shapes::Delivery) -> Markup {
+pub(super) fn outcome(delivery: &shapes::Delivery) -> Markup {
     let (tone, word) = match delivery.outcome.as_str() {
         _ if delivery.healed.is_some() => ("warn", "Never arrived; found in Sonar's log"),
         "queued" => ("busy", "Waits to be read"),

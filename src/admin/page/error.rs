@@ -16,7 +16,7 @@ use crate::domain::access::Caller;
 use crate::domain::message::QUERY;
 
 /// Turns a problem document into a page; whoever is not let in is led to the sign-in page, and back from there.
-pub(super) async fn dress(State(_): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+pub(super) async fn dress(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
     let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str()).to_owned();
     let is_get = *request.method() == Method::GET;
@@ -46,9 +46,7 @@ pub(super) async fn dress(State(_): State<Arc<Admin>>, request: Request, next: N
     };
     let title = status.canonical_reason().unwrap_or("Error");
     let page = match &caller {
-        Some(caller) => {
-            Frame { title, here: Here::Elsewhere, caller, needs: 0 }.page(&html! { h1 { (title) } (inside) })
-        }
+        Some(caller) => Frame::of(&admin, title, Here::Elsewhere, caller).page(&html! { h1 { (title) } (inside) }),
         None => entry(title, &inside),
     };
     (status, page).into_response()

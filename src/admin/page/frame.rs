@@ -3,7 +3,7 @@
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::files;
+use super::{files, news};
 use crate::admin::Admin;
 use crate::domain::access::{Caller, Role};
 
@@ -62,12 +62,12 @@ impl<'a> Frame<'a> {
             a.skip href="#main" { "Skip to the content" }
             header.bar { div {
                 a.brand href="/" { (MARK) b { "hydrophone" } span { (name) } }
-                @if self.needs > 0 {
+                span #needs data-live="conditions" { @if self.needs > 0 {
                     a.button.little.needs href="/#attention" { span.is.warn {
                         (self.needs)
                         span.hide { @if self.needs == 1 { " thing needs a person" } @else { " things need a person" } }
                     } }
-                }
+                } }
                 button.button.burger popovertarget="nav" { "Menu" }
                 nav.nav #nav popover aria-label="Main" {
                     @for (here, address, title) in PAGES {
@@ -77,6 +77,7 @@ impl<'a> Frame<'a> {
                 }
             } }
             main.page #main { (main) }
+            (keys())
         };
         whole(self.title, &body)
     }
@@ -93,6 +94,7 @@ impl<'a> Frame<'a> {
                         a href="/users" { "Users and tokens" }
                         a href="/audit" { "Audit log" }
                     }
+                    button.script type="button" commandfor="keys" command="show-modal" { "Keyboard shortcuts" }
                     a href="/about" { "About this box" }
                     hr;
                     form method="post" action="/sign-out" { button { "Sign out" } }
@@ -101,6 +103,43 @@ impl<'a> Frame<'a> {
         }
     }
 }
+
+/// For whoever may only look: one sentence instead of what is absent.
+pub(super) fn quiet(caller: &Caller, least: Role) -> Markup {
+    html! {
+        @if caller.role() < least {
+            p.sub { "You may look; " @if least == Role::Admin { "an admin" } @else { "an operator" } " can change this." }
+        }
+    }
+}
+
+/// What the keyboard does, for whoever asks.
+fn keys() -> Markup {
+    html! {
+        dialog #keys.stack aria-labelledby="keys-h" {
+            h2 #keys-h { "Keyboard" }
+            dl.facts {
+                @for (keys, what) in KEYS {
+                    dt { @for key in keys.split(' ') { kbd { (key) } " " } }
+                    dd { (what) }
+                }
+            }
+            label.choice.small { input #keys-on type="checkbox" checked; span { "Single keys do this in this browser" } }
+            form method="dialog" { button.button { "Close" } }
+        }
+    }
+}
+
+const KEYS: [(&str, &str); 8] = [
+    ("/", "to the search field"),
+    ("j k", "next, former row or finding"),
+    ("Enter", "opens the row"),
+    ("x", "selects the row"),
+    ("e", "export menu"),
+    ("g then o f p a d t", "Overview, Findings, Projects, Assets, Deliveries, Destinations"),
+    ("Ctrl Enter", "saves the form"),
+    ("?", "this list"),
+];
 
 /// A page for somebody who is not let in yet.
 pub(super) fn entry(title: &str, inside: &Markup) -> Response {
@@ -118,16 +157,21 @@ pub(super) fn entry(title: &str, inside: &Markup) -> Response {
 fn whole(title: &str, body: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang="en" data-news=[news::stamp()] {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="theme-color" media="(prefers-color-scheme: light)" content="#ffffff";
+                meta name="theme-color" media="(prefers-color-scheme: dark)" content="#111418";
                 title { (title) " · " (box_name()) " · hydrophone" }
                 link rel="stylesheet" href=(files::LOOK.path());
                 link rel="icon" type="image/svg+xml" href="/mark.svg";
                 script src=(files::SCRIPT.path()) defer {}
             }
-            body { (body) }
+            body {
+                (body)
+                p.utc.small.soft.plainly { "Times are in UTC." }
+            }
         }
     };
     Html(page.into_string()).into_response()

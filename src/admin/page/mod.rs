@@ -1,13 +1,16 @@
 //! The local page: HTML from the same answers that the API gives, read without script, with a little script for what is
 //! nicer with it. Every page is whole when it is sent; nothing is fetched from anywhere else.
 
+mod chart;
 mod deliveries;
 mod destinations;
 mod error;
 mod files;
+mod finding;
 mod findings;
 mod frame;
 mod marks;
+mod news;
 mod overview;
 mod people;
 mod projects;
@@ -68,8 +71,9 @@ fn places() -> Vec<Place> {
         place(None, POST, "/sign-out", sign::sign_out, "Log out"),
         place(Viewer, GET, "/", overview::show, "Show the overview"),
         place(Viewer, GET, "/findings", findings::list, "List findings"),
-        place(Viewer, GET, "/findings/{id}", findings::show, "Show a finding"),
-        place(Operator, POST, "/findings/{id}/triage", findings::triage, "Decide about a finding"),
+        place(Viewer, GET, "/findings/{id}", finding::show, "Show a finding"),
+        place(Operator, POST, "/findings/{id}/triage", finding::decided, "Decide about a finding"),
+        place(Operator, POST, "/findings/triage", findings::decide, "Decide about findings"),
         place(Viewer, GET, "/projects", projects::list, "List imported projects"),
         place(Operator, POST, "/sync", projects::sync, "Read Sonar now"),
         place(Viewer, GET, "/assets", projects::list_assets, "List assets"),
@@ -109,6 +113,7 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     }
     router
         .layer(from_fn_with_state(Arc::clone(admin), error::dress))
+        .layer(from_fn_with_state(Arc::clone(admin), news::note))
         .route(files::LOOK.path(), get(async |headers: HeaderMap| files::LOOK.answer(&headers)))
         .route(files::SCRIPT.path(), get(async |headers: HeaderMap| files::SCRIPT.answer(&headers)))
         .route("/mark.svg", get(async |headers: HeaderMap| files::MARK.answer(&headers)))

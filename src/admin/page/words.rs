@@ -40,6 +40,43 @@ pub(super) fn when_told(at: Option<&str>, now: Timestamp) -> Markup {
     at.map_or_else(|| html! { span.is.none { "never" } }, |at| when(at, now))
 }
 
+/// A clock time, in the reader's zone where there is script.
+pub(super) fn clock_of(at: Timestamp) -> Markup {
+    html! { time datetime=(at) data-form="clock" title=(full(at)) { (civil(at, "%H:%M")) } }
+}
+
+/// How long something is ago, without saying so: `48 min`, `2 h`, `3 days`.
+pub(super) fn between(at: Timestamp, now: Timestamp) -> String {
+    match now.since(at).as_secs() {
+        0..60 => "less than a minute".to_owned(),
+        seconds @ 60..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A day such as `2026-11-19` as people write it: `19 Nov`.
+pub(super) fn day(day: &str) -> String {
+    Timestamp::parse(&format!("{day}T00:00:00Z")).map_or_else(|_| day.to_owned(), |at| civil(at, "%-d %b"))
+}
+
+/// A text as a sentence: with a capital letter, and a full stop at its end.
+pub(super) fn sentence(text: &str) -> String {
+    let text = capital(text.trim());
+    if text.ends_with(['.', '!', '?', '…']) || text.is_empty() { text } else { format!("{text}.") }
+}
+
+/// A remedy, with its commands set as such: what is between backticks, or all of it where it is but a command.
+pub(super) fn coded(text: &str) -> Markup {
+    html! {
+        @if text.starts_with("hydrophone ") && !text.contains(';') { code { (text) } } @else {
+            @for (at, part) in text.split('`').enumerate() {
+                @if at % 2 == 1 { code { (part) } } @else if at == 0 { (capital(part)) } @else { (part) }
+            }
+        }
+    }
+}
+
 fn full(at: Timestamp) -> String {
     format!("{} (UTC)", civil(at, "%-d %b %Y, %H:%M:%S"))
 }
