@@ -69,6 +69,7 @@ const PURE: &[&str] = &[
     "platform/conviso/wire.rs",
     "admin/shapes/destinations.rs",
     "admin/shapes/imports.rs",
+    "admin/shapes/webhooks.rs",
     "platform/sarif.rs",
     "platform/sarif/result.rs",
     "platform/sarif/rules.rs",

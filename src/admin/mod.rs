@@ -27,11 +27,12 @@ mod status;
 mod views;
 mod webhooks;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -44,6 +45,7 @@ pub use self::access::Peer;
 pub use self::answers::Problem;
 pub use self::document::document;
 pub use self::listener::serve_network;
+use crate::domain::ids::EndpointId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::ingress::Counters;
@@ -81,6 +83,8 @@ pub struct Admin {
     reads: Semaphore,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
+    /// The last test of each webhook, for whoever looks at it again.
+    tests: Mutex<BTreeMap<EndpointId, shapes::WebhookTest>>,
 }
 
 impl Admin {
@@ -115,6 +119,7 @@ impl Admin {
             hashing: Semaphore::new(1),
             reads,
             previews: Arc::new(Semaphore::new(1)),
+            tests: Mutex::default(),
         })
     }
 

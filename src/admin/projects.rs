@@ -20,7 +20,7 @@ use crate::store::records::{Asset, Project};
 use crate::store::{Batch, StoreError, View, agenda, catalogue};
 use crate::sys::clock;
 
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, Deserialize, IntoParams)]
 pub(super) struct Search {
     /// A part of the name or key.
     search: Option<String>,
@@ -244,6 +244,13 @@ pub(super) async fn import(
 
 const PROJECTS_PER_COMMIT: usize = 50;
 
+/// Refuses what [`import`] would refuse without asking Sonar.
+pub(super) fn check(admin: &Admin, new: &shapes::NewImport) -> Result<(), Problem> {
+    let placing = Placing::of(new)?;
+    admin.store.read(|view| placing.check(view))?;
+    selection(new).map(drop)
+}
+
 /// The projects that an import names, as Sonar shows them to this token.
 pub(super) fn wanted(
     admin: &Admin,
@@ -257,7 +264,7 @@ pub(super) fn wanted(
                 return Err(Problem::missing(format!("the token sees no project in {organization}"))
                     .remedy("it needs the permission Browse on the projects"));
             }
-            Ok(all)
+            Ok(all.into_iter().filter(|seen| !new.except.iter().any(|key| key == seen.key.as_str())).collect())
         }
         (false, false) => {
             let connected = admin.work.sources.connect(&organization.source)?;
@@ -280,7 +287,7 @@ pub(super) fn wanted(
 pub(super) fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
     for pattern in &new.branches {
         if pattern.is_empty() || pattern.len() > 255 || pattern.chars().any(char::is_control) {
-            return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")));
+            return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")).at("branches"));
         }
     }
     Ok(Selection { branches: new.branches.clone(), pull_requests: new.pull_requests })
@@ -302,7 +309,9 @@ impl Placing {
         match (&new.asset, &new.new_asset) {
             (None, None) => Ok(Self::OwnName),
             (Some(name), None) => Ok(Self::Existing(AssetName::parse(name)?)),
-            (None, Some(name)) => Ok(Self::New(AssetName::parse(name)?)),
+            (None, Some(name)) => {
+                Ok(Self::New(AssetName::parse(name).map_err(|error| Problem::from(error).at("new_asset"))?))
+            }
             (Some(_), Some(_)) => Err(Problem::bad("an asset is either new or exists")),
         }
     }
@@ -311,7 +320,9 @@ impl Placing {
     pub(super) fn check(&self, view: &impl View) -> Result<(), Problem> {
         match self {
             Self::New(name) if catalogue::asset_named(view, name)?.is_some() => {
-                Err(Problem::conflict(format!("there is an asset {name} already")).remedy("--asset adds to it"))
+                Err(Problem::conflict(format!("there is an asset {name} already"))
+                    .at("new_asset")
+                    .remedy("--asset adds to it"))
             }
             _ => Ok(()),
         }

@@ -152,6 +152,7 @@ impl Import {
             organization: self.organization.clone(),
             projects: self.projects.clone(),
             all: self.all,
+            except: Vec::new(),
             asset: self.asset.clone(),
             new_asset: self.new_asset.clone(),
             branches: self.branches.clone(),

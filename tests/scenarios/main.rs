@@ -35,3 +35,4 @@ mod sources;
 mod steps;
 mod store_damage;
 mod triage;
+mod webhooks;
