@@ -478,6 +478,7 @@ fn shop(key: &str) -> Project {
         imported_at: NOW,
         error: None,
         moved: None,
+        repository: None,
     }
 }
 

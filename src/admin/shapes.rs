@@ -289,6 +289,9 @@ pub struct Project {
     /// Whether pull requests were asked for.
     #[serde(default)]
     pub pull_requests: bool,
+    /// The clone address of its repository, where somebody gave it.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// The branches and pull requests that are held.
     pub branches: Vec<Branch>,
     /// Why its branches could not be asked for, or that none was found.
@@ -374,6 +377,10 @@ pub struct NewImport {
     /// Pull requests too.
     #[serde(default)]
     pub pull_requests: bool,
+    /// The clone address of the project's repository, such as `https://git.example/team/shop.git`; one that was given
+    /// before stays without it.
+    #[serde(default)]
+    pub repository: Option<String>,
 }
 
 /// `POST /api/v1/organizations/{org}/projects/{key}/rename`. Answers the [`Project`].

@@ -31,6 +31,7 @@ mod reread;
 mod rounds;
 mod samples;
 mod sarif;
+mod setup_page;
 mod sources;
 mod steps;
 mod store_damage;

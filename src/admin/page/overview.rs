@@ -6,6 +6,7 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::connect;
 use super::frame::{Frame, Here};
 use super::words::{counted, number, when_told};
 use crate::admin::{Admin, Problem, shapes, status};
@@ -20,6 +21,10 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
     let now = clock::now();
     let needs = shown.conditions.iter().filter(|condition| condition.severity != "info").count();
     admin.needs.store(needs, std::sync::atomic::Ordering::Relaxed);
+    if shown.inventory.sources == 0 {
+        let main = connect::welcome(&shown, caller.role());
+        return Ok(Frame { title: "Welcome", here: Here::Overview, caller: &caller, needs }.page(&main));
+    }
     let main = html! {
         div.head { div {
             h1 { "Overview" }
