@@ -225,7 +225,6 @@ fn notes(out: &mut Output, url: &str, kind: Option<&str>) -> Result<(), Failure>
 mod tests {
     use super::super::client::tests::FakeDaemon;
     use super::super::tests::told;
-    use super::*;
 
     #[test]
     fn the_secret_is_shown_only_when_asked_for() {

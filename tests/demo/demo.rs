@@ -104,10 +104,16 @@ fn set_up() -> ExitCode {
     line("Token", sonar.admin_token());
     line("Public address", gateway.address());
     say("\nWith each Enter here, an analysis of the web shop ends in SonarQube. Ctrl-C ends it all.");
-    for _ in std::io::stdin().lines().map_while(Result::ok) {
-        sonar.analyse(SHOP, "main", |_| {});
-        say("An analysis of the web shop has ended.");
-    }
+    std::thread::spawn(move || {
+        for _ in std::io::stdin().lines().map_while(Result::ok) {
+            sonar.analyse(SHOP, "main", |_| {});
+            say("An analysis of the web shop has ended.");
+        }
+        // The simulation is there for as long as this thread is.
+        loop {
+            std::thread::park();
+        }
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads start");
     runtime.block_on(told_to_stop());
     drop(gateway.stop());

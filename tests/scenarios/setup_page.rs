@@ -98,7 +98,10 @@ fn brought_in(visitor: &Visitor, keys: &[&str]) {
 fn from_an_empty_box_to_a_test_that_arrives() {
     let sonar = sonar(NEWEST_SERVER);
     let visitor = Visitor::admin();
-    assert_tells(&visitor.see("/"), &["This box is ready and holds nothing yet", "href=\"/connect/source\""]);
+    assert_tells(
+        &visitor.see("/"),
+        &["This box is ready and holds nothing yet", "No public address is set", "href=\"/connect/source\""],
+    );
     assert_tells(&visitor.see("/projects"), &["No projects yet", "href=\"/connect\""]);
     assert_tells(&visitor.see("/connect/source"), &["Connect SonarQube", "id=\"source-token\"", "Save and check"]);
     let to = visitor.led("/connect/source", &source(&sonar.url(), sonar.admin_token()));

@@ -22,7 +22,7 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
     let needs = shown.conditions.iter().filter(|condition| condition.severity != "info").count();
     admin.needs.store(needs, std::sync::atomic::Ordering::Relaxed);
     if shown.inventory.sources == 0 {
-        let main = connect::welcome(&shown, caller.role());
+        let main = connect::welcome(&shown, caller.role(), connect::is_reached(&admin).await?);
         return Ok(Frame { title: "Welcome", here: Here::Overview, caller: &caller, needs }.page(&main));
     }
     let main = html! {

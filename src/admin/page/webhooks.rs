@@ -228,6 +228,7 @@ pub(super) async fn page(admin: &Arc<Admin>, caller: &Caller, whose: Whose, news
     let webhook = hooks::show(State(Arc::clone(admin)), path, of).await?.0;
     let source =
         sources::list(State(Arc::clone(admin))).await?.0.sources.into_iter().find(|one| one.name == webhook.source);
+    let here = if whose.setting_up { Here::Elsewhere } else { Here::Projects };
     let shown = Shown {
         cloud: source.as_ref().is_some_and(|source| source.kind == "cloud"),
         fixed: admin.public_url.is_some() || source.is_some_and(|source| source.webhook_url.is_some()),
@@ -237,7 +238,7 @@ pub(super) async fn page(admin: &Arc<Admin>, caller: &Caller, whose: Whose, news
         whose,
         news,
     };
-    Ok(Frame::of(admin, "Connect the webhook", Here::Projects, caller).page(&shown.main()))
+    Ok(Frame::of(admin, "Connect the webhook", here, caller).page(&shown.main()))
 }
 
 struct Shown {

@@ -30,12 +30,11 @@ pub(in crate::admin) async fn register(
             let secret = webhook.secret.as_deref().ok_or_else(|| Problem::conflict("the webhook has no secret"))?;
             let new = NewWebhook { name: &name(), url: &webhook.url, secret };
             let (connected, listed) = place.ask(admin, &hook)?;
-            let told = match listed.first() {
-                Some(known) => connected.client.update_webhook(&known.key, &new).map(|()| "known"),
-                None => {
-                    let (organization, project) = (&hook.organization.key, hook.project.as_ref());
-                    connected.client.create_webhook(organization, project, &new).map(|()| "created")
-                }
+            let told = if let Some(known) = listed.first() {
+                connected.client.update_webhook(&known.key, &new).map(|()| "known")
+            } else {
+                let (organization, project) = (&hook.organization.key, hook.project.as_ref());
+                connected.client.create_webhook(organization, project, &new).map(|()| "created")
             };
             let done = told.map_err(|error| place.refusal(error))?;
             note(admin, &hook, true)?;

@@ -81,7 +81,7 @@ pub(super) fn update(model: &mut Model, asked: &Asked) -> Outcome {
     administers(model, asked)?;
     let url = good_url(model, &given)?;
     let hook = one(model, given.the("webhook"))?;
-    hook.name = given.the("name").to_owned();
+    given.the("name").clone_into(&mut hook.name);
     hook.url = url;
     if let Some((_, secret)) = asked.pairs.iter().find(|(name, _)| name == "secret") {
         hook.secret = Some(secret.clone()).filter(|secret| !secret.trim().is_empty());

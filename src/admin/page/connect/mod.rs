@@ -23,8 +23,9 @@ use super::frame::{Frame, Here};
 use super::webhooks;
 use super::words::encoded;
 use crate::admin::webhooks as hooks;
-use crate::admin::{Admin, Problem, destinations, projects as imported, shapes, sources, views};
+use crate::admin::{Admin, Problem, destinations, projects as imported, settings, shapes, sources, views};
 use crate::domain::access::Caller;
+use crate::domain::settings::PUBLIC_URL;
 
 /// A step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,6 +225,13 @@ pub(super) async fn named(admin: &Arc<Admin>, at: &At) -> Result<Option<String>,
     Ok(Some(found.to_string()))
 }
 
+/// Whether somebody has said at which address Sonar reaches this box.
+pub(super) async fn is_reached(admin: &Arc<Admin>) -> Result<bool, Problem> {
+    let settings = settings::list(State(Arc::clone(admin))).await?.0.settings;
+    let is_set = settings.iter().any(|setting| setting.key == PUBLIC_URL && setting.value.is_some());
+    Ok(admin.public_url.is_some() || is_set)
+}
+
 /// The projects of an organization that are here already.
 pub(super) async fn here(admin: &Arc<Admin>, organization: &str) -> Result<Vec<shapes::Project>, Problem> {
     let all = imported::list(State(Arc::clone(admin))).await?.0.projects;
@@ -256,7 +264,7 @@ pub(super) async fn show_destinations(
     let admin = Arc::clone(&state);
     let organization = named(&admin, &at).await?;
     let known = destinations::list(state.clone()).await?.0.destinations;
-    let called = match &organization {
+    let has_called = match &organization {
         Some(organization) => {
             let of = Query(hooks::Of::default());
             hooks::show(state, axum::extract::Path(organization.clone()), of).await?.0.last_delivery_at.is_some()
@@ -275,7 +283,7 @@ pub(super) async fn show_destinations(
         } @else {
             dl.facts { @for one in &known { dt { (one.name) } dd { (one.kind) } } }
         }
-        @if !called {
+        @if !has_called {
             p.soft #first-call data-live { "Sonar has not called yet. Until it does, this box looks for itself; "
                 a href=(address(Step::Webhook, organization.as_deref())) { "the webhook" } "." }
         }

@@ -50,17 +50,16 @@ pub(in crate::admin::page) async fn act(
     if let Err(status) = choosing.check(&state, &imports).await {
         return Ok(choosing.page(&state, &caller, status));
     }
-    let done = match choosing.chosen.act.as_str() {
-        "preview" => choosing.look_ahead(&state, imports).await,
-        _ => {
-            let begun = clock::now();
-            match take_in(&state, imports).await {
-                Ok(()) => {
-                    let to = address(Step::Import, Some(&choosing.chosen.organization));
-                    return Ok(Redirect::to(&format!("{to}&since={}", begun.0)).into_response());
-                }
-                Err(problem) => Err(problem),
+    let done = if choosing.chosen.act == "preview" {
+        choosing.look_ahead(&state, imports).await
+    } else {
+        let begun = clock::now();
+        match take_in(&state, imports).await {
+            Ok(()) => {
+                let to = address(Step::Import, Some(&choosing.chosen.organization));
+                return Ok(Redirect::to(&format!("{to}&since={}", begun.0)).into_response());
             }
+            Err(problem) => Err(problem),
         }
     };
     let status = match done {
@@ -300,7 +299,6 @@ impl Choosing {
                     }
                     td role="cell" {
                         @if project.imported { span.is.ok { "In step" } " " a.small href={ "/findings?project=" (encoded(&project.key)) } { "its findings" } }
-                        @else { span.is.none { "Not yet" } }
                     }
                     td.num role="cell" data-l="Comes in" { (comes_in(self.previews.get(&project.key))) }
                 }
@@ -360,9 +358,9 @@ impl Choosing {
         html! {
             div.tray {
                 p #preview aria-live="polite" {
-                    @if self.previews.is_empty() {
-                        span.soft { span.chosen-count { "Chosen: " } " Nothing comes in before you press Import." }
-                    } @else { (self.told_ahead()) }
+                    span.chosen-count.soft { "Chosen: " } " "
+                    @if self.previews.is_empty() { span.soft { "Nothing comes in before you press Import." } }
+                    @else { (self.told_ahead()) }
                 }
                 div.row {
                     a.button href=(address(Step::Organization, Some(organization))) { "Back" }
@@ -394,7 +392,7 @@ impl Choosing {
 }
 
 fn comes_in(preview: Option<&shapes::ProjectPreview>) -> Markup {
-    let Some(preview) = preview else { return html! { span.is.none { "not looked yet" } } };
+    let Some(preview) = preview else { return html! {} };
     let passing: u64 = preview.branches.iter().map(|branch| branch.passing).sum();
     html! {
         @match &preview.error {

@@ -138,7 +138,9 @@ fn page(
 fn sentence(text: &str) -> String {
     let text = text.split("; give the authority's certificate with --ca-file").next().unwrap_or(text);
     let text = text.split("; make a new one and run").next().unwrap_or(text);
-    format!("{}.", capital(text.trim_end_matches('.')))
+    let text = text.trim_end_matches('.');
+    // An address keeps its letters.
+    if text.starts_with("http") { format!("{text}.") } else { format!("{}.", capital(text)) }
 }
 
 fn connected(known: &[shapes::Source]) -> Markup {
@@ -180,7 +182,7 @@ fn form(typed: &Typed, problems: &BTreeMap<String, String>) -> Markup {
     let more = ["name", "ca_pem", "proxy"].iter().any(|field| problems.contains_key(*field));
     html! {
         form.stack.loose #source-form method="post" action="/connect/source" {
-            fieldset.stack {
+            fieldset {
                 legend { "Where it is" }
                 (kind(typed, "cloud-eu", "SonarQube Cloud, Europe", "sonarcloud.io"))
                 (kind(typed, "cloud-us", "SonarQube Cloud, United States", "sonarqube.us"))

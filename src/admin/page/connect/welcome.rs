@@ -6,8 +6,7 @@ use crate::admin::shapes;
 use crate::domain::access::Role;
 
 /// Three things to do, and the state of the box itself, so that what is wrong with it shows before anything is typed.
-pub(in crate::admin::page) fn welcome(status: &shapes::Status, role: Role) -> Markup {
-    let is_reached = !status.conditions.iter().any(|condition| condition.code == "no_public_url");
+pub(in crate::admin::page) fn welcome(status: &shapes::Status, role: Role, is_reached: bool) -> Markup {
     let serious = status.conditions.iter().filter(|condition| condition.severity != "info");
     html! {
         div.head { div {
