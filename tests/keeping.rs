@@ -116,6 +116,7 @@ impl Home {
             imported_at: self.now,
             error: None,
             moved: None,
+            repository: None,
         };
         self.write(move |batch| catalogue::add_project(batch, &project))
     }

@@ -70,6 +70,7 @@ const PURE: &[&str] = &[
     "admin/shapes/destinations.rs",
     "admin/shapes/findings.rs",
     "admin/shapes/imports.rs",
+    "admin/shapes/webhooks.rs",
     "platform/sarif.rs",
     "platform/sarif/result.rs",
     "platform/sarif/rules.rs",

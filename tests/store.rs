@@ -480,6 +480,7 @@ fn shop(key: &str) -> Project {
         imported_at: NOW,
         error: None,
         moved: None,
+        repository: None,
     }
 }
 

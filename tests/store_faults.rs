@@ -273,6 +273,7 @@ fn add_project(batch: &mut Batch, key: &str) -> Result<(ProjectId, ScopeId), Sto
         imported_at: NOW,
         error: None,
         moved: None,
+        repository: None,
     };
     let id = catalogue::add_project(batch, &project)?;
     let name = ScopeName::parse("main").unwrap();

@@ -23,11 +23,12 @@ pub struct Problem {
     detail: String,
     remedy: Option<String>,
     after: Option<Duration>,
+    field: Option<String>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), remedy: None, after: None }
+        Self { status, detail: detail.into(), remedy: None, after: None, field: None }
     }
 
     /// What was sent cannot be used.
@@ -86,6 +87,23 @@ impl Problem {
         &self.detail
     }
 
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
+    /// The member of the request that is wrong.
+    pub(super) fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// Which member of the request is wrong, such as `options.company`.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
     /// And what to do about it.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -101,6 +119,7 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             detail: self.detail,
             remedy: self.remedy,
+            field: self.field,
         };
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -30,11 +30,12 @@ mod triage;
 mod views;
 mod webhooks;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -47,6 +48,7 @@ pub use self::access::Peer;
 pub use self::answers::Problem;
 pub use self::document::document;
 pub use self::listener::serve_network;
+use crate::domain::ids::EndpointId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::ingress::Counters;
@@ -87,6 +89,8 @@ pub struct Admin {
     exports: Arc<Semaphore>,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
+    /// The last test of each webhook, for whoever looks at it again.
+    tests: Mutex<BTreeMap<EndpointId, shapes::WebhookTest>>,
 }
 
 impl Admin {
@@ -123,6 +127,7 @@ impl Admin {
             reads,
             exports: Arc::new(Semaphore::new(limits::EXPORTS_MAX)),
             previews: Arc::new(Semaphore::new(1)),
+            tests: Mutex::default(),
         })
     }
 

@@ -20,7 +20,7 @@ use crate::store::records::{Asset, Project};
 use crate::store::{Batch, StoreError, View, agenda, catalogue};
 use crate::sys::clock;
 
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, Deserialize, IntoParams)]
 pub(super) struct Search {
     /// A part of the name or key.
     search: Option<String>,
@@ -63,6 +63,7 @@ fn not_imported(organization: &OrganizationRef, seen: wire::Project) -> shapes::
         asset: None,
         selected_branches: Vec::new(),
         pull_requests: false,
+        repository: None,
         branches: Vec::new(),
         error: None,
         activity: "idle".to_owned(),
@@ -223,16 +224,26 @@ pub(super) async fn import(
             let wanted = wanted(admin, &organization, &new)?;
             let placing = Placing::of(&new)?;
             admin.store.read(|view| placing.check(view))?;
-            let selection = selection(&new)?;
+            let (selection, repository) = (selection(&new)?, repository(&new)?);
             let mut ids = Vec::with_capacity(wanted.len());
             // Some at a time, so that deliveries are answered in between.
             for some in wanted.chunks(PROJECTS_PER_COMMIT) {
                 let (some, organization) = (some.to_vec(), organization.clone());
                 let (placing, selection, store) = (placing.clone(), selection.clone(), admin.store.clone());
+                let repository = repository.clone();
                 ids.extend(admin.store.write::<_, Problem>(move |batch| {
                     let now = clock::now();
                     some.into_iter()
-                        .map(|seen| take_in(batch, &organization, seen, &placing, &selection, now, store.ticket()))
+                        .map(|seen| {
+                            take_in(
+                                batch,
+                                &organization,
+                                seen,
+                                (&placing, &selection, repository.clone()),
+                                now,
+                                store.ticket(),
+                            )
+                        })
                         .collect::<Result<Vec<_>, _>>()
                 })?);
             }
@@ -243,6 +254,14 @@ pub(super) async fn import(
 }
 
 const PROJECTS_PER_COMMIT: usize = 50;
+
+/// Refuses what [`import`] would refuse without asking Sonar.
+pub(super) fn check(admin: &Admin, new: &shapes::NewImport) -> Result<(), Problem> {
+    let placing = Placing::of(new)?;
+    admin.store.read(|view| placing.check(view))?;
+    repository(new)?;
+    selection(new).map(drop)
+}
 
 /// The projects that an import names, as Sonar shows them to this token.
 pub(super) fn wanted(
@@ -257,7 +276,7 @@ pub(super) fn wanted(
                 return Err(Problem::missing(format!("the token sees no project in {organization}"))
                     .remedy("it needs the permission Browse on the projects"));
             }
-            Ok(all)
+            Ok(all.into_iter().filter(|seen| !new.except.iter().any(|key| key == seen.key.as_str())).collect())
         }
         (false, false) => {
             let connected = admin.work.sources.connect(&organization.source)?;
@@ -280,10 +299,24 @@ pub(super) fn wanted(
 pub(super) fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
     for pattern in &new.branches {
         if pattern.is_empty() || pattern.len() > 255 || pattern.chars().any(char::is_control) {
-            return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")));
+            return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")).at("branches"));
         }
     }
     Ok(Selection { branches: new.branches.clone(), pull_requests: new.pull_requests })
+}
+
+/// The clone address that an import gives, if it gives one.
+fn repository(new: &shapes::NewImport) -> Result<Option<String>, Problem> {
+    let Some(url) = new.repository.as_deref().map(str::trim).filter(|url| !url.is_empty()) else { return Ok(None) };
+    let is_address = ["https://", "http://", "ssh://", "git@"].iter().any(|start| url.starts_with(start));
+    // What stands there is told to platforms.
+    let has_password = url.starts_with("http") && url.contains('@');
+    if !is_address || has_password || url.len() > 500 || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Problem::bad(format!("{url:?} is no clone address of a repository"))
+            .at("repository")
+            .remedy("one looks like https://git.example/team/shop.git"));
+    }
+    Ok(Some(url.to_owned()))
 }
 
 /// Which asset the projects of an import get.
@@ -302,7 +335,9 @@ impl Placing {
         match (&new.asset, &new.new_asset) {
             (None, None) => Ok(Self::OwnName),
             (Some(name), None) => Ok(Self::Existing(AssetName::parse(name)?)),
-            (None, Some(name)) => Ok(Self::New(AssetName::parse(name)?)),
+            (None, Some(name)) => {
+                Ok(Self::New(AssetName::parse(name).map_err(|error| Problem::from(error).at("new_asset"))?))
+            }
             (Some(_), Some(_)) => Err(Problem::bad("an asset is either new or exists")),
         }
     }
@@ -311,7 +346,9 @@ impl Placing {
     pub(super) fn check(&self, view: &impl View) -> Result<(), Problem> {
         match self {
             Self::New(name) if catalogue::asset_named(view, name)?.is_some() => {
-                Err(Problem::conflict(format!("there is an asset {name} already")).remedy("--asset adds to it"))
+                Err(Problem::conflict(format!("there is an asset {name} already"))
+                    .at("new_asset")
+                    .remedy("--asset adds to it"))
             }
             _ => Ok(()),
         }
@@ -370,8 +407,7 @@ fn take_in(
     batch: &Batch,
     organization: &OrganizationRef,
     seen: wire::Project,
-    placing: &Placing,
-    selection: &Selection,
+    (placing, selection, repository): (&Placing, &Selection, Option<String>),
     now: Timestamp,
     ticket: u64,
 ) -> Result<ProjectId, Problem> {
@@ -383,7 +419,9 @@ fn take_in(
             Placing::OwnName => known.asset,
             _ => placing.place(batch, &seen, now)?,
         };
-        let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
+        let repository = repository.or(known.repository);
+        let project =
+            Project { name: seen.name, asset, selection: selection.clone(), error: None, repository, ..known };
         catalogue::put_project(batch, id, &project)?;
         // Whoever imports again wants to see the present state.
         ask_scopes(batch, id, Reason::Manual, now, ticket)?;
@@ -400,6 +438,7 @@ fn take_in(
             imported_at: now,
             error: None,
             moved: None,
+            repository,
         };
         catalogue::add_project(batch, &project)?
     };

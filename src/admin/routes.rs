@@ -154,6 +154,27 @@ pub(super) fn all() -> Vec<Operation> {
                 "/organizations/{organization}/webhook/secret",
                 webhooks::secret,
                 "Take a webhook's secret over",
+            )
+            .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/webhook/register",
+                webhooks::register::register,
+                "Register a webhook in Sonar",
+            )
+            .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/webhook/unregister",
+                webhooks::register::unregister,
+                "Take a webhook away from Sonar",
+            )
+            .add(
+                Operator,
+                POST,
+                "/organizations/{organization}/webhook/test",
+                webhooks::test::test,
+                "Test the way of a webhook",
             ),
         Part::of("assets")
             .add(Viewer, GET, "/assets", assets::list, "List assets")

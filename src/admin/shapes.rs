@@ -5,6 +5,7 @@ mod access;
 mod destinations;
 mod findings;
 mod imports;
+mod webhooks;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +15,7 @@ pub use self::access::*;
 pub use self::destinations::*;
 pub use self::findings::*;
 pub use self::imports::*;
+pub use self::webhooks::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -27,6 +29,9 @@ pub struct Problem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The member of the request that is wrong, where it is one, such as `options.company`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 /// Something that an operator should know.
@@ -289,6 +294,9 @@ pub struct Project {
     /// Whether pull requests were asked for.
     #[serde(default)]
     pub pull_requests: bool,
+    /// The clone address of its repository, where somebody gave it.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// The branches and pull requests that are held.
     pub branches: Vec<Branch>,
     /// Why its branches could not be asked for, or that none was found.
@@ -359,6 +367,9 @@ pub struct NewImport {
     /// All that the token sees.
     #[serde(default)]
     pub all: bool,
+    /// But for these, where all are meant.
+    #[serde(default)]
+    pub except: Vec<String>,
     /// An asset that exists.
     #[serde(default)]
     pub asset: Option<String>,
@@ -371,6 +382,10 @@ pub struct NewImport {
     /// Pull requests too.
     #[serde(default)]
     pub pull_requests: bool,
+    /// The clone address of the project's repository, such as `https://git.example/team/shop.git`; one that was given
+    /// before stays without it.
+    #[serde(default)]
+    pub repository: Option<String>,
 }
 
 /// `POST /api/v1/organizations/{org}/projects/{key}/rename`. Answers the [`Project`].
@@ -437,43 +452,6 @@ pub struct AssetEdit {
     pub description: Option<String>,
 }
 
-/// A webhook's address and secret: `GET /api/v1/organizations/{org}/webhook?project=&reveal=true`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Webhook {
-    /// The source.
-    pub source: String,
-    /// The organization.
-    pub organization: String,
-    /// The project, if the endpoint belongs to one.
-    pub project: Option<String>,
-    /// What to paste into Sonar.
-    pub url: String,
-    /// The secret to paste into Sonar; only where it was asked for.
-    pub secret: Option<String>,
-    /// Whether this box registered it in Sonar itself.
-    pub registered: bool,
-    /// When a call last came in.
-    pub last_delivery_at: Option<String>,
-    /// Whether this box takes webhooks at all.
-    #[serde(default = "yes")]
-    pub listening: bool,
-    /// Minutes between two looks at a project, whether webhooks come or not.
-    #[serde(default)]
-    pub poll_minutes: u64,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// `PUT /api/v1/organizations/{org}/webhook/secret?project=`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewSecret {
-    /// 16 to 200 characters.
-    pub secret: String,
-}
-
 /// A webhook call: `GET /api/v1/deliveries?before=&limit=` answers `{"deliveries":[…],"next":…}`, newest first;
 /// `GET /api/v1/deliveries/{id}`; `POST /api/v1/deliveries/{id}/replay` answers the new one.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -494,7 +472,8 @@ pub struct Delivery {
     pub task_id: Option<String>,
     /// `SUCCESS` or `FAILED`.
     pub status: Option<String>,
-    /// `queued`, `synced`, `not_imported`, `not_selected`, `task_failed`, `duplicate`, `malformed`, `dropped`.
+    /// `queued`, `synced`, `not_imported`, `not_selected`, `task_failed`, `duplicate`, `malformed`, `dropped`;
+    /// `test` for what this box sent to itself.
     pub outcome: String,
     /// In words, where the outcome needs them.
     pub detail: Option<String>,

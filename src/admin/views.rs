@@ -168,6 +168,7 @@ impl Context {
             asset: self.assets.get(&project.asset).map(|asset| asset.name.to_string()),
             selected_branches: project.selection.branches.clone(),
             pull_requests: project.selection.pull_requests,
+            repository: project.repository.clone(),
             // While its branches are asked for, an error of before is no news.
             error: project.error.clone().filter(|_| !queued),
             activity: if queued { "queued" } else { "idle" }.to_owned(),

@@ -310,6 +310,7 @@ fn refused(status: StatusCode, text: &str) -> Failure {
         status: status.as_u16(),
         detail: format!("the daemon answered HTTP {status} without saying why"),
         remedy: Some("Check that the command and the daemon are of one version: `hydrophone --version`.".to_owned()),
+        field: None,
     };
     let document = serde_json::to_string(&problem).unwrap_or_default();
     Failure::Refused { problem: Box::new(problem), document }

@@ -91,6 +91,9 @@ pub struct Import {
     /// Keep pull requests too.
     #[arg(long)]
     pull_requests: bool,
+    /// Tell destinations that the code is at this clone address.
+    #[arg(long, value_name = "URL", conflicts_with = "all")]
+    repository: Option<String>,
     /// Read Sonar and say what would be created, updated and closed, and what the filter keeps back; import nothing.
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
@@ -152,10 +155,12 @@ impl Import {
             organization: self.organization.clone(),
             projects: self.projects.clone(),
             all: self.all,
+            except: Vec::new(),
             asset: self.asset.clone(),
             new_asset: self.new_asset.clone(),
             branches: self.branches.clone(),
             pull_requests: self.pull_requests,
+            repository: self.repository.clone(),
         }
     }
 
@@ -254,6 +259,9 @@ fn print(out: &mut Output, project: &Project) -> Result<(), Failure> {
     out.field("Asset", project.asset.as_deref().unwrap_or_default())?;
     out.field("Branches", selected)?;
     out.field("Pull requests", if project.pull_requests { "yes" } else { "no" })?;
+    if let Some(repository) = &project.repository {
+        out.field("Repository", repository)?;
+    }
     if let Some(error) = &project.error {
         out.field("Problem", error)?;
     } else if project.branches.is_empty() {
@@ -323,8 +331,9 @@ mod tests {
         let daemon = FakeDaemon::start(move |_, _| (200, json!({"projects": [project]}).to_string()));
         let line = ["project", "import", "eu/acme", "--project", "web", "--branch", "release/*"];
         assert_eq!(told(&daemon, &line).0, "Imported 1 project.\nNext: hydrophone webhook show eu/acme\n");
-        let expected = json!({"organization": "eu/acme", "projects": ["web"], "all": false, "asset": null,
-                              "new_asset": null, "branches": ["release/*"], "pull_requests": false});
+        let expected = json!({"organization": "eu/acme", "projects": ["web"], "all": false, "except": [],
+                              "asset": null, "new_asset": null, "branches": ["release/*"], "pull_requests": false,
+                              "repository": null});
         assert_eq!(daemon.asked(), [("POST /api/v1/imports".to_owned(), expected)]);
     }
 

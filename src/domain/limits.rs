@@ -21,6 +21,12 @@ pub const WEBHOOK_CONNECTIONS_MAX: usize = 512;
 /// A TLS handshake. Sonar gives up after 10 s.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
+/// One step of a webhook's test: the name, the connection, the answer. Sonar waits as long.
+pub const WEBHOOK_TEST_STEP_MAX: Duration = Duration::from_secs(10);
+
+/// What is read of the answer to a webhook's test. Ours has some 30 bytes; somebody else may answer.
+pub const WEBHOOK_TEST_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// Reading a request's head, and also how long a kept-alive connection may be idle.
 pub const HEADER_WAIT_MAX: Duration = Duration::from_secs(15);
 

@@ -129,6 +129,9 @@ pub struct Project {
     /// Where it seems to have gone, if Sonar does not show it any more. Nothing follows until a person confirms it.
     #[n(8)]
     pub moved: Option<Moved>,
+    /// The clone address of its repository, as a person gave it.
+    #[n(9)]
+    pub repository: Option<String>,
 }
 
 /// A project of another key that has a project's findings.

@@ -186,6 +186,7 @@ impl World {
                     imported_at: now,
                     error: None,
                     moved: None,
+                    repository: None,
                 };
                 let id = catalogue::add_project(batch, &project)?;
                 agenda::ask(batch, Task::Discover(id), Reason::Import, now, ticket)?;

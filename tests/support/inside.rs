@@ -110,6 +110,7 @@ impl Inside {
                 imported_at: now,
                 error: None,
                 moved: None,
+                repository: None,
             };
             let id = catalogue::add_project(batch, &project)?;
             agenda::ask(batch, Task::Discover(id), Reason::Import, now, ticket)?;

@@ -101,6 +101,7 @@ pub(super) fn outcome(delivery: &shapes::Delivery) -> Markup {
         "duplicate" => ("none", "Duplicate"),
         "malformed" => ("bad", "Not understood"),
         "dropped" => ("none", "Project was removed"),
+        "test" => ("ok", "Test of the way"),
         other => ("none", other),
     };
     html! { span.{ "is " (tone) } { (word) } }

@@ -2,6 +2,7 @@
 //! nicer with it. Every page is whole when it is sent; nothing is fetched from anywhere else.
 
 mod chart;
+mod connect;
 mod deliveries;
 mod destinations;
 mod error;
@@ -17,6 +18,7 @@ mod projects;
 mod prose;
 mod settings;
 mod sign;
+mod webhooks;
 mod words;
 
 use std::sync::Arc;
@@ -70,6 +72,47 @@ fn places() -> Vec<Place> {
         place(None, POST, "/setup", sign::choose, "Choose a password with a one-time code"),
         place(None, POST, "/sign-out", sign::sign_out, "Log out"),
         place(Viewer, GET, "/", overview::show, "Show the overview"),
+        place(Admin, GET, "/connect", connect::begin, "Show the set-up"),
+        place(Admin, GET, "/connect/source", connect::show_source, "Show the set-up"),
+        place(Admin, POST, "/connect/source", connect::add_source, "Connect a source"),
+        place(Admin, GET, "/connect/organization", connect::organization, "Show the set-up"),
+        place(Admin, POST, "/connect/organization", connect::ask_again, "Check a source"),
+        place(Admin, GET, "/connect/projects", connect::show_projects, "Show the set-up"),
+        place(Admin, POST, "/connect/projects", connect::choose_projects, "Choose and import projects"),
+        place(Admin, GET, "/connect/import", connect::show_import, "Show the set-up"),
+        place(Admin, GET, "/connect/webhook", connect::webhook, "Show the set-up"),
+        place(Admin, GET, "/connect/destinations", connect::show_destinations, "Show the set-up"),
+        place(Viewer, GET, "/webhooks", webhooks::list, "List webhooks"),
+        place(Viewer, GET, "/webhooks/{source}/{organization}", webhooks::show, "Show a webhook's address"),
+        place(
+            Admin,
+            POST,
+            "/webhooks/{source}/{organization}/address",
+            webhooks::set_address,
+            "Say at which address Sonar reaches this box",
+        ),
+        place(
+            Admin,
+            POST,
+            "/webhooks/{source}/{organization}/reveal",
+            webhooks::reveal,
+            "Show a webhook's address and secret",
+        ),
+        place(
+            Admin,
+            POST,
+            "/webhooks/{source}/{organization}/register",
+            webhooks::register,
+            "Register a webhook in Sonar",
+        ),
+        place(
+            Admin,
+            POST,
+            "/webhooks/{source}/{organization}/unregister",
+            webhooks::unregister,
+            "Take a webhook away from Sonar",
+        ),
+        place(Operator, POST, "/webhooks/{source}/{organization}/test", webhooks::test, "Test the way of a webhook"),
         place(Viewer, GET, "/findings", findings::list, "List findings"),
         place(Viewer, GET, "/findings/{id}", finding::show, "Show a finding"),
         place(Operator, POST, "/findings/{id}/triage", finding::decided, "Decide about a finding"),

@@ -6,6 +6,7 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::connect;
 use super::frame::{Frame, Here};
 use super::words::{between, clock_of, coded, counted, number, sentence, when_told};
 use super::{chart, deliveries, marks};
@@ -20,6 +21,11 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
     let admin = Arc::clone(&state);
     let shown = status::show(state).await?.0;
     let now = clock::now();
+    let needs = status::needs(&shown.conditions);
+    if shown.inventory.sources == 0 {
+        let main = connect::welcome(&shown, caller.role(), connect::is_reached(&admin).await?);
+        return Ok(Frame { title: "Welcome", here: Here::Overview, caller: &caller, needs }.page(&main));
+    }
     let (trend, calls, changed_at) = admin
         .read(move |_, view| {
             let calls = store::deliveries::list(view, None, CALLS)?;
@@ -28,7 +34,6 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
             Ok((trend::read(view, now, DAYS)?, calls, store::changes::newest_at(view)?))
         })
         .await?;
-    let needs = status::needs(&shown.conditions);
     let main = html! {
         div.head { div {
             h1 { "Overview" }

@@ -8,17 +8,12 @@ use axum::{Form, Json};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
-use super::words::{counted, number, when_told};
+use super::words::{counted, encoded, number, when_told};
 use crate::admin::answers::Sent;
 use crate::admin::{Admin, Problem, assets, projects, shapes};
 use crate::domain::access::{Caller, Role};
-use crate::domain::message::QUERY;
 use crate::domain::time::Timestamp;
 use crate::sys::clock;
-
-fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, QUERY).to_string()
-}
 
 /// `GET /projects`.
 pub(super) async fn list(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
@@ -33,19 +28,28 @@ pub(super) async fn list(state: State<Arc<Admin>>, Extension(caller): Extension<
                 p.sub { (counted(list.len() as u64, "project")) " in step with SonarQube. Sonar's count and ours are equal where a branch was read completely." }
             }
             @if steers && !list.is_empty() {
-                div.row { form method="post" action="/sync" { button.button { "Synchronize all" } } }
+                div.row {
+                    a.button href="/webhooks" { "Webhooks" }
+                    @if caller.role() == Role::Admin { a.button href="/connect" { "Bring in projects" } }
+                    form method="post" action="/sync" { button.button { "Synchronize all" } }
+                }
             }
         }
-        @if list.is_empty() { (none()) } @else { (table(&list, steers, now)) }
+        @if list.is_empty() { (none(caller.role())) } @else { (table(&list, steers, now)) }
     };
     Ok(Frame::of(&admin, "Projects", Here::Projects, &caller).page(&main))
 }
 
-fn none() -> Markup {
+fn none(role: Role) -> Markup {
     html! {
         section.empty {
             h2 { "No projects yet" }
-            p.soft { "On the box: " code { "hydrophone project import ORG --project KEY" } "." }
+            @if role == Role::Admin {
+                p.soft { "Connect SonarQube and choose some: it takes a token and five minutes." }
+                div.row { a.button.first href="/connect" { "Connect SonarQube" } }
+            } @else {
+                p.soft { "An admin can bring some in." }
+            }
         }
     }
 }
