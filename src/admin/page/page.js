@@ -48,3 +48,8 @@ document.addEventListener("keydown", (event) => {
     location.href = goes[event.key];
   }
 });
+
+// A browser that goes back shows the page as it kept it, also to whoever comes after a sign-out.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
