@@ -25,6 +25,7 @@ mod keeping;
 mod large;
 mod life;
 mod outage;
+mod page_roles;
 mod passing_on;
 mod platforms;
 mod reread;
