@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use thirtyfour::common::capabilities::chromium::ChromiumLikeCapabilities;
 use thirtyfour::common::capabilities::desiredcapabilities::CapabilitiesHelper;
 use thirtyfour::error::WebDriverResult;
-use thirtyfour::{By, DesiredCapabilities, LoggingPrefsLogLevel, TypingData, WebDriver, WebElement};
+use thirtyfour::{By, DesiredCapabilities, Key, LoggingPrefsLogLevel, TypingData, WebDriver, WebElement};
 use tokio::runtime::Runtime;
 
 use crate::driver::Seat;
@@ -95,7 +95,7 @@ impl Browser {
                 return found;
             }
             assert!(Instant::now() < end, "waited in vain for {what}, {}", self.seen());
-            self.runtime.block_on(tokio::time::sleep(LOOK_AGAIN));
+            self.runtime.block_on(async { tokio::time::sleep(LOOK_AGAIN).await });
         }
     }
 
@@ -135,12 +135,6 @@ impl Browser {
     #[track_caller]
     fn element(&self, css: &str) -> WebElement {
         self.until(css, |asker| asker.0.runtime.block_on(self.driver().find(By::Css(css))).ok())
-    }
-
-    /// The text of an element, once it is there.
-    #[track_caller]
-    pub fn text(&self, css: &str) -> String {
-        self.until(css, |asker| asker.text(css))
     }
 
     /// Waits until an element holds a text.
@@ -190,6 +184,13 @@ impl Browser {
     #[track_caller]
     pub fn keys(&self, keys: impl Into<TypingData>) {
         self.ask("keys", self.driver().action_chain().send_keys(keys).perform());
+    }
+
+    /// Presses a key while Control is held down.
+    #[track_caller]
+    pub fn control(&self, key: Key) {
+        let chain = self.driver().action_chain().key_down(Key::Control).send_keys(key).key_up(Key::Control);
+        self.ask("keys", chain.perform());
     }
 
     /// Runs a function body in the page, which its content security policy does not hinder.
@@ -267,5 +268,7 @@ async fn begin(address: &str, profile: &str) -> WebDriverResult<WebDriver> {
     let driver = WebDriver::builder(address, wanted).request_timeout(SOON * 2).await?;
     driver.set_page_load_timeout(SOON).await?;
     driver.set_script_timeout(SOON).await?;
+    // Away from the browser's own first page, which asks for things of its own.
+    driver.goto("about:blank").await?;
     Ok(driver)
 }

@@ -9,7 +9,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accessible;
 mod browser;
 mod driver;
+mod finding;
+mod keys;
+mod pages;
+mod pictures;
+mod plainly;
 mod signing;
 mod world;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::browser::Browser;
 use crate::support::gateway::Gateway;
 use crate::support::receiver::{Receiver, Reply};
-use crate::support::sonar::{Hotspot, Issue, Mode, Model, Severity, Sonar};
+use crate::support::sonar::{Issue, Mode, Model, Severity, Sonar};
 use crate::support::{connect, findings, hook_up, import};
 
 /// The password of everybody here.
@@ -33,7 +33,7 @@ impl World {
         Self { gateway, sonar, page, receivers: Vec::new() }
     }
 
-    /// A gateway with a shop of six findings, of which webhooks tell; an admin, an operator and a viewer may sign in.
+    /// A gateway with a shop of five findings, of which webhooks tell; an admin, an operator and a viewer may sign in.
     pub fn with_shop() -> Self {
         let world = Self::empty();
         world.sonar.edit(fill_shop);
@@ -102,6 +102,14 @@ impl World {
         found.unwrap_or_else(|| panic!("no finding {key}"))
     }
 
+    /// Waits until a decision that was sent from a finding's page has come back from Sonar, and shows it.
+    #[track_caller]
+    pub fn decided(&self, browser: &Browser, key: &str, state: &str) {
+        browser.arrive(&self.finding_page(key));
+        self.gateway.wait("the decision to be read", |_| (self.finding(key)["state"] == state).then_some(()));
+        browser.reload();
+    }
+
     /// The page of the finding with Sonar's key.
     pub fn finding_page(&self, key: &str) -> String {
         format!("/findings/{}", self.finding(key)["id"].as_str().expect("it has an id"))
@@ -128,11 +136,6 @@ fn fill_shop(model: &mut Model) {
             Issue::vulnerability(rule, path, line).with_key(key).with_severity(severity),
         );
     }
-    model.add_hotspot(
-        "web-shop",
-        "main",
-        Hotspot::new("java:S4502", "src/main/java/shop/Forms.java", 12).with_key("HOT"),
-    );
     for token in &mut model.tokens {
         (token.administers_issues, token.administers_hotspots) = (true, true);
     }
