@@ -48,6 +48,7 @@ pub use self::access::Peer;
 pub use self::answers::Problem;
 pub use self::document::document;
 pub use self::listener::serve_network;
+pub use self::page::pages;
 use crate::domain::ids::EndpointId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;

@@ -27,6 +27,7 @@ mod large;
 mod life;
 mod outage;
 mod page_findings;
+mod page_roles;
 mod passing_on;
 mod platforms;
 mod reread;

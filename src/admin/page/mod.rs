@@ -142,6 +142,12 @@ fn places() -> Vec<Place> {
     ]
 }
 
+/// All pages and what their forms do, as method, address and the least that somebody must be; none where anybody may.
+/// For whoever checks that: the API's own document does not tell of them.
+pub fn pages() -> Vec<(Method, &'static str, Option<Role>)> {
+    places().into_iter().map(|place| (place.method, place.path, place.role)).collect()
+}
+
 /// The router of all pages.
 pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     let mut router = Router::new();

@@ -268,3 +268,8 @@ document.addEventListener("keydown", (event) => {
     does[event.key]();
   }
 });
+
+// A browser that goes back shows the page as it kept it, also to whoever comes after a sign-out.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});

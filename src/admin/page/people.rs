@@ -60,7 +60,7 @@ fn user_table(users: &[shapes::User], now: Timestamp) -> Markup {
                         tr role="row" {
                             th role="rowheader" scope="row" { (user.name) }
                             td role="cell" { (user.role) }
-                            td.num.soft role="cell" {
+                            td.num.soft role="cell" data-l="Last login" {
                                 @if user.can_log_in { (when_told(user.login_at.as_deref(), now)) }
                                 @else { span.is.none { "has not chosen a password" } }
                             }
@@ -108,10 +108,10 @@ fn token_table(tokens: &[shapes::ApiToken], now: Timestamp) -> Markup {
                         tr role="row" {
                             th role="rowheader" scope="row" { (token.name) }
                             td role="cell" { (token.role) }
-                            td.num.soft role="cell" {
+                            td.num.soft role="cell" data-l="Good until" {
                                 @match &token.expires_at { Some(at) => { (when_told(Some(at), now)) } None => { "for ever" } }
                             }
-                            td.num.soft role="cell" { (when_told(token.used_at.as_deref(), now)) }
+                            td.num.soft role="cell" data-l="Last used" { (when_told(token.used_at.as_deref(), now)) }
                             td.act role="cell" {
                                 form method="post" action={ "/tokens/" (token.name) "/remove" } {
                                     button.button.plain.little { "Remove " (token.name) }

@@ -30,11 +30,16 @@ async fn page(
 ) -> Result<Response, Problem> {
     let list = settings::list(State(Arc::clone(admin))).await?.0.settings;
     let sets_up = caller.role() == Role::Admin;
+    let fields = html! { @for one in &list { (field(one, typed.get(&one.key), problem, sets_up)) } };
     let main = html! {
         div.head { div { h1 { "Settings" } @if !sets_up { p.sub { "You may look; an admin can change this." } } } }
-        form.stack.loose method="post" action="/settings" {
-            @for one in &list { (field(one, typed.get(&one.key), problem, sets_up)) }
-            @if sets_up { div { button.button.first { "Save settings" } } }
+        @if sets_up {
+            form.stack.loose method="post" action="/settings" {
+                (fields)
+                div { button.button.first { "Save settings" } }
+            }
+        } @else {
+            div.stack.loose { (fields) }
         }
     };
     Ok(Frame::of(admin, "Settings", Here::Settings, caller).page(&main))
@@ -47,11 +52,12 @@ fn field(one: &shapes::Setting, typed: Option<&String>, problem: Option<(&str, &
     let own = one.value.as_ref().filter(|value| Some(*value) != one.default.as_ref());
     html! {
         div.field {
-            label for=(one.key) { (one.key) }
             @if sets_up {
+                label for=(one.key) { (one.key) }
                 input.in id=(one.key) name=(one.key) value=[typed.or(own)] placeholder=[one.default.as_deref()]
                     aria-describedby=(described) aria-invalid=[problem.map(|_| "true")];
             } @else {
+                p.label { (one.key) }
                 p { (one.value.as_deref().unwrap_or("not set")) }
             }
             p.help id=(help) {
