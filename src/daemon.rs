@@ -289,7 +289,7 @@ fn failed(address: SocketAddr, error: io::Error) -> StartError {
 /// The box's certificate, made at the first start.
 fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartError> {
     let (stored, public_url) = store.read::<_, StoreError>(|view| {
-        let certificate = settings::secret(view, CERTIFICATE)?;
+        let certificate = settings::secret(view, settings::CERTIFICATE)?;
         let key = settings::secret(view, KEY)?;
         let url = match public_url {
             Some(url) => Some(url.to_owned()),
@@ -305,7 +305,7 @@ fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartEr
         let (certificate, key) =
             (SecretBytes::new(identity.certificate.clone()), SecretBytes::new(identity.key.clone()));
         store.write::<_, StoreError>(move |batch| {
-            settings::set_secret(batch, CERTIFICATE, &certificate)?;
+            settings::set_secret(batch, settings::CERTIFICATE, &certificate)?;
             settings::set_secret(batch, KEY, &key)
         })?;
         tracing::info!(
@@ -330,7 +330,6 @@ fn tell_set_up(admin: &Admin, address: SocketAddr) -> Result<(), StartError> {
     Ok(())
 }
 
-const CERTIFICATE: &str = "tls/webhook/certificate";
 const KEY: &str = "tls/webhook/key";
 
 /// The host of an address, without port and brackets.

@@ -19,6 +19,7 @@ mod listener;
 mod metrics;
 mod page;
 mod projects;
+mod repeats;
 mod routes;
 pub mod settings;
 pub mod shapes;
@@ -79,6 +80,7 @@ pub struct Admin {
     /// One password is hashed at a time; the others wait without a thread.
     hashing: Semaphore,
     reads: Semaphore,
+    repeats: Arc<repeats::Repeats>,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
 }
@@ -114,6 +116,7 @@ impl Admin {
             needs: std::sync::atomic::AtomicUsize::new(0),
             hashing: Semaphore::new(1),
             reads,
+            repeats: repeats::Repeats::new(),
             previews: Arc::new(Semaphore::new(1)),
         })
     }

@@ -19,6 +19,9 @@ pub fn set(batch: &Batch, setting: &str, value: Option<&str>) -> Result<(), Stor
     }
 }
 
+/// Names the box's certificate among the secrets.
+pub const CERTIFICATE: &str = "tls/webhook/certificate";
+
 /// A secret by its purpose, such as `tls/webhook`.
 pub fn secret(view: &impl View, purpose: &str) -> Result<Option<SecretBytes>, StoreError> {
     get(view, tables::SECRETS, &Key::new().tail(purpose.as_bytes()))

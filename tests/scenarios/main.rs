@@ -24,6 +24,7 @@ mod ingress;
 mod keeping;
 mod large;
 mod life;
+mod manage;
 mod outage;
 mod passing_on;
 mod platforms;
