@@ -284,8 +284,8 @@ fn lines(platform: &mut dyn Platform) -> Result<Vec<shapes::CheckLine>, Trouble>
     Ok(lines.map(|line| shapes::CheckLine { what: line.what.to_owned(), good: line.good, text: line.text }).collect())
 }
 
-fn must_be_free(holder: &Option<(DestinationId, Destination)>, name: &DestinationName) -> Result<(), Problem> {
-    if holder.is_none() {
+fn must_be_free(view: &impl View, name: &DestinationName) -> Result<(), Problem> {
+    if destinations::named(view, name)?.is_none() {
         return Ok(());
     }
     let problem = Problem::conflict(format!("there is a destination {name} already"));
@@ -301,7 +301,7 @@ pub(super) async fn add(
         .run(move |admin| {
             let unchecked = new.unchecked;
             let (destination, secret, made) = described(new)?;
-            must_be_free(&admin.store.read(|view| destinations::named(view, &destination.name))?, &destination.name)?;
+            admin.store.read(|view| must_be_free(view, &destination.name))?;
             let mut platform = admin.deliver.open(&destination, secret.as_ref()).map_err(edit::of_field)?;
             let lines = if unchecked { Vec::new() } else { lines(platform.as_mut()).map_err(edit::asked)? };
             if let Some(bad) = lines.iter().find(|line| !line.good) {
@@ -309,7 +309,7 @@ pub(super) async fn add(
             }
             let (name, made) = (destination.name.to_string(), made.then(|| secret.clone()).flatten());
             admin.store.write(move |batch| {
-                must_be_free(&destinations::named(batch, &destination.name)?, &destination.name)?;
+                must_be_free(batch, &destination.name)?;
                 if destinations::ids(batch)?.len() >= limits::DESTINATIONS_MAX {
                     return Err(Problem::conflict(format!(
                         "there are {} destinations, and that is the most there may be",

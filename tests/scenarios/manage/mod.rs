@@ -1,8 +1,11 @@
 //! What people manage on the page: destinations, projects, assets, deliveries, settings, users, by forms as a browser
 //! without script sends them, over real TLS.
 
+mod deliveries;
 mod destinations;
+mod keys;
 mod projects;
+mod upkeep;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
