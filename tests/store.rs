@@ -635,7 +635,7 @@ fn a_damaged_counter_goes_on_behind_the_last_number_in_use() {
             let last = store.read::<_, StoreError>(findings::last_change).unwrap();
             let delivery = accept(store, "T4").unwrap().id;
             let added = store.write::<_, StoreError>(|batch| {
-                let asset = Asset { name: AssetName::parse("Shop").unwrap(), description: None, created_at: NOW };
+                let asset = Asset::new(AssetName::parse("Shop").unwrap(), NOW);
                 let asset = catalogue::add_asset(batch, &asset)?;
                 let project = catalogue::add_project(batch, &shop("another"))?;
                 let name = ScopeName::parse("main").unwrap();

@@ -24,11 +24,12 @@ pub struct Problem {
     remedy: Option<String>,
     after: Option<Duration>,
     field: Option<String>,
+    lines: Vec<shapes::CheckLine>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), remedy: None, after: None, field: None }
+        Self { status, detail: detail.into(), remedy: None, after: None, field: None, lines: Vec::new() }
     }
 
     /// What was sent cannot be used.
@@ -44,6 +45,11 @@ impl Problem {
     /// It cannot be done as things are.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// It cannot be done with what was sent, which is well-formed.
+    pub fn unfit(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
     /// Nobody knows who is asking.
@@ -97,10 +103,22 @@ impl Problem {
         self.field.as_deref()
     }
 
+    /// What a look at another server found.
+    pub(super) fn lines(&self) -> &[shapes::CheckLine] {
+        &self.lines
+    }
+
     /// Which member of the request is wrong, such as `options.company`.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// What a look at another server found.
+    #[must_use]
+    pub fn with_lines(mut self, lines: Vec<shapes::CheckLine>) -> Self {
+        self.lines = lines;
         self
     }
 
@@ -120,6 +138,7 @@ impl IntoResponse for Problem {
             detail: self.detail,
             remedy: self.remedy,
             field: self.field,
+            lines: self.lines,
         };
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

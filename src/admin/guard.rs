@@ -11,8 +11,10 @@ use http_body_util::BodyExt;
 use ring::digest::{SHA256, digest};
 
 use super::access::Peer;
+use super::repeats::{self, Begun};
 use super::{Admin, Problem};
 use crate::domain::access::{Caller, Role};
+use crate::domain::limits;
 use crate::domain::signature::to_hex;
 use crate::store::access::{self, Entry};
 use crate::sys::clock;
@@ -24,12 +26,14 @@ pub(super) struct Needs {
     pub(super) role: Option<Role>,
     pub(super) what: &'static str,
     pub(super) changes: bool,
+    /// Whether it may be asked for twice with an `Idempotency-Key`.
+    pub(super) repeatable: bool,
 }
 
 impl Needs {
     /// Of something that whoever may look may see.
     pub(super) fn look(admin: &Arc<Admin>, what: &'static str) -> Self {
-        Self { admin: Arc::clone(admin), role: Some(Role::Viewer), what, changes: false }
+        Self { admin: Arc::clone(admin), role: Some(Role::Viewer), what, changes: false, repeatable: false }
     }
 }
 
@@ -51,7 +55,40 @@ pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: N
     if !needs.changes {
         return tagged(request, next).await;
     }
-    let entry = entry(&caller, &request, needs.what);
+    match repeats::key(request.headers()) {
+        Ok(Some(key)) if needs.repeatable => once(needs, caller, key, request, next).await,
+        Err(problem) if needs.repeatable => problem.into_response(),
+        _ => noted(needs, &caller, request, next).await,
+    }
+}
+
+/// Does something once for a key, whoever may have stopped listening meanwhile.
+async fn once(needs: Needs, caller: Caller, key: String, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, limits::ADMIN_BODY_BYTES_MAX).await else {
+        return Problem::bad("the body cannot be read, or is too long").into_response();
+    };
+    let target = format!("{} {}", parts.method, parts.uri);
+    let who = format!("{} {}", caller.via(), caller.name());
+    let now = needs.admin.work.clock.steady();
+    let ticket = match needs.admin.repeats.begin((&who, key), &target, &body, now) {
+        Begun::Run(ticket) => ticket,
+        Begun::Answered(response) => return response,
+    };
+    let request = Request::from_parts(parts, Body::from(body));
+    let done = tokio::spawn(async move {
+        let (parts, body) = noted(needs, &caller, request, next).await.into_parts();
+        // It lies in memory already.
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        ticket.done(parts.status, parts.headers.get(header::CONTENT_TYPE), &body);
+        Response::from_parts(parts, Body::from(body))
+    });
+    done.await.unwrap_or_else(|_| Problem::internal("the request failed inside hydrophone").into_response())
+}
+
+/// Writes into the audit log what is done, and how it ended.
+async fn noted(needs: Needs, caller: &Caller, request: Request, next: Next) -> Response {
+    let entry = entry(caller, &request, needs.what);
     let number = match needs.admin.run(move |admin| Ok(note(admin, entry)?)).await {
         Ok(number) => number,
         Err(problem) => return problem.into_response(),

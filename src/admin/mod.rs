@@ -20,6 +20,7 @@ mod listener;
 mod metrics;
 mod page;
 mod projects;
+mod repeats;
 mod routes;
 pub mod settings;
 pub mod shapes;
@@ -88,6 +89,7 @@ pub struct Admin {
     reads: Semaphore,
     /// Files that are being taken out hold a thread each.
     exports: Arc<Semaphore>,
+    repeats: Arc<repeats::Repeats>,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
     /// The last test of each webhook, for whoever looks at it again.
@@ -127,6 +129,7 @@ impl Admin {
             hashing: Semaphore::new(1),
             reads,
             exports: Arc::new(Semaphore::new(limits::EXPORTS_MAX)),
+            repeats: repeats::Repeats::new(),
             previews: Arc::new(Semaphore::new(1)),
             tests: Mutex::default(),
         })

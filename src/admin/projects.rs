@@ -1,5 +1,7 @@
 //! Projects: what a token sees, what is imported, and reading it.
 
+pub(super) mod edit;
+
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -9,7 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::answers::Sent;
-use super::{Admin, Problem, Shared, shapes, views};
+use super::{Admin, Problem, Shared, destinations, shapes, views};
 use crate::domain::ids::{AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits;
 use crate::domain::schedule::{Reason, Task};
@@ -247,6 +249,9 @@ pub(super) async fn import(
                         .collect::<Result<Vec<_>, _>>()
                 })?);
             }
+            if !matches!(placing, Placing::OwnName) {
+                destinations::edit::look_again(admin)?;
+            }
             shown(admin, &ids)
         })
         .await?;
@@ -297,12 +302,16 @@ pub(super) fn wanted(
 
 /// The branches that an import names.
 pub(super) fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
-    for pattern in &new.branches {
+    selected(&new.branches, new.pull_requests)
+}
+
+fn selected(branches: &[String], pull_requests: bool) -> Result<Selection, Problem> {
+    for pattern in branches {
         if pattern.is_empty() || pattern.len() > 255 || pattern.chars().any(char::is_control) {
             return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")).at("branches"));
         }
     }
-    Ok(Selection { branches: new.branches.clone(), pull_requests: new.pull_requests })
+    Ok(Selection { branches: branches.to_vec(), pull_requests })
 }
 
 /// The clone address that an import gives, if it gives one.
@@ -356,9 +365,17 @@ impl Placing {
 
     fn place(&self, batch: &Batch, project: &wire::Project, now: Timestamp) -> Result<AssetId, Problem> {
         match self {
+            Self::OwnName => Self::named(batch, &own_name(project)?, now),
+            _ => self.of_name(batch, now),
+        }
+    }
+
+    /// The asset that is named.
+    fn of_name(&self, batch: &Batch, now: Timestamp) -> Result<AssetId, Problem> {
+        match self {
             Self::Existing(name) => Self::existing(batch, name),
             Self::New(name) => Self::named(batch, name, now),
-            Self::OwnName => Self::named(batch, &own_name(project)?, now),
+            Self::OwnName => Err(Problem::bad("no asset is named")),
         }
     }
 
@@ -393,7 +410,7 @@ impl Placing {
         if let Some(id) = catalogue::asset_named(batch, name)? {
             return Ok(id);
         }
-        Ok(catalogue::add_asset(batch, &Asset { name: name.clone(), description: None, created_at: now })?)
+        Ok(catalogue::add_asset(batch, &Asset::new(name.clone(), now))?)
     }
 }
 

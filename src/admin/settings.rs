@@ -1,5 +1,7 @@
 //! Settings: what they are set to, and setting them.
 
+pub(super) mod certificate;
+
 use axum::Json;
 use axum::extract::{Path, State};
 
@@ -43,7 +45,7 @@ pub(super) async fn set(
     })?;
     let value = new.value.filter(|value| !value.is_empty());
     if let Some(value) = &value {
-        (known.check)(value).map_err(|problem| Problem::bad(format!("{key} {problem}")))?;
+        (known.check)(value).map_err(|problem| Problem::bad(format!("{key} {problem}")).at("value"))?;
     }
     let stored = value.clone();
     admin

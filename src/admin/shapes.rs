@@ -32,6 +32,9 @@ pub struct Problem {
     /// The member of the request that is wrong, where it is one, such as `options.company`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// What a look at another server found, where that is the problem.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<CheckLine>,
 }
 
 /// Something that an operator should know.
@@ -388,6 +391,25 @@ pub struct NewImport {
     pub repository: Option<String>,
 }
 
+/// `PATCH /api/v1/organizations/{org}/projects/{key}`: what is absent stays as it is. Answers the [`Project`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectEdit {
+    /// Moves it to an asset that exists. Nothing is closed, and nothing is told twice: platforms keep what they were
+    /// told where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asset: Option<String>,
+    /// Moves it to an asset that is made for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_asset: Option<String>,
+    /// Names or patterns of branches, all of them; an empty list means the main branch. Branches that are held stay so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branches: Option<Vec<String>>,
+    /// Pull requests too, or no new ones any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_requests: Option<bool>,
+}
+
 /// `POST /api/v1/organizations/{org}/projects/{key}/rename`. Answers the [`Project`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -421,6 +443,12 @@ pub struct Asset {
     pub name: String,
     /// What the team says of it.
     pub description: Option<String>,
+    /// What it would mean if something happened to it: `low`, `medium`, `high`; absent where nobody has said so.
+    #[serde(default)]
+    pub business_impact: Option<String>,
+    /// What the team finds it by; in order.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// The projects that belong to it.
     pub projects: Vec<ProjectName>,
     /// Findings that are not closed, by severity.
@@ -447,9 +475,15 @@ pub struct AssetEdit {
     /// Its (new) name.
     #[serde(default)]
     pub name: Option<String>,
-    /// Its (new) description.
-    #[serde(default)]
+    /// Its (new) description; an empty one takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Its (new) business impact: `low`, `medium`, `high`; an empty one takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub business_impact: Option<String>,
+    /// Its (new) tags, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
 }
 
 /// A webhook call: `GET /api/v1/deliveries?before=&limit=` answers `{"deliveries":[…],"next":…}`, newest first;
@@ -486,6 +520,90 @@ pub struct Delivery {
     /// How the call failed, if it never arrived and was taken from Sonar's log of webhooks.
     #[serde(default)]
     pub healed: Option<String>,
+}
+
+/// `GET /api/v1/deliveries/{id}`: a webhook call with what only one of them is shown with.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryDetail {
+    /// The call.
+    #[serde(flatten)]
+    pub delivery: Delivery,
+    /// What was sent: of a duplicate, with the first call. Values of `properties`, and whatever else may be a secret, are
+    /// hidden.
+    pub payload: Option<Value>,
+    /// Bytes that were sent.
+    pub payload_bytes: u64,
+    /// Changes of its branch from when it came to the end of the read that it asked for, the oldest first.
+    pub changes: Vec<DeliveryChange>,
+    /// Whether those are all.
+    pub whole: bool,
+    /// Destinations that have followed the log beyond those changes.
+    pub passed_to: Vec<String>,
+    /// Destinations that have not come there yet.
+    pub waiting: Vec<String>,
+}
+
+/// A change that a webhook call led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryChange {
+    /// The change's number.
+    pub id: String,
+    /// When.
+    pub at: String,
+    /// As of a [`Change`].
+    pub kind: String,
+    /// The state after.
+    pub to: String,
+    /// The number of the finding.
+    pub finding: String,
+    /// Sonar's message, while the finding is held.
+    pub title: Option<String>,
+}
+
+/// `GET /api/v1/organizations/{org}/webhook/calls`: what Sonar's own log says of its calls to this box. Sonar is asked
+/// when this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SonarCalls {
+    /// The source.
+    pub source: String,
+    /// The organization.
+    pub organization: String,
+    /// When Sonar was asked.
+    pub asked_at: String,
+    /// Why the log cannot be seen; then there are no webhooks.
+    pub problem: Option<String>,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// The webhooks in Sonar that call this box.
+    pub webhooks: Vec<SonarWebhook>,
+}
+
+/// A webhook in Sonar that calls this box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SonarWebhook {
+    /// The project that it belongs to; absent where it is the organization's.
+    pub project: Option<String>,
+    /// Its newest calls, the newest first.
+    pub calls: Vec<SonarCall>,
+    /// How many Sonar's log has.
+    pub total: u64,
+}
+
+/// A call as Sonar noted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SonarCall {
+    /// When it was made.
+    pub at: String,
+    /// Sonar's task.
+    pub task_id: Option<String>,
+    /// Whether it was answered with success.
+    pub success: bool,
+    /// The status of the answer, where there was one.
+    pub status: Option<u16>,
+    /// The delivery here that tells of the same task.
+    pub delivery: Option<String>,
+    /// Whether that one never arrived, and was taken from Sonar's log.
+    pub healed: bool,
 }
 
 /// A page of deliveries.
@@ -721,6 +839,38 @@ pub struct Setting {
     pub default: Option<String>,
     /// What it is, with its unit.
     pub help: String,
+}
+
+/// `GET /api/v1/certificate`: the certificate that this box shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Certificate {
+    /// Whose it is.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Whether it signed itself, so that nobody trusts it who was not told to.
+    pub self_signed: bool,
+    /// Host names and addresses that it is good for.
+    pub names: Vec<String>,
+    /// SHA-256 of it, in pairs of hex digits with colons between them.
+    pub fingerprint: String,
+    /// From when on it is good.
+    pub not_before: String,
+    /// Until when it is good.
+    pub not_after: String,
+    /// Days until then; 0 once it has ended.
+    pub days_left: i64,
+    /// Where it is shown.
+    pub listeners: Vec<CertificateUse>,
+}
+
+/// A listener that shows the certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateUse {
+    /// `webhooks` or `page`.
+    pub what: String,
+    /// Where it listens.
+    pub address: String,
 }
 
 /// A setting's new value.

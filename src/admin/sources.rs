@@ -259,7 +259,7 @@ pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Re
         .await
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, Deserialize, IntoParams)]
 pub(super) struct OfSource {
     /// Only those of this source.
     source: Option<String>,

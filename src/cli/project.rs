@@ -11,7 +11,7 @@ use super::client::{Answer, Failure, path, path_with};
 use super::pages::shaped;
 use super::table::{Output, cell, cell_of, clean, counted, minute, minute_ago, now, number, table};
 use super::wait::{self, Wait};
-use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectList};
+use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectEdit, ProjectList};
 
 /// What can be done with projects.
 #[derive(Debug, Subcommand)]
@@ -52,6 +52,15 @@ pub enum Command {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Move a project to another asset, or choose which of its branches are kept.
+    #[command(
+        after_help = "Moving closes nothing and tells nothing twice: platforms keep what they were told where it is, \
+        and it is followed there.\nWhat is new goes where the new asset's findings go; on DefectDojo a branch keeps its Test. \
+        Branches that are held stay held.\n\n\
+        Examples:\n  hydrophone project edit acme web-shop --asset Shop\n  \
+        hydrophone project edit acme web-shop --branch main --branch 'release/*'"
+    )]
+    Edit(Edit),
     /// Stop keeping a project in step and remove its findings here.
     Remove(Name),
 }
@@ -64,6 +73,43 @@ pub struct Name {
     organization: String,
     /// Give the project's key.
     key: String,
+}
+
+/// A change to a project.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true)
+    .args(["asset", "new_asset", "branches", "main_branch", "pull_requests"]))]
+pub struct Edit {
+    #[command(flatten)]
+    name: Name,
+    /// Move it to this asset.
+    #[arg(long, value_name = "NAME", conflicts_with = "new_asset")]
+    asset: Option<String>,
+    /// Move it to a new asset.
+    #[arg(long, value_name = "NAME")]
+    new_asset: Option<String>,
+    /// Keep this branch, or those of a pattern, in place of what was chosen before; may be repeated.
+    #[arg(long = "branch", value_name = "NAME", conflicts_with = "main_branch")]
+    branches: Vec<String>,
+    /// Keep the main branch only.
+    #[arg(long)]
+    main_branch: bool,
+    /// Keep pull requests too, or no new ones any more.
+    #[arg(long, value_name = "yes|no", value_parser = super::destination::yes_or_no)]
+    pull_requests: Option<bool>,
+}
+
+impl Edit {
+    fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let edit = ProjectEdit {
+            asset: self.asset,
+            new_asset: self.new_asset,
+            branches: Some(self.branches).filter(|branches| self.main_branch || !branches.is_empty()),
+            pull_requests: self.pull_requests,
+        };
+        let answer: Answer<Project> = session.client.patch(&self.name.path(), &edit)?;
+        session.show(&answer, print)
+    }
 }
 
 /// An import.
@@ -112,6 +158,7 @@ impl Command {
                 let answer: Answer<Project> = session.client.get(&name.path())?;
                 session.show(&answer, print)
             }
+            Self::Edit(edit) => edit.run(session),
             Self::Rename { name, to, wait } => rename(session, &name, to, wait),
             Self::Remove(name) => {
                 let answer: Answer<IgnoredAny> = session.client.delete(&name.path())?;

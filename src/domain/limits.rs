@@ -347,6 +347,12 @@ pub const TREND_DAYS_MAX: u32 = 400;
 /// Logins at a time; one more ends another.
 pub const SESSIONS_MAX: usize = 1000;
 
+/// Tags that an asset may have.
+pub const ASSET_TAGS_MAX: usize = 20;
+
+/// Characters of a tag.
+pub const TAG_CHARACTERS_MAX: usize = 50;
+
 /// Entries of the audit log; the oldest go first.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use super::codec::record;
+use crate::domain::asset::Impact;
 use crate::domain::crawl::{Crawl, Gathered, Suspicion};
 use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
 use crate::domain::destination::Destination;
@@ -97,6 +98,20 @@ pub struct Asset {
     /// When it was made.
     #[n(2)]
     pub created_at: Timestamp,
+    /// What it would mean if something happened to it, where the team has said so.
+    #[n(3)]
+    pub impact: Option<Impact>,
+    /// What the team finds it by; in order.
+    #[n(4)]
+    #[cbor(default)]
+    pub tags: Vec<String>,
+}
+
+impl Asset {
+    /// One with nothing but its name.
+    pub fn new(name: AssetName, created_at: Timestamp) -> Self {
+        Self { name, description: None, created_at, impact: None, tags: Vec::new() }
+    }
 }
 
 /// An imported project.

@@ -25,6 +25,7 @@ mod ingress;
 mod keeping;
 mod large;
 mod life;
+mod manage;
 mod outage;
 mod page_findings;
 mod page_roles;

@@ -172,7 +172,7 @@ impl World {
             ] {
                 settings::set(batch, key, Some(value))?;
             }
-            let asset = Asset { name: AssetName::parse("all").unwrap(), description: None, created_at: now };
+            let asset = Asset::new(AssetName::parse("all").unwrap(), now);
             let asset = catalogue::add_asset(batch, &asset)?;
             let mut ids = Vec::new();
             for (key, ticket) in PROJECTS.iter().zip(tickets) {

@@ -55,6 +55,16 @@ pub(in crate::admin) async fn list(
     Ok(Json(list))
 }
 
+/// The first of them.
+pub(in crate::admin) async fn some(
+    admin: &Arc<Admin>,
+    name: &str,
+    most: usize,
+) -> Result<shapes::DeadLetterList, Problem> {
+    let wanted = Wanted { after: None, limit: Some(most) };
+    Ok(list(State(Arc::clone(admin)), Path(name.to_owned()), Query(wanted)).await?.0)
+}
+
 /// `POST /destinations/{name}/dead-letters/replay`: all of them.
 pub(in crate::admin) async fn replay_all(
     State(admin): Shared,

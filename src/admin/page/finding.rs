@@ -8,10 +8,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, PreEscaped, html};
 use serde::Deserialize;
 
-use super::findings::encoded;
 use super::frame::{Frame, Here, quiet, wrong};
 use super::marks::{severity, short_path, state};
-use super::words::{capital, sentence, when_told};
+use super::words::{capital, encoded, sentence, when_told};
 use crate::admin::answers::Sent;
 use crate::admin::{Admin, Problem, findings, shapes, triage};
 use crate::domain::access::{Caller, Role};

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 
 use super::frame::{Frame, Here, quiet};
 use super::marks::{severity, short_path, state};
-use super::words::{capital, counted, number, sentence, when_told};
+use super::words::{capital, counted, encoded, number, sentence, when_told};
 use crate::admin::answers::Sent;
 use crate::admin::findings::{self, Wanted};
 use crate::admin::{Admin, Problem, shapes, triage};
@@ -284,10 +284,6 @@ fn chips(address: &Address) -> Markup {
             }
         }
     }
-}
-
-pub(super) fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, crate::domain::message::QUERY).to_string()
 }
 
 fn nothing(page: &shapes::FindingList, address: &Address) -> Markup {

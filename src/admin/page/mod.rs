@@ -1,11 +1,13 @@
 //! The local page: HTML from the same answers that the API gives, read without script, with a little script for what is
 //! nicer with it. Every page is whole when it is sent; nothing is fetched from anywhere else.
 
+mod assets;
 mod chart;
 mod connect;
 mod deliveries;
 mod destinations;
 mod error;
+mod fields;
 mod files;
 mod finding;
 mod findings;
@@ -119,16 +121,71 @@ fn places() -> Vec<Place> {
         place(Operator, POST, "/findings/triage", findings::decide, "Decide about findings"),
         place(Viewer, GET, "/projects", projects::list, "List imported projects"),
         place(Operator, POST, "/sync", projects::sync, "Read Sonar now"),
-        place(Viewer, GET, "/assets", projects::list_assets, "List assets"),
-        place(Admin, POST, "/assets", projects::add_asset, "Add an asset"),
-        place(Admin, POST, "/assets/{name}/remove", projects::remove_asset, "Remove an asset"),
+        place(Viewer, GET, "/projects/{organization}/{key}", projects::one::show, "Show a project"),
+        place(
+            Admin,
+            POST,
+            "/projects/{organization}/{key}",
+            projects::one::save,
+            "Move a project, or choose its branches",
+        ),
+        place(Admin, GET, "/projects/{organization}/{key}/remove", projects::one::ask_remove, "Ask before a removal"),
+        place(Admin, POST, "/projects/{organization}/{key}/remove", projects::one::remove, "Remove a project"),
+        place(Viewer, GET, "/assets", assets::list, "List assets"),
+        place(Admin, POST, "/assets", assets::add, "Add an asset"),
+        place(Viewer, GET, "/assets/{name}", assets::show, "Show an asset"),
+        place(Admin, POST, "/assets/{name}", assets::save, "Change an asset"),
+        place(Admin, POST, "/assets/{name}/remove", assets::remove, "Remove an asset"),
         place(Viewer, GET, "/deliveries", deliveries::list, "List webhook calls"),
+        place(Operator, GET, "/deliveries/sonar", deliveries::sonar::list, "List what Sonar can be asked about"),
+        place(Operator, GET, "/deliveries/sonar/{organization}", deliveries::sonar::show, "Ask Sonar for its calls"),
+        place(Viewer, GET, "/deliveries/{id}", deliveries::one::show, "Show a webhook call"),
         place(Operator, POST, "/deliveries/{id}/replay", deliveries::replay, "Run a webhook call again"),
         place(Viewer, GET, "/destinations", destinations::list, "List destinations"),
-        place(Admin, POST, "/destinations/{name}/pause", destinations::pause, "Pause a destination"),
-        place(Admin, POST, "/destinations/{name}/resume", destinations::resume, "Resume a destination"),
-        place(Operator, POST, "/destinations/{name}/replay", destinations::replay, "Tell a destination anew"),
-        place(Operator, POST, "/destinations/{name}/retry", destinations::retry, "Try all dead letters again"),
+        place(Admin, GET, "/destinations/add", destinations::form::choose, "Show how a destination is added"),
+        place(Admin, POST, "/destinations/add", destinations::form::add, "Add a destination"),
+        place(Admin, GET, "/destinations/{name}/edit", destinations::form::show, "Show how a destination is changed"),
+        place(Admin, POST, "/destinations/{name}/edit", destinations::form::save, "Change a destination"),
+        place(
+            Admin,
+            POST,
+            "/destinations/{name}/secret",
+            destinations::steer::secret,
+            "Give a destination another key",
+        ),
+        place(Admin, GET, "/destinations/{name}/remove", destinations::steer::ask_remove, "Ask before a removal"),
+        place(Admin, POST, "/destinations/{name}/remove", destinations::steer::remove, "Remove a destination"),
+        place(Operator, POST, "/destinations/{name}/check", destinations::steer::check, "Check a destination"),
+        place(Admin, POST, "/destinations/{name}/pause", destinations::steer::pause, "Pause a destination"),
+        place(Admin, POST, "/destinations/{name}/resume", destinations::steer::resume, "Resume a destination"),
+        place(Operator, GET, "/destinations/{name}/replay", destinations::steer::ask_again, "Ask from where to tell"),
+        place(Operator, POST, "/destinations/{name}/replay", destinations::steer::replay, "Tell a destination anew"),
+        place(Viewer, GET, "/destinations/{name}/preview", destinations::steer::preview, "Show what it would be told"),
+        place(Viewer, GET, "/destinations/{name}/mapping", destinations::mapping::show, "Show which state is which"),
+        place(Admin, POST, "/destinations/{name}/mapping", destinations::mapping::save, "Say which state is which"),
+        place(Viewer, GET, "/destinations/{name}/parked", destinations::letters::list, "List what was refused"),
+        place(
+            Operator,
+            POST,
+            "/destinations/{name}/retry",
+            destinations::letters::retry_all,
+            "Try all dead letters again",
+        ),
+        place(Operator, POST, "/destinations/{name}/drop", destinations::letters::drop_all, "Drop all dead letters"),
+        place(
+            Operator,
+            POST,
+            "/destinations/{name}/parked/{finding}/retry",
+            destinations::letters::retry,
+            "Try a dead letter again",
+        ),
+        place(
+            Operator,
+            POST,
+            "/destinations/{name}/parked/{finding}/drop",
+            destinations::letters::drop,
+            "Drop a dead letter",
+        ),
         place(Viewer, GET, "/settings", settings::show, "List settings"),
         place(Admin, POST, "/settings", settings::save, "Change settings"),
         place(Viewer, GET, "/about", settings::about, "Show what this box is"),
@@ -138,7 +195,9 @@ fn places() -> Vec<Place> {
         place(Admin, POST, "/users/{name}/remove", people::remove, "Remove a user"),
         place(Admin, POST, "/tokens", people::add_token, "Make an API token"),
         place(Admin, POST, "/tokens/{name}/remove", people::remove_token, "Remove an API token"),
+        place(Admin, POST, "/users/{name}/role", people::role, "Change a user's role"),
         place(Admin, GET, "/audit", people::audit, "List who did what"),
+        place(Admin, GET, "/audit/export", people::export, "Export who did what"),
     ]
 }
 
@@ -157,6 +216,7 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
             role: place.role,
             what: place.what,
             changes: place.method != Method::GET,
+            repeatable: false,
         };
         router = router.route(place.path, place.route.layer(from_fn_with_state(needs, guard::let_in)));
     }

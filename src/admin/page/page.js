@@ -179,6 +179,15 @@ document.addEventListener("click", (event) => {
   });
 });
 
+// A link to a page that asks something opens the dialog that asks the same, where there is one.
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("a[data-dialog]");
+  const dialog = opener && document.getElementById(opener.dataset.dialog);
+  if (!dialog || !dialog.showModal || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  dialog.showModal();
+});
+
 for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("change", (event) => {
     if (event.target.matches("select")) form.requestSubmit();

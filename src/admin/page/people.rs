@@ -8,8 +8,9 @@ use axum::{Form, Json};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::fields::{is_mendable, sentence, status_again};
 use super::frame::{Frame, Here};
-use super::words::when_told;
+use super::words::{encoded, when_told};
 use crate::admin::access::{audit, tokens, users};
 use crate::admin::answers::Sent;
 use crate::admin::{Admin, Problem, shapes};
@@ -20,6 +21,28 @@ use crate::sys::clock;
 /// `GET /users`.
 pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
     page(&state, &caller, None).await
+}
+
+/// The page with what is wrong with one of its forms, and what was typed into it.
+async fn page_again(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    problem: &Problem,
+    (title, name, role): (&str, &str, &str),
+) -> Result<Response, Problem> {
+    let notice = html! {
+        div.notice.boxed.bad role="alert" {
+            span.is.bad { span.hide { "Error" } }
+            div {
+                p { strong { (title) } }
+                p {
+                    @if name.is_empty() { (sentence(problem.detail())) } @else { (name) " (" (role) "): " (problem.detail()) "." }
+                    @if let Some(hint) = problem.hint() { " " (sentence(hint)) }
+                }
+            }
+        }
+    };
+    Ok((status_again(problem), page(admin, caller, Some(notice)).await?).into_response())
 }
 
 async fn page(admin: &Arc<Admin>, caller: &Caller, made: Option<Markup>) -> Result<Response, Problem> {
@@ -59,7 +82,7 @@ fn user_table(users: &[shapes::User], now: Timestamp) -> Markup {
                     @for user in users {
                         tr role="row" {
                             th role="rowheader" scope="row" { (user.name) }
-                            td role="cell" { (user.role) }
+                            td role="cell" { (role_form(user)) }
                             td.num.soft role="cell" data-l="Last login" {
                                 @if user.can_log_in { (when_told(user.login_at.as_deref(), now)) }
                                 @else { span.is.none { "has not chosen a password" } }
@@ -76,6 +99,17 @@ fn user_table(users: &[shapes::User], now: Timestamp) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+fn role_form(user: &shapes::User) -> Markup {
+    html! {
+        form.row method="post" action={ "/users/" (user.name) "/role" } {
+            select.in name="role" aria-label={ "Role of " (user.name) } {
+                @for role in Role::ALL { option value=(role) selected[role.as_str() == user.role] { (role) } }
+            }
+            button.button.plain.little aria-label={ "Change the role of " (user.name) } { "Change" }
         }
     }
 }
@@ -185,6 +219,30 @@ pub(super) async fn invite(
     .await
 }
 
+/// What the form of a role sends.
+#[derive(Deserialize)]
+pub(super) struct NewRole {
+    role: String,
+}
+
+/// `POST /users/{name}/role`: it counts at once.
+pub(super) async fn role(
+    state: State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Form(new): Form<NewRole>,
+) -> Result<Response, Problem> {
+    let admin = Arc::clone(&state);
+    let edit = shapes::UserEdit { role: Some(new.role.clone()), ..shapes::UserEdit::default() };
+    match users::edit(state, Extension(caller.clone()), Path(name.clone()), Sent(edit)).await {
+        Ok(Json(_)) => Ok(Redirect::to("/users").into_response()),
+        Err(problem) if is_mendable(&problem) => {
+            page_again(&admin, &caller, &problem, ("The role is not changed", &name, &new.role)).await
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
 /// `POST /users/{name}/remove`.
 pub(super) async fn remove(
     state: State<Arc<Admin>>,
@@ -233,17 +291,48 @@ pub(super) async fn audit(
     wanted: Query<audit::Wanted>,
 ) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (who, what, is_first) = (text(&wanted.who), text(&wanted.what), wanted.before.is_none());
+    let narrowed = format!("who={}&what={}", encoded(&who), encoded(&what));
     let list = audit::list(state, wanted).await?.0;
     let now = clock::now();
+    let is_narrowed = !(who.is_empty() && what.is_empty());
     let main = html! {
-        div.head { div { h1 { "Audit log" } p.sub { "Who changed what, the newest first." } } }
-        @if list.entries.is_empty() { section.empty { h2 { "Nobody has changed anything yet" } } }
-        @else { (entries(&list.entries, now)) }
-        @if let Some(next) = list.next {
-            nav.pager aria-label="Pages" { a.button.little href={ "/audit?before=" (next) } rel="next" { "Older" } }
+        div.head {
+            div { h1 { "Audit log" } p.sub { "Who changed what, the newest first: on this page, by the API and on the command line." } }
+            div.row {
+                a.button href={ "/audit/export?format=csv&" (narrowed) } download { "Export as CSV" }
+                a.button href={ "/audit/export?format=jsonl&" (narrowed) } download { "As JSON lines" }
+            }
+        }
+        form.filters role="search" {
+            input.in.search type="search" name="what" value=(what) placeholder="What was done, or to what" aria-label="What was done, or to what";
+            input.in type="search" name="who" value=(who) placeholder="By whom" aria-label="By whom";
+            button.button { "Search" }
+            @if is_narrowed { a href="/audit" { "Clear" } }
+        }
+        @if list.entries.is_empty() {
+            section.empty {
+                @if is_narrowed { h2 { "No entry matches" @if list.next.is_some() { " among the newest" } } }
+                @else { h2 { "Nobody has changed anything yet" } }
+            }
+        } @else { (entries(&list.entries, now)) }
+        @if list.next.is_some() || !is_first {
+            nav.pager aria-label="Pages" {
+                span {}
+                span.row {
+                    @if !is_first { a.button.little href={ "/audit?" (narrowed) } { "Newest" } }
+                    @if let Some(next) = list.next { a.button.little href={ "/audit?" (narrowed) "&before=" (next) } rel="next" { "Older" } }
+                }
+            }
         }
     };
     Ok(Frame::of(&admin, "Audit log", Here::Elsewhere, &caller).page(&main))
+}
+
+/// `GET /audit/export`.
+pub(super) async fn export(state: State<Arc<Admin>>, file: Query<audit::File>) -> Result<Response, Problem> {
+    audit::export(state, file).await
 }
 
 fn entries(entries: &[shapes::AuditEntry], now: Timestamp) -> Markup {

@@ -1,5 +1,8 @@
 //! Did it arrive: the log of webhook calls.
 
+pub(super) mod one;
+pub(super) mod sonar;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -26,11 +29,15 @@ pub(super) async fn list(
     let page = deliveries::list(state, paging).await?.0;
     let (now, steers) = (clock::now(), caller.role() >= Role::Operator);
     let main = html! {
-        div.head { div {
-            h1 { "Deliveries" }
-            p.sub { "Every webhook call that came in, and those that Sonar says it sent but that never arrived." }
-        } }
-        dl.figures {
+        div.head {
+            div {
+                h1 { "Deliveries" }
+                p.sub { "Every webhook call that came in, and those that Sonar says it sent but that never arrived." }
+                @if !steers { p.sub { "You may look; an operator can change this." } }
+            }
+            @if steers { div.row { a.button href="/deliveries/sonar" { "What Sonar's own log says" } } }
+        }
+        dl.figures #figures data-live {
             div { dt { "Accepted" } dd { (number(counts.accepted)) } dd { "since the start" } }
             div { dt { "Duplicates" } dd { (number(counts.duplicate)) } dd { "counted, not read again" } }
             div { dt { "Refused" } dd { (number(counts.rejected)) } }
@@ -67,7 +74,9 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
                 @for delivery in list {
                     tr role="row" {
                         th role="rowheader" scope="row" {
-                            @match &delivery.project { Some(project) => { (project) } None => { span.is.none { "no project" } } }
+                            a href={ "/deliveries/" (delivery.id) } {
+                                @match &delivery.project { Some(project) => { (project) } None => { "A call without a project" } }
+                            }
                             @if let Some(branch) = &delivery.branch { " " span.soft { (branch) } }
                         }
                         td role="cell" {
@@ -107,8 +116,8 @@ pub(super) fn outcome(delivery: &shapes::Delivery) -> Markup {
     html! { span.{ "is " (tone) } { (word) } }
 }
 
-/// `POST /deliveries/{id}/replay`.
+/// `POST /deliveries/{id}/replay`: leads to the new one.
 pub(super) async fn replay(state: State<Arc<Admin>>, id: Path<String>) -> Result<Response, Problem> {
-    let (_, Json(_)) = deliveries::replay(state, id).await?;
-    Ok(Redirect::to("/deliveries").into_response())
+    let (_, Json(new)) = deliveries::replay(state, id).await?;
+    Ok(Redirect::to(&format!("/deliveries/{}", new.id)).into_response())
 }

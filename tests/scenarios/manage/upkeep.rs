@@ -1,0 +1,118 @@
+//! Settings, the certificate, users and the audit log on the page.
+
+use super::{Managed, field, text};
+
+#[test]
+fn settings_are_all_set_or_none_and_what_is_wrong_stands_at_its_field() {
+    let managed = Managed::start();
+    let page = managed.shown("/settings");
+    for part in ["Intervals", "Retention", "Address at which Sonar reaches this box", "Certificate"] {
+        assert!(text(&page).contains(part), "{part} in {}", text(&page));
+    }
+    let value = |managed: &Managed, key: &str| {
+        let list = managed.api("/config");
+        let one = list["settings"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap().clone();
+        one["value"].as_str().map(str::to_owned)
+    };
+    let fields = [
+        ("poll-minutes", "20"),
+        ("public-url", "<b>ftp://x"),
+        ("keep-closed-days", "0"),
+        ("keep-delivery-days", "<script>alert(1)</script>"),
+    ];
+    let refused = managed.post("/settings", &fields);
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    super::no_markup_of_others(&refused.body);
+    for key in ["public-url", "keep-closed-days", "keep-delivery-days"] {
+        assert!(field(&refused.body, key).contains("aria-invalid=\"true\""), "{key}");
+        assert!(
+            refused.body.contains(&format!("id=\"{key}-e\"")) && refused.body.contains(&format!("href=\"#{key}\""))
+        );
+    }
+    assert!(field(&refused.body, "poll-minutes").contains("value=\"20\""));
+    assert!(!field(&refused.body, "poll-minutes").contains("aria-invalid"));
+    assert_eq!(value(&managed, "poll-minutes").as_deref(), Some("15"), "nothing is changed");
+    let fields = [("poll-minutes", "20"), ("public-url", "https://hooks.example.com"), ("keep-closed-days", "")];
+    assert_eq!(managed.led("/settings", &fields), "/settings");
+    assert_eq!(value(&managed, "poll-minutes").as_deref(), Some("20"));
+    assert_eq!(value(&managed, "public-url").as_deref(), Some("https://hooks.example.com"));
+    // What was not among the fields stays; what is empty has its default again.
+    managed.led("/settings", &[("poll-minutes", "")]);
+    assert_eq!(value(&managed, "poll-minutes").as_deref(), Some("15"));
+    assert_eq!(value(&managed, "public-url").as_deref(), Some("https://hooks.example.com"));
+    let operator = managed.get_as(&managed.operator, "/settings").body;
+    assert!(!operator.contains("<input") && text(&operator).contains("You may look; an admin can change this."));
+    assert_eq!(managed.post_as(&managed.operator, "/settings", &[("poll-minutes", "1")]).status, 403);
+}
+
+#[test]
+fn the_certificate_is_described_as_it_is_shown() {
+    let managed = Managed::start();
+    let certificate = managed.api("/certificate");
+    let der = crate::support::tls::certificate_of(managed.page.strip_prefix("https://").unwrap());
+    let pem: String = der.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, pem).unwrap();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &der);
+    let pairs: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    assert_eq!(certificate["fingerprint"], pairs.join(":"));
+    assert_eq!(certificate["not_after"], "2036-01-01T00:00:00Z");
+    assert!(certificate["names"].to_string().contains("localhost"), "{certificate}");
+    assert_eq!(certificate["listeners"].as_array().unwrap().len(), 2, "{certificate}");
+    let page = text(&managed.shown("/settings"));
+    assert!(page.contains(&pairs.join(":")) && page.contains("2036-01-01"), "{page}");
+}
+
+#[test]
+fn a_role_is_changed_and_the_last_admin_stays() {
+    let managed = Managed::start();
+    for (name, role) in [("ines", "admin"), ("omar", "viewer")] {
+        let add = ["user", "add", name, "--role", role, "--password-file", "-"];
+        managed.gateway.json_with(&add, "correct horse battery");
+    }
+    let page = managed.shown("/users");
+    assert!(page.contains("action=\"/users/omar/role\"") && text(&page).contains("Change"), "{page}");
+    assert_eq!(managed.led("/users/omar/role", &[("role", "operator")]), "/users");
+    assert!(
+        managed.api("/users").to_string().contains(r#""name":"omar","role":"operator""#),
+        "{}",
+        managed.api("/users")
+    );
+    let kept = managed.post("/users/ines/role", &[("role", "viewer")]);
+    assert_eq!(kept.status, 409, "{}", kept.body);
+    assert!(text(&kept.body).contains("The role is not changed") && text(&kept.body).contains("the last admin"));
+    let odd = managed.post("/users/omar/role", &[("role", "<script>alert(1)</script>")]);
+    assert_eq!(odd.status, 400);
+    super::no_markup_of_others(&odd.body);
+    assert_eq!(managed.post_as(&managed.operator, "/users/omar/role", &[("role", "admin")]).status, 403);
+}
+
+#[test]
+fn the_audit_log_is_searched_paged_and_exported() {
+    let managed = Managed::start();
+    for name in ["One", "Two", "Three"] {
+        managed.gateway.json(&["asset", "add", name]);
+    }
+    managed.led("/assets", &[("name", "Four")]);
+    let page = text(&managed.shown("/audit?what=asset"));
+    assert!(page.contains("Add an asset") && !page.contains("Make an API token"), "{page}");
+    assert!(text(&managed.shown("/audit?who=nobody")).contains("No entry matches"));
+    let entries = |query: &str| managed.api(&format!("/audit?{query}"));
+    assert_eq!(entries("who=admin&what=ASSET")["entries"].as_array().unwrap().len(), 1);
+    let first = entries("what=/assets&limit=3");
+    let second = entries(&format!("what=/assets&limit=3&before={}", first["next"]));
+    assert_eq!([&first, &second].map(|list| list["entries"].as_array().unwrap().len()), [3, 1]);
+    assert!(second["next"].is_null(), "{second}");
+
+    let csv = managed.get("/api/v1/audit/export?format=csv&what=/assets");
+    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
+    assert!(csv.header("content-disposition").unwrap().contains("audit.csv"));
+    assert!(csv.body.contains("id,at,who,via,from,what,target,status\n"), "{}", csv.body);
+    assert_eq!(csv.body.matches("Add an asset").count(), 4, "{}", csv.body);
+    let lines = managed.get("/audit/export?format=jsonl&what=/assets");
+    assert_eq!(lines.body.matches("\"what\":\"Add an asset\"").count(), 4, "{}", lines.body);
+    assert_eq!(managed.get("/api/v1/audit/export?format=xml").status, 400);
+    assert_eq!(managed.get_as(&managed.operator, "/audit/export?format=csv").status, 403);
+    let told = managed.gateway.cli(&["audit", "--what", "/assets", "--export", "csv"]).out;
+    assert_eq!(told.lines().count(), 5, "{told}");
+    assert!(told.starts_with("id,at,who"), "{told}");
+}
