@@ -72,7 +72,7 @@ async fn page(admin: &Arc<Admin>, caller: &Caller, typed: &Typed, problems: &Pro
         form.stack.loose.narrow method="post" action="/settings" {
             @for (title, some) in grouped(&list) {
                 fieldset.stack {
-                    legend { (title) }
+                    legend { h2 { (title) } }
                     @for (one, label) in some { (field(one, label, typed, problems, sets_up)) }
                 }
             }
