@@ -214,7 +214,7 @@ mod tests {
             (events, "http://a.example", &[], whsec, "url"),
             (events, url, &[], "hunter2", "secret"),
             (events, url, &[("timeout", "x")], whsec, "options.timeout"),
-            (events, url, &[("plain", "x")], whsec, "options.plain"),
+            (events, "http://a.example", &[("plain", "x")], whsec, "options.plain"),
             (sarif, "relative/folder", &[], "", "url"),
             (sarif, "/folder", &[("keep", "x")], "", "options.keep"),
             (sarif, "/folder", &[("suppressions", "x")], "", "options.suppressions"),

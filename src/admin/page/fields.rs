@@ -83,7 +83,7 @@ impl Sheet<'_> {
     }
 
     /// What describes a field: its help, and what is wrong with it.
-    fn described(&self, line: &Line<'_>, is_wrong: bool) -> Option<String> {
+    fn described(line: &Line<'_>, is_wrong: bool) -> Option<String> {
         let help = (!line.help.is_empty()).then(|| format!("{}-help", line.name));
         let wrong = is_wrong.then(|| format!("{}-wrong", line.name));
         let ids: Vec<String> = help.into_iter().chain(wrong).collect();
@@ -110,7 +110,7 @@ impl Sheet<'_> {
             &html! {
                 input.in id=(line.name) name=(line.name) value=(self.typed.text(line.name)) placeholder=[shown]
                     required[line.required] autocomplete="off" autocapitalize="none" spellcheck="false"
-                    aria-describedby=[self.described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")];
+                    aria-describedby=[Self::described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")];
             },
         )
     }
@@ -122,7 +122,7 @@ impl Sheet<'_> {
             &line,
             &html! {
                 input.in id=(line.name) name=(line.name) type="password" required[line.required] autocomplete="off"
-                    aria-describedby=[self.described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")];
+                    aria-describedby=[Self::described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")];
             },
         )
     }
@@ -135,7 +135,7 @@ impl Sheet<'_> {
             &line,
             &html! {
                 textarea.in id=(line.name) name=(line.name) placeholder=[shown] spellcheck="false"
-                    aria-describedby=[self.described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")] {
+                    aria-describedby=[Self::described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")] {
                     // A browser drops the first line break of a field.
                     "\n" (self.typed.text(line.name))
                 }
@@ -151,7 +151,7 @@ impl Sheet<'_> {
             &line,
             &html! {
                 select.in id=(line.name) name=(line.name)
-                    aria-describedby=[self.described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")] {
+                    aria-describedby=[Self::described(&line, is_wrong)] aria-invalid=[is_wrong.then_some("true")] {
                     @for (word, shown) in words { option value=(word) selected[*word == chosen] { (shown) } }
                 }
             },

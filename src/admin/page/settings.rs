@@ -69,7 +69,7 @@ async fn page(admin: &Arc<Admin>, caller: &Caller, typed: &Typed, problems: &Pro
     let groups = html! {
         @for (title, some) in grouped(&list) {
             fieldset.stack {
-                legend { (title) }
+                legend { h2 { (title) } }
                 @for (one, label) in some { (field(one, label, typed, problems, sets_up)) }
             }
         }

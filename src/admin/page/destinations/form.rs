@@ -44,14 +44,12 @@ fn kinds(admin: &Admin, caller: &Caller) -> Response {
             h1 { "Add a destination" }
             p.sub { "Which platform should be told? There may be several, each at its own pace." }
         } }
-        div {
-            @for kind in KINDS {
-                section.item {
-                    div.ends {
-                        h2 { a href={ "/destinations/add?kind=" (kind.word) } { (kind.name) } }
-                    }
-                    p.soft { (kind.about) }
+        @for kind in KINDS {
+            section.item {
+                div.ends {
+                    h2 { a href={ "/destinations/add?kind=" (kind.word) } { (kind.name) } }
                 }
+                p.soft { (kind.about) }
             }
         }
     };
@@ -82,11 +80,11 @@ fn add_page(admin: &Admin, caller: &Caller, kind: &Kind, sheet: Sheet<'_>) -> Re
                     required: true,
                     ..Line::default()
                 }))
-                (reaching(kind, sheet, kind.needs_secret, None))
+                (reaching(kind, sheet, kind.needs_secret(), None))
             }
             (told(kind, sheet))
             fieldset.stack {
-                legend { "To begin with" }
+                legend { h2 { "To begin with" } }
                 (sheet.tick("paused", "yes", "Paused, to look at what it would be told first"))
                 (sheet.tick("unchecked", "yes", "Add it although it cannot be asked now"))
             }
@@ -175,7 +173,7 @@ fn told(kind: &Kind, sheet: Sheet<'_>) -> Markup {
     let area = |name, label, help, example| sheet.area(Line { name, label, help, example, required: false });
     html! {
         fieldset.stack {
-            legend { "What is passed on" }
+            legend { h2 { "What is passed on" } }
             p.help { "What is empty stands for all. What the platform has been told of is followed to its end in any case." }
             (area("filter.organizations", "Organizations, one a line", "", ""))
             (area("filter.projects", "Projects, one a line", "Keys; * stands for anything.", "shop-*"))
@@ -194,7 +192,7 @@ fn told(kind: &Kind, sheet: Sheet<'_>) -> Markup {
         }
         @if kind.to_sonar || kind.from_sonar {
             fieldset.stack {
-                legend { "Decisions" }
+                legend { h2 { "Decisions" } }
                 p.help { "A finding that somebody accepts or calls a false positive. Both are off until you want them." }
                 @if kind.to_sonar { (sheet.tick("triage.to_sonar", "yes", "What is decided there is told to Sonar")) }
                 @if kind.from_sonar { (sheet.tick("triage.from_sonar", "yes", "What is decided in Sonar is told there")) }
@@ -383,7 +381,9 @@ fn as_typed(kind: &Kind, known: &shapes::Destination) -> Typed {
         typed.put(format!("filter.{name}"), list.join("\n"));
     }
     for (name, list) in [("severities", &filter.severities), ("kinds", &filter.kinds)] {
-        list.iter().for_each(|word| typed.put(format!("filter.{name}"), word));
+        for word in list {
+            typed.put(format!("filter.{name}"), word);
+        }
     }
     for (name, on) in [
         ("filter.pull_requests", filter.pull_requests),

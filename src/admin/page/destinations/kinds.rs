@@ -29,8 +29,6 @@ pub(super) struct Kind {
     pub(super) address: (&'static str, &'static str, &'static str),
     /// Label and help of its secret; nothing where it has none.
     pub(super) secret: Option<(&'static str, &'static str)>,
-    /// Whether a secret has to be given.
-    pub(super) needs_secret: bool,
     pub(super) options: &'static [Choice],
     /// An option that may be given for single projects, with its label and an example of a line.
     pub(super) by_project: Option<(&'static str, &'static str, &'static str)>,
@@ -43,6 +41,11 @@ pub(super) struct Kind {
 }
 
 impl Kind {
+    /// Whether a secret has to be given; that of signed events is made where none is.
+    pub(super) fn needs_secret(&self) -> bool {
+        self.secret.is_some() && self.word != "events"
+    }
+
     /// The kind of a word.
     pub(super) fn of(word: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.word == word)
@@ -74,7 +77,6 @@ pub(super) const KINDS: &[Kind] = &[
             "API v2 key",
             "In DefectDojo: your user menu, API v2 Key. Better make a user for this box alone.",
         )),
-        needs_secret: true,
         options: &[
             Choice {
                 name: "product-type",
@@ -106,7 +108,6 @@ pub(super) const KINDS: &[Kind] = &[
         about: "One asset there for each asset here. Findings become vulnerabilities of it, and decisions can go both ways.",
         address: ("Address of the API", "Without one it is Conviso's own.", "https://api.convisoappsec.com/graphql"),
         secret: Some(("API key", "In Conviso: Security Feed, Quick Actions. Better make a user for this box alone.")),
-        needs_secret: true,
         options: &[
             Choice {
                 name: "company",
@@ -151,7 +152,6 @@ pub(super) const KINDS: &[Kind] = &[
             "Secret",
             "Begins with whsec_. Without one a secret is made, and shown once for you to give to the receiver.",
         )),
-        needs_secret: false,
         options: &[
             Choice { name: "timeout", label: "Seconds to wait for an answer", help: "", given: Given::Text },
             Choice {
@@ -176,7 +176,6 @@ pub(super) const KINDS: &[Kind] = &[
             "/var/lib/hydrophone/sarif",
         ),
         secret: None,
-        needs_secret: false,
         options: &[
             Choice {
                 name: "keep",
@@ -197,7 +196,6 @@ pub(super) const KINDS: &[Kind] = &[
         about: "An analysis of each branch in a repository's code scanning, where developers see findings beside their code.",
         address: ("Address", "Without one it is github.com.", "https://api.github.com"),
         secret: Some(("Token", "With the right to write code scanning alerts (security_events).")),
-        needs_secret: true,
         options: &[
             Choice {
                 name: "repository",

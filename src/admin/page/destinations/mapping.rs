@@ -80,7 +80,7 @@ fn form(one: &shapes::Destination, mapping: &shapes::DestinationMapping, sheet: 
         form.stack.loose method="post" action={ "/destinations/" (one.name) "/mapping" } {
             div.cols {
                 fieldset.stack {
-                    legend { "What is told" }
+                    legend { h2 { "What is told" } }
                     @for row in &mapping.outward {
                         (sheet.line(Line {
                             name: &format!("outward.{}", row.state),
@@ -92,7 +92,7 @@ fn form(one: &shapes::Destination, mapping: &shapes::DestinationMapping, sheet: 
                     }
                 }
                 fieldset.stack {
-                    legend { "What is understood" }
+                    legend { h2 { "What is understood" } }
                     @for row in &mapping.inward { (understood(row, sheet)) }
                 }
             }
