@@ -109,7 +109,7 @@ pub(super) async fn list(state: State<Arc<Admin>>, Extension(caller): Extension<
                 tbody role="rowgroup" { @for (source, organization) in organizations {
                     @let base = format!("/webhooks/{}/{}", encoded(source), encoded(organization));
                     tr role="row" {
-                        th role="rowheader" scope="row" { a href=(base) { (organization) } span.under { (source) } }
+                        th role="rowheader" scope="row" { a href=(base) { (organization) } @if source != organization { span.under { (source) } } }
                         td.full role="cell" {
                             @for (index, project) in all.iter().filter(|one| one.source == source && one.organization == organization).enumerate() {
                                 @if index > 0 { ", " }

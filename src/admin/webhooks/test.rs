@@ -28,7 +28,7 @@ use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectKey};
 use crate::domain::limits::{HANDSHAKE_MAX, WEBHOOK_TEST_ANSWER_BYTES_MAX, WEBHOOK_TEST_STEP_MAX};
 use crate::domain::signature::{self, Secret, to_hex};
 use crate::domain::time::Timestamp;
-use crate::store::{deliveries, settings};
+use crate::store::{catalogue, deliveries, settings};
 use crate::sys::reach::is_private;
 use crate::sys::trust::{Authorities, Distrust, Trust, distrust_of};
 use crate::sys::{clock, random};
@@ -58,7 +58,10 @@ pub(in crate::admin) async fn test(
             let body = Payload::test_body(&mark, project.as_ref());
             let signature = secret.sign(body.as_bytes());
             let trust = admin.work.sources.trust().clone();
-            let call = Call { url: webhook.url, uri, organization, project, mark, body, signature, own, trust };
+            let name = organization.source.clone();
+            let source = admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &name)?))?;
+            let cloud = source.is_some_and(|source| source.cloud);
+            let call = Call { url: webhook.url, uri, organization, project, mark, body, signature, own, trust, cloud };
             Ok((call, hook.endpoint))
         })
         .await?;
@@ -79,6 +82,8 @@ struct Call {
     /// The certificate of this box, DER, where its listener shows one.
     own: Option<Vec<u8>>,
     trust: Trust,
+    /// Whether SonarQube Cloud is to call.
+    cloud: bool,
 }
 
 /// The way as far as it was gone.
@@ -130,7 +135,8 @@ impl Call {
                 way.hop("answer", "ok", answer);
                 way.hop("arrival", "ok", format!("The signature is right, and the call is written to disk as {id}"));
                 let warned = way.hops.iter().any(|hop| hop.state == "warning");
-                let remedy = warned.then(|| OWN_CERTIFICATE_REMEDY.to_owned());
+                let remedy = if self.cloud { OWN_TO_CLOUD_REMEDY } else { OWN_TO_SERVER_REMEDY };
+                let remedy = warned.then(|| remedy.to_owned());
                 ("arrived", "A signed call came in through the public address.".to_owned(), remedy)
             }
             (Ok(answer), None) => {
@@ -393,5 +399,7 @@ const NO_CONNECTION_REMEDY: &str = "See that the address is this box's, that the
     no firewall is between.";
 const NO_TLS_REMEDY: &str = "See what listens at this address; the public address may begin with the wrong one of https:// \
     and http://.";
-const OWN_CERTIFICATE_REMEDY: &str = "SonarQube Cloud refuses the certificate that this box made itself: use a name with a \
-    real certificate, or a proxy or tunnel that has one. A Server on your network can be told to trust it.";
+const OWN_TO_CLOUD_REMEDY: &str = "SonarQube Cloud refuses the certificate that this box made itself: use a name with a \
+    real certificate, or a proxy or tunnel that has one.";
+const OWN_TO_SERVER_REMEDY: &str = "The Server refuses the certificate that this box made itself until it is added to the trust \
+    store of the Server's Java. A proxy or tunnel with a real certificate spares that.";

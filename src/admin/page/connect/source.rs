@@ -129,6 +129,7 @@ fn page(
             }))
         }
         (connected(known))
+        @if !known.is_empty() { h2 { "Connect another" } }
         (form(typed, &problems))
     };
     (status, Frame::of(admin, "Connect SonarQube", Here::Elsewhere, caller).page(&main)).into_response()

@@ -87,8 +87,11 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
                         td.num.soft role="cell" { (when_told(Some(&delivery.received_at), now)) }
                         @if steers {
                             td.act role="cell" {
-                                form method="post" action={ "/deliveries/" (delivery.id) "/replay" } {
-                                    button.button.plain.little { "Replay" }
+                                // A test asked for nothing that could be asked for again.
+                                @if delivery.outcome != "test" {
+                                    form method="post" action={ "/deliveries/" (delivery.id) "/replay" } {
+                                        button.button.plain.little { "Replay" }
+                                    }
                                 }
                             }
                         }
