@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::driver::Seat;
 
 /// How long anything may take that should take a moment: the machine may be busy with other things.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// The pause between two looks at a page that is awaited.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -108,7 +108,8 @@ fn every_page_is_light_stands_still_asks_nobody_else_and_gives_the_browser_nothi
     browser.devtools("Network.setCacheDisabled", json!({ "cacheDisabled": true }));
     each(&world, &browser, |name, address| {
         // What came before is of another page.
-        (browser.complaints(), browser.network());
+        browser.complaints();
+        browser.network();
         browser.go(address);
         assert_eq!(shifts(&browser), json!([]), "{name} jumps");
         let (asked, bytes) = transfer(&browser);

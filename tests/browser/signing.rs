@@ -6,8 +6,8 @@ use crate::world::{PASSWORD, World, send_credentials};
 #[test]
 fn the_first_admin_comes_in_by_the_link_of_the_log() {
     let world = World::empty();
-    let line = world.gateway.wait_for_log("make the first admin at");
-    let link = line.split_whitespace().find(|word| word.starts_with("https://")).expect("a link");
+    let told = world.gateway.wait_for_log("make the first admin at");
+    let link = told.split_whitespace().find(|word| word.starts_with("https://")).expect("a link");
     let browser = Browser::open(&world.page);
     // Whoever has not the link is told where it is.
     browser.go("/");

@@ -1,0 +1,31 @@
+//! News on an open page: what an analysis changes is shown without loading the page again.
+
+use serde_json::json;
+
+use crate::support::sonar::Issue;
+use crate::world::World;
+
+#[test]
+fn an_analysis_arrives_on_pages_that_are_open() {
+    let world = World::with_shop();
+    let [overview, list] = crate::browser::Browser::open_all(&world.page);
+    for browser in [&overview, &list] {
+        crate::world::sign_in(browser, "vera");
+    }
+    let open = ".figures div:first-child dd";
+    overview.see(open, "5");
+    list.go("/findings");
+    list.see(".head .sub", "5 match.");
+    for browser in [&overview, &list] {
+        // A page that is loaded again forgets it.
+        browser.run("window.kept = 'kept'", &[]);
+    }
+    world.sonar.analyse("web-shop", "main", |analysis| {
+        analysis.open(Issue::vulnerability("java:S2755", "src/main/java/shop/import/Parser.java", 66).with_key("XXE"));
+    });
+    overview.see(open, "6");
+    list.see(".head .sub", "6 match.");
+    for browser in [&overview, &list] {
+        assert_eq!(browser.run("return window.kept", &[]), json!("kept"));
+    }
+}
