@@ -235,6 +235,7 @@ fn each(
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn failed(problem: Problem) -> io::Error {
     io::Error::other(problem.detail().to_owned())
 }

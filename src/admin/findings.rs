@@ -73,7 +73,7 @@ pub(super) fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList
         None => None,
         Some(cursor) => {
             let at = At::from_cursor(cursor).filter(|at| at.order() == order);
-            Some(at.ok_or_else(|| Problem::bad("the cursor is none of ours, or of another order; begin without one"))?)
+            Some(at.ok_or_else(|| Problem::bad("the cursor is none of ours; begin without one"))?)
         }
     };
     let flows = match wanted.with.as_deref() {

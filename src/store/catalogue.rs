@@ -341,12 +341,18 @@ fn retired_key(id: ScopeId) -> Key {
 
 const RETIRED: &[u8] = b"retired scope ";
 
-/// The scopes that Sonar does not list any more, and those whose findings wait to be deleted; mostly none.
+/// The scopes that Sonar does not list any more; mostly none.
 pub fn retired_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError> {
     let marks = keys(view, tables::META, &Key::new().tail(RETIRED), usize::MAX)?;
+    Ok(marks.iter().filter_map(|key| tables::u32_at(key, RETIRED.len())).map(ScopeId).collect())
+}
+
+/// Those, and the scopes whose findings wait to be deleted.
+pub(super) fn hidden_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError> {
+    let mut hidden = retired_scopes(view)?;
     let discarded = keys(view, tables::DISCARDED, &Key::new(), usize::MAX)?;
-    let retired = marks.iter().filter_map(|key| tables::u32_at(key, RETIRED.len()));
-    Ok(retired.chain(discarded.iter().filter_map(|key| tables::u32_at(key, 0))).map(ScopeId).collect())
+    hidden.extend(discarded.iter().filter_map(|key| tables::u32_at(key, 0)).map(ScopeId));
+    Ok(hidden)
 }
 
 /// Notes that Sonar does not list a scope any more. Its findings stay as they are; the trend is for the caller to recount.

@@ -482,10 +482,7 @@ impl Merged {
 
     fn next(&mut self) -> Result<Option<(Place, ScopeId, Key)>, StoreError> {
         let first = self.streams.iter_mut().filter(|stream| stream.head.is_some());
-        let rank = |place: Place| match self.by_age {
-            true => (0, place.age, place.severity, place.id),
-            false => (u8::from(place.closed), 0, place.severity, place.id),
-        };
+        let rank = |place: Place| if self.by_age { (place.age, Some(place.severity), place) } else { (0, None, place) };
         let Some(stream) = first.min_by_key(|stream| stream.head.as_ref().map(|head| rank(head.0))) else {
             return Ok(None);
         };

@@ -125,7 +125,7 @@ const PRUNED_MAX: usize = 32;
 /// What lists show by severity.
 fn open(view: &impl View) -> Result<BySeverity, StoreError> {
     let shown = lists::Filter {
-        hidden: catalogue::retired_scopes(view)?,
+        hidden: catalogue::hidden_scopes(view)?,
         passing: catalogue::filtered_scopes(view)?,
         ..lists::Filter::default()
     };

@@ -276,7 +276,7 @@ fn rows_are_chosen_in_the_list_and_a_refusal_says_why() {
     sonar.edit(|model| model.token_mut(&token).administers_issues = false);
     let refused = reader.send(
         "/findings/triage",
-        &[("id", a.as_str()), ("state", "confirmed"), ("comment", "x"), ("back", "https://evil.example")],
+        &[("id", a.as_str()), ("state", "accepted"), ("comment", "x"), ("back", "https://evil.example")],
     );
     assert_eq!(refused.status, 409);
     assert!(refused.body.contains("Administer Issues") && !refused.body.contains("evil.example"), "{}", refused.body);
@@ -319,7 +319,7 @@ fn only_what_can_be_decided_is_offered_of_a_hotspot() {
 fn every_page_says_how_many_conditions_need_a_person() {
     let sonar = sonar_with(CLOUD, &["A"]);
     let reader = Reader::of_shop(&sonar, "viewer");
-    let needs = |path: &str| reader.page(path).contains(" thing needs a person");
+    let needs = |path: &str| reader.page(path).contains("class=\"button little needs\"");
     assert!(!needs("/findings"));
     let token = sonar.token().to_owned();
     sonar.edit(|model| model.tokens.retain(|one| one.value != token));

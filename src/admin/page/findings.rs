@@ -382,7 +382,6 @@ fn row(finding: &shapes::Finding, decides: bool, now: Timestamp) -> Markup {
 fn tray(address: &Address) -> Markup {
     html! {
         div.tray {
-            input type="hidden" name="back" value=(address.with("/findings", &[]));
             div.row {
                 select.in name="state" aria-label="State" {
                     @for one in ["open", "confirmed", "accepted", "false_positive"] {
@@ -390,8 +389,9 @@ fn tray(address: &Address) -> Markup {
                     }
                 }
                 input.in name="comment" required maxlength="1000" aria-label="Reason" placeholder="Reason, for Sonar and the developers";
-                button.button.first { "Decide about " span data-count { "what is chosen" } }
+                button.button.first { span { "Decide about " span data-count { "what is chosen" } } }
             }
+            input type="hidden" name="back" value=(address.with("/findings", &[]));
         }
     }
 }

@@ -116,17 +116,17 @@ pub(super) fn quiet(caller: &Caller, least: Role) -> Markup {
 /// What the keyboard does, for whoever asks.
 fn keys() -> Markup {
     html! {
-        dialog #keys.stack aria-labelledby="keys-h" {
+        dialog #keys aria-labelledby="keys-h" { div.stack {
             h2 #keys-h { "Keyboard" }
             dl.facts {
                 @for (keys, what) in KEYS {
-                    dt { @for key in keys.split(' ') { kbd { (key) } " " } }
+                    dt { @for key in keys.split(' ') { @if key == "then" { "then " } @else { kbd { (key) } " " } } }
                     dd { (what) }
                 }
             }
             label.choice.small { input #keys-on type="checkbox" checked; span { "Single keys do this in this browser" } }
             form method="dialog" { button.button { "Close" } }
-        }
+        } }
     }
 }
 

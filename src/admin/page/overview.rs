@@ -105,7 +105,7 @@ fn attention(conditions: &[shapes::Condition]) -> Markup {
                         };
                         div.notice {
                             span.{ "is " (tone) } { span.hide { (word) } }
-                            div { p { strong { (sentence(&condition.text)) } } p { (coded(&condition.remedy)) } }
+                            div { p { strong { (coded(&sentence(&condition.text))) } } p { (coded(&condition.remedy)) } }
                             @if let Some((address, text)) = place(&condition.code) {
                                 div.row { a.button.little href=(address) { (text) } }
                             }

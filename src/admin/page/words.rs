@@ -76,9 +76,15 @@ pub(super) fn day(day: &str) -> String {
     Timestamp::parse(&format!("{day}T00:00:00Z")).map_or_else(|_| day.to_owned(), |at| civil(at, "%-d %b"))
 }
 
+/// A text with a capital letter at its beginning, unless it begins with something's name.
+fn opening(text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    if first.contains('/') { text.to_owned() } else { capital(text) }
+}
+
 /// A text as a sentence: with a capital letter, and a full stop at its end.
 pub(super) fn sentence(text: &str) -> String {
-    let text = capital(text.trim());
+    let text = opening(text.trim());
     if text.ends_with(['.', '!', '?', '…']) || text.is_empty() { text } else { format!("{text}.") }
 }
 
@@ -87,7 +93,7 @@ pub(super) fn coded(text: &str) -> Markup {
     html! {
         @if text.starts_with("hydrophone ") && !text.contains(';') { code { (text) } } @else {
             @for (at, part) in text.split('`').enumerate() {
-                @if at % 2 == 1 { code { (part) } } @else if at == 0 { (capital(part)) } @else { (part) }
+                @if at % 2 == 1 { code { (part) } } @else if at == 0 { (opening(part)) } @else { (part) }
             }
         }
     }

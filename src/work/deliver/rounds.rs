@@ -182,7 +182,7 @@ impl Runner {
             return Ok(false);
         };
         let done = order.clone();
-        let by = self.name().to_string();
+        let by = self.name();
         match triage(&self.deliver.work, finding, order.state, &order.comment, &by) {
             Ok(_) => {
                 self.store().write::<_, StoreError>(move |batch| destinations::end_order(batch, id, finding, &done))?;
