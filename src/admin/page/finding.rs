@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn only_what_can_be_decided_is_offered() {
-        let words = |kind, from| choices(kind, from).iter().map(FindingState::as_str).collect::<Vec<_>>();
+        let words = |kind, from| choices(kind, from).iter().map(|one| one.as_str()).collect::<Vec<_>>();
         assert_eq!(words("vulnerability", "open"), ["confirmed", "accepted", "false_positive"]);
         assert_eq!(words("vulnerability", "accepted"), ["open", "confirmed", "false_positive"]);
         assert_eq!(words("hotspot", "open"), ["accepted", "false_positive"]);
