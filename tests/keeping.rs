@@ -756,7 +756,10 @@ fn days_without_a_change_read_as_the_one_before_and_the_oldest_go() {
     let trend = |held: &Home, most: u32| {
         let today = DayNumber::of(held.now);
         let days = held.read(|view| trend::days(view, today, most));
-        assert!(days.iter().map(|(day, _)| day.0).eq(today.0 + 1 - days.len() as u32..=today.0), "no day is left out");
+        assert!(
+            days.iter().map(|(day, _)| day.0).eq(today.0 + 1 - u32::try_from(days.len()).unwrap()..=today.0),
+            "no day is left out"
+        );
         let sum = |numbers: [u64; 5]| numbers.iter().sum::<u64>();
         days.into_iter().map(|(_, day)| [sum(day.open), sum(day.opened), sum(day.fixed)]).collect::<Vec<_>>()
     };

@@ -14,6 +14,7 @@ mod browser;
 mod driver;
 mod finding;
 mod keys;
+mod live;
 mod pages;
 mod pictures;
 mod plainly;
