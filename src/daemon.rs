@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::admin::{self, Admin, NoSocket};
+use crate::domain::limits;
 use crate::domain::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, check_url};
 use crate::ingress::directory::Directory;
 use crate::ingress::{Counters, Ingress};
@@ -106,7 +107,7 @@ fn run(options: &Options) -> Result<(), StartError> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(8)
+        .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
         .thread_keep_alive(Duration::from_secs(5))
         .thread_stack_size(512 * 1024)
         .thread_name("async")

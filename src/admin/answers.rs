@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 
 use super::shapes;
 use crate::domain::access::BadRole;
@@ -220,6 +222,36 @@ where
             Ok(Json(sent)) => Ok(Self(sent)),
             Err(rejection) => Err(Problem::new(rejection.status(), rejection.body_text())),
         }
+    }
+}
+
+/// What stands behind the question mark of an address; what is wrong there is told as any problem is.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S, T> FromRequestParts<S> for Query<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(given)) => Ok(Self(given)),
+            Err(rejection) => Err(wrong_query(&rejection.body_text())),
+        }
+    }
+}
+
+/// `Failed to deserialize query string: limit: invalid digit found in string` as a problem of `limit`.
+fn wrong_query(text: &str) -> Problem {
+    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    match text
+        .split_once(": ")
+        .filter(|(name, _)| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'))
+    {
+        Some((name, why)) => Problem::bad(format!("{name} in the address cannot be used: {why}")).at(name),
+        None => Problem::bad(format!("the address cannot be used: {text}")),
     }
 }
 

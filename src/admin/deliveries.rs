@@ -3,12 +3,13 @@
 pub(super) mod calls;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Admin, Problem, Shared, shapes, views};
+use crate::admin::answers::Query;
 use crate::domain::delivery::{Outcome, Payload};
 use crate::domain::ids::{ChangeNumber, DeliveryId};
 use crate::domain::limits;

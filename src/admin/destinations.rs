@@ -7,12 +7,12 @@ pub(super) mod mapping;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
+use super::answers::{Query, Sent};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
 use crate::domain::destination::{Destination, Filter, PlatformKind};
@@ -298,7 +298,7 @@ pub(super) async fn add(
     Sent(new): Sent<shapes::NewDestination>,
 ) -> Result<(StatusCode, Json<shapes::DestinationCheck>), Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let unchecked = new.unchecked;
             let (destination, secret, made) = described(new)?;
             admin.store.read(|view| must_be_free(view, &destination.name))?;
@@ -335,7 +335,7 @@ pub(super) async fn check(
     Path(name): Path<String>,
 ) -> Result<Json<shapes::DestinationCheck>, Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (id, mut platform) = opened(admin, &name)?;
             let lines = lines(platform.as_mut())?;
             if lines.iter().all(|line| line.good) {
@@ -424,7 +424,7 @@ pub(super) async fn preview_of(
     Path(name): Path<String>,
 ) -> Result<Json<shapes::DestinationPreview>, Problem> {
     let preview = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (id, destination, total) = admin.store.read::<_, Problem>(|view| {
                 let (id, destination) = named(view, &name)?;
                 Ok((id, destination, sonar_total(view)?))
@@ -473,7 +473,7 @@ pub(super) async fn targets(
     Query(search): Query<Search>,
 ) -> Result<Json<shapes::OfferList>, Problem> {
     let targets = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (_, mut platform) = opened(admin, &name)?;
             let offers = platform.offers(search.search.as_deref())?;
             Ok(offers.into_iter().map(|offer| shapes::Offer { id: offer.id, name: offer.name }).collect())

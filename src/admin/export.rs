@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
@@ -16,6 +16,7 @@ use utoipa::IntoParams;
 
 use super::findings::{self, Wanted};
 use super::{Admin, Problem, Shared, shapes, views};
+use crate::admin::answers::Query;
 use crate::domain::finding::{Flow, FlowStep, Severity, State as FindingState, TextRange};
 use crate::domain::ids::{RuleKey, ScopeId, ScopeKind, SourceName};
 use crate::domain::limits;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::views::Home;
 use super::{Problem, Shared, shapes, views};
+use crate::admin::answers::Query;
 use crate::domain::finding::Finding;
 use crate::domain::ids::{FindingId, ProjectKey, RuleKey, ScopeId, ScopeKind, SourceName};
 use crate::domain::limits;

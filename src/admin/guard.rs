@@ -1,5 +1,6 @@
 //! Who is let in to which operation, and the audit log of what was changed.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -8,6 +9,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use ring::digest::{SHA256, digest};
 
 use super::access::Peer;
@@ -93,19 +95,30 @@ async fn noted(needs: Needs, caller: &Caller, request: Request, next: Next) -> R
         Ok(number) => number,
         Err(problem) => return problem.into_response(),
     };
-    let response = next.run(request).await;
+    let run = async { (next.run(request).await, REMARK.with(RefCell::take)) };
+    let (response, remark) = REMARK.scope(RefCell::default(), run).await;
     let status = response.status().as_u16();
     // That it was begun is in the log in any case.
     let _ = needs
         .admin
         .run(move |admin| {
-            admin
-                .store
-                .delete::<_, crate::store::StoreError>(move |batch| access::audit_ended(batch, number, status))
-                .map_err(Problem::from)
+            Ok(admin.store.delete::<_, crate::store::StoreError>(move |batch| {
+                access::audit_ended(batch, number, status, remark.as_deref())
+            })?)
         })
         .await;
     response
+}
+
+tokio::task_local! {
+    static REMARK: RefCell<Option<String>>;
+}
+
+/// Adds to what the audit log says of the request that is being answered: what its address does not tell. Nothing where
+/// none is, and only where it is asynchronous.
+pub(super) fn remark(text: &str) {
+    let text = text.chars().take(TARGET_CHARACTERS_MAX).collect();
+    let _ = REMARK.try_with(|remark| remark.replace(Some(text)));
 }
 
 /// Written also on a full disk, as deletions are: what frees space must not be refused for being noted.
@@ -133,11 +146,12 @@ async fn tagged(request: Request, next: Next) -> Response {
     let is_get = *request.method() == Method::GET;
     let response = next.run(request).await;
     let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    if !is_get || !is_json || response.status() != StatusCode::OK {
+    // What is sent while it is written, such as an export, does not lie in memory.
+    let is_whole = response.body().size_hint().exact().is_some();
+    if !is_get || !is_json || !is_whole || response.status() != StatusCode::OK {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // It lies in memory already.
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };

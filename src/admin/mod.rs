@@ -87,6 +87,8 @@ pub struct Admin {
     /// One password is hashed at a time; the others wait without a thread.
     hashing: Semaphore,
     reads: Semaphore,
+    /// What asks Sonar or a platform waits for them, and must not hold up reads.
+    questions: Semaphore,
     /// Files that are being taken out hold a thread each.
     exports: Arc<Semaphore>,
     repeats: Arc<repeats::Repeats>,
@@ -128,6 +130,7 @@ impl Admin {
             news: events::News::default(),
             hashing: Semaphore::new(1),
             reads,
+            questions: Semaphore::new(limits::ADMIN_QUESTIONS_MAX),
             exports: Arc::new(Semaphore::new(limits::EXPORTS_MAX)),
             repeats: repeats::Repeats::new(),
             previews: Arc::new(Semaphore::new(1)),
@@ -141,6 +144,15 @@ impl Admin {
         task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let _permit = self.reads.acquire().await.expect("nobody closes the semaphore");
+        self.block(task).await
+    }
+
+    /// Asks Sonar or a platform something, as one of a few at a time.
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _permit = self.questions.acquire().await.expect("nobody closes the semaphore");
         self.block(task).await
     }
 

@@ -5,12 +5,12 @@ pub(super) mod edit;
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
+use super::answers::{Query, Sent};
 use super::{Admin, Problem, Shared, destinations, shapes, views};
 use crate::domain::ids::{AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits;
@@ -35,7 +35,7 @@ pub(super) async fn visible(
     Query(search): Query<Search>,
 ) -> Result<Json<shapes::ProjectList>, Problem> {
     let projects = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let organization = admin.store.read(|view| views::organization(view, &organization))?;
             let seen = all_projects(admin, &organization, search.search.as_deref())?;
             admin.store.read::<_, Problem>(|view| {
@@ -168,7 +168,7 @@ pub(super) async fn rename(
     Sent(new): Sent<shapes::NewKey>,
 ) -> Result<(StatusCode, Json<shapes::Project>), Problem> {
     let project = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (organization, id, former) = admin.store.read(|view| imported(view, &organization, &key))?;
             let (key, to) = (former.key, ProjectKey::parse(&new.to)?);
             let taken = || {
@@ -221,7 +221,7 @@ pub(super) async fn import(
     Sent(new): Sent<shapes::NewImport>,
 ) -> Result<(StatusCode, Json<shapes::ProjectList>), Problem> {
     let projects = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let organization = admin.store.read(|view| views::organization(view, &new.organization))?;
             let wanted = wanted(admin, &organization, &new)?;
             let placing = Placing::of(&new)?;

@@ -43,7 +43,7 @@ impl Operation {
     }
 }
 
-const REPEATABLE: [&str; 10] = [
+const REPEATABLE: [&str; 11] = [
     "/sources",
     "/imports",
     "/assets",
@@ -51,6 +51,7 @@ const REPEATABLE: [&str; 10] = [
     "/users",
     "/tokens",
     "/deliveries/{id}/replay",
+    "/findings/triage",
     "/destinations/{name}/replay",
     "/destinations/{name}/dead-letters/replay",
     "/destinations/{name}/dead-letters/{finding}/replay",

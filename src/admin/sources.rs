@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
+use super::answers::{Query, Sent};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::SourceName;
 use crate::domain::settings::check_url;
@@ -44,7 +44,7 @@ pub(super) async fn add(
     Sent(new): Sent<shapes::NewSource>,
 ) -> Result<(StatusCode, Json<shapes::SourceCheck>), Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (source, token) = described(&new)?;
             if admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &source.name)?))?.is_some() {
                 return Err(taken(&source.name));
@@ -198,7 +198,7 @@ pub(super) async fn check(
     Path(name): Path<String>,
 ) -> Result<Json<shapes::SourceCheck>, Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let name = SourceName::parse(&name)?;
             let token = admin
                 .store
@@ -222,7 +222,7 @@ pub(super) async fn token(
     Sent(new): Sent<shapes::NewToken>,
 ) -> Result<Json<shapes::SourceCheck>, Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let name = SourceName::parse(&name)?;
             let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
             let source = ask_stored(admin, &name, &token)?;

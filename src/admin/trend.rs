@@ -1,11 +1,12 @@
 //! How many findings were open, opened and fixed on each day.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Problem, Shared, shapes};
+use crate::admin::answers::Query;
 use crate::domain::time::Timestamp;
 use crate::store::trend::{self, Day, DayNumber};
 use crate::store::{Reader, StoreError};

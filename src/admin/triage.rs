@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 
 use super::answers::Sent;
-use super::{Admin, Problem, Shared, findings, shapes};
+use super::{Admin, Problem, Shared, findings, guard, shapes};
 use crate::domain::access::Caller;
 use crate::domain::finding::State as FindingState;
 use crate::domain::ids::FindingId;
@@ -21,8 +21,9 @@ pub(super) async fn one(
 ) -> Result<Json<shapes::FindingDetail>, Problem> {
     let (id, state) = (id.parse()?, decision.state.parse::<FindingState>()?);
     let comment = comment(&decision.comment)?;
+    guard::remark(&format!("{state}, {}", decision.comment.trim()));
     let detail = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             triage::triage(&admin.work, id, state, &comment, caller.name())?;
             admin.store.read(|view| findings::detail(view, id))
         })
@@ -61,20 +62,36 @@ pub(super) async fn many(
     if ids.is_empty() {
         return Err(Problem::bad("no finding is chosen"));
     }
+    let named: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    guard::remark(&format!("{state}, {}: {}", batch.comment.trim(), named.join(" ")));
+    // It takes Sonar's time, and goes on to its end where whoever asked has gone away.
+    let decided = tokio::spawn(async move { decide_all(&admin, ids, state, &comment, caller.name()).await });
+    let outcomes = decided
+        .await
+        .unwrap_or_else(|_| Err(Problem::internal("the decisions failed inside hydrophone; its log says more")))?;
+    Ok(Json(shapes::TriageOutcomes { outcomes }))
+}
+
+async fn decide_all(
+    admin: &Arc<Admin>,
+    ids: Vec<FindingId>,
+    state: FindingState,
+    comment: &str,
+    by: &str,
+) -> Result<Vec<shapes::TriageOutcome>, Problem> {
     let mut outcomes = Vec::with_capacity(ids.len());
     let mut is_silent = false;
     for id in ids {
         let (outcome, problem) = if is_silent {
             ("not_tried", None)
         } else {
-            let (outcome, problem, silent) =
-                decide(&admin, id, state, comment.clone(), caller.name().to_owned()).await?;
+            let (outcome, problem, silent) = decide(admin, id, state, comment.to_owned(), by.to_owned()).await?;
             is_silent = silent;
             (outcome, problem)
         };
         outcomes.push(shapes::TriageOutcome { id: id.to_string(), outcome: outcome.to_owned(), problem });
     }
-    Ok(Json(shapes::TriageOutcomes { outcomes }))
+    Ok(outcomes)
 }
 
 /// Findings that one decision may be about.
@@ -90,7 +107,7 @@ async fn decide(
     by: String,
 ) -> Result<(&'static str, Option<String>, bool), Problem> {
     admin
-        .run(move |admin| {
+        .ask(move |admin| {
             Ok(match triage::triage(&admin.work, id, state, &comment, &by) {
                 Ok(before) if before == state => ("unchanged", None, false),
                 Ok(_) => ("decided", None, false),

@@ -6,13 +6,13 @@ pub(super) mod test;
 use std::sync::PoisonError;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
-use super::{Admin, Problem, Shared, shapes, views};
+use super::answers::{Query, Sent};
+use super::{Admin, Problem, Shared, guard, shapes, views};
 use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
 use crate::domain::message::QUERY;
 use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL};
@@ -25,6 +25,15 @@ use crate::sys::{clock, random};
 pub(super) struct Of {
     /// The webhook of this project rather than of the whole organization.
     pub(super) project: Option<String>,
+}
+
+impl Of {
+    /// For the audit log: the address does not say whether it is about a project's own webhook.
+    fn remark(&self) {
+        if let Some(project) = &self.project {
+            guard::remark(&format!("project {project}"));
+        }
+    }
 }
 
 /// `GET /organizations/{organization}/webhook`: the endpoint is made as soon as it is first asked for.
@@ -43,6 +52,7 @@ pub(super) async fn reveal(
     Path(organization): Path<String>,
     Query(of): Query<Of>,
 ) -> Result<Json<shapes::Webhook>, Problem> {
+    of.remark();
     Ok(Json(admin.run(move |admin| asked(admin, &organization, &of, true)).await?))
 }
 
@@ -59,6 +69,7 @@ pub(super) async fn secret(
     Query(of): Query<Of>,
     Sent(new): Sent<shapes::NewSecret>,
 ) -> Result<Json<shapes::Webhook>, Problem> {
+    of.remark();
     let webhook = admin
         .run(move |admin| {
             Secret::parse(&new.secret).map_err(|error| Problem::bad(error.to_string()))?;
@@ -93,6 +104,13 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
             admin.directory.reload(&admin.store)?;
         }
         return Ok(hook);
+    }
+    if let Some(project) = project {
+        let held = admin.store.read::<_, Problem>(|view| Ok(catalogue::project_id(view, organization, project)?))?;
+        if held.is_none() {
+            return Err(Problem::missing(format!("project {project} of {organization} is not imported"))
+                .remedy(format!("hydrophone project import {organization} --project {project}")));
+        }
     }
     let (organization, project) = (organization.clone(), project.cloned());
     let hook = admin.store.write::<_, Problem>(move |batch| {

@@ -241,6 +241,13 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Reads of the store that run for the admin API at once.
 pub const ADMIN_READS_MAX: usize = 4;
 
+/// Questions to Sonar and to platforms that wait for an answer for the admin API at once.
+pub const ADMIN_QUESTIONS_MAX: usize = 4;
+
+/// Threads of the daemon that may wait for a disk or a network on behalf of the listeners: reads, questions, exports,
+/// a preview of an import, and one to spare.
+pub const BLOCKING_THREADS_MAX: usize = ADMIN_READS_MAX + ADMIN_QUESTIONS_MAX + EXPORTS_MAX + 2;
+
 /// At the start, everything that is due has its turn within this time, but not all in one moment.
 pub const START_SPREAD: Duration = Duration::from_mins(1);
 

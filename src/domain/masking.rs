@@ -44,10 +44,15 @@ fn hide(value: &mut Value) {
 /// Whether a member's name says that it is a secret. `key` alone does not: projects have one.
 fn is_secret_name(name: &str) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    NAMES.iter().any(|part| plain.contains(part))
+    WHOLE_NAMES.contains(&plain.as_str()) || NAMES.iter().any(|part| plain.contains(part))
 }
 
-const NAMES: [&str; 10] = [
+/// Names that are parts of harmless ones, such as `author`.
+const WHOLE_NAMES: [&str; 3] = ["auth", "pwd", "sig"];
+
+const NAMES: [&str; 12] = [
+    "jwt",
+    "signature",
     "token",
     "secret",
     "passw",
@@ -63,13 +68,23 @@ const NAMES: [&str; 10] = [
 /// Whether a text looks like a secret: it begins as known tokens do, or is an address with a password in it.
 fn is_secret(text: &str) -> bool {
     let text = text.trim();
-    let begins = BEGINNINGS.iter().any(|begin| text.starts_with(begin));
-    let words = |text: &str| text.split_whitespace().any(|word| BEGINNINGS.iter().any(|begin| word.starts_with(begin)));
-    begins || words(text) || text.contains("Bearer ") || has_password(text)
+    let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '_' | '-'));
+    let is_scheme = |scheme: &str| text.to_ascii_lowercase().contains(scheme);
+    words.any(|word| BEGINNINGS.iter().any(|begin| word.starts_with(begin)))
+        || is_scheme("bearer ")
+        || is_scheme("basic ")
+        || has_password(text)
+        || has_secret_query(text)
+}
+
+/// Whether an address has a parameter that is called like a secret.
+fn has_secret_query(text: &str) -> bool {
+    let Some((_, query)) = text.split_once("://").and_then(|(_, rest)| rest.split_once('?')) else { return false };
+    query.split(['&', '#']).filter_map(|pair| pair.split_once('=')).any(|(name, _)| is_secret_name(name))
 }
 
 /// Tokens of Sonar, GitHub, GitLab, Slack, AWS, this box; signed tokens, keys, and what an HTTP header carries.
-const BEGINNINGS: [&str; 21] = [
+const BEGINNINGS: [&str; 20] = [
     "squ_",
     "sqp_",
     "sqa_",
@@ -90,7 +105,6 @@ const BEGINNINGS: [&str; 21] = [
     "whsec_",
     "eyJ",
     "-----BEGIN",
-    "Basic ",
 ];
 
 fn has_password(text: &str) -> bool {
@@ -113,7 +127,8 @@ mod tests {
             "branch": { "name": "main", "isMain": true },
             "properties": { "sonar.analysis.ci": "hunter2", "deep": { "n": 7, "list": ["x"], "none": null } },
             "apiKey": "k", "X-Auth-Token": ["t"], "clientSecret": null,
-            "notes": ["squ_0123456789", "header: Bearer abc", "plain", "see eyJhbGciOi.eyJ.x"],
+            "notes": ["squ_0123456789", "header: bearer abc", "plain", "see eyJhbGciOi.eyJ.x", "key=ghp_0123"],
+            "links": ["https://ci.example/x?token=abc", "https://ci.example/x?id=7&url=y"],
         });
         mask(&mut document);
         assert_eq!(
@@ -124,7 +139,8 @@ mod tests {
                 "branch": { "name": "main", "isMain": true },
                 "properties": { "sonar.analysis.ci": HIDDEN, "deep": { "n": HIDDEN, "list": [HIDDEN], "none": null } },
                 "apiKey": HIDDEN, "X-Auth-Token": HIDDEN, "clientSecret": null,
-                "notes": [HIDDEN, HIDDEN, "plain", HIDDEN],
+                "notes": [HIDDEN, HIDDEN, "plain", HIDDEN, HIDDEN],
+                "links": [HIDDEN, "https://ci.example/x?id=7&url=y"],
             })
         );
     }

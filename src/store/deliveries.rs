@@ -304,18 +304,29 @@ pub fn list(
     Ok(found)
 }
 
-/// The newest test of an organization's webhook with this mark, if it arrived; among the newest hundred.
+/// The newest test of an organization's webhook with this mark, if it arrived; among what came since it was sent.
 pub fn test_arrived(
     view: &impl View,
     organization: &OrganizationRef,
     mark: &str,
+    sent_at: Timestamp,
 ) -> Result<Option<DeliveryId>, StoreError> {
     let is_it = |delivery: &Delivery| {
         delivery.outcome == Outcome::Test
             && delivery.organization == *organization
             && delivery.task.as_deref() == Some(mark)
     };
-    Ok(list(view, None, 100)?.into_iter().find(|(_, delivery, _)| is_it(delivery)).map(|(id, ..)| id))
+    let mut before = None;
+    loop {
+        let newest = list(view, before, 100)?;
+        if let Some((id, ..)) = newest.iter().find(|(_, delivery, _)| is_it(delivery)) {
+            return Ok(Some(*id));
+        }
+        match newest.last() {
+            Some((id, delivery, _)) if delivery.received_at >= sent_at => before = Some(*id),
+            _ => return Ok(None),
+        }
+    }
 }
 
 /// When Sonar last called for an organization, or for one project of it; among the newest thousand. Neither what this

@@ -289,7 +289,9 @@ fn walk(
     let (mut findings, mut next, mut examined) = (Vec::new(), None, 0);
     let mut last = after.cloned();
     each_place(view, filter, (order, after), &mut |at, scope, finding| {
-        if findings.len() >= most || examined >= LIST_EXAMINED_MAX || began.elapsed() >= READ_MAX {
+        // A page that took too long to begin gets on by one finding all the same.
+        let is_late = examined > 0 && began.elapsed() >= READ_MAX;
+        if findings.len() >= most || examined >= LIST_EXAMINED_MAX || is_late {
             next = last.take();
             return false;
         }

@@ -75,15 +75,24 @@ pub(super) struct Flow {
 /// Notes what a batch did. The day's first row is counted; after that the differences are enough.
 pub(super) fn note(batch: &Batch, at: Timestamp, flow: &Flow) -> Result<(), StoreError> {
     let number = DayNumber::of(at);
+    let later = later(batch, number)?;
     let mut day = match stored(batch, number)? {
-        Some(mut day) => {
+        Some(mut day) if later.is_none() => {
             for (open, more) in day.open.iter_mut().zip(flow.open) {
                 *open = open.saturating_add_signed(more);
             }
             day
         }
-        None => begin(batch, number)?,
+        Some(day) => Day { open: open(batch)?, ..day },
+        None => Day { open: open(batch)?, ..Day::default() },
     };
+    // Around midnight another batch may have begun the next day; after a clock was set back there may be any. Their
+    // differences are of what was counted then, and not of this.
+    if let Some(later) = later
+        && let Some(day) = stored(batch, later)?
+    {
+        batch.put(tables::TREND, &later.key(), &Day { open: open(batch)?, ..day })?;
+    }
     for (sum, more) in day.opened.iter_mut().zip(flow.opened).chain(day.fixed.iter_mut().zip(flow.fixed)) {
         *sum += more;
     }
@@ -94,11 +103,18 @@ pub(super) fn note(batch: &Batch, at: Timestamp, flow: &Flow) -> Result<(), Stor
 /// branch that Sonar no longer lists.
 pub fn recount(batch: &Batch, at: Timestamp) -> Result<(), StoreError> {
     let number = DayNumber::of(at);
-    let day = match stored(batch, number)? {
-        Some(day) => Day { open: open(batch)?, ..day },
-        None => begin(batch, number)?,
-    };
-    batch.put(tables::TREND, &number.key(), &day)
+    for number in [Some(number), later(batch, number)?].into_iter().flatten() {
+        let day = stored(batch, number)?.unwrap_or_default();
+        batch.put(tables::TREND, &number.key(), &Day { open: open(batch)?, ..day })?;
+    }
+    Ok(())
+}
+
+/// The newest day that has a row, where it is after this one.
+fn later(batch: &Batch, number: DayNumber) -> Result<Option<DayNumber>, StoreError> {
+    let rows = batch.rows(tables::TREND)?;
+    let newest = redb::ReadableTable::last(&rows)?.and_then(|(key, _)| tables::u32_at(key.value(), 0)).map(DayNumber);
+    Ok(newest.filter(|newest| *newest > number))
 }
 
 /// A damaged row is counted anew; what came and went on its day is lost.
@@ -109,17 +125,29 @@ fn stored(batch: &Batch, number: DayNumber) -> Result<Option<Day>, StoreError> {
     }
 }
 
-fn begin(batch: &Batch, number: DayNumber) -> Result<Day, StoreError> {
-    let oldest = number.less(TREND_DAYS_MAX - 1);
-    for key in keys(batch, tables::TREND, &Key::new(), PRUNED_MAX)? {
-        if key.as_slice() < oldest.key().0.as_slice() {
-            batch.delete(tables::TREND, &Key::new().tail(&key))?;
-        }
-    }
-    Ok(Day { open: open(batch)?, ..Day::default() })
+/// The days that are too old at a time, the oldest first; as many as one batch may delete.
+fn old(view: &impl View, now: Timestamp) -> Result<Vec<Vec<u8>>, StoreError> {
+    let oldest = DayNumber::of(now).less(TREND_DAYS_MAX - 1).key();
+    let mut all = keys(view, tables::TREND, &Key::new(), PRUNED_MAX)?;
+    all.retain(|key| key.as_slice() < oldest.0.as_slice());
+    Ok(all)
 }
 
-/// A new day pushes one out; after a long rest some more.
+/// Whether there are days that are too old.
+pub(super) fn is_overfull(view: &impl View, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(!old(view, now)?.is_empty())
+}
+
+/// Deletes them. Returns how many are gone.
+pub(super) fn prune(batch: &Batch, now: Timestamp) -> Result<usize, StoreError> {
+    let old = old(batch, now)?;
+    for key in &old {
+        batch.delete(tables::TREND, &Key::new().tail(key))?;
+    }
+    Ok(old.len())
+}
+
+/// Each day pushes one out; after a long rest some more.
 const PRUNED_MAX: usize = 32;
 
 /// What lists show by severity.

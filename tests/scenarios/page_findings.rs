@@ -280,6 +280,10 @@ fn rows_are_chosen_in_the_list_and_a_refusal_says_why() {
     );
     assert_eq!(refused.status, 409);
     assert!(refused.body.contains("Administer Issues") && !refused.body.contains("evil.example"), "{}", refused.body);
+    // The former decision was taken back on the way there, and that is read.
+    reader.gateway.wait("what is left of the decision to be read", |gateway| {
+        (text(&finding(gateway, "shop", "A"), "state") == "open").then_some(())
+    });
     // One finding's form keeps what was typed.
     let refused = reader.send(&format!("/findings/{a}/triage"), &[("state", "accepted"), ("comment", "As agreed.")]);
     assert_eq!(refused.status, 409);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
@@ -12,6 +12,7 @@ use hyper::body::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::limits::LIST_ROWS_MAX;
 use crate::store::{Reader, StoreError, access};

@@ -23,7 +23,7 @@ pub(in crate::admin) async fn show(
     Path(organization): Path<String>,
 ) -> Result<Json<shapes::SonarCalls>, Problem> {
     let calls = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let organization = admin.store.read(|view| views::organization(view, &organization))?;
             let hooks: Vec<Hook> = admin.store.read::<_, Problem>(|view| {
                 let all = hooks::all(view)?.into_iter().map(|(hook, _)| hook);

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::named;
+use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::FindingId;
 use crate::domain::limits::LIST_ROWS_MAX;

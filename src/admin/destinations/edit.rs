@@ -20,7 +20,7 @@ pub(in crate::admin) async fn edit(
     Path(name): Path<String>,
     Sent(edit): Sent<shapes::DestinationEdit>,
 ) -> Result<Json<shapes::Destination>, Problem> {
-    Ok(Json(admin.run(move |admin| edited(admin, &name, edit)).await?.destination))
+    Ok(Json(admin.ask(move |admin| edited(admin, &name, edit)).await?.destination))
 }
 
 /// The same with what the platform said, where it was asked.

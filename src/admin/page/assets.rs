@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Form, Path, Query, State};
+use axum::extract::{Extension, Form, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use super::frame::{Frame, Here};
 use super::marks::severity;
 use super::projects::{branch_cells, branch_heads, branch_name, page_of};
 use super::words::{capital, counted, encoded, number};
-use crate::admin::answers::Sent;
+use crate::admin::answers::{Query, Sent};
 use crate::admin::{Admin, Problem, assets, projects, shapes};
 use crate::domain::access::{Caller, Role};
 use crate::domain::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use maud::{Markup, html};
@@ -12,7 +12,7 @@ use super::fields::{is_mendable, sentence, status_again};
 use super::frame::{Frame, Here};
 use super::words::{encoded, when_told};
 use crate::admin::access::{audit, tokens, users};
-use crate::admin::answers::Sent;
+use crate::admin::answers::{Query, Sent};
 use crate::admin::{Admin, Problem, shapes};
 use crate::domain::access::{Caller, Role};
 use crate::domain::time::Timestamp;
@@ -288,13 +288,13 @@ pub(super) async fn remove_token(state: State<Arc<Admin>>, name: Path<String>) -
 pub(super) async fn audit(
     state: State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    wanted: Query<audit::Wanted>,
+    Query(wanted): Query<audit::Wanted>,
 ) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (who, what, is_first) = (text(&wanted.who), text(&wanted.what), wanted.before.is_none());
     let narrowed = format!("who={}&what={}", encoded(&who), encoded(&what));
-    let list = audit::list(state, wanted).await?.0;
+    let list = audit::list(state, Query(wanted)).await?.0;
     let now = clock::now();
     let is_narrowed = !(who.is_empty() && what.is_empty());
     let main = html! {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::connect::{Step, address, steps, summary};
 use super::frame::{Frame, Here, wrong};
 use super::words::{capital, encoded, when_told};
-use crate::admin::answers::Sent;
+use crate::admin::answers::{Query, Sent};
 use crate::admin::webhooks::{self as hooks, Of};
 use crate::admin::{Admin, Problem, projects, settings, shapes, sources};
 use crate::domain::access::{Caller, Role};

@@ -1,9 +1,10 @@
 //! Telling Sonar itself where to call, and taking that back.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 
 use super::{Of, hook, name, named, shown};
+use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::sonar::FetchError;
 use crate::sonar::client::hooks::NewWebhook;
@@ -20,8 +21,9 @@ pub(in crate::admin) async fn register(
     Path(organization): Path<String>,
     Query(of): Query<Of>,
 ) -> Result<Json<shapes::WebhookRegistration>, Problem> {
+    of.remark();
     let done = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
             let hook = hook(admin, &organization, project.as_ref())?;
             let place = Place::of(admin, &hook)?;
@@ -52,8 +54,9 @@ pub(in crate::admin) async fn unregister(
     Path(organization): Path<String>,
     Query(of): Query<Of>,
 ) -> Result<Json<shapes::WebhookRegistration>, Problem> {
+    of.remark();
     let done = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
             let hook = hook(admin, &organization, project.as_ref())?;
             let place = Place::of(admin, &hook)?;

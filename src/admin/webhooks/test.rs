@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{Of, hook, named, shown};
+use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::delivery::Payload;
 use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectKey};
@@ -39,6 +40,7 @@ pub(in crate::admin) async fn test(
     Path(organization): Path<String>,
     Query(of): Query<Of>,
 ) -> Result<Json<shapes::WebhookTest>, Problem> {
+    of.remark();
     let (call, endpoint) = admin
         .run(move |admin| {
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
@@ -119,7 +121,7 @@ impl Call {
         let at = clock::now();
         let mut way = Way { begun: Instant::now(), hops: Vec::new() };
         let ended = self.go(&mut way).await;
-        let delivery = self.arrived(admin).await;
+        let delivery = self.arrived(admin, at).await;
         self.told(at, way, ended, delivery)
     }
 
@@ -174,9 +176,13 @@ impl Call {
     }
 
     /// Whether the listener has it, whatever came back.
-    async fn arrived(&self, admin: &Arc<Admin>) -> Option<DeliveryId> {
+    async fn arrived(&self, admin: &Arc<Admin>, sent_at: Timestamp) -> Option<DeliveryId> {
         let (organization, mark) = (self.organization.clone(), self.mark.clone());
-        admin.read(move |_, view| Ok(deliveries::test_arrived(view, &organization, &mark)?)).await.ok().flatten()
+        admin
+            .read(move |_, view| Ok(deliveries::test_arrived(view, &organization, &mark, sent_at)?))
+            .await
+            .ok()
+            .flatten()
     }
 
     fn host(&self) -> &str {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{At, Step, address, here, named, steps};
+use crate::admin::answers::Query;
 use crate::admin::page::frame::{Frame, Here};
 use crate::admin::page::words::{counted, number};
 use crate::admin::{Admin, Problem, shapes};

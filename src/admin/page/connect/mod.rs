@@ -10,7 +10,7 @@ mod welcome;
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -22,6 +22,7 @@ pub(super) use self::welcome::welcome;
 use super::frame::{Frame, Here};
 use super::webhooks;
 use super::words::encoded;
+use crate::admin::answers::Query;
 use crate::admin::webhooks as hooks;
 use crate::admin::{Admin, Problem, destinations, projects as imported, settings, shapes, sources, views};
 use crate::domain::access::Caller;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
@@ -11,7 +11,7 @@ use maud::{Markup, html};
 
 use super::chosen::{Choice, Chosen};
 use super::{At, Step, address, named, steps, summary};
-use crate::admin::answers::Sent;
+use crate::admin::answers::{Query, Sent};
 use crate::admin::page::frame::{Frame, Here, wrong};
 use crate::admin::page::words::{capital, counted, encoded, number};
 use crate::admin::{Admin, Problem, assets, imports, projects, shapes};

@@ -6,12 +6,13 @@ pub(super) mod sonar;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
 use super::words::{number, when_told};
+use crate::admin::answers::Query;
 use crate::admin::deliveries::{self, Paging};
 use crate::admin::{Admin, Problem, shapes, status};
 use crate::domain::access::{Caller, Role};

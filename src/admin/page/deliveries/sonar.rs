@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::fields::sentence;
 use super::super::frame::{Frame, Here};
 use super::super::words::{counted, encoded, number, when_told};
+use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, deliveries, shapes, sources};
 use crate::domain::access::Caller;
 use crate::domain::time::Timestamp;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Form, Path, Query, State};
+use axum::extract::{Extension, Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::super::fields::{Line, Sheet, Typed, is_mendable, lines, status_again};
 use super::super::frame::{Frame, Here};
 use super::kinds::{Given, KINDS, Kind};
-use crate::admin::answers::Sent;
+use crate::admin::answers::{Query, Sent};
 use crate::admin::{Admin, Problem, destinations, shapes};
 use crate::domain::access::Caller;
 

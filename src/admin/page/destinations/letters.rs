@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::super::fields::sentence;
 use super::super::frame::{Frame, Here};
 use super::super::words::{counted, when_told};
+use crate::admin::answers::Query;
 use crate::admin::destinations::dead_letters;
 use crate::admin::{Admin, Problem, destinations, shapes};
 use crate::domain::access::{Caller, Role};

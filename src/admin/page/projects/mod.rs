@@ -4,7 +4,7 @@ pub(super) mod one;
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use maud::{Markup, html};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::frame::{Frame, Here};
 use super::words::{counted, encoded, number, when_told};
-use crate::admin::answers::Sent;
+use crate::admin::answers::{Query, Sent};
 use crate::admin::{Admin, Problem, projects, shapes};
 use crate::domain::access::{Caller, Role};
 use crate::domain::time::Timestamp;
@@ -60,11 +60,11 @@ pub(super) async fn list(
                 p.sub { (counted(list.len() as u64, "project")) " in step with SonarQube. Sonar's count and ours are equal where a branch was read completely." }
                 @if role < Role::Operator { p.sub { "You may look; an operator can change this." } }
             }
-            @if role >= Role::Operator && !is_empty {
+            @if !is_empty {
                 div.row {
                     a.button href="/webhooks" { "Webhooks" }
                     @if role == Role::Admin { a.button href="/connect" { "Bring in projects" } }
-                    form method="post" action="/sync" { button.button { "Synchronize all" } }
+                    @if role >= Role::Operator { form method="post" action="/sync" { button.button { "Synchronize all" } } }
                 }
             }
         }
