@@ -18,5 +18,6 @@ mod live;
 mod pages;
 mod pictures;
 mod plainly;
+mod setting_up;
 mod signing;
 mod world;

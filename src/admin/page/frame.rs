@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{files, news};
 use crate::admin::Admin;
 use crate::domain::access::{Caller, Role};
+use crate::sys::clock;
 
 /// Which of the pages in the bar a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +158,7 @@ pub(super) fn entry(title: &str, inside: &Markup) -> Response {
 fn whole(title: &str, body: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
-        html lang="en" data-news=[news::stamp()] {
+        html lang="en" data-at=(clock::now()) data-news=[news::stamp()] {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
