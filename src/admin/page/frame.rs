@@ -155,6 +155,38 @@ pub(super) fn entry(title: &str, inside: &Markup) -> Response {
     whole(title, &body)
 }
 
+/// What a button asks before it does what cannot be undone.
+pub(super) struct Asked<'a> {
+    /// Of the dialog.
+    pub(super) id: &'a str,
+    /// What the button that does it says, as `Remove vera`.
+    pub(super) deed: &'a str,
+    /// What comes of it.
+    pub(super) text: &'a str,
+    /// Where the form goes.
+    pub(super) action: &'a str,
+    /// The classes of the button that asks.
+    pub(super) class: &'a str,
+}
+
+/// A button with the dialog that it opens; both need no script.
+pub(super) fn asks(asked: &Asked<'_>) -> Markup {
+    let heading = format!("{}-h", asked.id);
+    html! {
+        button.{ "button " (asked.class) } type="button" popovertarget=(asked.id) { (asked.deed) " …" }
+        dialog #(asked.id) popover aria-labelledby=(heading) {
+            form.stack method="post" action=(asked.action) {
+                h2 id=(heading) { (asked.deed) "?" }
+                p { (asked.text) }
+                div.row {
+                    button.button type="button" popovertarget=(asked.id) popovertargetaction="hide" { "Cancel" }
+                    button.button.danger { (asked.deed) }
+                }
+            }
+        }
+    }
+}
+
 fn whole(title: &str, body: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
