@@ -36,7 +36,7 @@ fn keys_lead_to_the_content_to_the_search_and_to_other_pages() {
     assert_eq!(browser.address(), "/findings");
     browser.write("input[name=search]", "OrderDao");
     browser.keys(Key::Enter);
-    browser.see(".head", "1 matches.");
+    browser.see("#total", "1 finding matches.");
 
     for (key, title) in
         [("o", "Overview"), ("p", "Projects"), ("a", "Assets"), ("d", "Deliveries"), ("t", "Destinations")]
