@@ -199,11 +199,13 @@ fn whole(title: &str, body: &Markup) -> Response {
                 title { (title) " · " (box_name()) " · hydrophone" }
                 link rel="stylesheet" href=(files::LOOK.path());
                 link rel="icon" type="image/svg+xml" href="/mark.svg";
-                script src=(files::SCRIPT.path()) defer {}
+                // Nothing is painted before all of it is there, so that nothing moves that somebody reads.
+                link rel="expect" href="#utc" blocking="render";
+                script src=(files::SCRIPT.path()) defer blocking="render" {}
             }
             body {
                 (body)
-                p.utc.small.soft.plainly { "Times are in UTC." }
+                p.utc.small.soft.plainly #utc { "Times are in UTC." }
             }
         }
     };
