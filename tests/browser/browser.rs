@@ -157,11 +157,14 @@ impl Browser {
         serde_json::from_value(texts).expect("a list of texts")
     }
 
-    /// Presses a link or a button.
+    /// Presses a link or a button, once it stands where nothing that keeps to an edge of the window covers it.
     #[track_caller]
     pub fn press(&self, css: &str) {
         let element = self.element(css);
-        self.ask(css, element.click());
+        self.ask(css, async {
+            element.scroll_into_view().await?;
+            element.click().await
+        });
     }
 
     /// Writes into an empty field.

@@ -26,7 +26,7 @@ fn what_is_filtered_and_searched_stands_in_the_address_bar() {
     let world = World::with_shop();
     let browser = world.browser_of("vera");
     browser.go("/findings");
-    browser.see(".head", "5 match.");
+    browser.see("#total", "5 findings match.");
     browser.choose("select[name=severity]", "critical,high");
     await_listed(&browser, &["GatewayClient.java", "OrderDao.java", "SearchController.java"]);
     browser.write("input[name=search]", "search");
@@ -50,7 +50,7 @@ fn what_is_filtered_and_searched_stands_in_the_address_bar() {
     browser.keys(Key::Enter);
     browser.see("main", "No finding matches");
     browser.press("a[href=\"/findings\"]:not(nav *)");
-    browser.see(".head", "5 match.");
+    browser.see("#total", "5 findings match.");
     browser.back();
     browser.see("main", "No finding matches");
 }
@@ -90,7 +90,7 @@ fn an_operator_decides_and_another_browser_sees_it() {
     for browser in [&omar, &vera] {
         browser.reload();
         browser.see(".head", "Accepted");
-        browser.see(".log", "Decided: from open to accepted");
+        browser.see(".log", "Omar decided: from open to accepted");
     }
 }
 

@@ -14,13 +14,13 @@ fn focused(browser: &Browser, property: &str) -> String {
 fn keys_lead_to_the_content_to_the_search_and_to_other_pages() {
     let world = World::with_shop();
     let browser = world.browser_of("vera");
-    browser.go("/projects");
+    browser.go("/");
     browser.keys(Key::Tab);
     assert_eq!(focused(&browser, "className"), "skip");
     let ring = "return document.activeElement.getBoundingClientRect().width > 50";
     assert_eq!(browser.run(ring, &[]), true, "who has the focus is seen");
     browser.keys(Key::Enter);
-    browser.arrive("/projects#main");
+    browser.arrive("/#main");
     // From there on the content comes next, not the bar once more.
     browser.keys(Key::Tab);
     assert_eq!(browser.run("return document.activeElement.closest('main') !== null", &[]), true);
@@ -36,7 +36,7 @@ fn keys_lead_to_the_content_to_the_search_and_to_other_pages() {
     assert_eq!(browser.address(), "/findings");
     browser.write("input[name=search]", "OrderDao");
     browser.keys(Key::Enter);
-    browser.see(".head", "1 matches.");
+    browser.see("#total", "1 finding matches.");
 
     for (key, title) in
         [("o", "Overview"), ("p", "Projects"), ("a", "Assets"), ("d", "Deliveries"), ("t", "Destinations")]

@@ -15,7 +15,7 @@ fn an_analysis_arrives_on_pages_that_are_open() {
     let open = ".figures div:first-child dd";
     overview.see(open, "5");
     list.go("/findings");
-    list.see(".head .sub", "5 match.");
+    list.see("#total", "5 findings match.");
     for browser in [&overview, &list] {
         // A page that is loaded again forgets it.
         browser.run("window.kept = 'kept'", &[]);
@@ -24,7 +24,13 @@ fn an_analysis_arrives_on_pages_that_are_open() {
         analysis.open(Issue::vulnerability("java:S2755", "src/main/java/shop/import/Parser.java", 66).with_key("XXE"));
     });
     overview.see(open, "6");
-    list.see(".head .sub", "6 match.");
+    list.see("#total", "6 findings match.");
+    // A row that came while somebody looks waits until it is asked for.
+    list.see("[data-held=list] button", "1 new, show");
+    assert_eq!(list.count("#list tbody tr"), 5);
+    list.press("[data-held=list] button");
+    list.until("the new row", |_| (list.count("#list tbody tr") == 6).then_some(()));
+    assert_eq!(list.count("[data-held]"), 0);
     for browser in [&overview, &list] {
         assert_eq!(browser.run("return window.kept", &[]), json!("kept"));
     }

@@ -18,5 +18,7 @@ mod live;
 mod pages;
 mod pictures;
 mod plainly;
+mod removing;
+mod setting_up;
 mod signing;
 mod world;

@@ -26,7 +26,7 @@ fn without_script_one_signs_in_reads_filters_decides_and_signs_out() {
     browser.choose("select[name=severity]", "critical,high");
     browser.write("input[name=search]", "OrderDao");
     browser.press("form.filters button");
-    browser.see(".head", "1 matches.");
+    browser.see("#total", "1 finding matches.");
     browser.press("tbody th a");
     browser.arrive(&world.finding_page("SQL"));
     browser.see("aside", "First seen");

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::fields::{Line, Sheet, Typed, is_mendable, status_again};
-use super::frame::{Frame, Here};
+use super::frame::{Asked, Frame, Here, asks};
 use super::marks::severity;
 use super::projects::{branch_cells, branch_heads, branch_name, page_of};
 use super::words::{capital, counted, encoded, number};
@@ -269,7 +269,13 @@ fn change(asset: &shapes::Asset, sheet: Sheet<'_>) -> Markup {
         section.stack {
             h2 { "Remove" }
             @if asset.projects.is_empty() {
-                form method="post" action={ (address(asset)) "/remove" } { button.button.danger { "Remove " (asset.name) } }
+                div.row { (asks(&Asked {
+                    id: "remove",
+                    deed: &format!("Remove {}", asset.name),
+                    text: "It holds no project, so no finding goes with it. What platforms were told of it stays there.",
+                    action: &format!("{}/remove", address(asset)),
+                    class: "danger",
+                })) }
             } @else {
                 p.soft { "It holds " (counted(asset.projects.len() as u64, "project")) ". Once they are moved to other assets, or removed, it can be removed." }
             }

@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{files, news};
 use crate::admin::Admin;
 use crate::domain::access::{Caller, Role};
+use crate::sys::clock;
 
 /// Which of the pages in the bar a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,10 +155,42 @@ pub(super) fn entry(title: &str, inside: &Markup) -> Response {
     whole(title, &body)
 }
 
+/// What a button asks before it does what cannot be undone.
+pub(super) struct Asked<'a> {
+    /// Of the dialog.
+    pub(super) id: &'a str,
+    /// What the button that does it says, as `Remove vera`.
+    pub(super) deed: &'a str,
+    /// What comes of it.
+    pub(super) text: &'a str,
+    /// Where the form goes.
+    pub(super) action: &'a str,
+    /// The classes of the button that asks.
+    pub(super) class: &'a str,
+}
+
+/// A button with the dialog that it opens; both need no script.
+pub(super) fn asks(asked: &Asked<'_>) -> Markup {
+    let heading = format!("{}-h", asked.id);
+    html! {
+        button.{ "button " (asked.class) } type="button" popovertarget=(asked.id) { (asked.deed) " …" }
+        dialog #(asked.id) popover aria-labelledby=(heading) {
+            form.stack method="post" action=(asked.action) {
+                h2 id=(heading) { (asked.deed) "?" }
+                p { (asked.text) }
+                div.row {
+                    button.button type="button" popovertarget=(asked.id) popovertargetaction="hide" { "Cancel" }
+                    button.button.danger { (asked.deed) }
+                }
+            }
+        }
+    }
+}
+
 fn whole(title: &str, body: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
-        html lang="en" data-news=[news::stamp()] {
+        html lang="en" data-at=(clock::now()) data-news=[news::stamp()] {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
@@ -166,11 +199,13 @@ fn whole(title: &str, body: &Markup) -> Response {
                 title { (title) " · " (box_name()) " · hydrophone" }
                 link rel="stylesheet" href=(files::LOOK.path());
                 link rel="icon" type="image/svg+xml" href="/mark.svg";
-                script src=(files::SCRIPT.path()) defer {}
+                // Nothing is painted before all of it is there, so that nothing moves that somebody reads.
+                link rel="expect" href="#utc" blocking="render";
+                script src=(files::SCRIPT.path()) defer blocking="render" {}
             }
             body {
                 (body)
-                p.utc.small.soft.plainly { "Times are in UTC." }
+                p.utc.small.soft.plainly #utc { "Times are in UTC." }
             }
         }
     };

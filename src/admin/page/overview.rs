@@ -7,6 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::connect;
+use super::destinations::platform;
 use super::frame::{Frame, Here};
 use super::words::{between, clock_of, coded, counted, number, sentence, when_told};
 use super::{chart, deliveries, marks};
@@ -295,7 +296,7 @@ fn destinations(destinations: &[shapes::DestinationHealth]) -> Markup {
                 } }
                 tbody role="rowgroup" { @for one in destinations {
                     tr role="row" {
-                        th role="rowheader" scope="row" { (one.name) " " span.soft { (one.kind) } }
+                        th role="rowheader" scope="row" { (one.name) " " span.soft { (platform(&one.kind)) } }
                         td role="cell" { (standing(&one.state)) }
                         td.num role="cell" {
                             @match one.lag {

@@ -45,7 +45,8 @@ for (const one of document.querySelectorAll("[data-live][id]")) raw.set(one.id, 
 localise(document);
 setInterval(() => { if (!document.hidden) localise(document); }, 30000);
 
-const shownAt = new Date();
+// By the clock of the box, which also tells when a finding was first seen; both in whole seconds.
+const shownAt = new Date(document.documentElement.dataset.at);
 let due = 0;
 let fetched = 0;
 let pending = false;
@@ -75,7 +76,9 @@ async function refresh() {
   fetched = Date.now();
   let answer;
   try {
-    answer = await fetch(location.href, { headers: { "x-hydrophone-live": "1" }, cache: "no-store" });
+    // The answer to a form stands at the form's address; it says where the page itself is.
+    const own = document.querySelector("[data-from]")?.dataset.from ?? location.href;
+    answer = await fetch(own, { headers: { "x-hydrophone-live": "1" }, cache: "no-store" });
   } catch {
     return;
   }
@@ -107,7 +110,7 @@ const held = (id) => document.querySelector(`[data-held="${id}"]`);
 function hold(one, other) {
   const here = new Set([...one.querySelectorAll("tr[data-row]")].map((row) => row.dataset.row));
   const came = [...other.querySelectorAll("tr[data-row]")]
-    .filter((row) => !here.has(row.dataset.row) && new Date(row.dataset.at) > shownAt);
+    .filter((row) => !here.has(row.dataset.row) && new Date(row.dataset.at) >= shownAt);
   if (!came.length) return put(one, other);
   for (const row of one.querySelectorAll("tr[data-row]")) {
     const now = other.querySelector(`tr[data-row="${CSS.escape(row.dataset.row)}"]`)?.cloneNode(true);

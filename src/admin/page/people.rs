@@ -1,19 +1,20 @@
 //! Users, API tokens and the audit log.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use maud::{Markup, html};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::fields::{is_mendable, sentence, status_again};
-use super::frame::{Frame, Here};
+use super::frame::{Asked, Frame, Here, asks};
 use super::words::{encoded, when_told};
 use crate::admin::access::{audit, tokens, users};
 use crate::admin::answers::{Query, Sent};
-use crate::admin::{Admin, Problem, shapes};
+use crate::admin::{Admin, Problem, routes, shapes};
 use crate::domain::access::{Caller, Role};
 use crate::domain::time::Timestamp;
 use crate::sys::clock;
@@ -79,7 +80,7 @@ fn user_table(users: &[shapes::User], now: Timestamp) -> Markup {
                     th.act role="columnheader" scope="col" { span.hide { "Actions" } }
                 } }
                 tbody role="rowgroup" {
-                    @for user in users {
+                    @for (index, user) in users.iter().enumerate() {
                         tr role="row" {
                             th role="rowheader" scope="row" { (user.name) }
                             td role="cell" { (role_form(user)) }
@@ -91,9 +92,13 @@ fn user_table(users: &[shapes::User], now: Timestamp) -> Markup {
                                 form method="post" action={ "/users/" (user.name) "/invite" } {
                                     button.button.plain.little { "New link" }
                                 }
-                                form method="post" action={ "/users/" (user.name) "/remove" } {
-                                    button.button.plain.little { "Remove " (user.name) }
-                                }
+                                (asks(&Asked {
+                                    id: &format!("remove-user-{index}"),
+                                    deed: &format!("Remove {}", user.name),
+                                    text: "Open sessions end at once. What this user did stays in the audit log.",
+                                    action: &format!("/users/{}/remove", user.name),
+                                    class: "plain little",
+                                }))
                             } }
                         }
                     }
@@ -138,7 +143,7 @@ fn token_table(tokens: &[shapes::ApiToken], now: Timestamp) -> Markup {
                     th.act role="columnheader" scope="col" { span.hide { "Actions" } }
                 } }
                 tbody role="rowgroup" {
-                    @for token in tokens {
+                    @for (index, token) in tokens.iter().enumerate() {
                         tr role="row" {
                             th role="rowheader" scope="row" { (token.name) }
                             td role="cell" { (token.role) }
@@ -147,9 +152,13 @@ fn token_table(tokens: &[shapes::ApiToken], now: Timestamp) -> Markup {
                             }
                             td.num.soft role="cell" data-l="Last used" { (when_told(token.used_at.as_deref(), now)) }
                             td.act role="cell" {
-                                form method="post" action={ "/tokens/" (token.name) "/remove" } {
-                                    button.button.plain.little { "Remove " (token.name) }
-                                }
+                                (asks(&Asked {
+                                    id: &format!("remove-token-{index}"),
+                                    deed: &format!("Remove {}", token.name),
+                                    text: "Whatever uses this token is refused from then on.",
+                                    action: &format!("/tokens/{}/remove", token.name),
+                                    class: "plain little",
+                                }))
                             }
                         }
                     }
@@ -335,6 +344,32 @@ pub(super) async fn export(state: State<Arc<Admin>>, file: Query<audit::File>) -
     audit::export(state, file).await
 }
 
+/// To what it was done, without the words of the address: the names that stand where its pattern has braces.
+fn subject(target: &str) -> Option<String> {
+    static PATTERNS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let pages = super::places().into_iter().map(|place| place.path);
+        routes::all().into_iter().map(|operation| operation.path).chain(pages).collect()
+    });
+    let fits = |pattern: &str| {
+        let (mut parts, mut words) = (target.split('/'), pattern.split('/'));
+        let mut names = Vec::new();
+        loop {
+            match (parts.next(), words.next()) {
+                (None, None) => return Some(names),
+                (Some(part), Some(word)) if word.starts_with('{') => {
+                    names.push(percent_decode_str(part).decode_utf8_lossy().into_owned());
+                }
+                (Some(part), Some(word)) if part == word => {}
+                _ => return None,
+            }
+        }
+    };
+    let names = PATTERNS.iter().filter_map(|pattern| fits(pattern)).min_by_key(Vec::len);
+    // What no pattern of today fits was an address once.
+    let subject = names.map_or_else(|| target.to_owned(), |names| names.join("/"));
+    Some(subject).filter(|subject| !subject.is_empty())
+}
+
 fn entries(entries: &[shapes::AuditEntry], now: Timestamp) -> Markup {
     html! {
         table.rows role="table" {
@@ -348,7 +383,7 @@ fn entries(entries: &[shapes::AuditEntry], now: Timestamp) -> Markup {
             tbody role="rowgroup" {
                 @for entry in entries {
                     tr role="row" {
-                        th role="rowheader" scope="row" { (entry.what) span.under.mono { (entry.target) } }
+                        th role="rowheader" scope="row" { (entry.what) @if let Some(subject) = subject(&entry.target) { span.under title=(entry.target) { (subject) } } }
                         td role="cell" {
                             (entry.who) " " span.soft { (entry.via) @if let Some(from) = &entry.from { ", " (from) } }
                         }
@@ -363,6 +398,26 @@ fn entries(entries: &[shapes::AuditEntry], now: Timestamp) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject;
+
+    #[test]
+    fn an_address_is_told_by_the_names_in_it() {
+        let told = [
+            ("/users", None),
+            ("/users/vera/remove", Some("vera")),
+            ("/organizations/sonar%2Facme/webhook/reveal", Some("sonar/acme")),
+            ("/webhooks/sonar/acme/test", Some("sonar/acme")),
+            ("/destinations/add", None),
+            ("/gone/since/then", Some("/gone/since/then")),
+        ];
+        for (target, expected) in told {
+            assert_eq!(subject(target).as_deref(), expected, "{target}");
         }
     }
 }

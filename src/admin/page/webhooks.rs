@@ -443,7 +443,7 @@ impl Shown {
     /// What only Sonar can show.
     fn first_call(&self) -> Markup {
         html! {
-            div #first-call data-live { @match &self.webhook.last_delivery_at {
+            div #first-call data-live data-from=(self.whose.address()) { @match &self.webhook.last_delivery_at {
                 Some(at) => { div.notice.boxed.good { span.is.ok { span.hide { "Arrived" } }
                     div { p { strong { "Sonar calls this box." } } p { "Its last call came " (when_told(Some(at), self.now)) ". "
                         a href="/deliveries" { "All calls" } } } } }

@@ -19,6 +19,7 @@ pub(super) use self::import::show as show_import;
 pub(super) use self::projects::{act as choose_projects, show as show_projects};
 pub(super) use self::source::{add as add_source, show as show_source};
 pub(super) use self::welcome::welcome;
+use super::destinations::platform;
 use super::frame::{Frame, Here};
 use super::webhooks;
 use super::words::encoded;
@@ -282,7 +283,7 @@ pub(super) async fn show_destinations(
         @if known.is_empty() {
             section.empty { h2 { "No destinations yet" } p.soft { "Findings stay on this box until there is one." } }
         } @else {
-            dl.facts { @for one in &known { dt { (one.name) } dd { (one.kind) } } }
+            dl.facts { @for one in &known { dt { (one.name) } dd { (platform(&one.kind)) } } }
         }
         @if !has_called {
             p.soft #first-call data-live { "Sonar has not called yet. Until it does, this box looks for itself; "

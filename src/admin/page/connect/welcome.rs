@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use crate::admin::page::words::{coded, sentence};
 use crate::admin::shapes;
 use crate::domain::access::Role;
 
@@ -26,7 +27,7 @@ pub(in crate::admin::page) fn welcome(status: &shapes::Status, role: Role, is_re
         section.stack { h2 { "The box itself" }
             dl.facts {
                 @for condition in serious {
-                    dt { "To be seen to" } dd { span.is.warn { (condition.text) } " " span.soft { (condition.remedy) } }
+                    dt { "To be seen to" } dd { span.is.warn { (coded(&sentence(&condition.text))) } " " span.soft { (coded(&condition.remedy)) } }
                 }
                 dt { "Way in" } dd {
                     @if is_reached { span.is.ok { "A public address is set" } }

@@ -91,10 +91,10 @@ fn form(one: &shapes::Destination, mapping: &shapes::DestinationMapping, sheet: 
                         }))
                     }
                 }
-                fieldset.stack {
+                @if !mapping.inward.is_empty() { fieldset.stack {
                     legend { h2 { "What is understood" } }
                     @for row in &mapping.inward { (understood(row, sheet)) }
-                }
+                } }
             }
             p.help { "What is left empty is as the platform has it by itself." }
             div.row { button.button.first { "Save statuses" } a.button href={ "/destinations#d-" (one.name) } { "Cancel" } }
