@@ -39,6 +39,8 @@ pub(super) struct Asked {
     asset: Option<String>,
     /// Of this branch or pull request.
     branch: Option<String>,
+    /// Of branches or of pull requests: `branch`, `pull_request`.
+    scope: Option<String>,
     /// Severities, separated by commas.
     severity: Option<String>,
     /// States, separated by commas.
@@ -65,6 +67,7 @@ impl Asked {
             project: some(&self.project),
             asset: some(&self.asset),
             branch: some(&self.branch),
+            scope: some(&self.scope),
             severity: some(&self.severity),
             state: some(&self.state),
             kind: some(&self.kind),

@@ -304,6 +304,7 @@ pub(super) fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDeta
             to: change.to.to_string(),
             by: change.by,
             why: change.why,
+            via: change.via,
         })
         .collect();
     Ok(shapes::FindingDetail {

@@ -198,6 +198,7 @@ pub(crate) fn of_network(admin: &Arc<Admin>) -> Router {
     let pages = page::router(admin);
     router(admin)
         .merge(pages)
+        .fallback(page::nowhere)
         .layer(from_fn_with_state(Arc::clone(admin), access::by_network))
         .with_state(Arc::clone(admin))
 }

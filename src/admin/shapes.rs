@@ -767,6 +767,9 @@ pub struct Change {
     /// Why, as Sonar was told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// By which way it was decided: `user`, `token`, `socket`, `destination`; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
 }
 
 /// What a follower of the change log is told next.

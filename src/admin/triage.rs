@@ -24,11 +24,20 @@ pub(super) async fn one(
     guard::remark(&format!("{state}, {}", decision.comment.trim()));
     let detail = admin
         .ask(move |admin| {
-            triage::triage(&admin.work, id, state, &comment, caller.name())?;
+            triage::triage(&admin.work, id, state, &comment, (caller.name(), way(&caller)))?;
             admin.store.read(|view| findings::detail(view, id))
         })
         .await?;
     Ok(Json(detail))
+}
+
+/// By which way somebody decides, as the history says it.
+fn way(caller: &Caller) -> &'static str {
+    match caller {
+        Caller::Socket => "socket",
+        Caller::Session { .. } => "user",
+        Caller::Token { .. } => "token",
+    }
 }
 
 fn comment(given: &str) -> Result<String, Problem> {
@@ -65,7 +74,7 @@ pub(super) async fn many(
     let named: Vec<String> = ids.iter().map(ToString::to_string).collect();
     guard::remark(&format!("{state}, {}: {}", batch.comment.trim(), named.join(" ")));
     // It takes Sonar's time, and goes on to its end where whoever asked has gone away.
-    let decided = tokio::spawn(async move { decide_all(&admin, ids, state, &comment, caller.name()).await });
+    let decided = tokio::spawn(async move { decide_all(&admin, ids, state, &comment, &caller).await });
     let outcomes = decided
         .await
         .unwrap_or_else(|_| Err(Problem::internal("the decisions failed inside hydrophone; its log says more")))?;
@@ -77,7 +86,7 @@ async fn decide_all(
     ids: Vec<FindingId>,
     state: FindingState,
     comment: &str,
-    by: &str,
+    caller: &Caller,
 ) -> Result<Vec<shapes::TriageOutcome>, Problem> {
     let mut outcomes = Vec::with_capacity(ids.len());
     let mut is_silent = false;
@@ -85,7 +94,7 @@ async fn decide_all(
         let (outcome, problem) = if is_silent {
             ("not_tried", None)
         } else {
-            let (outcome, problem, silent) = decide(admin, id, state, comment.to_owned(), by.to_owned()).await?;
+            let (outcome, problem, silent) = decide(admin, id, state, comment.to_owned(), caller.clone()).await?;
             is_silent = silent;
             (outcome, problem)
         };
@@ -104,11 +113,11 @@ async fn decide(
     id: FindingId,
     state: FindingState,
     comment: String,
-    by: String,
+    caller: Caller,
 ) -> Result<(&'static str, Option<String>, bool), Problem> {
     admin
         .ask(move |admin| {
-            Ok(match triage::triage(&admin.work, id, state, &comment, &by) {
+            Ok(match triage::triage(&admin.work, id, state, &comment, (caller.name(), way(&caller))) {
                 Ok(before) if before == state => ("unchanged", None, false),
                 Ok(_) => ("decided", None, false),
                 Err(error) => {

@@ -80,6 +80,8 @@ pub(super) async fn secret(
             admin
                 .store
                 .write::<_, Problem>(move |batch| Ok(hooks::replace_secret(batch, changed, &secret, clock::now())?))?;
+            // It was made with the former secret.
+            admin.tests.lock().unwrap_or_else(PoisonError::into_inner).remove(&hook.endpoint);
             admin.directory.reload(&admin.store)?;
             admin.store.read(|view| shown(admin, view, &hook, false))
         })
@@ -130,20 +132,24 @@ fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shap
     let source = catalogue::source(view, &hook.organization.source)?
         .ok_or_else(|| views::no_source(&hook.organization.source))?;
     let address = public_url(admin, view, &source)?;
+    let address_known = address.is_some();
+    let url = format!("{}/hooks/{}", address.unwrap_or_else(|| guessed_url(admin)), hook.endpoint);
+    // A test of another address says nothing of this one.
+    let last_test = admin.tests.lock().unwrap_or_else(PoisonError::into_inner).get(&hook.endpoint).cloned();
     Ok(shapes::Webhook {
         source: hook.organization.source.to_string(),
         organization: hook.organization.key.to_string(),
         project: hook.project.as_ref().map(ToString::to_string),
         name: name(),
-        address_known: address.is_some(),
-        url: format!("{}/hooks/{}", address.unwrap_or_else(|| guessed_url(admin)), hook.endpoint),
+        address_known,
+        last_test: last_test.filter(|test| test.url == url),
+        url,
         secret,
         registered: hook.registered,
         last_delivery_at: views::time(deliveries::last_received(view, &hook.organization, hook.project.as_ref())?),
         listening: admin.webhook_address.is_some(),
         page: page(&source, hook),
         poll_minutes: settings::number_of(view, POLL_MINUTES)?,
-        last_test: admin.tests.lock().unwrap_or_else(PoisonError::into_inner).get(&hook.endpoint).cloned(),
     })
 }
 

@@ -383,9 +383,10 @@ impl<'t> Inventory<'t> {
         let number = self.change_next;
         self.change_next += 1;
         let decision = self.decided(finding, kind)?;
+        let via = decision.as_ref().and_then(|decision| decision.via.clone());
         let (by, why) = decision.map(|decision| (decision.by, decision.why)).unzip();
         let to = finding.observed.state;
-        let change = Change { at, kind, finding: finding.id, scope: self.scope, from, to, by, why };
+        let change = Change { at, kind, finding: finding.id, scope: self.scope, from, to, by, why, via };
         let key = Key::new().u64(number);
         let record = codec::seal(&key.0, &change);
         self.log_bytes += changes::bytes(&record);

@@ -455,6 +455,10 @@ pub struct Change {
     #[n(7)]
     #[cbor(default)]
     pub why: Option<String>,
+    /// By which way: `user`, `token`, `socket` or `destination`.
+    #[n(8)]
+    #[cbor(default)]
+    pub via: Option<String>,
 }
 
 /// A decision that Sonar was told, until a read shows it.
@@ -469,6 +473,10 @@ pub struct Decision {
     /// Why, as Sonar was told it.
     #[n(2)]
     pub why: String,
+    /// By which way, as [`Change::via`].
+    #[n(3)]
+    #[cbor(default)]
+    pub via: Option<String>,
 }
 
 /// Secret bytes. `Debug` prints none of them, and memory is wiped when it is dropped.

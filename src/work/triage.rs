@@ -61,11 +61,18 @@ impl TriageError {
     }
 }
 
-/// Tells Sonar that a finding is in a state, and why; `by` says in the history who decided it. Returns the state that it had.
+/// Tells Sonar that a finding is in a state, and why; the history says who decided it, and by which way. Returns the state
+/// that it had.
 ///
 /// # Errors
 /// See [`TriageError`]. After one the finding may be on its way: from one decision to another by way of open.
-pub fn triage(work: &Work, id: FindingId, to: State, comment: &str, by: &str) -> Result<State, TriageError> {
+pub fn triage(
+    work: &Work,
+    id: FindingId,
+    to: State,
+    comment: &str,
+    (by, via): (&str, &str),
+) -> Result<State, TriageError> {
     let (scope, finding, source) = work.store.read::<_, TriageError>(|view| {
         let (scope, finding) = findings::with_id(view, id)?.ok_or(TriageError::Missing(id))?;
         let missing = || TriageError::Missing(id);
@@ -80,7 +87,7 @@ pub fn triage(work: &Work, id: FindingId, to: State, comment: &str, by: &str) ->
     if steps.is_empty() {
         return Ok(from);
     }
-    let decision = Decision { state: to, by: by.to_owned(), why: comment.to_owned() };
+    let decision = Decision { state: to, by: by.to_owned(), why: comment.to_owned(), via: Some(via.to_owned()) };
     work.store.write::<_, StoreError>(move |batch| findings::note_decision(batch, id, &decision))?;
     let (mut told, mut taken) = (Ok(()), 0);
     for step in steps {

@@ -186,6 +186,17 @@ fn what_is_shown_can_be_taken_out_as_a_file() {
     let sarif = take("format=sarif&project=shop", "application/sarif+json", "sarif");
     let told: Value = serde_json::from_str(&reader.gateway.cli(&["export", "--format", "sarif"]).out).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&sarif).unwrap(), told, "as the command line writes it");
+    // The links of a list lead to a file, whatever else its address has.
+    let page = reader.page("/findings?scope=branch&utm_source=mail");
+    let links = page.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap().replace("&amp;", "&"));
+    let links: Vec<_> = links.filter(|link| link.starts_with("/api/v1/findings/export")).collect();
+    assert_eq!(links.len(), 3, "{links:?}");
+    for link in links {
+        assert!(link.contains("scope=branch"), "{link}");
+        assert_eq!(reader.get(&link).status, 200, "{link}");
+    }
+    let none = take("format=csv&scope=pull_request", "text/csv; charset=utf-8", "csv");
+    assert_eq!(none.lines().count(), 1, "{none}");
     for (query, status) in
         [("format=pdf", 400), ("", 400), ("format=csv&severity=worst", 400), ("format=sarif&state=fixed", 400)]
     {
@@ -244,7 +255,9 @@ fn one_decision_about_many_says_what_became_of_each() {
     assert_eq!(text(&history, "why"), "Behind a firewall. (decided in Hydrophone)");
     let page = reader.page(&format!("/findings/{a}"));
     assert!(
-        page.contains("<strong>As-operator</strong> decided: from open to accepted: <q>Behind a firewall.</q>"),
+        page.contains(
+            "The token <strong>as-operator</strong> decided: from open to accepted: <q>Behind a firewall.</q>"
+        ),
         "{page}"
     );
     // Who decided in SonarQube is not known here.
@@ -280,6 +293,28 @@ fn rows_are_chosen_in_the_list_and_a_refusal_says_why() {
     );
     assert_eq!(refused.status, 409);
     assert!(refused.body.contains("Administer Issues") && !refused.body.contains("evil.example"), "{}", refused.body);
+    // Those that were not decided can be decided from there.
+    for part in ["those below were not decided", &format!("name=\"id\" value=\"{a}\" checked"), "value=\"x\""] {
+        assert!(refused.body.contains(part), "{part} in {}", refused.body);
+    }
+    let blank = [("id", a.as_str()), ("state", "confirmed"), ("comment", "  "), ("back", "/findings?sort=path")];
+    let blank = reader.send("/findings/triage", &blank);
+    assert_eq!(blank.status, 400);
+    for part in [
+        "A decision needs a reason",
+        &format!("name=\"id\" value=\"{a}\" checked"),
+        "<option value=\"confirmed\" selected>",
+        "href=\"#reason\"",
+        "data-self=\"/findings?sort=path\"",
+    ] {
+        assert!(blank.body.contains(part), "{part} in {}", blank.body);
+    }
+    assert!(!blank.body.contains("--comment"), "{}", blank.body);
+    let none = reader.send("/findings/triage", &[("state", "confirmed"), ("comment", "As agreed.")]);
+    assert_eq!(none.status, 400);
+    for part in ["Choose at least one finding.", "value=\"As agreed.\""] {
+        assert!(none.body.contains(part), "{part} in {}", none.body);
+    }
     // The former decision was taken back on the way there, and that is read.
     reader.gateway.wait("what is left of the decision to be read", |gateway| {
         (text(&finding(gateway, "shop", "A"), "state") == "open").then_some(())

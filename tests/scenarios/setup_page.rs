@@ -243,6 +243,30 @@ fn what_is_wrong_with_one_project_loses_nothing_of_the_others() {
     assert_tells(&none.body, &["Choose at least one project."]);
 }
 
+/// Projects that come in differently are imports of their own; that one of them fails says nothing of the others.
+#[test]
+fn what_came_in_before_a_failure_is_counted_and_not_asked_for_again() {
+    let sonar = sonar(NEWEST_SERVER);
+    let visitor = connected(&sonar);
+    let fields = [
+        ("organization", "lan/lan"),
+        ("act", "import"),
+        ("project", "shop"),
+        ("new-asset:shop", "Shop front"),
+        ("project", "zoo"),
+        ("branches:zoo", "develop"),
+    ];
+    let answer = visitor.post(PROJECTS, &fields);
+    assert_eq!(answer.status, 400);
+    let page = &answer.body;
+    assert_tells(page, &["1 project was brought in, the others were not.", "Sonar shows no project zoo"]);
+    assert!(!page.contains("Nothing was brought in"), "{page}");
+    assert_eq!(visitor.gateway.json(&["project", "show", "lan", "shop"])["asset"], "Shop front");
+    // What is here is not chosen any more; what is not, still is.
+    assert!(!page.contains("name=\"new-asset:shop\" value=\"Shop front\""), "{page}");
+    assert_tells(page, &["name=\"project\" value=\"zoo\" checked", "value=\"develop\"", ">In step<"]);
+}
+
 #[test]
 fn a_choice_goes_along_through_searching_and_paging() {
     let sonar = sonar(NEWEST_SERVER);
@@ -295,6 +319,12 @@ fn a_secret_is_on_the_page_only_when_asked_for_and_that_is_written_down() {
     let revealed = visitor.post(&format!("{WEBHOOK}/reveal"), &[]);
     assert_eq!((revealed.status, revealed.header("cache-control")), (200, Some("private, no-store")));
     assert!(revealed.body.contains(&secret), "{}", revealed.body);
+    // The page is to be had again at its own address, and so is that of the form.
+    assert_tells(&revealed.body, &["data-self=\"/webhooks/lan/lan\""]);
+    let again = visitor.get(&format!("{WEBHOOK}/reveal"));
+    assert_eq!((again.status, again.header("location")), (303, Some(WEBHOOK)));
+    let step = visitor.post(&format!("{WEBHOOK}/reveal"), &[("step", "webhook")]).body;
+    assert_tells(&step, &["data-self=\"/connect/webhook?organization=lan%2Flan\""]);
     assert!(!visitor.see(WEBHOOK).contains(&secret));
     let newest = &visitor.gateway.json(&["audit", "--limit", "1"])["entries"][0];
     assert_eq!((&newest["who"], &newest["what"]), (&"ines".into(), &"Show a webhook's address and secret".into()));

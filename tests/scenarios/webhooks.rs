@@ -224,3 +224,18 @@ fn a_box_that_takes_no_webhooks_has_nothing_to_register_or_to_test() {
         assert_tells(&gateway.refused(&["webhook", what, "acme"], ""), &["takes no webhooks", "--webhook-listen off"]);
     }
 }
+
+#[test]
+fn a_test_says_nothing_of_another_address_or_secret() {
+    let sonar = sonar(CLOUD);
+    let gateway = scene(&sonar);
+    let last = |gateway: &Gateway| gateway.json(&["webhook", "show", "acme"])["last_test"]["result"].clone();
+    gateway.json(&["webhook", "test", "acme"]);
+    assert_eq!(last(&gateway), "arrived");
+    gateway.json(&["config", "set", "public-url", "https://hooks.example.com"]);
+    assert_eq!(last(&gateway), Value::Null);
+    gateway.json(&["config", "set", "public-url", gateway.address()]);
+    assert_eq!(last(&gateway), "arrived");
+    gateway.json_with(&["webhook", "set-secret", "acme", "--secret-file", "-"], "a secret of sixteen and more");
+    assert_eq!(last(&gateway), Value::Null);
+}

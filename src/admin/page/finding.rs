@@ -68,7 +68,10 @@ fn one(detail: &shapes::FindingDetail, caller: &Caller, now: Timestamp, form: &F
                 div #history data-live="changes" { (history(&detail.changes, now)) }
             }
             aside.stack.loose {
-                @if caller.role() >= Role::Operator { div #decide data-live="changes" { (decide(finding, form)) } }
+                @if caller.role() >= Role::Operator {
+                    // What was typed must not be replaced by news.
+                    div #decide data-live=[form.problem.is_none().then_some("changes")] { (decide(finding, form)) }
+                }
                 div #facts data-live { (facts(finding, now)) }
             }
         }
@@ -147,7 +150,16 @@ fn happened(change: &shapes::Change) -> Markup {
             ("moved", _) => "Sonar keeps it under another key",
             ("triaged", from) => {
                 @match whose {
-                    Some(who) => strong { (capital(who)) },
+                    // Names stand as they are; a decision of before this was noted says no way.
+                    Some(who) => {
+                        @match change.via.as_deref() {
+                            Some("user") => { "The user " strong { (who) } }
+                            Some("token") => { "The token " strong { (who) } }
+                            Some("socket") => { "Somebody on the box itself" }
+                            Some("destination") => { "Somebody on " strong { (who.trim_start_matches("destination ")) } }
+                            _ => { strong { (who) } }
+                        }
+                    },
                     None => "Somebody, in SonarQube,",
                 }
                 " decided: " @if let Some(from) = from { "from " (from.replace('_', " ")) " " } "to " (to)
@@ -252,7 +264,8 @@ pub(super) async fn decided(
             let text = sentence(problem.detail());
             let form = Form { state: &given.state, comment: &given.comment, problem: Some(&text) };
             let main = one(&detail, &caller, clock::now(), &form);
-            let page = Frame::of(&admin, &detail.finding.title, Here::Findings, &caller).page(&main);
+            let own = format!("/findings/{}", detail.finding.id);
+            let page = Frame::of(&admin, &detail.finding.title, Here::Findings, &caller).at(own).page(&main);
             Ok((status, page).into_response())
         }
     }

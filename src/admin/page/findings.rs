@@ -8,12 +8,12 @@ use axum::extract::{Extension, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::frame::{Frame, Here, quiet};
+use super::fields::{is_mendable, status_again};
+use super::frame::{Frame, Here, quiet, wrong};
 use super::marks::{severity, short_path, state};
 use super::words::{capital, counted, encoded, number, sentence, when_told};
-use crate::admin::answers::Sent;
 use crate::admin::findings::{self, Wanted};
-use crate::admin::{Admin, Problem, shapes, triage};
+use crate::admin::{Admin, Problem, answers, shapes, triage};
 use crate::domain::access::{Caller, Role};
 use crate::domain::finding::{Kind, Severity, State as FindingState};
 use crate::domain::time::Timestamp;
@@ -41,13 +41,21 @@ impl Address {
     /// The address with these values in place of what it has; nothing takes one away. A new filter or order begins with
     /// the first page.
     fn with(&self, base: &str, changes: &[(&str, Option<&str>)]) -> String {
-        let stays =
-            |name: &str| !["cursor", "decided"].contains(&name) && !changes.iter().any(|(other, _)| *other == name);
+        // A name that nothing here knows leads nowhere.
+        let stays = |name: &str| {
+            (FILTERS.contains(&name) || ["sort", "limit"].contains(&name))
+                && !changes.iter().any(|(other, _)| *other == name)
+        };
         let kept = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(name, _)| stays(name));
         let new = changes.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         let pairs: Vec<String> =
             kept.chain(new).map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
         if pairs.is_empty() { base.to_owned() } else { format!("{base}?{}", pairs.join("&")) }
+    }
+
+    /// The address of what is shown, with its place in the list.
+    fn here(&self) -> String {
+        self.with("/findings", &[("cursor", self.get("cursor"))])
     }
 
     fn wanted(&self) -> Result<Wanted, Problem> {
@@ -117,22 +125,57 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let address = Address::parse(&query.unwrap_or_default())?;
+    listing(&admin, &caller, &address, None).await
+}
+
+/// A decision about rows as it was sent, and why nothing came of it.
+struct Sent<'s> {
+    ids: &'s [String],
+    state: &'s str,
+    comment: &'s str,
+    problem: String,
+    /// Whether it is the reason that is wrong.
+    at_reason: bool,
+}
+
+/// The list; with the decision that was refused, where one was.
+async fn listing(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    address: &Address,
+    sent: Option<&Sent<'_>>,
+) -> Result<Response, Problem> {
     let wanted = address.wanted()?;
     let (page, choices) = admin
         .read(move |_, view| Ok((findings::page(view, &wanted)?, Choices::read(view, wanted.project.as_deref())?)))
         .await?;
     let main = html! {
-        (head(&page, &address, &caller))
-        (decided(&address))
-        div.stack { (filters(&address, &choices)) (chips(&address)) }
-        div.stack #list data-live="changes" data-wait {
-            @if page.findings.is_empty() { (nothing(&page, &address)) } @else {
-                (table(&page, &address, &caller, clock::now()))
+        (head(&page, address, caller))
+        (decided(address))
+        @if let Some(sent) = sent { (refused(sent)) }
+        div.stack { (filters(address, &choices)) (chips(address)) }
+        // What was sent and not taken must not be replaced by news.
+        div.stack #list data-live=[sent.is_none().then_some("changes")] data-wait {
+            @if page.findings.is_empty() { (nothing(&page, address)) } @else {
+                (table(&page, address, caller, clock::now(), sent))
             }
-            (pager(&page, &address))
+            (pager(&page, address))
         }
     };
-    Ok(Frame::of(&admin, "Findings", Here::Findings, &caller).page(&main))
+    let frame = Frame::of(admin, "Findings", Here::Findings, caller);
+    Ok(if sent.is_some() { frame.at(address.here()) } else { frame }.page(&main))
+}
+
+fn refused(sent: &Sent<'_>) -> Markup {
+    html! {
+        div.notice.boxed.bad #problem role="alert" tabindex="-1" {
+            span.is.bad { span.hide { "Error" } }
+            div {
+                p { strong { "Nothing was decided" } }
+                p { @if sent.at_reason { a href="#reason" { (sent.problem) } } @else { (sent.problem) } " What you chose and typed is kept." }
+            }
+        }
+    }
 }
 
 /// What can be chosen.
@@ -304,7 +347,15 @@ fn nothing(page: &shapes::FindingList, address: &Address) -> Markup {
     }
 }
 
-fn table(page: &shapes::FindingList, address: &Address, caller: &Caller, now: Timestamp) -> Markup {
+fn table(
+    page: &shapes::FindingList,
+    address: &Address,
+    caller: &Caller,
+    now: Timestamp,
+    sent: Option<&Sent<'_>>,
+) -> Markup {
+    let chosen = sent.map_or(&[][..], |sent| sent.ids);
+    let elsewhere: Vec<_> = chosen.iter().filter(|id| !page.findings.iter().any(|one| one.id == **id)).collect();
     let decides = caller.role() >= Role::Operator;
     let inside = html! {
         table.rows role="table" {
@@ -322,12 +373,21 @@ fn table(page: &shapes::FindingList, address: &Address, caller: &Caller, now: Ti
                 th role="columnheader" scope="col" { "State" }
                 (sorted("newest", "Found", "descending", "num", address))
             } }
-            tbody role="rowgroup" { @for finding in &page.findings { (row(finding, decides, now)) } }
+            tbody role="rowgroup" { @for finding in &page.findings { (row(finding, decides, now, chosen)) } }
         }
     };
     html! {
         @if decides {
-            form.picks method="post" action="/findings/triage" { (inside) (tray(address)) }
+            form.picks method="post" action="/findings/triage" {
+                (inside)
+                @if !elsewhere.is_empty() {
+                    fieldset.row.small {
+                        legend { "Chosen, and not in the list above" }
+                        @for id in elsewhere { label.choice { input type="checkbox" name="id" value=(id) checked; span { (id) } } }
+                    }
+                }
+                (tray(&address.here(), sent))
+            }
         } @else { (inside) }
     }
 }
@@ -342,7 +402,7 @@ fn sorted(order: &str, text: &str, direction: &str, class: &str, address: &Addre
     }
 }
 
-fn row(finding: &shapes::Finding, decides: bool, now: Timestamp) -> Markup {
+fn row(finding: &shapes::Finding, decides: bool, now: Timestamp, chosen: &[String]) -> Markup {
     let place = finding.path.as_ref().map(|path| match finding.line {
         Some(line) => (format!("{path}:{line}"), format!("{}:{line}", short_path(path))),
         None => (path.clone(), short_path(path)),
@@ -352,7 +412,7 @@ fn row(finding: &shapes::Finding, decides: bool, now: Timestamp) -> Markup {
             @if decides {
                 td.tick role="cell" {
                     @if !matches!(finding.state.as_str(), "fixed" | "removed") && !finding.retired {
-                        input type="checkbox" name="id" value=(finding.id) aria-label={ "Select: " (finding.title) };
+                        input type="checkbox" name="id" value=(finding.id) checked[chosen.contains(&finding.id)] aria-label={ "Select: " (finding.title) };
                     }
                 }
             }
@@ -379,19 +439,23 @@ fn row(finding: &shapes::Finding, decides: bool, now: Timestamp) -> Markup {
 }
 
 /// What is done with the rows that are chosen; absent while none is.
-fn tray(address: &Address) -> Markup {
+fn tray(back: &str, sent: Option<&Sent<'_>>) -> Markup {
+    let state = sent.map_or("accepted", |sent| sent.state);
+    let problem = sent.filter(|sent| sent.at_reason).map(|sent| sent.problem.as_str());
     html! {
         div.tray {
             div.row {
                 select.in name="state" aria-label="State" {
                     @for one in ["open", "confirmed", "accepted", "false_positive"] {
-                        option value=(one) selected[one == "accepted"] { (capital(&one.replace('_', " "))) }
+                        option value=(one) selected[one == state] { (capital(&one.replace('_', " "))) }
                     }
                 }
-                input.in name="comment" required maxlength="1000" aria-label="Reason" placeholder="Reason, for Sonar and the developers";
+                input.in #reason name="comment" required maxlength="1000" aria-label="Reason" placeholder="Reason, for Sonar and the developers"
+                    value=[sent.map(|sent| sent.comment)] aria-invalid=[problem.map(|_| "true")] aria-describedby=[problem.map(|_| "reason-e")];
                 button.button.first { span { "Decide about " span data-count { "what is chosen" } } }
             }
-            input type="hidden" name="back" value=(address.with("/findings", &[]));
+            (wrong("reason-e", problem))
+            input type="hidden" name="back" value=(back);
         }
     }
 }
@@ -432,47 +496,84 @@ pub(super) async fn decide(
         let found = pairs.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone()).unwrap_or_default()
     };
-    let ids = pairs.iter().filter(|(name, _)| name == "id").map(|(_, id)| id.clone()).collect();
+    let ids: Vec<String> = pairs.iter().filter(|(name, _)| name == "id").map(|(_, id)| id.clone()).collect();
     let batch = shapes::TriageBatch { ids, state: first("state"), comment: first("comment") };
     let back = Some(first("back")).filter(|back| back.split('?').next() == Some("/findings"));
     let back = back.unwrap_or_else(|| "/findings".to_owned());
-    let Json(told) = triage::many(state, caller.clone(), Sent(batch)).await?;
+    let sent = |problem: String, at_reason: bool| Sent {
+        ids: &batch.ids,
+        state: &batch.state,
+        comment: &batch.comment,
+        problem,
+        at_reason,
+    };
+    let told = match wanting(&batch) {
+        Some((text, at_reason)) => Err((Problem::bad(text), sent(text.to_owned(), at_reason))),
+        None => triage::many(state, caller.clone(), answers::Sent(batch.clone())).await.map_err(|problem| {
+            let text = sentence(problem.detail());
+            (problem, sent(text, false))
+        }),
+    };
+    let told = match told {
+        Ok(Json(told)) => told,
+        Err((problem, sent)) if is_mendable(&problem) => {
+            let query = back.split_once('?').map(|(_, query)| query).unwrap_or_default();
+            let page = listing(&admin, &caller, &Address::parse(query)?, Some(&sent)).await?;
+            return Ok((status_again(&problem), page).into_response());
+        }
+        Err((problem, _)) => return Err(problem),
+    };
     let decided = told.outcomes.iter().filter(|one| one.outcome == "decided").count();
     if told.outcomes.iter().all(|one| matches!(one.outcome.as_str(), "decided" | "unchanged")) {
         let sign = if back.contains('?') { '&' } else { '?' };
         return Ok(Redirect::to(&format!("{back}{sign}decided={decided}")).into_response());
     }
-    let main = outcomes(&told, &back, decided as u64);
-    let page = Frame::of(&admin, "Decisions", Here::Findings, &caller).page(&main);
+    let main = outcomes(&told, &back, decided as u64, &sent(String::new(), false));
+    let page = Frame::of(&admin, "Decisions", Here::Findings, &caller).at(back).page(&main);
     Ok((axum::http::StatusCode::CONFLICT, page).into_response())
 }
 
-/// What became of each, where not all could be decided.
-fn outcomes(told: &shapes::TriageOutcomes, back: &str, decided: u64) -> Markup {
+/// What a decision lacks before anybody is asked, and whether it is its reason.
+fn wanting(batch: &shapes::TriageBatch) -> Option<(&'static str, bool)> {
+    if batch.comment.trim().is_empty() {
+        return Some(("A decision needs a reason: Sonar is told it, and the developers see it there.", true));
+    }
+    batch.ids.is_empty().then_some(("Choose at least one finding.", false))
+}
+
+/// What became of each, where not all could be decided; and the same form about those that were not.
+fn outcomes(told: &shapes::TriageOutcomes, back: &str, decided: u64, sent: &Sent<'_>) -> Markup {
     html! {
         div.head { div {
             h1 { "Not all could be decided" }
-            p.sub { "Sonar was told about " (counted(decided, "finding")) "; those below are as they were." }
+            p.sub { "Sonar was told about " (counted(decided, "finding")) "; those below were not decided." }
         } div.row { a.button href=(back) { "Back to the list" } } }
-        table.rows role="table" {
-            caption.hide { "Findings that were not decided" }
-            thead role="rowgroup" { tr role="row" {
-                th role="columnheader" scope="col" { "Finding" }
-                th role="columnheader" scope="col" { "Why not" }
-            } }
-            tbody role="rowgroup" {
-                @for one in told.outcomes.iter().filter(|one| matches!(one.outcome.as_str(), "refused" | "not_tried")) {
-                    tr role="row" {
-                        th role="rowheader" scope="row" { a href={ "/findings/" (one.id) } { "Finding " (one.id) } }
-                        td.full role="cell" {
-                            @match &one.problem {
-                                Some(problem) => (sentence(problem)),
-                                None => "Not tried, as Sonar could not be asked.",
+        form.picks method="post" action="/findings/triage" {
+            table.rows role="table" {
+                caption.hide { "Findings that were not decided" }
+                thead role="rowgroup" { tr role="row" {
+                    th.tick role="columnheader" scope="col" { span.hide { "Select" } }
+                    th role="columnheader" scope="col" { "Finding" }
+                    th role="columnheader" scope="col" { "Why not" }
+                } }
+                tbody role="rowgroup" {
+                    @for one in told.outcomes.iter().filter(|one| matches!(one.outcome.as_str(), "refused" | "not_tried")) {
+                        tr role="row" {
+                            td.tick role="cell" {
+                                input type="checkbox" name="id" value=(one.id) checked aria-label={ "Select: finding " (one.id) };
+                            }
+                            th role="rowheader" scope="row" { a href={ "/findings/" (one.id) } { "Finding " (one.id) } }
+                            td.full role="cell" {
+                                @match &one.problem {
+                                    Some(problem) => (sentence(problem)),
+                                    None => "Not tried, as Sonar could not be asked.",
+                                }
                             }
                         }
                     }
                 }
             }
+            (tray(back, Some(sent)))
         }
     }
 }
@@ -483,7 +584,7 @@ mod tests {
 
     #[test]
     fn an_address_keeps_what_it_has_and_begins_anew() {
-        let address = Address::parse("project=a%26b&severity=&sort=path&cursor=p00&decided=3").unwrap();
+        let address = Address::parse("project=a%26b&severity=&sort=path&cursor=p00&decided=3&utm=x").unwrap();
         assert_eq!(address.with("/findings", &[]), "/findings?project=a%26b&sort=path");
         assert_eq!(address.with("/findings", &[("project", None), ("sort", None)]), "/findings");
         assert_eq!(

@@ -39,6 +39,10 @@ pub(super) struct Frame<'a> {
     pub(super) caller: &'a Caller,
     /// Things that need a person.
     pub(super) needs: usize,
+    /// Where the page is to be had again, where that is not its own address: that of an answer to a form.
+    pub(super) own: Option<String>,
+    /// Whether making it is dear, so that it is not made again by itself.
+    pub(super) still: bool,
 }
 
 /// The box's name: engineers have several open.
@@ -53,7 +57,12 @@ const MARK: PreEscaped<&str> = PreEscaped(
 impl<'a> Frame<'a> {
     /// A page's frame with what is known of the box.
     pub(super) fn of(admin: &Admin, title: &'a str, here: Here, caller: &'a Caller) -> Self {
-        Self { title, here, caller, needs: admin.needs() }
+        Self { title, here, caller, needs: admin.needs(), own: None, still: false }
+    }
+
+    /// The same for a page that answers a form, and is to be had again at this address.
+    pub(super) fn at(self, own: impl Into<String>) -> Self {
+        Self { own: Some(own.into()), ..self }
     }
 
     /// A whole page, for somebody who is let in.
@@ -77,7 +86,7 @@ impl<'a> Frame<'a> {
                     (self.me())
                 }
             } }
-            main.page #main { (main) }
+            main.page #main data-self=[self.own.as_deref()] data-still[self.still] { (main) }
             (keys())
         };
         whole(self.title, &body)

@@ -23,16 +23,18 @@ mod sign;
 mod webhooks;
 mod words;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use axum::routing::{MethodFilter, get, on};
 
+pub(super) use self::error::nowhere;
 use super::{Admin, guard};
 use crate::domain::access::Role;
 
@@ -210,6 +212,9 @@ pub fn pages() -> Vec<(Method, &'static str, Option<Role>)> {
 /// The router of all pages.
 pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     let mut router = Router::new();
+    for (form, page) in pages_of_forms(&places()) {
+        router = router.route(form, get(async move |uri: Uri| lead_back(&uri, page)));
+    }
     for place in places() {
         let needs = guard::Needs {
             admin: Arc::clone(admin),
@@ -229,9 +234,31 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
         .layer(from_fn(keep_strict))
 }
 
+/// The addresses that only forms are sent to, each with the pattern of the page that is nearest: somebody who asks for one
+/// again, as from a browser's address bar, is led there.
+fn pages_of_forms(places: &[Place]) -> Vec<(&'static str, &'static str)> {
+    let is_page = |path: &str| places.iter().any(|place| place.method == Method::GET && place.path == path);
+    let nearest = |path: &'static str| {
+        let ends = path.match_indices('/').map(|(end, _)| &path[..end]);
+        ends.rev().find(|before| is_page(before)).unwrap_or(if path.starts_with("/tokens") { "/users" } else { "/" })
+    };
+    let forms: BTreeSet<_> = places.iter().map(|place| place.path).filter(|path| !is_page(path)).collect();
+    forms.into_iter().map(|path| (path, nearest(path))).collect()
+}
+
+/// Leads to the page of this pattern whose names are those of the address.
+fn lead_back(asked: &Uri, page: &str) -> Redirect {
+    let parts = asked.path().split('/').zip(page.split('/'));
+    let parts: Vec<_> = parts.map(|(asked, part)| if part.starts_with('{') { asked } else { part }).collect();
+    Redirect::to(if page == "/" { "/".to_owned() } else { parts.join("/") }.as_str())
+}
+
 /// What browsers are told of every page: nothing comes from elsewhere, nothing is run that is not ours, nobody frames it.
 async fn keep_strict(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    strictly(next.run(request).await)
+}
+
+fn strictly(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in STRICT {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

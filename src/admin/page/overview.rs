@@ -25,7 +25,8 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
     let needs = status::needs(&shown.conditions);
     if shown.inventory.sources == 0 {
         let main = connect::welcome(&shown, caller.role(), connect::is_reached(&admin).await?);
-        return Ok(Frame { title: "Welcome", here: Here::Overview, caller: &caller, needs }.page(&main));
+        return Ok(Frame { title: "Welcome", here: Here::Overview, caller: &caller, needs, own: None, still: false }
+            .page(&main));
     }
     let (trend, calls, changed_at) = admin
         .read(move |_, view| {
@@ -54,7 +55,7 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
             section #told data-live="destinations" { (destinations(&shown.destinations)) }
         }
     };
-    Ok(Frame { title: "Overview", here: Here::Overview, caller: &caller, needs }.page(&main))
+    Ok(Frame { title: "Overview", here: Here::Overview, caller: &caller, needs, own: None, still: false }.page(&main))
 }
 
 /// Days of the line.
@@ -83,7 +84,7 @@ fn nothing(caller: &Caller) -> Markup {
             h2 { "No project is imported yet" }
             @if caller.role() == Role::Admin {
                 p.soft { "Connect SonarQube and choose what to read; figures and trend begin with the first project." }
-                p { a.button.first href="/projects" { "Choose projects" } }
+                p { a.button.first href="/connect" { "Choose projects" } }
             } @else {
                 p.soft { "An admin connects SonarQube and chooses what to read; figures and trend begin with the first project." }
             }

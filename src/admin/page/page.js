@@ -45,6 +45,10 @@ for (const one of document.querySelectorAll("[data-live][id]")) raw.set(one.id, 
 localise(document);
 setInterval(() => { if (!document.hidden) localise(document); }, 30000);
 
+// The answer to a form stands at the form's address; the page that it shows has one of its own, for a reload and for news.
+const own = document.querySelector("main[data-self]")?.dataset.self;
+if (own && own !== location.pathname + location.search) history.replaceState(null, "", own);
+
 // By the clock of the box, which also tells when a finding was first seen; both in whole seconds.
 const shownAt = new Date(document.documentElement.dataset.at);
 let due = 0;
@@ -76,9 +80,7 @@ async function refresh() {
   fetched = Date.now();
   let answer;
   try {
-    // The answer to a form stands at the form's address; it says where the page itself is.
-    const own = document.querySelector("[data-from]")?.dataset.from ?? location.href;
-    answer = await fetch(own, { headers: { "x-hydrophone-live": "1" }, cache: "no-store" });
+    answer = await fetch(location.href, { headers: { "x-hydrophone-live": "1" }, cache: "no-store" });
   } catch {
     return;
   }
@@ -167,7 +169,8 @@ function listen() {
     wait = Math.min(wait * 2, 60000);
   };
 }
-if (document.querySelector("[data-live]")) listen();
+// What is dear to make stays as it is until somebody asks for it again.
+if (document.querySelector("[data-live]") && !document.querySelector("main[data-still]")) listen();
 
 /* Copy, and filters that need no button. */
 

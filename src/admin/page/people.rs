@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use maud::{Markup, html};
@@ -10,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::fields::{is_mendable, sentence, status_again};
-use super::frame::{Asked, Frame, Here, asks};
+use super::frame::{Asked, Frame, Here, asks, wrong};
 use super::words::{encoded, when_told};
 use crate::admin::access::{audit, tokens, users};
 use crate::admin::answers::{Query, Sent};
@@ -21,7 +22,51 @@ use crate::sys::clock;
 
 /// `GET /users`.
 pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
-    page(&state, &caller, None).await
+    page(&state, &caller, None, None).await
+}
+
+/// A form to add something, as it was sent, and what is wrong with one of its fields.
+struct Refused<'r> {
+    /// `user` or `token`.
+    form: &'r str,
+    name: &'r str,
+    role: &'r str,
+    days: &'r str,
+    /// `name`, `role` or `days`.
+    field: &'r str,
+    text: String,
+}
+
+impl Refused<'_> {
+    /// The page with the form as it was sent.
+    async fn page(&self, admin: &Arc<Admin>, caller: &Caller, status: StatusCode) -> Result<Response, Problem> {
+        let field = self.id(self.field);
+        let notice = html! {
+            div.notice.boxed.bad #problem role="alert" tabindex="-1" {
+                span.is.bad { span.hide { "Error" } }
+                div {
+                    p { strong { "The " (self.form) " is not added" } }
+                    p { a href={ "#" (field) } { (self.text) } " What you typed is kept." }
+                }
+            }
+        };
+        Ok((status, page(admin, caller, Some(notice), Some(self)).await?).into_response())
+    }
+
+    /// A field's id.
+    fn id(&self, field: &str) -> String {
+        if field == "name" { self.form.to_owned() } else { format!("{}-{field}", self.form) }
+    }
+
+    fn wrong(&self, field: &str) -> Option<&str> {
+        (self.field == field).then_some(self.text.as_str())
+    }
+}
+
+/// Which field of a form to add something is meant, where it is its name or role.
+fn field_of(problem: &Problem, role: &str) -> &'static str {
+    let is_role = problem.status() != StatusCode::CONFLICT && role.parse::<Role>().is_err();
+    if is_role { "role" } else { "name" }
 }
 
 /// The page with what is wrong with one of its forms, and what was typed into it.
@@ -43,10 +88,16 @@ async fn page_again(
             }
         }
     };
-    Ok((status_again(problem), page(admin, caller, Some(notice)).await?).into_response())
+    Ok((status_again(problem), page(admin, caller, Some(notice), None).await?).into_response())
 }
 
-async fn page(admin: &Arc<Admin>, caller: &Caller, made: Option<Markup>) -> Result<Response, Problem> {
+async fn page(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    made: Option<Markup>,
+    refused: Option<&Refused<'_>>,
+) -> Result<Response, Problem> {
+    let of = |form: &str| refused.filter(|refused| refused.form == form);
     let users = users::list(State(Arc::clone(admin))).await?.0.users;
     let tokens = tokens::list(State(Arc::clone(admin))).await?.0.tokens;
     let now = clock::now();
@@ -55,15 +106,32 @@ async fn page(admin: &Arc<Admin>, caller: &Caller, made: Option<Markup>) -> Resu
             "A viewer may look; an operator may also steer; an admin may also set up, and see secrets."
         } } }
         @if let Some(made) = made { (made) }
-        section.stack { h2 { "Users" } (user_table(&users, now)) (new_user()) }
-        section.stack { h2 { "API tokens" } (token_table(&tokens, now)) (new_token()) }
+        section.stack { h2 { "Users" } (user_table(&users, now)) (new_user(of("user"))) }
+        section.stack { h2 { "API tokens" } (token_table(&tokens, now)) (new_token(of("token"))) }
     };
-    Ok(Frame::of(admin, "Users and tokens", Here::Elsewhere, caller).page(&main))
+    Ok(Frame::of(admin, "Users and tokens", Here::Elsewhere, caller).at("/users").page(&main))
 }
 
-fn roles(id: &str) -> Markup {
+/// The fields of name and role of a form to add something.
+fn name_and_role(id: &str, label: &str, refused: Option<&Refused>) -> Markup {
+    let wrong_with = |field: &str| refused.and_then(|refused| refused.wrong(field));
+    let invalid = |field: &str| wrong_with(field).map(|_| "true");
     html! {
-        select.in id=(id) name="role" { @for role in Role::ALL { option value=(role) { (role) } } }
+        div.field {
+            label for=(id) { (label) }
+            input.in id=(id) name="name" required maxlength="64" autocapitalize="none" autocomplete="off"
+                value=[refused.map(|refused| refused.name)] aria-invalid=[invalid("name")] aria-describedby={ (id) "-e" };
+            (wrong(&format!("{id}-e"), wrong_with("name")))
+        }
+        div.field {
+            label for={ (id) "-role" } { "Role" }
+            select.in id={ (id) "-role" } name="role" aria-invalid=[invalid("role")] aria-describedby={ (id) "-role-e" } {
+                @for role in Role::ALL {
+                    option value=(role) selected[refused.is_some_and(|refused| refused.role == role.as_str())] { (role) }
+                }
+            }
+            (wrong(&format!("{id}-role-e"), wrong_with("role")))
+        }
     }
 }
 
@@ -119,11 +187,10 @@ fn role_form(user: &shapes::User) -> Markup {
     }
 }
 
-fn new_user() -> Markup {
+fn new_user(refused: Option<&Refused>) -> Markup {
     html! {
         form.row method="post" action="/users" {
-            div.field { label for="user" { "New user" } input.in #user name="name" required maxlength="64" autocapitalize="none"; }
-            div.field { label for="user-role" { "Role" } (roles("user-role")) }
+            (name_and_role("user", "New user", refused))
             button.button { "Add user" }
         }
     }
@@ -168,12 +235,17 @@ fn token_table(tokens: &[shapes::ApiToken], now: Timestamp) -> Markup {
     }
 }
 
-fn new_token() -> Markup {
+fn new_token(refused: Option<&Refused>) -> Markup {
+    let problem = refused.and_then(|refused| refused.wrong("days"));
     html! {
         form.row method="post" action="/tokens" {
-            div.field { label for="token" { "New token" } input.in #token name="name" required maxlength="64"; }
-            div.field { label for="token-role" { "Role" } (roles("token-role")) }
-            div.field { label for="days" { "Days that it is good for" } input.in #days name="days" type="number" min="1" max="3650"; }
+            (name_and_role("token", "New token", refused))
+            div.field {
+                label for="token-days" { "Days that it is good for" }
+                input.in #token-days name="days" type="number" min="1" max="3650" value=[refused.map(|refused| refused.days)]
+                    aria-invalid=[problem.map(|_| "true")] aria-describedby="token-days-e";
+                (wrong("token-days-e", problem))
+            }
             button.button { "Make token" }
         }
     }
@@ -200,12 +272,22 @@ pub(super) async fn add(
     Form(new): Form<shapes::NewUser>,
 ) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
-    let (_, Json(made)) = users::add(state, Sent(new)).await?;
+    let (name, role) = (new.name.clone(), new.role.clone());
+    let made = match users::add(state, Sent(new)).await {
+        Ok((_, Json(made))) => made,
+        Err(problem) if is_mendable(&problem) => {
+            let (field, text) = (field_of(&problem, &role), sentence(problem.detail()));
+            let refused = Refused { form: "user", name: &name, role: &role, days: "", field, text };
+            return refused.page(&admin, &caller, status_again(&problem)).await;
+        }
+        Err(problem) => return Err(problem),
+    };
     let link = made.link.unwrap_or_default();
     page(
         &admin,
         &caller,
         Some(once(&format!("The link by which {} chooses a password, good for an hour", made.user.name), &link)),
+        None,
     )
     .await
 }
@@ -224,6 +306,7 @@ pub(super) async fn invite(
         &admin,
         &caller,
         Some(once(&format!("The link by which {} chooses a password, good for an hour", made.user.name), &link)),
+        None,
     )
     .await
 }
@@ -278,13 +361,29 @@ pub(super) async fn add_token(
     Form(new): Form<NewToken>,
 ) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
+    let (name, role) = (new.name.as_str(), new.role.as_str());
+    let refused = |field, text| Refused { form: "token", name, role, days: &new.days, field, text };
     let days = match new.days.trim() {
         "" => None,
-        days => Some(days.parse().map_err(|_| Problem::bad("the days that a token is good for are a whole number"))?),
+        days => match days.parse::<u32>() {
+            Ok(days) if days > 0 => Some(days),
+            _ => {
+                let text = "It is a whole number of days, 1 at least; empty for ever.".to_owned();
+                return refused("days", text).page(&admin, &caller, StatusCode::BAD_REQUEST).await;
+            }
+        },
     };
-    let new = shapes::NewApiToken { name: new.name, role: new.role, days };
-    let (_, Json(made)) = tokens::add(state, Sent(new)).await?;
-    page(&admin, &caller, Some(once(&format!("The token {}", made.token.name), &made.secret))).await
+    let wanted = shapes::NewApiToken { name: name.to_owned(), role: role.to_owned(), days };
+    match tokens::add(state, Sent(wanted)).await {
+        Ok((_, Json(made))) => {
+            page(&admin, &caller, Some(once(&format!("The token {}", made.token.name), &made.secret)), None).await
+        }
+        Err(problem) if is_mendable(&problem) => {
+            let refused = refused(field_of(&problem, role), sentence(problem.detail()));
+            refused.page(&admin, &caller, status_again(&problem)).await
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 /// `POST /tokens/{name}/remove`.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::Path;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -13,7 +12,6 @@ use maud::{Markup, html};
 use super::fields::{Typed, sentence};
 use super::frame::{Frame, Here, wrong};
 use super::words::{capital, number, when_told};
-use crate::admin::answers::Sent;
 use crate::admin::{Admin, Problem, settings, shapes, status};
 use crate::domain::access::{Caller, Role};
 use crate::domain::settings::known;
@@ -191,26 +189,20 @@ pub(super) async fn save(
     Form(typed): Form<Typed>,
 ) -> Result<Response, Problem> {
     let list = settings::list(State(Arc::clone(&admin))).await?.0.settings;
-    let changed: Vec<&shapes::Setting> =
-        list.iter().filter(|one| typed.has_field(&one.key) && typed.text(&one.key) != own(one)).collect();
-    let mut problems = Problems::new();
-    for one in &changed {
-        let value = typed.text(&one.key);
-        if let Some(known) = known(&one.key)
-            && !value.is_empty()
-            && let Err(problem) = (known.check)(value)
-        {
-            problems.insert(one.key.clone(), format!("it {problem}"));
+    let changed = list.iter().filter(|one| typed.has_field(&one.key) && typed.text(&one.key) != own(one));
+    let (mut values, mut problems) = (Vec::new(), Problems::new());
+    for known in changed.filter_map(|one| known(&one.key)) {
+        let value = typed.given(known.key);
+        if let Some(Err(problem)) = value.as_deref().map(known.check) {
+            problems.insert(known.key.to_owned(), format!("it {problem}"));
         }
+        values.push((known.key, value));
     }
     if !problems.is_empty() {
         let page = page(&admin, &caller, &typed, &problems).await?;
         return Ok((StatusCode::BAD_REQUEST, page).into_response());
     }
-    for one in changed {
-        let new = shapes::NewValue { value: typed.given(&one.key) };
-        let Json(_) = settings::set(State(Arc::clone(&admin)), Path(one.key.clone()), Sent(new)).await?;
-    }
+    settings::set_all(&admin, values).await?;
     Ok(Redirect::to("/settings").into_response())
 }
 

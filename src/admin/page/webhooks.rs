@@ -229,6 +229,7 @@ pub(super) async fn page(admin: &Arc<Admin>, caller: &Caller, whose: Whose, news
     let source =
         sources::list(State(Arc::clone(admin))).await?.0.sources.into_iter().find(|one| one.name == webhook.source);
     let here = if whose.setting_up { Here::Elsewhere } else { Here::Projects };
+    let own = whose.address();
     let shown = Shown {
         cloud: source.as_ref().is_some_and(|source| source.kind == "cloud"),
         fixed: admin.public_url.is_some() || source.is_some_and(|source| source.webhook_url.is_some()),
@@ -238,7 +239,7 @@ pub(super) async fn page(admin: &Arc<Admin>, caller: &Caller, whose: Whose, news
         whose,
         news,
     };
-    Ok(Frame::of(admin, "Connect the webhook", here, caller).page(&shown.main()))
+    Ok(Frame::of(admin, "Connect the webhook", here, caller).at(own).page(&shown.main()))
 }
 
 struct Shown {
@@ -443,7 +444,7 @@ impl Shown {
     /// What only Sonar can show.
     fn first_call(&self) -> Markup {
         html! {
-            div #first-call data-live data-from=(self.whose.address()) { @match &self.webhook.last_delivery_at {
+            div #first-call data-live { @match &self.webhook.last_delivery_at {
                 Some(at) => { div.notice.boxed.good { span.is.ok { span.hide { "Arrived" } }
                     div { p { strong { "Sonar calls this box." } } p { "Its last call came " (when_told(Some(at), self.now)) ". "
                         a href="/deliveries" { "All calls" } } } } }

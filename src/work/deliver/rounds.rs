@@ -183,7 +183,7 @@ impl Runner {
         };
         let done = order.clone();
         let by = self.name();
-        match triage(&self.deliver.work, finding, order.state, &order.comment, &by) {
+        match triage(&self.deliver.work, finding, order.state, &order.comment, (&by, "destination")) {
             Ok(_) => {
                 self.store().write::<_, StoreError>(move |batch| destinations::end_order(batch, id, finding, &done))?;
             }

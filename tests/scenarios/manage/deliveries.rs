@@ -71,8 +71,21 @@ fn sonars_own_log_is_asked_for_and_a_token_that_may_not_is_told_plainly() {
         assert!(page.contains(part), "{part} in {page}");
     }
     assert_eq!(managed.get_as(&managed.viewer, "/deliveries/sonar/sonar%2Facme").status, 403);
+    // Each look costs requests, so that news do not have it made again.
+    assert!(managed.shown("/deliveries/sonar/sonar%2Facme").contains("data-still"));
     give(sonar.token());
     let page = text(&managed.shown("/deliveries/sonar/sonar%2Facme"));
     assert!(page.contains("The token of sonar may not see Sonar's log of webhook calls."), "{page}");
     assert!(page.contains("nothing is lost"), "{page}");
+}
+
+#[test]
+fn a_test_of_the_way_is_not_offered_to_be_run_again() {
+    let (_sonar, managed) = Managed::with_shop();
+    managed.gateway.json(&["config", "set", "public-url", managed.gateway.address()]);
+    assert_eq!(managed.gateway.json(&["webhook", "test", "acme"])["result"], "arrived");
+    let test = newest(&managed);
+    assert_eq!(test["outcome"], "test");
+    let page = managed.shown(&format!("/deliveries/{}", test["id"].as_str().unwrap()));
+    assert!(!page.contains("/replay\""), "{page}");
 }

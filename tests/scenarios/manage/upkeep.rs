@@ -119,3 +119,56 @@ fn the_audit_log_is_searched_paged_and_exported() {
     assert_eq!(told.lines().count(), 5, "{told}");
     assert!(told.starts_with("id,at,who"), "{told}");
 }
+
+#[test]
+fn a_user_or_token_that_is_not_added_loses_nothing_of_the_form() {
+    let managed = Managed::start();
+    assert_eq!(managed.post("/users", &[("name", "omar"), ("role", "operator")]).status, 200);
+    let taken = managed.post("/users", &[("name", "omar"), ("role", "operator")]);
+    assert_eq!(taken.status, 409, "{}", taken.body);
+    assert!(taken.body.contains("value=\"omar\"") && taken.body.contains("href=\"#user\""), "{}", taken.body);
+    assert!(taken.body.contains("<option value=\"operator\" selected>"), "{}", taken.body);
+    assert!(text(&taken.body).contains("There is a user omar already."), "{}", taken.body);
+    let odd = managed.post("/users", &[("name", super::HOSTILE), ("role", "viewer")]);
+    assert_eq!(odd.status, 400);
+    super::no_markup_of_others(&odd.body);
+    assert!(odd.body.contains("id=\"user-e\""), "{}", odd.body);
+    let days = managed.post("/tokens", &[("name", "robot"), ("role", "operator"), ("days", "soon")]);
+    assert_eq!(days.status, 400);
+    for part in ["value=\"robot\"", "value=\"soon\"", "href=\"#token-days\"", "id=\"token-days-e\""] {
+        assert!(days.body.contains(part), "{part} in {}", days.body);
+    }
+    let taken = managed.post("/tokens", &[("name", "admin"), ("role", "viewer"), ("days", "30")]);
+    assert_eq!(taken.status, 409);
+    assert!(taken.body.contains("value=\"admin\"") && taken.body.contains("value=\"30\""), "{}", taken.body);
+    assert_eq!(managed.api("/tokens")["tokens"].as_array().unwrap().len(), 3, "none is made");
+}
+
+#[test]
+fn an_address_of_a_form_leads_to_its_page_and_one_of_nothing_says_so() {
+    let managed = Managed::start();
+    for (form, page) in [
+        ("/destinations/siem/check", "/destinations"),
+        ("/destinations/siem/parked/F1/retry", "/destinations/siem/parked"),
+        ("/findings/F1/triage", "/findings/F1"),
+        ("/findings/triage", "/findings"),
+        ("/assets/Cash%20desk/remove", "/assets/Cash%20desk"),
+        ("/tokens", "/users"),
+        ("/sync", "/"),
+    ] {
+        let answer = managed.get(form);
+        assert_eq!((answer.status, answer.header("location")), (303, Some(page)), "{form}");
+    }
+    let bearer = format!("Bearer {}", managed.viewer);
+    let browser = [("Authorization", bearer.as_str()), ("Accept", "text/html,*/*;q=0.8")];
+    let asked =
+        |path: &str, headers: &[(&str, &str)]| crate::support::https::ask(&managed.page, "GET", path, headers, "");
+    let page = asked("/finding", &browser);
+    assert_eq!((page.status, page.header("content-type")), (404, Some("text/html; charset=utf-8")));
+    assert!(text(&page.body).contains("There is no such page.") && !page.body.contains("API"), "{}", page.body);
+    assert!(page.header("content-security-policy").is_some());
+    for (path, headers) in [("/finding", &browser[..1]), ("/api/v1/finding", &browser[..])] {
+        let answer = asked(path, headers);
+        assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/problem+json")), "{path}");
+    }
+}

@@ -23,7 +23,7 @@ pub(super) struct Choice {
 }
 
 /// What the form says.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Chosen {
     pub(super) organization: String,
     /// What is searched for.

@@ -1,6 +1,6 @@
 //! The third step: which projects come in, each with its branches and asset; and what would come, before anything does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
@@ -59,7 +59,10 @@ pub(in crate::admin::page) async fn act(
                 let to = address(Step::Import, Some(&choosing.chosen.organization));
                 return Ok(Redirect::to(&format!("{to}&since={}", begun.0)).into_response());
             }
-            Err(problem) => Err(problem),
+            Err((done, problem)) => {
+                choosing = choosing.after(&state, done).await;
+                Err(problem)
+            }
         }
     };
     let status = match done {
@@ -73,15 +76,22 @@ pub(in crate::admin::page) async fn act(
     Ok(choosing.page(&state, &caller, status))
 }
 
-/// Imports one after the other. An asset that one of them has made is there for the next.
-async fn take_in(state: &State<Arc<Admin>>, imports: Vec<shapes::NewImport>) -> Result<(), Problem> {
-    let mut made: Vec<String> = Vec::new();
+/// Imports one after the other. An asset that one of them has made is there for the next. With what is wrong come the keys
+/// of the projects that were brought in before.
+async fn take_in(
+    state: &State<Arc<Admin>>,
+    imports: Vec<shapes::NewImport>,
+) -> Result<(), (BTreeSet<String>, Problem)> {
+    let (mut made, mut done): (Vec<String>, _) = (Vec::new(), BTreeSet::new());
     for mut new in imports {
         if let Some(name) = new.new_asset.take_if(|name| made.contains(name)) {
             new.asset = Some(name);
         }
         made.extend(new.new_asset.clone());
-        let (_, Json(_)) = projects::import(state.clone(), Sent(new)).await?;
+        match projects::import(state.clone(), Sent(new)).await {
+            Ok((_, Json(list))) => done.extend(list.projects.into_iter().map(|project| project.key)),
+            Err(problem) => return Err((done, problem)),
+        }
     }
     Ok(())
 }
@@ -95,6 +105,8 @@ struct Choosing {
     /// What is wrong with a field, by project and field.
     problems: BTreeMap<(String, &'static str), String>,
     trouble: Option<Markup>,
+    /// Projects that came in before one could not.
+    brought_in: usize,
     previews: BTreeMap<String, shapes::ProjectPreview>,
 }
 
@@ -105,7 +117,25 @@ impl Choosing {
         seen.sort_by_cached_key(|project| project.name.to_lowercase());
         let assets = assets::list(state.clone()).await?.0.assets.into_iter().map(|asset| asset.name).collect();
         let (problems, previews) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { chosen, seen, assets, problems, trouble: None, previews })
+        Ok(Self { chosen, seen, assets, problems, trouble: None, brought_in: 0, previews })
+    }
+
+    /// The same after some of what was chosen came in, and some did not: what is here now is not chosen any more.
+    async fn after(self, state: &State<Arc<Admin>>, mut done: BTreeSet<String>) -> Self {
+        let before = self.here();
+        let mut chosen = self.chosen.clone();
+        let mut now = match Self::read(state, self.chosen.clone()).await {
+            Ok(now) => now,
+            // Sonar may be what failed; what is known here is known without it.
+            Err(_) => self,
+        };
+        // An import of many may end half way.
+        done.extend(now.here().into_iter().filter(|key| !before.contains(key)));
+        for project in now.seen.iter_mut().filter(|project| done.contains(&project.key)) {
+            project.imported = true;
+        }
+        chosen.choices.retain(|key, _| !done.contains(key));
+        Self { chosen, brought_in: done.len(), ..now }
     }
 
     /// Keys of those that are imported already.
@@ -197,7 +227,13 @@ impl Choosing {
             format!("#{field}-{index}")
         };
         html! {
-            @if let Some(trouble) = &self.trouble { (summary("Nothing was brought in yet.", trouble)) }
+            @if let Some(trouble) = &self.trouble {
+                (match self.brought_in {
+                    0 => summary("Nothing was brought in yet.", trouble),
+                    1 => summary("1 project was brought in, the others were not.", trouble),
+                    count => summary(&format!("{count} projects were brought in, the others were not."), trouble),
+                })
+            }
             @else if !self.problems.is_empty() {
                 @let count = self.problems.len();
                 (summary(if count == 1 { "One field needs another look." } else { "Some fields need another look." }, &html! {

@@ -88,8 +88,7 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
                         td.num.soft role="cell" { (when_told(Some(&delivery.received_at), now)) }
                         @if steers {
                             td.act role="cell" {
-                                // A test asked for nothing that could be asked for again.
-                                @if delivery.outcome != "test" {
+                                @if can_run_again(delivery) {
                                     form method="post" action={ "/deliveries/" (delivery.id) "/replay" } {
                                         button.button.plain.little { "Replay" }
                                     }
@@ -101,6 +100,11 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
             }
         }
     }
+}
+
+/// Whether running it again could do anything: a test asked for nothing, and what was not understood is not the second time.
+fn can_run_again(delivery: &shapes::Delivery) -> bool {
+    !matches!(delivery.outcome.as_str(), "test" | "malformed")
 }
 
 pub(super) fn outcome(delivery: &shapes::Delivery) -> Markup {

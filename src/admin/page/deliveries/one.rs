@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::super::fields::sentence;
 use super::super::frame::{Frame, Here};
 use super::super::words::{capital, counted, number, when_told};
-use super::outcome;
+use super::{can_run_again, outcome};
 use crate::admin::{Admin, Problem, deliveries, shapes};
 use crate::domain::access::{Caller, Role};
 use crate::domain::time::Timestamp;
@@ -34,7 +34,7 @@ pub(in crate::admin::page) async fn show(
                 h1 { (name) @if let Some(branch) = &delivery.branch { " " span.soft { (branch) } } }
                 p.sub id="outcome" data-live { (outcome(delivery)) " " (when_told(Some(&delivery.received_at), now)) }
             }
-            @if caller.role() >= Role::Operator {
+            @if caller.role() >= Role::Operator && can_run_again(delivery) {
                 div.row { form method="post" action={ "/deliveries/" (delivery.id) "/replay" } { button.button { "Replay" } } }
             }
         }

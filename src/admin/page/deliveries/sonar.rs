@@ -83,7 +83,8 @@ pub(in crate::admin::page) async fn show(
         }
         @for webhook in &asked.webhooks { (log(webhook, now)) }
     };
-    Ok(Frame::of(&admin, &title, Here::Deliveries, &caller).page(&main))
+    // Each time it is made, Sonar is asked.
+    Ok(Frame { still: true, ..Frame::of(&admin, &title, Here::Deliveries, &caller) }.page(&main))
 }
 
 fn log(webhook: &shapes::SonarWebhook, now: Timestamp) -> Markup {

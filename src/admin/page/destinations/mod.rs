@@ -73,7 +73,7 @@ pub(super) async fn list_with(admin: &Arc<Admin>, caller: &Caller, said: Said) -
         @if shown.is_empty() { (nothing(role)) }
         @for (one, parked) in &shown { (section(one, parked, role, now, Some(&said).filter(|said| said.name == one.name))) }
     };
-    let page = Frame::of(admin, "Destinations", Here::Destinations, caller).page(&main);
+    let page = Frame::of(admin, "Destinations", Here::Destinations, caller).at("/destinations").page(&main);
     let status = said.problem.as_ref().map_or(StatusCode::OK, status_again);
     Ok((status, page).into_response())
 }
