@@ -87,11 +87,11 @@ fn sonar() -> Sonar {
         model.add_project("acme", "shop", HOSTILE);
         model.add_branch("shop", HOSTILE);
         let rule = model.rules.get_mut("java:S3649").expect("it is known");
-        rule.name = HOSTILE.to_owned();
+        HOSTILE.clone_into(&mut rule.name);
         for (branch, key) in [("main", "A"), (HOSTILE, "B")] {
             let mut issue = Issue::vulnerability("java:S3649", &format!("src/{HOSTILE}/a.java"), 3).with_key(key);
-            issue.message = HOSTILE.to_owned();
-            issue.author = HOSTILE.to_owned();
+            HOSTILE.clone_into(&mut issue.message);
+            HOSTILE.clone_into(&mut issue.author);
             issue.assignee = Some(HOSTILE.to_owned());
             issue.tags = vec![HOSTILE.to_owned()];
             model.add_issue("shop", branch, issue);
