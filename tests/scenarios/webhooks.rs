@@ -236,6 +236,6 @@ fn a_test_says_nothing_of_another_address_or_secret() {
     assert_eq!(last(&gateway), Value::Null);
     gateway.json(&["config", "set", "public-url", gateway.address()]);
     assert_eq!(last(&gateway), "arrived");
-    gateway.json_with(&["webhook", "set-secret", "acme", "--secret-file", "-"], "a secret of sixteen and more");
+    gateway.json_with(&["webhook", "secret", "acme", "--secret-file", "-"], "a secret of sixteen and more");
     assert_eq!(last(&gateway), Value::Null);
 }
