@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::admin::{self, Admin, NoSocket};
+use crate::domain::limits;
 use crate::domain::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, check_url};
 use crate::ingress::directory::Directory;
 use crate::ingress::{Counters, Ingress};
@@ -106,7 +107,7 @@ fn run(options: &Options) -> Result<(), StartError> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(8)
+        .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
         .thread_keep_alive(Duration::from_secs(5))
         .thread_stack_size(512 * 1024)
         .thread_name("async")
@@ -289,7 +290,7 @@ fn failed(address: SocketAddr, error: io::Error) -> StartError {
 /// The box's certificate, made at the first start.
 fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartError> {
     let (stored, public_url) = store.read::<_, StoreError>(|view| {
-        let certificate = settings::secret(view, CERTIFICATE)?;
+        let certificate = settings::secret(view, settings::CERTIFICATE)?;
         let key = settings::secret(view, KEY)?;
         let url = match public_url {
             Some(url) => Some(url.to_owned()),
@@ -305,7 +306,7 @@ fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartEr
         let (certificate, key) =
             (SecretBytes::new(identity.certificate.clone()), SecretBytes::new(identity.key.clone()));
         store.write::<_, StoreError>(move |batch| {
-            settings::set_secret(batch, CERTIFICATE, &certificate)?;
+            settings::set_secret(batch, settings::CERTIFICATE, &certificate)?;
             settings::set_secret(batch, KEY, &key)
         })?;
         tracing::info!(
@@ -330,7 +331,6 @@ fn tell_set_up(admin: &Admin, address: SocketAddr) -> Result<(), StartError> {
     Ok(())
 }
 
-const CERTIFICATE: &str = "tls/webhook/certificate";
 const KEY: &str = "tls/webhook/key";
 
 /// The host of an address, without port and brackets.

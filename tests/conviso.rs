@@ -209,6 +209,7 @@ fn place(branch: &str) -> Place {
         organization: OrganizationKey::parse("team").unwrap(),
         project: ProjectKey::parse("shop").unwrap(),
         project_name: "Shop".to_owned(),
+        repository: None,
         asset: AssetName::parse("Shop").unwrap(),
         branch: ScopeName::parse(branch).unwrap(),
         scope_kind: ScopeKind::Branch,

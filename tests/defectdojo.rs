@@ -273,6 +273,7 @@ fn place(branch: &str) -> Place {
         organization: OrganizationKey::parse("acme").unwrap(),
         project: ProjectKey::parse("shop").unwrap(),
         project_name: "Shop".to_owned(),
+        repository: None,
         asset: AssetName::parse("Shop").unwrap(),
         branch: ScopeName::parse(branch).unwrap(),
         scope_kind: ScopeKind::Branch,

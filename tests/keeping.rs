@@ -24,8 +24,10 @@ use hydrophone::store::changes::{Cursor, Item, follow};
 use hydrophone::store::findings::Reopened;
 use hydrophone::store::records::{Project, Scope, SealedCrawl};
 use hydrophone::store::retention::{Keep, Lot};
+use hydrophone::store::trend::DayNumber;
 use hydrophone::store::{
     Accepted, Arrival, Reply, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings,
+    trend,
 };
 use hydrophone::sys::bell::Bell;
 use redb::{ReadableDatabase, ReadableTableMetadata};
@@ -114,6 +116,7 @@ impl Home {
             imported_at: self.now,
             error: None,
             moved: None,
+            repository: None,
         };
         self.write(move |batch| catalogue::add_project(batch, &project))
     }
@@ -277,8 +280,8 @@ fn fixed(keys: &[&str]) -> Vec<Observed> {
 }
 
 /// Tables that hold findings or lead to them.
-const OF_FINDINGS: [&str; 8] =
-    ["findings", "finding_ids", "order", "scope_order", "closed", "words", "texts", "counts"];
+const OF_FINDINGS: [&str; 9] =
+    ["paths", "findings", "finding_ids", "order", "scope_order", "closed", "words", "texts", "counts"];
 
 #[test]
 fn a_closed_finding_goes_after_400_days_with_all_that_leads_to_it() {
@@ -303,7 +306,7 @@ fn a_closed_finding_goes_after_400_days_with_all_that_leads_to_it() {
     held.pass(DAY * 401);
     held.prune();
     let rows = held.rows();
-    assert_eq!(OF_FINDINGS.map(|table| rows[table]), [0; 8], "{rows:?}");
+    assert_eq!(OF_FINDINGS.map(|table| rows[table]), [0; 9], "{rows:?}");
 }
 
 #[test]
@@ -424,6 +427,7 @@ fn a_database_of_the_first_format_gets_its_closed_findings_and_its_log_counted()
         let transaction = database.begin_write().unwrap();
         let table = |name: &'static str| redb::TableDefinition::<&[u8], &[u8]>::new(name);
         transaction.delete_table(table("closed")).unwrap();
+        transaction.delete_table(table("paths")).unwrap();
         let mut format = vec![1, 1];
         format.extend(crc32fast::hash(&format).to_le_bytes());
         {
@@ -438,6 +442,10 @@ fn a_database_of_the_first_format_gets_its_closed_findings_and_its_log_counted()
     for (bytes, overfull) in [(3 * 24, true), (3 * 100, false)] {
         assert_eq!(held.read(|view| hydrophone::store::changes::is_overfull(view, bytes)), overfull, "{bytes}");
     }
+    let by_path = |view: &hydrophone::store::Reader| {
+        lists::page(view, &lists::Filter::default(), (lists::Order::Path, None), 10, &|_, _| None)
+    };
+    assert_eq!(held.read(by_path).findings.len(), 1, "and it has its order of paths");
     held.pass(DAY * 401);
     assert_eq!(held.prune(), 1);
     assert_eq!(held.keys(scope), ["B"]);
@@ -608,7 +616,8 @@ fn reopening_undoes_a_closing_until_the_next_read_closes_it_again() {
     assert_eq!(reopen(), Reopened::Done(State::Confirmed));
     assert_eq!(held.find(scope, "A"), before);
     assert_eq!((held.total(&[State::Fixed]), held.total(&[State::Confirmed]), held.total(&[])), (0, 1, 2));
-    let page = held.read(|view| lists::page(view, &lists::Filter::default(), None, 10, &|_, _| None));
+    let page = held
+        .read(|view| lists::page(view, &lists::Filter::default(), (lists::Order::Severity, None), 10, &|_, _| None));
     assert_eq!(page.findings.len(), 2, "it is where open ones are");
     let told = held.read(|view| findings::changes_of(view, id));
     let told: Vec<_> = told.into_iter().map(|(_, change)| (change.kind.as_str(), change.to)).collect();
@@ -738,4 +747,76 @@ fn compacting_gives_back_what_a_removed_project_took() {
     // It works as before.
     held.deliver("T1", 0);
     assert_eq!(held.read(|view| deliveries::list(view, None, 10)).len(), 1);
+}
+
+#[test]
+fn days_without_a_change_read_as_the_one_before_and_the_oldest_go() {
+    let mut held = Home::new();
+    let branch = held.branch("shop");
+    let trend = |held: &Home, most: u32| {
+        let today = DayNumber::of(held.now);
+        let days = held.read(|view| trend::days(view, today, most));
+        assert!(
+            days.iter().map(|(day, _)| day.0).eq(today.0 + 1 - u32::try_from(days.len()).unwrap()..=today.0),
+            "no day is left out"
+        );
+        let sum = |numbers: [u64; 5]| numbers.iter().sum::<u64>();
+        days.into_iter().map(|(_, day)| [sum(day.open), sum(day.opened), sum(day.fixed)]).collect::<Vec<_>>()
+    };
+    assert_eq!(trend(&held, 30), [[0; 3]; 0], "there is nothing before the first");
+    held.crawl(branch, open(&["A", "B", "C"]));
+    assert_eq!(trend(&held, 30), [[3, 0, 0]]);
+    held.pass(3 * DAY);
+    assert_eq!(trend(&held, 30), [[3, 0, 0]; 4]);
+    held.crawl(branch, [open(&["B", "C", "D", "E"]), fixed(&["A"])].concat());
+    assert_eq!(trend(&held, 30), [[3, 0, 0], [3, 0, 0], [3, 0, 0], [4, 2, 1]]);
+    held.pass(DAY);
+    assert_eq!(trend(&held, 2), [[4, 2, 1], [4, 0, 0]]);
+    assert_eq!(trend(&held, 1), [[4, 0, 0]], "what came before is known all the same");
+
+    // What lists no longer show is not counted from then on, and was before.
+    held.retire(branch);
+    let now = held.now;
+    held.write(move |batch| trend::recount(batch, now));
+    assert_eq!(trend(&held, 2), [[4, 2, 1], [0; 3]]);
+
+    held.pass(398 * DAY);
+    let other = held.branch("desk");
+    held.crawl(other, open(&["X"]));
+    assert_eq!(trend(&held, 400).len(), 400);
+    assert_eq!(trend(&held, 1), [[1, 0, 0]]);
+    assert_eq!(held.rows()["trend"], 3, "the first day is more than 400 days ago");
+}
+
+#[test]
+fn a_page_that_no_index_leads_to_ends_early_and_says_where_to_go_on() {
+    let held = Home::new();
+    let branch = held.branch("shop");
+    let mut rows: Vec<Observed> = (0..20_100).map(|number| row(&format!("K{number:05}"), State::Open)).collect();
+    for row in &mut rows {
+        row.created_at = Some(START);
+    }
+    // The oldest of them, so that it comes last.
+    rows[7].created_at = Some(START.minus(DAY));
+    rows[7].state = State::Confirmed;
+    rows[7].path = Some("z".to_owned());
+    held.crawl(branch, rows);
+    let confirmed = lists::Filter { states: [State::Confirmed].into(), ..lists::Filter::default() };
+    for order in [lists::Order::Severity, lists::Order::Newest, lists::Order::Path] {
+        let page = |after: Option<&lists::At>| {
+            held.read(|view| lists::page(view, &confirmed, (order, after), 10, &|_, _| None))
+        };
+        let (mut found, mut examined, mut pages, mut after) = (0, 0, 0, None);
+        loop {
+            // A slow machine ends a page even sooner.
+            let page = page(after.as_ref());
+            assert!(page.examined <= limits::LIST_EXAMINED_MAX && page.total == 1, "{order:?}: {page:?}");
+            (found, examined, pages) = (found + page.findings.len(), examined + page.examined, pages + 1);
+            assert!(page.next.is_none() || found == 0, "{order:?}: it is the last of them");
+            let Some(next) = page.next else { break };
+            after = Some(next);
+        }
+        assert_eq!((found, examined), (1, 20_100), "{order:?}: each is looked at once");
+        assert!(pages > 1, "{order:?}");
+    }
 }

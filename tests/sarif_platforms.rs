@@ -402,6 +402,7 @@ fn place() -> Place {
         organization: OrganizationKey::parse("acme").unwrap(),
         project: ProjectKey::parse("shop").unwrap(),
         project_name: "Shop".to_owned(),
+        repository: None,
         asset: AssetName::parse("Shop").unwrap(),
         branch: ScopeName::parse("main").unwrap(),
         scope_kind: ScopeKind::Branch,

@@ -275,7 +275,9 @@ fn what_one_batch_opens_and_changes_is_listed_and_found_once() {
     let found = |search: &str, severities: &[Severity]| -> Vec<String> {
         let mut filter = lists::Filter { severities: severities.iter().copied().collect(), ..lists::Filter::default() };
         filter.search(search);
-        let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+        let page = store
+            .read::<_, StoreError>(|view| lists::page(view, &filter, (lists::Order::Severity, None), 100, &|_, _| None))
+            .unwrap();
         page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect()
     };
     assert_eq!(found("weak", &[]), ["n1"]);
@@ -478,6 +480,7 @@ fn shop(key: &str) -> Project {
         imported_at: NOW,
         error: None,
         moved: None,
+        repository: None,
     }
 }
 
@@ -559,7 +562,9 @@ fn shown(store: &Store, project: ProjectId, scope: ScopeId) -> Shown {
     let hooks = store.read::<_, StoreError>(hooks::all).unwrap();
     let held = store.read::<_, StoreError>(|view| findings::after(view, scope, None, 100)).unwrap();
     let filter = lists::Filter::default();
-    let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+    let page = store
+        .read::<_, StoreError>(|view| lists::page(view, &filter, (lists::Order::Severity, None), 100, &|_, _| None))
+        .unwrap();
     let keys = |mut keys: Vec<String>| {
         keys.sort();
         keys
@@ -630,7 +635,7 @@ fn a_damaged_counter_goes_on_behind_the_last_number_in_use() {
             let last = store.read::<_, StoreError>(findings::last_change).unwrap();
             let delivery = accept(store, "T4").unwrap().id;
             let added = store.write::<_, StoreError>(|batch| {
-                let asset = Asset { name: AssetName::parse("Shop").unwrap(), description: None, created_at: NOW };
+                let asset = Asset::new(AssetName::parse("Shop").unwrap(), NOW);
                 let asset = catalogue::add_asset(batch, &asset)?;
                 let project = catalogue::add_project(batch, &shop("another"))?;
                 let name = ScopeName::parse("main").unwrap();
@@ -691,7 +696,9 @@ fn a_damaged_finding_is_replaced_by_sonars_row() {
     for words in ["", "change"] {
         let mut filter = lists::Filter::default();
         filter.search(words);
-        let page = store.read::<_, StoreError>(|view| lists::page(view, &filter, None, 100, &|_, _| None)).unwrap();
+        let page = store
+            .read::<_, StoreError>(|view| lists::page(view, &filter, (lists::Order::Severity, None), 100, &|_, _| None))
+            .unwrap();
         let mut listed: Vec<_> = page.findings.iter().map(|(_, finding)| finding.observed.key.to_string()).collect();
         listed.sort();
         assert_eq!(listed, ["A", "B", "C"], "{words:?}");

@@ -273,6 +273,7 @@ fn add_project(batch: &mut Batch, key: &str) -> Result<(ProjectId, ScopeId), Sto
         imported_at: NOW,
         error: None,
         moved: None,
+        repository: None,
     };
     let id = catalogue::add_project(batch, &project)?;
     let name = ScopeName::parse("main").unwrap();
@@ -332,10 +333,19 @@ fn filter() -> lists::Filter {
 
 /// Pages through a list to its end.
 fn listed(store: &Store, filter: &lists::Filter) -> Result<BTreeMap<FindingId, (ScopeId, Finding)>, StoreError> {
+    listed_in(store, filter, lists::Order::Severity)
+}
+
+fn listed_in(
+    store: &Store,
+    filter: &lists::Filter,
+    order: lists::Order,
+) -> Result<BTreeMap<FindingId, (ScopeId, Finding)>, StoreError> {
     let mut found = BTreeMap::new();
-    let mut after = None;
+    let mut after: Option<lists::At> = None;
     loop {
-        let page = store.read::<_, StoreError>(|view| lists::page(view, filter, after, 500, &|_, _| None))?;
+        let page = store
+            .read::<_, StoreError>(|view| lists::page(view, filter, (order, after.as_ref()), 500, &|_, _| None))?;
         for (scope, finding) in page.findings {
             assert!(found.insert(finding.id, (scope, finding)).is_none(), "a finding is listed twice");
         }
@@ -350,6 +360,9 @@ fn listed(store: &Store, filter: &lists::Filter) -> Result<BTreeMap<FindingId, (
 /// the words, the counts and the changes all tell of the same findings.
 fn whole(store: &Store) -> Inventory {
     let found = listed(store, &filter()).unwrap();
+    for order in [lists::Order::Newest, lists::Order::Path] {
+        assert_eq!(listed_in(store, &filter(), order).unwrap(), found, "{order:?}");
+    }
     let mut scopes: BTreeMap<ScopeId, BTreeMap<FindingId, (ScopeId, Finding)>> = BTreeMap::new();
     for (id, (scope, finding)) in &found {
         scopes.entry(*scope).or_default().insert(*id, (*scope, finding.clone()));

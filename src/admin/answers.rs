@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 
 use super::shapes;
 use crate::domain::access::BadRole;
@@ -23,11 +25,13 @@ pub struct Problem {
     detail: String,
     remedy: Option<String>,
     after: Option<Duration>,
+    field: Option<String>,
+    lines: Vec<shapes::CheckLine>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), remedy: None, after: None }
+        Self { status, detail: detail.into(), remedy: None, after: None, field: None, lines: Vec::new() }
     }
 
     /// What was sent cannot be used.
@@ -43,6 +47,11 @@ impl Problem {
     /// It cannot be done as things are.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// It cannot be done with what was sent, which is well-formed.
+    pub fn unfit(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
     /// Nobody knows who is asking.
@@ -86,6 +95,35 @@ impl Problem {
         &self.detail
     }
 
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
+    /// The member of the request that is wrong.
+    pub(super) fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// What a look at another server found.
+    pub(super) fn lines(&self) -> &[shapes::CheckLine] {
+        &self.lines
+    }
+
+    /// Which member of the request is wrong, such as `options.company`.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// What a look at another server found.
+    #[must_use]
+    pub fn with_lines(mut self, lines: Vec<shapes::CheckLine>) -> Self {
+        self.lines = lines;
+        self
+    }
+
     /// And what to do about it.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -101,6 +139,8 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             detail: self.detail,
             remedy: self.remedy,
+            field: self.field,
+            lines: self.lines,
         };
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -182,6 +222,36 @@ where
             Ok(Json(sent)) => Ok(Self(sent)),
             Err(rejection) => Err(Problem::new(rejection.status(), rejection.body_text())),
         }
+    }
+}
+
+/// What stands behind the question mark of an address; what is wrong there is told as any problem is.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S, T> FromRequestParts<S> for Query<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(given)) => Ok(Self(given)),
+            Err(rejection) => Err(wrong_query(&rejection.body_text())),
+        }
+    }
+}
+
+/// `Failed to deserialize query string: limit: invalid digit found in string` as a problem of `limit`.
+fn wrong_query(text: &str) -> Problem {
+    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    match text
+        .split_once(": ")
+        .filter(|(name, _)| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'))
+    {
+        Some((name, why)) => Problem::bad(format!("{name} in the address cannot be used: {why}")).at(name),
+        None => Problem::bad(format!("the address cannot be used: {text}")),
     }
 }
 

@@ -8,7 +8,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use super::answers::Sent;
+use super::destinations::edit::look_again;
 use super::{Problem, Shared, shapes, views};
+use crate::domain::asset::{BadImpact, tags};
 use crate::domain::ids::{AssetId, AssetName, ProjectId, ScopeId};
 use crate::domain::passing::Choice;
 use crate::store::lists::Filter;
@@ -57,6 +59,8 @@ fn shown(
         id: id.to_string(),
         name: asset.name.to_string(),
         description: asset.description,
+        business_impact: asset.impact.map(|impact| impact.to_string()),
+        tags: asset.tags,
         projects: names,
         open: views::open_by_severity(view, &Filter { scopes: Some(scopes), passing, ..Filter::default() })?,
     })
@@ -78,9 +82,40 @@ fn one(view: &Reader, name: &str) -> Result<shapes::Asset, Problem> {
 fn must_be_free(view: &impl View, name: &AssetName) -> Result<(), Problem> {
     match catalogue::asset_named(view, name)? {
         None => Ok(()),
-        Some(_) => Err(Problem::conflict(format!("there is an asset {name} already"))),
+        Some(_) => Err(Problem::conflict(format!("there is an asset {name} already")).at("name")),
     }
 }
+
+fn name(text: &str) -> Result<AssetName, Problem> {
+    AssetName::parse(text).map_err(|error| Problem::from(error).at("name"))
+}
+
+/// Takes over what is given of an asset beside its name; what is empty is taken away.
+fn describe(asset: &mut Asset, edit: &shapes::AssetEdit) -> Result<(), Problem> {
+    if let Some(description) = &edit.description {
+        if description.chars().count() > DESCRIPTION_CHARACTERS_MAX {
+            let problem = format!("a description has at most {DESCRIPTION_CHARACTERS_MAX} characters");
+            return Err(Problem::bad(problem).at("description"));
+        }
+        asset.description = Some(description.clone()).filter(|text| !text.is_empty());
+    }
+    if let Some(impact) = &edit.business_impact {
+        asset.impact = match impact.as_str() {
+            "" => None,
+            word => {
+                Some(word.parse().map_err(|error: BadImpact| Problem::bad(error.to_string()).at("business_impact"))?)
+            }
+        };
+    }
+    if let Some(given) = &edit.tags {
+        asset.tags =
+            tags(given.iter().map(String::as_str)).map_err(|error| Problem::bad(error.to_string()).at("tags"))?;
+    }
+    Ok(())
+}
+
+/// Characters of what a team says of an asset.
+const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
 
 /// `GET /assets/{name}`.
 pub(super) async fn show(State(admin): Shared, Path(name): Path<String>) -> Result<Json<shapes::Asset>, Problem> {
@@ -94,9 +129,9 @@ pub(super) async fn add(
 ) -> Result<(StatusCode, Json<shapes::Asset>), Problem> {
     let asset = admin
         .run(move |admin| {
-            let name = AssetName::parse(new.name.as_deref().unwrap_or_default())?;
-            let description = new.description.filter(|text| !text.is_empty());
-            let asset = Asset { name: name.clone(), description, created_at: clock::now() };
+            let name = name(new.name.as_deref().unwrap_or_default())?;
+            let mut asset = Asset::new(name.clone(), clock::now());
+            describe(&mut asset, &new)?;
             admin.store.write::<_, Problem>(move |batch| {
                 must_be_free(batch, &asset.name)?;
                 Ok(catalogue::add_asset(batch, &asset)?)
@@ -115,19 +150,23 @@ pub(super) async fn edit(
 ) -> Result<Json<shapes::Asset>, Problem> {
     let asset = admin
         .run(move |admin| {
-            let new_name = edit.name.as_deref().map(AssetName::parse).transpose()?;
+            let new_name = edit.name.as_deref().map(self::name).transpose()?;
             let shown = new_name.as_ref().map_or(name.clone(), ToString::to_string);
-            admin.store.write::<_, Problem>(move |batch| {
+            let renamed = admin.store.write::<_, Problem>(move |batch| {
                 let (id, mut asset) = named(batch, &name)?;
-                if let Some(new_name) = new_name.filter(|new_name| *new_name != asset.name) {
+                let new_name = new_name.filter(|new_name| *new_name != asset.name);
+                let renamed = new_name.is_some();
+                if let Some(new_name) = new_name {
                     must_be_free(batch, &new_name)?;
                     asset.name = new_name;
                 }
-                if let Some(description) = edit.description {
-                    asset.description = Some(description).filter(|text| !text.is_empty());
-                }
-                Ok(catalogue::put_asset(batch, id, &asset)?)
+                describe(&mut asset, &edit)?;
+                catalogue::put_asset(batch, id, &asset)?;
+                Ok(renamed)
             })?;
+            if renamed {
+                look_again(admin)?;
+            }
             admin.store.read(|view| one(view, &shown))
         })
         .await?;
@@ -147,9 +186,8 @@ pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Re
                     .map(|(_, project)| project.key.to_string())
                     .collect();
                 if !holds.is_empty() {
-                    return Err(Problem::conflict(format!("asset {name} holds {}", holds.join(", "))).remedy(
-                        "move them first (`hydrophone project import ORG --project KEY --asset OTHER`) or remove them",
-                    ));
+                    return Err(Problem::conflict(format!("asset {name} holds {}", holds.join(", ")))
+                        .remedy("move them first (`hydrophone project edit ORG KEY --asset OTHER`) or remove them"));
                 }
                 Ok(catalogue::remove_asset(batch, id, &asset)?)
             })?;

@@ -1,12 +1,13 @@
 //! The change log, for those who follow it.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::findings::Cache;
 use super::{Problem, Shared, shapes};
+use crate::admin::answers::Query;
 use crate::domain::finding::Finding;
 use crate::domain::ids::{FindingId, ScopeId};
 use crate::domain::limits;

@@ -1,16 +1,23 @@
 //! The log of webhook calls, and running one again.
 
+pub(super) mod calls;
+
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Admin, Problem, Shared, shapes, views};
-use crate::domain::delivery::Payload;
-use crate::domain::ids::DeliveryId;
+use crate::admin::answers::Query;
+use crate::domain::delivery::{Outcome, Payload};
+use crate::domain::ids::{ChangeNumber, DeliveryId};
 use crate::domain::limits;
-use crate::store::{Accepted, Arrival, Reader, deliveries};
+use crate::domain::masking::mask;
+use crate::domain::time::Timestamp;
+use crate::store::changes::Cursor;
+use crate::store::records::{Change, Delivery};
+use crate::store::{Accepted, Arrival, Reader, StoreError, catalogue, changes, deliveries, destinations};
 use crate::sys::clock;
 
 #[derive(Deserialize, IntoParams)]
@@ -52,10 +59,62 @@ fn one(view: &Reader, id: DeliveryId) -> Result<shapes::Delivery, Problem> {
     Ok(views::delivery(id, delivery, settlement))
 }
 
-/// `GET /deliveries/{id}`.
-pub(super) async fn show(State(admin): Shared, Path(id): Path<String>) -> Result<Json<shapes::Delivery>, Problem> {
-    Ok(Json(admin.read(move |_, view| one(view, id.parse()?)).await?))
+/// `GET /deliveries/{id}`: with what was sent, and what came of it.
+pub(super) async fn show(
+    State(admin): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<shapes::DeliveryDetail>, Problem> {
+    Ok(Json(admin.read(move |_, view| detail(view, id.parse()?)).await?))
 }
+
+fn detail(view: &Reader, id: DeliveryId) -> Result<shapes::DeliveryDetail, Problem> {
+    let (delivery, settlement) = deliveries::show(view, id)?.ok_or_else(|| missing(id))?;
+    // A duplicate's body is kept with the first delivery of its call.
+    let body = match delivery.duplicate_of {
+        Some(first) => deliveries::show(view, first)?.map(|(first, _)| first.body).unwrap_or_default(),
+        None => delivery.body.clone(),
+    };
+    let settled = settlement.filter(|settlement| settlement.outcome == Outcome::Synced);
+    let led = match settled {
+        Some(settled) => led_to(view, &delivery, settled.at)?,
+        None => None,
+    };
+    let (changes, whole) = led.unwrap_or((Vec::new(), true));
+    let last = changes.last().map(|(number, _)| *number);
+    let (mut passed_to, mut waiting) = (Vec::new(), Vec::new());
+    if let Some(last) = last {
+        for (destination, record) in destinations::destinations(view)? {
+            let is_past = matches!(destinations::progress(view, destination)?.cursor, Cursor::At(at) if at >= last);
+            if is_past { &mut passed_to } else { &mut waiting }.push(record.name.to_string());
+        }
+    }
+    let changes = changes.into_iter().map(|(number, change)| views::change_of(view, number, &change));
+    let changes = changes.collect::<Result<_, StoreError>>()?;
+    let payload_bytes = body.len() as u64;
+    let delivery = views::delivery(id, delivery, settlement);
+    Ok(shapes::DeliveryDetail { delivery, payload: payload(&body), payload_bytes, changes, whole, passed_to, waiting })
+}
+
+/// What was sent, as a person may see it.
+fn payload(body: &[u8]) -> Option<serde_json::Value> {
+    let mut payload = serde_json::from_slice(body).ok()?;
+    mask(&mut payload);
+    Some(payload)
+}
+
+type Led = (Vec<(ChangeNumber, Change)>, bool);
+
+/// The changes of its branch from when it came to the end of the read that it asked for.
+fn led_to(view: &Reader, delivery: &Delivery, until: Timestamp) -> Result<Option<Led>, StoreError> {
+    let (Some(key), Some(scope)) = (&delivery.project, &delivery.scope) else { return Ok(None) };
+    let Some(id) = catalogue::project_id(view, &delivery.organization, key)? else { return Ok(None) };
+    let Some(project) = catalogue::project(view, id)? else { return Ok(None) };
+    let Some(scope) = catalogue::scope_id(view, id, &project, scope)? else { return Ok(None) };
+    Ok(Some(changes::of_scope(view, scope, (delivery.received_at, until), CHANGES_SHOWN)?))
+}
+
+/// Changes that a delivery is shown with.
+const CHANGES_SHOWN: usize = 100;
 
 /// `POST /deliveries/{id}/replay`: stores the same body anew and runs it again. Never a duplicate.
 pub(super) async fn replay(

@@ -1,18 +1,18 @@
 //! Destinations: adding, looking at, steering.
 
 pub(super) mod dead_letters;
+pub(super) mod edit;
 pub(super) mod mapping;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
+use super::answers::{Query, Sent};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
 use crate::domain::destination::{Destination, Filter, PlatformKind};
@@ -239,23 +239,29 @@ pub(super) async fn show(State(admin): Shared, Path(name): Path<String>) -> Resu
 }
 
 fn filter(given: shapes::DestinationFilter) -> Result<Filter, Problem> {
+    let at = |field: &'static str| move |error| Problem::from(error).at(field);
+    let severities = given.severities.iter().map(|word| word.parse::<Severity>()).collect::<Result<_, _>>();
+    let kinds = given.kinds.iter().map(|word| word.parse::<Kind>()).collect::<Result<_, _>>();
     Ok(Filter {
         organizations: given.organizations,
         projects: given.projects,
         branches: given.branches,
-        severities: given.severities.iter().map(|word| word.parse::<Severity>()).collect::<Result<_, _>>()?,
-        kinds: given.kinds.iter().map(|word| word.parse::<Kind>()).collect::<Result<_, _>>()?,
+        severities: severities.map_err(at("filter.severities"))?,
+        kinds: kinds.map_err(at("filter.kinds"))?,
         pull_requests: given.pull_requests,
     })
 }
 
 /// The destination that a request describes, its secret, and whether that was made here.
 fn described(new: shapes::NewDestination) -> Result<(Destination, Option<SecretBytes>, bool), Problem> {
-    let name = DestinationName::parse(&new.name)?;
-    let kind: PlatformKind = new.kind.parse().map_err(|error| Problem::bad(format!("{error}")))?;
+    let name = DestinationName::parse(&new.name).map_err(|error| Problem::from(error).at("name"))?;
+    let kind: PlatformKind = new.kind.parse().map_err(|error| Problem::bad(format!("{error}")).at("kind"))?;
     let url = new.url.or_else(|| platform::default_url(kind).map(str::to_owned));
-    let url = url.ok_or_else(|| Problem::bad(format!("a destination of kind {kind} needs its address")))?;
-    let assets = new.assets.into_iter().map(|(asset, name)| Ok((AssetName::parse(&asset)?, name)));
+    let url = url.ok_or_else(|| Problem::bad(format!("a destination of kind {kind} needs its address")).at("url"))?;
+    let assets = new.assets.into_iter().map(|(asset, name)| {
+        let asset = AssetName::parse(&asset).map_err(|error| Problem::from(error).at("assets"))?;
+        Ok((asset, name))
+    });
     let destination = Destination {
         options: new.options,
         ca_pem: new.ca_pem,
@@ -278,27 +284,32 @@ fn lines(platform: &mut dyn Platform) -> Result<Vec<shapes::CheckLine>, Trouble>
     Ok(lines.map(|line| shapes::CheckLine { what: line.what.to_owned(), good: line.good, text: line.text }).collect())
 }
 
+fn must_be_free(view: &impl View, name: &DestinationName) -> Result<(), Problem> {
+    if destinations::named(view, name)?.is_none() {
+        return Ok(());
+    }
+    let problem = Problem::conflict(format!("there is a destination {name} already"));
+    Err(problem.remedy("give this one another name").at("name"))
+}
+
 /// `POST /destinations`: nothing is stored unless the platform accepts what was given.
 pub(super) async fn add(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewDestination>,
 ) -> Result<(StatusCode, Json<shapes::DestinationCheck>), Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let unchecked = new.unchecked;
             let (destination, secret, made) = described(new)?;
-            let mut platform = admin.deliver.open(&destination, secret.as_ref())?;
-            let lines = if unchecked { Vec::new() } else { lines(platform.as_mut())? };
+            admin.store.read(|view| must_be_free(view, &destination.name))?;
+            let mut platform = admin.deliver.open(&destination, secret.as_ref()).map_err(edit::of_field)?;
+            let lines = if unchecked { Vec::new() } else { lines(platform.as_mut()).map_err(edit::asked)? };
             if let Some(bad) = lines.iter().find(|line| !line.good) {
-                return Err(Problem::conflict(format!("{}: {}", bad.what, bad.text))
-                    .remedy("mend that, or add it all the same with --unchecked"));
+                return Err(edit::refused(bad, &lines));
             }
             let (name, made) = (destination.name.to_string(), made.then(|| secret.clone()).flatten());
             admin.store.write(move |batch| {
-                if destinations::named(batch, &destination.name)?.is_some() {
-                    return Err(Problem::conflict(format!("there is a destination {} already", destination.name))
-                        .remedy("give this one another name"));
-                }
+                must_be_free(batch, &destination.name)?;
                 if destinations::ids(batch)?.len() >= limits::DESTINATIONS_MAX {
                     return Err(Problem::conflict(format!(
                         "there are {} destinations, and that is the most there may be",
@@ -324,7 +335,7 @@ pub(super) async fn check(
     Path(name): Path<String>,
 ) -> Result<Json<shapes::DestinationCheck>, Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (id, mut platform) = opened(admin, &name)?;
             let lines = lines(platform.as_mut())?;
             if lines.iter().all(|line| line.good) {
@@ -343,66 +354,6 @@ fn opened(admin: &Admin, name: &str) -> Result<(DestinationId, Box<dyn Platform>
         Ok((id, destination, destinations::secret(view, id)?))
     })?;
     Ok((id, admin.deliver.open(&destination, secret.as_ref())?))
-}
-
-/// Sets those that have a value, and takes the others away.
-fn edit_map<K: Ord>(map: &mut BTreeMap<K, String>, edits: impl Iterator<Item = (K, String)>) {
-    for (key, value) in edits {
-        if value.is_empty() {
-            map.remove(&key);
-        } else {
-            map.insert(key, value);
-        }
-    }
-}
-
-/// `PATCH /destinations/{name}`.
-pub(super) async fn edit(
-    State(admin): Shared,
-    Path(name): Path<String>,
-    Sent(edit): Sent<shapes::DestinationEdit>,
-) -> Result<Json<shapes::Destination>, Problem> {
-    let shown = admin
-        .run(move |admin| {
-            let (id, mut destination, former) = admin.store.read::<_, Problem>(|view| {
-                let (id, destination) = named(view, &name)?;
-                Ok((id, destination, destinations::secret(view, id)?))
-            })?;
-            let resumed = edit.paused == Some(false);
-            let passed_back = destination.triage_to_sonar;
-            let secret = edit.secret.map(|secret| SecretBytes::new(secret.trim().as_bytes().to_vec()));
-            destination.url = edit.url.unwrap_or(destination.url);
-            edit_map(&mut destination.options, edit.options.into_iter());
-            let assets = edit.assets.into_iter().map(|(asset, name)| Ok((AssetName::parse(&asset)?, name)));
-            edit_map(&mut destination.assets, assets.collect::<Result<Vec<_>, Problem>>()?.into_iter());
-            if let Some(given) = edit.filter {
-                destination.filter = filter(given)?;
-            }
-            let triage = edit.triage.unwrap_or_default();
-            destination.triage_to_sonar = triage.to_sonar.unwrap_or(destination.triage_to_sonar);
-            destination.triage_from_sonar = triage.from_sonar.unwrap_or(destination.triage_from_sonar);
-            destination.paused = edit.paused.unwrap_or(destination.paused);
-            admin.deliver.open(&destination, secret.as_ref().or(former.as_ref()))?;
-            admin.store.write::<_, Problem>(move |batch| {
-                destinations::destination(batch, id)?.ok_or_else(|| no_destination(destination.name.as_str()))?;
-                destinations::put(batch, id, &destination, secret.as_ref())?;
-                let mut progress = destinations::progress(batch, id)?;
-                if resumed && progress.gone {
-                    progress.gone = false;
-                    progress.trouble = None;
-                }
-                if destination.triage_to_sonar && !passed_back {
-                    // What was decided there until now counts too.
-                    progress.decisions = true;
-                    progress.sweep = Some(FindingId(0));
-                }
-                Ok(destinations::put_progress(batch, id, &progress)?)
-            })?;
-            admin.deliver.kick(id);
-            show_named(admin, &name)
-        })
-        .await?;
-    Ok(Json(shown))
 }
 
 /// `DELETE /destinations/{name}`: closes nothing there.
@@ -473,7 +424,7 @@ pub(super) async fn preview_of(
     Path(name): Path<String>,
 ) -> Result<Json<shapes::DestinationPreview>, Problem> {
     let preview = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (id, destination, total) = admin.store.read::<_, Problem>(|view| {
                 let (id, destination) = named(view, &name)?;
                 Ok((id, destination, sonar_total(view)?))
@@ -522,7 +473,7 @@ pub(super) async fn targets(
     Query(search): Query<Search>,
 ) -> Result<Json<shapes::OfferList>, Problem> {
     let targets = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (_, mut platform) = opened(admin, &name)?;
             let offers = platform.offers(search.search.as_deref())?;
             Ok(offers.into_iter().map(|offer| shapes::Offer { id: offer.id, name: offer.name }).collect())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathsBuilder};
 use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
@@ -44,6 +44,9 @@ pub fn document() -> OpenApi {
         for parameter in described.parameters {
             made = made.parameter(parameter);
         }
+        if operation.repeatable() {
+            made = made.parameter(idempotency_key());
+        }
         for (status, answer) in described.answers {
             made = made.response(status, answer);
         }
@@ -78,6 +81,23 @@ pub fn document() -> OpenApi {
         .paths(paths)
         .components(Some(components.build()))
         .security(Some([SecurityRequirement::new("token", [""; 0])]))
+        .build()
+}
+
+/// The header by which a request may be sent twice.
+fn idempotency_key() -> Parameter {
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "A text of your own for this request, such as a UUID. The same request with the same key by the same caller is \
+             answered as before for 24 hours, without being done again (with the header `Idempotency-Replayed: true`); \
+             while it is being done it is answered 409, and another request with the key 422. Only what went well is \
+             kept, in memory, the newest 1,000 answers. An answer that holds a secret is not kept: asked for again, it \
+             is answered 409.",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
         .build()
 }
 

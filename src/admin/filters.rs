@@ -11,7 +11,8 @@ use crate::domain::finding::{Kind, Severity};
 use crate::domain::ids::{DestinationId, OrganizationRef};
 use crate::domain::passing::{Choice, Until};
 use crate::store::lists::{self, Filter};
-use crate::store::{Batch, Reader, StoreError, catalogue, destinations, findings};
+use crate::store::{Batch, Reader, StoreError, catalogue, destinations, findings, trend};
+use crate::sys::clock;
 
 /// `GET /organizations/{organization}/filter`.
 pub(super) async fn show(
@@ -78,6 +79,7 @@ fn change(batch: &Batch, organization: &OrganizationRef, choice: Choice) -> Resu
         source.filters.insert(organization.key.clone(), passing);
     }
     catalogue::put_source(batch, &source, None)?;
+    trend::recount(batch, clock::now())?;
     Ok(widened)
 }
 

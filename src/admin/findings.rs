@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
 use super::views::Home;
 use super::{Problem, Shared, shapes, views};
-use crate::domain::finding::{Finding, State as FindingState};
+use crate::admin::answers::Query;
+use crate::domain::finding::Finding;
 use crate::domain::ids::{FindingId, ProjectKey, RuleKey, ScopeId, ScopeKind, SourceName};
 use crate::domain::limits;
-use crate::store::findings::{self, Place, Reopened};
-use crate::store::lists::{self, Filter};
+use crate::store::findings::{self, Reopened};
+use crate::store::lists::{self, At, Filter, Order};
 use crate::store::records::Rule;
 use crate::store::{Reader, StoreError, catalogue};
 use crate::sys::clock;
-use crate::work::triage::{self, TriageError};
+use crate::work::triage::TriageError;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +51,8 @@ pub(super) struct Wanted {
     pub(super) filtered: bool,
     /// `flows`: tell the flows, too.
     pub(super) with: Option<String>,
+    /// `severity` (then newest; without it), `newest` or `path`. What is not closed comes first in each.
+    pub(super) sort: Option<String>,
     /// So many at most; 50 without it.
     pub(super) limit: Option<usize>,
     /// Where the next page begins, as `next` named it.
@@ -67,11 +69,13 @@ pub(super) async fn list(
 
 pub(super) fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList, Problem> {
     let filter = filter(view, wanted)?;
+    let order = order(wanted.sort.as_deref())?;
     let after = match wanted.cursor.as_deref() {
         None => None,
-        Some(cursor) => Some(
-            Place::from_cursor(cursor).ok_or_else(|| Problem::bad("the cursor is none of ours; begin without one"))?,
-        ),
+        Some(cursor) => {
+            let at = At::from_cursor(cursor).filter(|at| at.order() == order);
+            Some(at.ok_or_else(|| Problem::bad("the cursor is none of ours; begin without one"))?)
+        }
     };
     let flows = match wanted.with.as_deref() {
         None => false,
@@ -81,11 +85,11 @@ pub(super) fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList
     let most = wanted.limit.unwrap_or(50).clamp(1, limits::LIST_ROWS_MAX);
     let cache = Cache::new(view);
     let title = |scope: ScopeId, finding: &Finding| cache.rule(scope, finding).and_then(|rule| rule.name);
-    let page = lists::page(view, &filter, after, most, &title)?;
+    let page = lists::page(view, &filter, (order, after.as_ref()), most, &title)?;
     let shown = page.findings.into_iter().filter_map(|(scope, finding)| {
         if flows { cache.shown_whole(scope, finding) } else { cache.shown(scope, finding) }
     });
-    let findings = shown.collect();
+    let findings: Vec<_> = shown.collect();
     // Where words are searched for, counting once more takes as long as finding them.
     let filtered = if filter.passing.is_empty() || !filter.words.is_empty() {
         0
@@ -94,11 +98,13 @@ pub(super) fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList
         lists::count(view, &all)?.saturating_sub(page.total)
     };
     Ok(shapes::FindingList {
-        findings,
         filtered,
         total: page.total,
         total_exact: page.total_exact,
-        next: page.next.map(Place::to_cursor),
+        partial: page.next.is_some() && findings.len() < most,
+        examined: page.examined as u64,
+        findings,
+        next: page.next.as_ref().map(At::to_cursor),
     })
 }
 
@@ -168,6 +174,15 @@ fn filter(view: &Reader, wanted: &Wanted) -> Result<Filter, Problem> {
     Ok(filter)
 }
 
+fn order(sort: Option<&str>) -> Result<Order, Problem> {
+    match sort {
+        None | Some("severity") => Ok(Order::Severity),
+        Some("newest") => Ok(Order::Newest),
+        Some("path") => Ok(Order::Path),
+        Some(other) => Err(Problem::bad(format!("{other:?} is none of: severity, newest, path"))),
+    }
+}
+
 /// Words separated by commas.
 fn words<T: FromStr<Err = crate::domain::finding::BadWord> + Ord>(text: Option<&str>) -> Result<BTreeSet<T>, Problem> {
     let words = text.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
@@ -175,7 +190,7 @@ fn words<T: FromStr<Err = crate::domain::finding::BadWord> + Ord>(text: Option<&
 }
 
 /// The scopes that organization, project, asset and branch leave; nothing where none of them is given.
-fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<ScopeId>>, Problem> {
+pub(super) fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<ScopeId>>, Problem> {
     let Wanted { organization, project, asset, branch, scope, .. } = wanted;
     if organization.is_none() && project.is_none() && asset.is_none() && branch.is_none() && scope.is_none() {
         return Ok(None);
@@ -257,27 +272,6 @@ pub(super) async fn reopen(
     Ok(Json(detail))
 }
 
-/// `POST /findings/{id}/triage`: tells Sonar; the inventory follows with the read that is asked for.
-pub(super) async fn triage(
-    State(admin): Shared,
-    Path(id): Path<String>,
-    Sent(decision): Sent<shapes::TriageDecision>,
-) -> Result<Json<shapes::FindingDetail>, Problem> {
-    let detail = admin
-        .run(move |admin| {
-            let (id, state) = (id.parse()?, decision.state.parse::<FindingState>()?);
-            let comment = decision.comment.trim();
-            if comment.is_empty() {
-                return Err(Problem::bad("a decision needs a comment: it is what others read in Sonar")
-                    .remedy("say why with --comment"));
-            }
-            triage::triage(&admin.work, id, state, &format!("{comment} (decided in Hydrophone)"))?;
-            admin.store.read(|view| detail(view, id))
-        })
-        .await?;
-    Ok(Json(detail))
-}
-
 impl From<TriageError> for Problem {
     fn from(error: TriageError) -> Self {
         match error {
@@ -293,7 +287,7 @@ fn missing(id: FindingId) -> Problem {
         .remedy("`hydrophone finding list` shows them")
 }
 
-fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDetail, Problem> {
+pub(super) fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDetail, Problem> {
     let (scope, finding) = findings::with_id(view, id)?.ok_or_else(|| missing(id))?;
     let home = Home::read(view, scope)?.ok_or_else(|| missing(id))?;
     let rule = match &finding.observed.rule {
@@ -308,6 +302,9 @@ fn detail(view: &Reader, id: FindingId) -> Result<shapes::FindingDetail, Problem
             kind: change.kind.as_str().to_owned(),
             from: change.from.map(|state| state.to_string()),
             to: change.to.to_string(),
+            by: change.by,
+            why: change.why,
+            via: change.via,
         })
         .collect();
     Ok(shapes::FindingDetail {

@@ -1,5 +1,6 @@
 //! Who is let in to which operation, and the audit log of what was changed.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -8,11 +9,14 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use ring::digest::{SHA256, digest};
 
 use super::access::Peer;
+use super::repeats::{self, Begun};
 use super::{Admin, Problem};
 use crate::domain::access::{Caller, Role};
+use crate::domain::limits;
 use crate::domain::signature::to_hex;
 use crate::store::access::{self, Entry};
 use crate::sys::clock;
@@ -24,12 +28,14 @@ pub(super) struct Needs {
     pub(super) role: Option<Role>,
     pub(super) what: &'static str,
     pub(super) changes: bool,
+    /// Whether it may be asked for twice with an `Idempotency-Key`.
+    pub(super) repeatable: bool,
 }
 
 impl Needs {
     /// Of something that whoever may look may see.
     pub(super) fn look(admin: &Arc<Admin>, what: &'static str) -> Self {
-        Self { admin: Arc::clone(admin), role: Some(Role::Viewer), what, changes: false }
+        Self { admin: Arc::clone(admin), role: Some(Role::Viewer), what, changes: false, repeatable: false }
     }
 }
 
@@ -51,24 +57,68 @@ pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: N
     if !needs.changes {
         return tagged(request, next).await;
     }
-    let entry = entry(&caller, &request, needs.what);
+    match repeats::key(request.headers()) {
+        Ok(Some(key)) if needs.repeatable => once(needs, caller, key, request, next).await,
+        Err(problem) if needs.repeatable => problem.into_response(),
+        _ => noted(needs, &caller, request, next).await,
+    }
+}
+
+/// Does something once for a key, whoever may have stopped listening meanwhile.
+async fn once(needs: Needs, caller: Caller, key: String, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, limits::ADMIN_BODY_BYTES_MAX).await else {
+        return Problem::bad("the body cannot be read, or is too long").into_response();
+    };
+    let target = format!("{} {}", parts.method, parts.uri);
+    let who = format!("{} {}", caller.via(), caller.name());
+    let now = needs.admin.work.clock.steady();
+    let ticket = match needs.admin.repeats.begin((&who, key), &target, &body, now) {
+        Begun::Run(ticket) => ticket,
+        Begun::Answered(response) => return response,
+    };
+    let request = Request::from_parts(parts, Body::from(body));
+    let done = tokio::spawn(async move {
+        let (parts, body) = noted(needs, &caller, request, next).await.into_parts();
+        // It lies in memory already.
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        ticket.done(parts.status, parts.headers.get(header::CONTENT_TYPE), &body);
+        Response::from_parts(parts, Body::from(body))
+    });
+    done.await.unwrap_or_else(|_| Problem::internal("the request failed inside hydrophone").into_response())
+}
+
+/// Writes into the audit log what is done, and how it ended.
+async fn noted(needs: Needs, caller: &Caller, request: Request, next: Next) -> Response {
+    let entry = entry(caller, &request, needs.what);
     let number = match needs.admin.run(move |admin| Ok(note(admin, entry)?)).await {
         Ok(number) => number,
         Err(problem) => return problem.into_response(),
     };
-    let response = next.run(request).await;
+    let run = async { (next.run(request).await, REMARK.with(RefCell::take)) };
+    let (response, remark) = REMARK.scope(RefCell::default(), run).await;
     let status = response.status().as_u16();
     // That it was begun is in the log in any case.
     let _ = needs
         .admin
         .run(move |admin| {
-            admin
-                .store
-                .delete::<_, crate::store::StoreError>(move |batch| access::audit_ended(batch, number, status))
-                .map_err(Problem::from)
+            Ok(admin.store.delete::<_, crate::store::StoreError>(move |batch| {
+                access::audit_ended(batch, number, status, remark.as_deref())
+            })?)
         })
         .await;
     response
+}
+
+tokio::task_local! {
+    static REMARK: RefCell<Option<String>>;
+}
+
+/// Adds to what the audit log says of the request that is being answered: what its address does not tell. Nothing where
+/// none is, and only where it is asynchronous.
+pub(super) fn remark(text: &str) {
+    let text = text.chars().take(TARGET_CHARACTERS_MAX).collect();
+    let _ = REMARK.try_with(|remark| remark.replace(Some(text)));
 }
 
 /// Written also on a full disk, as deletions are: what frees space must not be refused for being noted.
@@ -96,11 +146,12 @@ async fn tagged(request: Request, next: Next) -> Response {
     let is_get = *request.method() == Method::GET;
     let response = next.run(request).await;
     let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    if !is_get || !is_json || response.status() != StatusCode::OK {
+    // What is sent while it is written, such as an export, does not lie in memory.
+    let is_whole = response.body().size_hint().exact().is_some();
+    if !is_get || !is_json || !is_whole || response.status() != StatusCode::OK {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // It lies in memory already.
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };

@@ -10,6 +10,7 @@ mod describe;
 mod destinations;
 mod document;
 mod events;
+mod export;
 mod filters;
 mod findings;
 mod guard;
@@ -19,31 +20,37 @@ mod listener;
 mod metrics;
 mod page;
 mod projects;
+mod repeats;
 mod routes;
 pub mod settings;
 pub mod shapes;
 mod sources;
 mod status;
+mod trend;
+mod triage;
 mod views;
 mod webhooks;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use self::access::Peer;
 pub use self::answers::Problem;
 pub use self::document::document;
 pub use self::listener::serve_network;
+pub use self::page::pages;
+use crate::domain::ids::EndpointId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::ingress::Counters;
@@ -75,12 +82,20 @@ pub struct Admin {
     /// Where the page and the API are served over the network; nowhere if they are not.
     pub page_address: Option<SocketAddr>,
     access: access::Access,
-    needs: std::sync::atomic::AtomicUsize,
+    pulse: status::Beat,
+    news: events::News,
     /// One password is hashed at a time; the others wait without a thread.
     hashing: Semaphore,
     reads: Semaphore,
+    /// What asks Sonar or a platform waits for them, and must not hold up reads.
+    questions: Semaphore,
+    /// Files that are being taken out hold a thread each.
+    exports: Arc<Semaphore>,
+    repeats: Arc<repeats::Repeats>,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
+    /// The last test of each webhook, for whoever looks at it again.
+    tests: Mutex<BTreeMap<EndpointId, shapes::WebhookTest>>,
 }
 
 impl Admin {
@@ -111,16 +126,16 @@ impl Admin {
             started_at,
             page_address,
             access: access::Access::default(),
-            needs: std::sync::atomic::AtomicUsize::new(0),
+            pulse: status::Beat::default(),
+            news: events::News::default(),
             hashing: Semaphore::new(1),
             reads,
+            questions: Semaphore::new(limits::ADMIN_QUESTIONS_MAX),
+            exports: Arc::new(Semaphore::new(limits::EXPORTS_MAX)),
+            repeats: repeats::Repeats::new(),
             previews: Arc::new(Semaphore::new(1)),
+            tests: Mutex::default(),
         })
-    }
-
-    /// Things that need a person, as the last look at the status found them.
-    fn needs(&self) -> usize {
-        self.needs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Does something that blocks, as one of a few at a time.
@@ -132,15 +147,34 @@ impl Admin {
         self.block(task).await
     }
 
+    /// Asks Sonar or a platform something, as one of a few at a time.
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _permit = self.questions.acquire().await.expect("nobody closes the semaphore");
+        self.block(task).await
+    }
+
     /// Does something that blocks.
     async fn block<T: Send + 'static>(
         self: &Arc<Self>,
         task: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let admin = Arc::clone(self);
-        tokio::task::spawn_blocking(move || task(&admin))
+        let (reply, answer) = oneshot::channel();
+        self.hand_over(Box::new(move |admin| {
+            // Whoever asked may be gone.
+            let _ = reply.send(task(admin));
+        }));
+        answer
             .await
             .unwrap_or_else(|_| Err(Problem::internal("the request failed inside hydrophone; its log says more")))
+    }
+
+    /// Once for all tasks: a runtime's task holds much code for each type of what it does.
+    fn hand_over(self: &Arc<Self>, task: Box<dyn FnOnce(&Self) + Send>) {
+        let admin = Arc::clone(self);
+        drop(tokio::task::spawn_blocking(move || task(&admin)));
     }
 
     /// Reads the store, as one of a few at a time.
@@ -164,6 +198,7 @@ pub(crate) fn of_network(admin: &Arc<Admin>) -> Router {
     let pages = page::router(admin);
     router(admin)
         .merge(pages)
+        .fallback(page::nowhere)
         .layer(from_fn_with_state(Arc::clone(admin), access::by_network))
         .with_state(Arc::clone(admin))
 }

@@ -1,15 +1,17 @@
 //! Projects: what a token sees, what is imported, and reading it.
 
+pub(super) mod edit;
+
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
-use super::{Admin, Problem, Shared, shapes, views};
+use super::answers::{Query, Sent};
+use super::{Admin, Problem, Shared, destinations, shapes, views};
 use crate::domain::ids::{AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits;
 use crate::domain::schedule::{Reason, Task};
@@ -20,7 +22,7 @@ use crate::store::records::{Asset, Project};
 use crate::store::{Batch, StoreError, View, agenda, catalogue};
 use crate::sys::clock;
 
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, Deserialize, IntoParams)]
 pub(super) struct Search {
     /// A part of the name or key.
     search: Option<String>,
@@ -33,7 +35,7 @@ pub(super) async fn visible(
     Query(search): Query<Search>,
 ) -> Result<Json<shapes::ProjectList>, Problem> {
     let projects = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let organization = admin.store.read(|view| views::organization(view, &organization))?;
             let seen = all_projects(admin, &organization, search.search.as_deref())?;
             admin.store.read::<_, Problem>(|view| {
@@ -63,6 +65,7 @@ fn not_imported(organization: &OrganizationRef, seen: wire::Project) -> shapes::
         asset: None,
         selected_branches: Vec::new(),
         pull_requests: false,
+        repository: None,
         branches: Vec::new(),
         error: None,
         activity: "idle".to_owned(),
@@ -165,7 +168,7 @@ pub(super) async fn rename(
     Sent(new): Sent<shapes::NewKey>,
 ) -> Result<(StatusCode, Json<shapes::Project>), Problem> {
     let project = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (organization, id, former) = admin.store.read(|view| imported(view, &organization, &key))?;
             let (key, to) = (former.key, ProjectKey::parse(&new.to)?);
             let taken = || {
@@ -218,23 +221,36 @@ pub(super) async fn import(
     Sent(new): Sent<shapes::NewImport>,
 ) -> Result<(StatusCode, Json<shapes::ProjectList>), Problem> {
     let projects = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let organization = admin.store.read(|view| views::organization(view, &new.organization))?;
             let wanted = wanted(admin, &organization, &new)?;
             let placing = Placing::of(&new)?;
             admin.store.read(|view| placing.check(view))?;
-            let selection = selection(&new)?;
+            let (selection, repository) = (selection(&new)?, repository(&new)?);
             let mut ids = Vec::with_capacity(wanted.len());
             // Some at a time, so that deliveries are answered in between.
             for some in wanted.chunks(PROJECTS_PER_COMMIT) {
                 let (some, organization) = (some.to_vec(), organization.clone());
                 let (placing, selection, store) = (placing.clone(), selection.clone(), admin.store.clone());
+                let repository = repository.clone();
                 ids.extend(admin.store.write::<_, Problem>(move |batch| {
                     let now = clock::now();
                     some.into_iter()
-                        .map(|seen| take_in(batch, &organization, seen, &placing, &selection, now, store.ticket()))
+                        .map(|seen| {
+                            take_in(
+                                batch,
+                                &organization,
+                                seen,
+                                (&placing, &selection, repository.clone()),
+                                now,
+                                store.ticket(),
+                            )
+                        })
                         .collect::<Result<Vec<_>, _>>()
                 })?);
+            }
+            if !matches!(placing, Placing::OwnName) {
+                destinations::edit::look_again(admin)?;
             }
             shown(admin, &ids)
         })
@@ -243,6 +259,14 @@ pub(super) async fn import(
 }
 
 const PROJECTS_PER_COMMIT: usize = 50;
+
+/// Refuses what [`import`] would refuse without asking Sonar.
+pub(super) fn check(admin: &Admin, new: &shapes::NewImport) -> Result<(), Problem> {
+    let placing = Placing::of(new)?;
+    admin.store.read(|view| placing.check(view))?;
+    repository(new)?;
+    selection(new).map(drop)
+}
 
 /// The projects that an import names, as Sonar shows them to this token.
 pub(super) fn wanted(
@@ -257,7 +281,7 @@ pub(super) fn wanted(
                 return Err(Problem::missing(format!("the token sees no project in {organization}"))
                     .remedy("it needs the permission Browse on the projects"));
             }
-            Ok(all)
+            Ok(all.into_iter().filter(|seen| !new.except.iter().any(|key| key == seen.key.as_str())).collect())
         }
         (false, false) => {
             let connected = admin.work.sources.connect(&organization.source)?;
@@ -278,12 +302,30 @@ pub(super) fn wanted(
 
 /// The branches that an import names.
 pub(super) fn selection(new: &shapes::NewImport) -> Result<Selection, Problem> {
-    for pattern in &new.branches {
+    selected(&new.branches, new.pull_requests)
+}
+
+fn selected(branches: &[String], pull_requests: bool) -> Result<Selection, Problem> {
+    for pattern in branches {
         if pattern.is_empty() || pattern.len() > 255 || pattern.chars().any(char::is_control) {
-            return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")));
+            return Err(Problem::bad(format!("{pattern:?} cannot be a branch's name or pattern")).at("branches"));
         }
     }
-    Ok(Selection { branches: new.branches.clone(), pull_requests: new.pull_requests })
+    Ok(Selection { branches: branches.to_vec(), pull_requests })
+}
+
+/// The clone address that an import gives, if it gives one.
+fn repository(new: &shapes::NewImport) -> Result<Option<String>, Problem> {
+    let Some(url) = new.repository.as_deref().map(str::trim).filter(|url| !url.is_empty()) else { return Ok(None) };
+    let is_address = ["https://", "http://", "ssh://", "git@"].iter().any(|start| url.starts_with(start));
+    // What stands there is told to platforms.
+    let has_password = url.starts_with("http") && url.contains('@');
+    if !is_address || has_password || url.len() > 500 || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Problem::bad(format!("{url:?} is no clone address of a repository"))
+            .at("repository")
+            .remedy("one looks like https://git.example/team/shop.git"));
+    }
+    Ok(Some(url.to_owned()))
 }
 
 /// Which asset the projects of an import get.
@@ -302,7 +344,9 @@ impl Placing {
         match (&new.asset, &new.new_asset) {
             (None, None) => Ok(Self::OwnName),
             (Some(name), None) => Ok(Self::Existing(AssetName::parse(name)?)),
-            (None, Some(name)) => Ok(Self::New(AssetName::parse(name)?)),
+            (None, Some(name)) => {
+                Ok(Self::New(AssetName::parse(name).map_err(|error| Problem::from(error).at("new_asset"))?))
+            }
             (Some(_), Some(_)) => Err(Problem::bad("an asset is either new or exists")),
         }
     }
@@ -311,7 +355,9 @@ impl Placing {
     pub(super) fn check(&self, view: &impl View) -> Result<(), Problem> {
         match self {
             Self::New(name) if catalogue::asset_named(view, name)?.is_some() => {
-                Err(Problem::conflict(format!("there is an asset {name} already")).remedy("--asset adds to it"))
+                Err(Problem::conflict(format!("there is an asset {name} already"))
+                    .at("new_asset")
+                    .remedy("--asset adds to it"))
             }
             _ => Ok(()),
         }
@@ -319,9 +365,17 @@ impl Placing {
 
     fn place(&self, batch: &Batch, project: &wire::Project, now: Timestamp) -> Result<AssetId, Problem> {
         match self {
+            Self::OwnName => Self::named(batch, &own_name(project)?, now),
+            _ => self.of_name(batch, now),
+        }
+    }
+
+    /// The asset that is named.
+    fn of_name(&self, batch: &Batch, now: Timestamp) -> Result<AssetId, Problem> {
+        match self {
             Self::Existing(name) => Self::existing(batch, name),
             Self::New(name) => Self::named(batch, name, now),
-            Self::OwnName => Self::named(batch, &own_name(project)?, now),
+            Self::OwnName => Err(Problem::bad("no asset is named")),
         }
     }
 
@@ -356,7 +410,7 @@ impl Placing {
         if let Some(id) = catalogue::asset_named(batch, name)? {
             return Ok(id);
         }
-        Ok(catalogue::add_asset(batch, &Asset { name: name.clone(), description: None, created_at: now })?)
+        Ok(catalogue::add_asset(batch, &Asset::new(name.clone(), now))?)
     }
 }
 
@@ -370,8 +424,7 @@ fn take_in(
     batch: &Batch,
     organization: &OrganizationRef,
     seen: wire::Project,
-    placing: &Placing,
-    selection: &Selection,
+    (placing, selection, repository): (&Placing, &Selection, Option<String>),
     now: Timestamp,
     ticket: u64,
 ) -> Result<ProjectId, Problem> {
@@ -383,7 +436,9 @@ fn take_in(
             Placing::OwnName => known.asset,
             _ => placing.place(batch, &seen, now)?,
         };
-        let project = Project { name: seen.name, asset, selection: selection.clone(), error: None, ..known };
+        let repository = repository.or(known.repository);
+        let project =
+            Project { name: seen.name, asset, selection: selection.clone(), error: None, repository, ..known };
         catalogue::put_project(batch, id, &project)?;
         // Whoever imports again wants to see the present state.
         ask_scopes(batch, id, Reason::Manual, now, ticket)?;
@@ -400,6 +455,7 @@ fn take_in(
             imported_at: now,
             error: None,
             moved: None,
+            repository,
         };
         catalogue::add_project(batch, &project)?
     };

@@ -11,8 +11,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::describe::{Described, Describes};
 use super::{
-    Admin, access, assets, changes, deliveries, destinations, document, events, filters, findings, guard, imports,
-    projects, settings, sources, status, webhooks,
+    Admin, access, assets, changes, deliveries, destinations, document, events, export, filters, findings, guard,
+    imports, projects, settings, sources, status, trend, triage, webhooks,
 };
 use crate::domain::access::Role;
 
@@ -32,11 +32,30 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    /// Whether it may be asked for twice with an `Idempotency-Key`: it makes something, or has something done again.
+    pub(super) fn repeatable(&self) -> bool {
+        self.method == Method::POST && REPEATABLE.contains(&self.path)
+    }
+
     /// Whether something may be different after it.
     pub(super) fn changes(&self) -> bool {
         self.method != Method::GET
     }
 }
+
+const REPEATABLE: [&str; 11] = [
+    "/sources",
+    "/imports",
+    "/assets",
+    "/destinations",
+    "/users",
+    "/tokens",
+    "/deliveries/{id}/replay",
+    "/findings/triage",
+    "/destinations/{name}/replay",
+    "/destinations/{name}/dead-letters/replay",
+    "/destinations/{name}/dead-letters/{finding}/replay",
+];
 
 /// The operations of one part, being listed.
 struct Part {
@@ -127,6 +146,13 @@ pub(super) fn all() -> Vec<Operation> {
                 "List all projects that the token sees",
             )
             .add(Viewer, GET, "/organizations/{organization}/projects/{key}", projects::show, "Show a project")
+            .add(
+                Admin,
+                PATCH,
+                "/organizations/{organization}/projects/{key}",
+                projects::edit::edit,
+                "Move a project, or choose its branches",
+            )
             .add(Admin, DELETE, "/organizations/{organization}/projects/{key}", projects::remove, "Remove a project")
             .add(
                 Admin,
@@ -142,6 +168,13 @@ pub(super) fn all() -> Vec<Operation> {
         Part::of("webhooks")
             .add(Viewer, GET, "/organizations/{organization}/webhook", webhooks::show, "Show a webhook's address")
             .add(
+                Operator,
+                GET,
+                "/organizations/{organization}/webhook/calls",
+                deliveries::calls::show,
+                "Ask Sonar which webhook calls it made",
+            )
+            .add(
                 Admin,
                 POST,
                 "/organizations/{organization}/webhook/reveal",
@@ -154,6 +187,27 @@ pub(super) fn all() -> Vec<Operation> {
                 "/organizations/{organization}/webhook/secret",
                 webhooks::secret,
                 "Take a webhook's secret over",
+            )
+            .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/webhook/register",
+                webhooks::register::register,
+                "Register a webhook in Sonar",
+            )
+            .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/webhook/unregister",
+                webhooks::register::unregister,
+                "Take a webhook away from Sonar",
+            )
+            .add(
+                Operator,
+                POST,
+                "/organizations/{organization}/webhook/test",
+                webhooks::test::test,
+                "Test the way of a webhook",
             ),
         Part::of("assets")
             .add(Viewer, GET, "/assets", assets::list, "List assets")
@@ -169,14 +223,17 @@ pub(super) fn all() -> Vec<Operation> {
             .add(Viewer, GET, "/findings", findings::list, "List findings")
             .add(Viewer, GET, "/findings/{id}", findings::show, "Show a finding with its history")
             .add(Operator, POST, "/findings/{id}/reopen", findings::reopen, "Undo the closing of a finding")
-            .add(Operator, POST, "/findings/{id}/triage", findings::triage, "Decide about a finding")
+            .add(Operator, POST, "/findings/{id}/triage", triage::one, "Decide about a finding")
+            .add(Operator, POST, "/findings/triage", triage::many, "Decide about findings")
+            .add(Viewer, GET, "/findings/export", export::show, "Take findings out as a file")
+            .add(Viewer, GET, "/trend", trend::show, "Show how many findings there were")
             .add(Viewer, GET, "/rules/{source}/{key}", findings::rule, "Show a rule")
             .add(Viewer, GET, "/changes", changes::list, "Follow what changed"),
         Part::of("destinations")
             .add(Viewer, GET, "/destinations", destinations::list, "List destinations")
             .add(Admin, POST, "/destinations", destinations::add, "Add a destination")
             .add(Viewer, GET, "/destinations/{name}", destinations::show, "Show a destination")
-            .add(Admin, PATCH, "/destinations/{name}", destinations::edit, "Change a destination")
+            .add(Admin, PATCH, "/destinations/{name}", destinations::edit::edit, "Change a destination")
             .add(Admin, DELETE, "/destinations/{name}", destinations::remove, "Remove a destination")
             .add(Operator, POST, "/destinations/{name}/check", destinations::check, "Check a destination")
             .add(Operator, POST, "/destinations/{name}/replay", destinations::replay, "Tell a destination anew")
@@ -237,13 +294,10 @@ pub(super) fn all() -> Vec<Operation> {
                 destinations::dead_letters::replay,
                 "Try a dead letter again",
             ),
-        Part::of("settings").add(Viewer, GET, "/config", settings::list, "List settings").add(
-            Admin,
-            PUT,
-            "/config/{key}",
-            settings::set,
-            "Change a setting",
-        ),
+        Part::of("settings")
+            .add(Viewer, GET, "/config", settings::list, "List settings")
+            .add(Admin, PUT, "/config/{key}", settings::set, "Change a setting")
+            .add(Viewer, GET, "/certificate", settings::certificate::show, "Show the box's certificate"),
         Part::of("access")
             .open(POST, "/session", access::login::begin, "Log in")
             .add(Viewer, GET, "/session", access::login::show, "Show who is asking")
@@ -256,7 +310,8 @@ pub(super) fn all() -> Vec<Operation> {
             .add(Admin, GET, "/tokens", access::tokens::list, "List API tokens")
             .add(Admin, POST, "/tokens", access::tokens::add, "Make an API token")
             .add(Admin, DELETE, "/tokens/{name}", access::tokens::remove, "Remove an API token")
-            .add(Admin, GET, "/audit", access::audit::list, "List who did what"),
+            .add(Admin, GET, "/audit", access::audit::list, "List who did what")
+            .add(Admin, GET, "/audit/export", access::audit::export, "Export who did what"),
         Part::of("description").open(GET, "/openapi.json", document::show, "Describe this API"),
     ];
     parts.into_iter().flat_map(|part| part.list).collect()
@@ -271,6 +326,7 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
             role: operation.role,
             what: operation.what,
             changes: operation.changes(),
+            repeatable: operation.repeatable(),
         };
         router = router.route(operation.path, operation.route.layer(from_fn_with_state(needs, guard::let_in)));
     }

@@ -1,10 +1,14 @@
 //! Settings: what they are set to, and setting them.
 
+pub(super) mod certificate;
+
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 
 use super::answers::Sent;
-use super::{Problem, Shared, shapes};
+use super::{Admin, Problem, Shared, shapes};
 use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, known};
 use crate::store::settings;
 use crate::store::settings::number_of;
@@ -43,22 +47,31 @@ pub(super) async fn set(
     })?;
     let value = new.value.filter(|value| !value.is_empty());
     if let Some(value) = &value {
-        (known.check)(value).map_err(|problem| Problem::bad(format!("{key} {problem}")))?;
+        (known.check)(value).map_err(|problem| Problem::bad(format!("{key} {problem}")).at("value"))?;
     }
-    let stored = value.clone();
-    admin
-        .run(move |admin| {
-            // Admitted on a full disk as deletions are: it takes no room, and is how a person lets more in again.
-            admin.store.delete::<_, Problem>(move |batch| Ok(settings::set(batch, known.key, stored.as_deref())?))?;
-            let free = admin.store.read::<_, Problem>(|view| Ok(number_of(view, FREE_SPACE_MIN)?))?;
-            admin.store.set_free_space_min(free * 1024 * 1024);
-            Ok(())
-        })
-        .await?;
+    set_all(&admin, vec![(known.key, value.clone())]).await?;
     Ok(Json(shapes::Setting {
         key,
         value: value.or_else(|| known.default.map(str::to_owned)),
         default: known.default.map(str::to_owned),
         help: known.help.to_owned(),
     }))
+}
+
+/// Sets settings whose values were checked, all of them or none; one without a value has its default again.
+pub(super) async fn set_all(admin: &Arc<Admin>, values: Vec<(&'static str, Option<String>)>) -> Result<(), Problem> {
+    admin
+        .run(move |admin| {
+            // Admitted on a full disk as deletions are: it takes no room, and is how a person lets more in again.
+            admin.store.delete::<_, Problem>(move |batch| {
+                for (key, value) in &values {
+                    settings::set(batch, key, value.as_deref())?;
+                }
+                Ok(())
+            })?;
+            let free = admin.store.read::<_, Problem>(|view| Ok(number_of(view, FREE_SPACE_MIN)?))?;
+            admin.store.set_free_space_min(free * 1024 * 1024);
+            Ok(())
+        })
+        .await
 }

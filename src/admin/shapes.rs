@@ -3,7 +3,9 @@
 
 mod access;
 mod destinations;
+mod findings;
 mod imports;
+mod webhooks;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +13,9 @@ use utoipa::ToSchema;
 
 pub use self::access::*;
 pub use self::destinations::*;
+pub use self::findings::*;
 pub use self::imports::*;
+pub use self::webhooks::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -25,6 +29,12 @@ pub struct Problem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The member of the request that is wrong, where it is one, such as `options.company`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What a look at another server found, where that is the problem.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<CheckLine>,
 }
 
 /// Something that an operator should know.
@@ -85,6 +95,9 @@ pub struct Freshness {
     pub oldest: Option<OldestBranch>,
     /// Branches that were not proven current for twice that time.
     pub stale: u64,
+    /// Projects all of whose branches are proven current.
+    #[serde(default)]
+    pub in_step: u64,
 }
 
 /// The branch that was proven current the longest ago.
@@ -284,6 +297,9 @@ pub struct Project {
     /// Whether pull requests were asked for.
     #[serde(default)]
     pub pull_requests: bool,
+    /// The clone address of its repository, where somebody gave it.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// The branches and pull requests that are held.
     pub branches: Vec<Branch>,
     /// Why its branches could not be asked for, or that none was found.
@@ -354,6 +370,9 @@ pub struct NewImport {
     /// All that the token sees.
     #[serde(default)]
     pub all: bool,
+    /// But for these, where all are meant.
+    #[serde(default)]
+    pub except: Vec<String>,
     /// An asset that exists.
     #[serde(default)]
     pub asset: Option<String>,
@@ -366,6 +385,29 @@ pub struct NewImport {
     /// Pull requests too.
     #[serde(default)]
     pub pull_requests: bool,
+    /// The clone address of the project's repository, such as `https://git.example/team/shop.git`; one that was given
+    /// before stays without it.
+    #[serde(default)]
+    pub repository: Option<String>,
+}
+
+/// `PATCH /api/v1/organizations/{org}/projects/{key}`: what is absent stays as it is. Answers the [`Project`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectEdit {
+    /// Moves it to an asset that exists. Nothing is closed, and nothing is told twice: platforms keep what they were
+    /// told where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asset: Option<String>,
+    /// Moves it to an asset that is made for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_asset: Option<String>,
+    /// Names or patterns of branches, all of them; an empty list means the main branch. Branches that are held stay so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branches: Option<Vec<String>>,
+    /// Pull requests too, or no new ones any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_requests: Option<bool>,
 }
 
 /// `POST /api/v1/organizations/{org}/projects/{key}/rename`. Answers the [`Project`].
@@ -401,6 +443,12 @@ pub struct Asset {
     pub name: String,
     /// What the team says of it.
     pub description: Option<String>,
+    /// What it would mean if something happened to it: `low`, `medium`, `high`; absent where nobody has said so.
+    #[serde(default)]
+    pub business_impact: Option<String>,
+    /// What the team finds it by; in order.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// The projects that belong to it.
     pub projects: Vec<ProjectName>,
     /// Findings that are not closed, by severity.
@@ -427,46 +475,15 @@ pub struct AssetEdit {
     /// Its (new) name.
     #[serde(default)]
     pub name: Option<String>,
-    /// Its (new) description.
-    #[serde(default)]
+    /// Its (new) description; an empty one takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-}
-
-/// A webhook's address and secret: `GET /api/v1/organizations/{org}/webhook?project=&reveal=true`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Webhook {
-    /// The source.
-    pub source: String,
-    /// The organization.
-    pub organization: String,
-    /// The project, if the endpoint belongs to one.
-    pub project: Option<String>,
-    /// What to paste into Sonar.
-    pub url: String,
-    /// The secret to paste into Sonar; only where it was asked for.
-    pub secret: Option<String>,
-    /// Whether this box registered it in Sonar itself.
-    pub registered: bool,
-    /// When a call last came in.
-    pub last_delivery_at: Option<String>,
-    /// Whether this box takes webhooks at all.
-    #[serde(default = "yes")]
-    pub listening: bool,
-    /// Minutes between two looks at a project, whether webhooks come or not.
-    #[serde(default)]
-    pub poll_minutes: u64,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// `PUT /api/v1/organizations/{org}/webhook/secret?project=`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewSecret {
-    /// 16 to 200 characters.
-    pub secret: String,
+    /// Its (new) business impact: `low`, `medium`, `high`; an empty one takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub business_impact: Option<String>,
+    /// Its (new) tags, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
 }
 
 /// A webhook call: `GET /api/v1/deliveries?before=&limit=` answers `{"deliveries":[…],"next":…}`, newest first;
@@ -489,7 +506,8 @@ pub struct Delivery {
     pub task_id: Option<String>,
     /// `SUCCESS` or `FAILED`.
     pub status: Option<String>,
-    /// `queued`, `synced`, `not_imported`, `not_selected`, `task_failed`, `duplicate`, `malformed`, `dropped`.
+    /// `queued`, `synced`, `not_imported`, `not_selected`, `task_failed`, `duplicate`, `malformed`, `dropped`;
+    /// `test` for what this box sent to itself.
     pub outcome: String,
     /// In words, where the outcome needs them.
     pub detail: Option<String>,
@@ -502,6 +520,90 @@ pub struct Delivery {
     /// How the call failed, if it never arrived and was taken from Sonar's log of webhooks.
     #[serde(default)]
     pub healed: Option<String>,
+}
+
+/// `GET /api/v1/deliveries/{id}`: a webhook call with what only one of them is shown with.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryDetail {
+    /// The call.
+    #[serde(flatten)]
+    pub delivery: Delivery,
+    /// What was sent: of a duplicate, with the first call. Values of `properties`, and whatever else may be a secret, are
+    /// hidden.
+    pub payload: Option<Value>,
+    /// Bytes that were sent.
+    pub payload_bytes: u64,
+    /// Changes of its branch from when it came to the end of the read that it asked for, the oldest first.
+    pub changes: Vec<DeliveryChange>,
+    /// Whether those are all.
+    pub whole: bool,
+    /// Destinations that have followed the log beyond those changes.
+    pub passed_to: Vec<String>,
+    /// Destinations that have not come there yet.
+    pub waiting: Vec<String>,
+}
+
+/// A change that a webhook call led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryChange {
+    /// The change's number.
+    pub id: String,
+    /// When.
+    pub at: String,
+    /// As of a [`Change`].
+    pub kind: String,
+    /// The state after.
+    pub to: String,
+    /// The number of the finding.
+    pub finding: String,
+    /// Sonar's message, while the finding is held.
+    pub title: Option<String>,
+}
+
+/// `GET /api/v1/organizations/{org}/webhook/calls`: what Sonar's own log says of its calls to this box. Sonar is asked
+/// when this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SonarCalls {
+    /// The source.
+    pub source: String,
+    /// The organization.
+    pub organization: String,
+    /// When Sonar was asked.
+    pub asked_at: String,
+    /// Why the log cannot be seen; then there are no webhooks.
+    pub problem: Option<String>,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// The webhooks in Sonar that call this box.
+    pub webhooks: Vec<SonarWebhook>,
+}
+
+/// A webhook in Sonar that calls this box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SonarWebhook {
+    /// The project that it belongs to; absent where it is the organization's.
+    pub project: Option<String>,
+    /// Its newest calls, the newest first.
+    pub calls: Vec<SonarCall>,
+    /// How many Sonar's log has.
+    pub total: u64,
+}
+
+/// A call as Sonar noted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SonarCall {
+    /// When it was made.
+    pub at: String,
+    /// Sonar's task.
+    pub task_id: Option<String>,
+    /// Whether it was answered with success.
+    pub success: bool,
+    /// The status of the answer, where there was one.
+    pub status: Option<u16>,
+    /// The delivery here that tells of the same task.
+    pub delivery: Option<String>,
+    /// Whether that one never arrived, and was taken from Sonar's log.
+    pub healed: bool,
 }
 
 /// A page of deliveries.
@@ -659,6 +761,15 @@ pub struct Change {
     pub from: Option<String>,
     /// The state after.
     pub to: String,
+    /// Who decided, where that was done here or on a platform; absent where it was done in Sonar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, as Sonar was told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// By which way it was decided: `user`, `token`, `socket`, `destination`; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
 }
 
 /// What a follower of the change log is told next.
@@ -696,12 +807,12 @@ pub struct FollowedChanges {
 }
 
 /// A page of findings:
-/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&filtered=true&with=flows&limit=&cursor=`.
+/// `GET /api/v1/findings?organization=&project=&asset=&branch=&scope=branch|pull_request&severity=a,b&state=a,b&kind=&search=&retired=true&filtered=true&with=flows&sort=severity|newest|path&limit=&cursor=`.
 /// Without `state`, findings that are not closed; without `retired` or `branch`, none of branches and pull requests that
 /// Sonar does not list any more.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FindingList {
-    /// Severity first, then newest.
+    /// In the order that was asked for.
     pub findings: Vec<Finding>,
     /// How many match.
     pub total: u64,
@@ -710,6 +821,12 @@ pub struct FindingList {
     /// How many more would match if organizations' filters kept none back; not counted where words are searched for.
     #[serde(default)]
     pub filtered: u64,
+    /// Whether the page ended before it was full, because enough findings were looked through: `next` goes on.
+    #[serde(default)]
+    pub partial: bool,
+    /// Findings that were looked through for this page.
+    #[serde(default)]
+    pub examined: u64,
     /// Where the next page begins.
     pub next: Option<String>,
 }
@@ -725,6 +842,38 @@ pub struct Setting {
     pub default: Option<String>,
     /// What it is, with its unit.
     pub help: String,
+}
+
+/// `GET /api/v1/certificate`: the certificate that this box shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Certificate {
+    /// Whose it is.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Whether it signed itself, so that nobody trusts it who was not told to.
+    pub self_signed: bool,
+    /// Host names and addresses that it is good for.
+    pub names: Vec<String>,
+    /// SHA-256 of it, in pairs of hex digits with colons between them.
+    pub fingerprint: String,
+    /// From when on it is good.
+    pub not_before: String,
+    /// Until when it is good.
+    pub not_after: String,
+    /// Days until then; 0 once it has ended.
+    pub days_left: i64,
+    /// Where it is shown.
+    pub listeners: Vec<CertificateUse>,
+}
+
+/// A listener that shows the certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateUse {
+    /// `webhooks` or `page`.
+    pub what: String,
+    /// Where it listens.
+    pub address: String,
 }
 
 /// A setting's new value.

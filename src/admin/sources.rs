@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
+use super::answers::{Query, Sent};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::SourceName;
 use crate::domain::settings::check_url;
-use crate::sonar::client::{Client, Token};
+use crate::sonar::FetchError;
+use crate::sonar::client::{BadConnection, Client, Token};
 use crate::sonar::dialect::Mode;
 use crate::store::records::{Organization, SecretBytes, Source};
 use crate::store::{StoreError, View, catalogue};
@@ -43,7 +44,7 @@ pub(super) async fn add(
     Sent(new): Sent<shapes::NewSource>,
 ) -> Result<(StatusCode, Json<shapes::SourceCheck>), Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let (source, token) = described(&new)?;
             if admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &source.name)?))?.is_some() {
                 return Err(taken(&source.name));
@@ -63,15 +64,17 @@ pub(super) async fn add(
 }
 
 fn taken(name: &SourceName) -> Problem {
-    Problem::conflict(format!("there is a source {name} already")).remedy(format!(
-        "give this one another name, or change that one's token: hydrophone source token {name} --token-file FILE"
-    ))
+    Problem::conflict(format!("there is a source {name} already"))
+        .remedy(format!(
+            "give this one another name, or change that one's token: hydrophone source token {name} --token-file FILE"
+        ))
+        .at("name")
 }
 
 /// The source that a request describes.
 fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
-    let name = SourceName::parse(&new.name)?;
-    let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
+    let name = SourceName::parse(&new.name).map_err(|error| Problem::from(error).at("name"))?;
+    let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()).at("token"))?;
     let (cloud, url, api_url) = match (new.kind.as_str(), new.region.as_deref()) {
         ("cloud", None | Some("eu")) => (true, "https://sonarcloud.io", Some("https://api.sonarcloud.io")),
         ("cloud", Some("us")) => (true, "https://sonarqube.us", Some("https://api.sonarqube.us")),
@@ -82,11 +85,12 @@ fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
     };
     let url = new.url.clone().unwrap_or_else(|| url.to_owned());
     if url.is_empty() {
-        return Err(Problem::bad("a Server needs its address"));
+        return Err(Problem::bad("a Server needs its address").at("url"));
     }
-    check_url(&url).map_err(|problem| Problem::bad(format!("the address {url:?} {problem}")))?;
+    check_url(&url).map_err(|problem| Problem::bad(format!("the address {url:?} {problem}")).at("url"))?;
     if let Some(webhook_url) = &new.webhook_url {
-        check_url(webhook_url).map_err(|problem| Problem::bad(format!("the webhook address {problem}")))?;
+        check_url(webhook_url)
+            .map_err(|problem| Problem::bad(format!("the webhook address {problem}")).at("webhook_url"))?;
     }
     let source = Source {
         name,
@@ -110,14 +114,28 @@ fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
 
 /// Asks Sonar what token and version are worth, and which organizations the token sees.
 fn ask(admin: &Admin, source: Source, token: &Token) -> Result<Source, Problem> {
-    let client = Client::new(connection(&source, token.clone()), admin.work.sources.trust())
-        .map_err(|error| Problem::bad(error.to_string()))?;
-    let checked = client.validate()?;
+    let client = Client::new(connection(&source, token.clone()), admin.work.sources.trust()).map_err(|error| {
+        let field = match &error {
+            BadConnection::Url { .. } => "url",
+            BadConnection::Authorities(_) => "ca_pem",
+            BadConnection::Proxy { .. } => "proxy",
+        };
+        Problem::bad(error.to_string()).at(field)
+    })?;
+    let checked = client.validate().map_err(|error| {
+        let field = match &error {
+            FetchError::Refused { .. } | FetchError::NoPermission { .. } => "token",
+            FetchError::Untrusted { .. } => "ca_pem",
+            _ => "url",
+        };
+        Problem::from(error).at(field)
+    })?;
     if !checked.valid {
         return Err(Problem::bad(format!(
             "{} does not accept this token: it is wrong, revoked or expired",
             source.url
         ))
+        .at("token")
         .remedy("make a new one in Sonar (My Account, Security) and put it into the file"));
     }
     let (dialect, version) = client.dialect()?;
@@ -180,7 +198,7 @@ pub(super) async fn check(
     Path(name): Path<String>,
 ) -> Result<Json<shapes::SourceCheck>, Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let name = SourceName::parse(&name)?;
             let token = admin
                 .store
@@ -204,7 +222,7 @@ pub(super) async fn token(
     Sent(new): Sent<shapes::NewToken>,
 ) -> Result<Json<shapes::SourceCheck>, Problem> {
     let check = admin
-        .run(move |admin| {
+        .ask(move |admin| {
             let name = SourceName::parse(&name)?;
             let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
             let source = ask_stored(admin, &name, &token)?;
@@ -241,10 +259,17 @@ pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Re
         .await
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, Deserialize, IntoParams)]
 pub(super) struct OfSource {
     /// Only those of this source.
     source: Option<String>,
+}
+
+impl OfSource {
+    /// Those of this source.
+    pub(super) fn named(source: &str) -> Self {
+        Self { source: Some(source.to_owned()) }
+    }
 }
 
 /// `GET /organizations`.

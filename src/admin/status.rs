@@ -1,8 +1,10 @@
 //! Health on one screen. Conditions are worked out anew from the present state, so none outlives its cause.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -19,16 +21,80 @@ use crate::sys::clock;
 
 /// `GET /status`. Answers even when the store does not, and then says so.
 pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, Problem> {
-    let status = admin
-        .run(|admin| {
-            let held = admin.store.read(|view| held(admin, view));
-            Ok(match held {
-                Ok(held) => status(admin, true, held),
-                Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),
-            })
-        })
-        .await?;
-    Ok(Json(status))
+    Ok(Json(admin.run(|admin| Ok(whole(admin))).await?))
+}
+
+fn whole(admin: &Admin) -> shapes::Status {
+    match admin.store.read(|view| held(admin, view)) {
+        Ok(held) => status(admin, true, held),
+        Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),
+    }
+}
+
+/// What every page and every listener is told of the box's health.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pulse {
+    /// Conditions that need a person.
+    pub(super) needs: usize,
+    /// Numbers that differ where conditions or destinations do.
+    pub(super) conditions: u64,
+    pub(super) destinations: u64,
+}
+
+/// The last [`Pulse`], and when and after how many commits it was taken.
+#[derive(Default)]
+pub(super) struct Beat(Mutex<Option<(u64, Instant, Pulse)>>);
+
+/// What is not stored changes without a commit: sources that fail, and time.
+const PULSE_AGE_MAX: Duration = Duration::from_secs(5);
+
+impl Admin {
+    fn fresh_pulse(&self) -> Option<Pulse> {
+        let last = *self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (commits, at, pulse) = last?;
+        (commits == self.store.commits() && at.elapsed() < PULSE_AGE_MAX).then_some(pulse)
+    }
+
+    /// How the box is. The status is worked out only where something was stored, or some seconds went by.
+    pub(super) fn pulse(&self) -> Pulse {
+        if let Some(pulse) = self.fresh_pulse() {
+            return pulse;
+        }
+        // Before the look: what is stored meanwhile has the next one look again.
+        let (commits, at) = (self.store.commits(), Instant::now());
+        let status = whole(self);
+        let pulse = Pulse {
+            needs: needs(&status.conditions),
+            conditions: print(&status.conditions),
+            destinations: print(&status.destinations),
+        };
+        *self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((commits, at, pulse));
+        pulse
+    }
+
+    /// Has [`needs`](Self::needs) be true.
+    pub(super) async fn look_at_needs(self: &Arc<Self>) {
+        if self.fresh_pulse().is_none() {
+            // A page without the number is better than none.
+            let _ = self.run(|admin| Ok(admin.pulse())).await;
+        }
+    }
+
+    /// Things that need a person, as the last look found them.
+    pub(super) fn needs(&self) -> usize {
+        self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(0, |(.., pulse)| pulse.needs)
+    }
+}
+
+/// How many of the conditions need a person.
+pub(super) fn needs(conditions: &[shapes::Condition]) -> usize {
+    conditions.iter().filter(|condition| condition.severity != "info").count()
+}
+
+fn print(value: &impl serde::Serialize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
 }
 
 fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
@@ -119,10 +185,12 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         let scopes = catalogue::scopes(view, *id)?;
         conditions.extend(moved(view, project)?);
         conditions.extend(retired(view, project, &scopes)?);
+        let mut is_in_step = project.error.is_none() && !scopes.is_empty();
         for (id, scope) in scopes {
             conditions.extend(of_scope(project, &scope));
-            ages.add(admin, id, project, &scope);
+            is_in_step &= ages.add(admin, id, project, &scope);
         }
+        ages.freshness.in_step += u64::from(is_in_step);
     }
     let (freshness, stale) = ages.end();
     conditions.extend(stale);
@@ -202,9 +270,10 @@ impl Ages {
         Ok(Self { freshness, stale_after: views::stale_after(view)?, oldest: Duration::ZERO, stale: BTreeMap::new() })
     }
 
-    fn add(&mut self, admin: &Admin, id: ScopeId, project: &Project, scope: &Scope) {
+    /// Takes a scope in, and says whether it is proven current.
+    fn add(&mut self, admin: &Admin, id: ScopeId, project: &Project, scope: &Scope) -> bool {
         if scope.retired_at.is_some() {
-            return;
+            return true;
         }
         let age = admin.work.standing.age(id, scope, project.imported_at);
         let synced_at = admin.work.standing.synced_at(id, scope);
@@ -219,7 +288,7 @@ impl Ages {
             });
         }
         if age <= self.stale_after {
-            return;
+            return scope.complete;
         }
         self.freshness.stale += 1;
         let name = &project.organization.source;
@@ -238,6 +307,7 @@ impl Ages {
         } else if let Some(known) = self.stale.get_mut(name) {
             known.count = count;
         }
+        false
     }
 
     fn end(self) -> (shapes::Freshness, Vec<Condition>) {

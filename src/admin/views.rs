@@ -9,15 +9,16 @@ use percent_encoding::utf8_percent_encode;
 use super::{Admin, Problem, filters, shapes};
 use crate::domain::finding::{Finding, Flow, FlowStep, Severity, SonarWords, State, TextRange};
 use crate::domain::ids::{
-    AssetId, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, RuleKey, ScopeId, ScopeKind, SourceName,
+    AssetId, ChangeNumber, DeliveryId, OrganizationKey, OrganizationRef, ProjectId, RuleKey, ScopeId, ScopeKind,
+    SourceName,
 };
 use crate::domain::limits;
 use crate::domain::message;
 use crate::domain::schedule::{Due, Task};
 use crate::domain::settings::REREAD_MINUTES;
 use crate::domain::time::Timestamp;
-use crate::store::records::{Asset, Delivery, Project, Rule, Scope, Settlement, Source};
-use crate::store::{Reader, StoreError, agenda, catalogue, lists, settings};
+use crate::store::records::{Asset, Change, Delivery, Project, Rule, Scope, Settlement, Source};
+use crate::store::{Reader, StoreError, agenda, catalogue, findings, lists, settings};
 use crate::sys::clock;
 
 pub(super) fn time(time: Option<Timestamp>) -> Option<String> {
@@ -168,6 +169,7 @@ impl Context {
             asset: self.assets.get(&project.asset).map(|asset| asset.name.to_string()),
             selected_branches: project.selection.branches.clone(),
             pull_requests: project.selection.pull_requests,
+            repository: project.repository.clone(),
             // While its branches are asked for, an error of before is no news.
             error: project.error.clone().filter(|_| !queued),
             activity: if queued { "queued" } else { "idle" }.to_owned(),
@@ -238,6 +240,26 @@ pub(super) fn delivery(id: DeliveryId, delivery: Delivery, settlement: Option<Se
             .filter(|settlement| settlement.outcome == crate::domain::delivery::Outcome::Synced)
             .map(|settlement| settlement.at.to_string()),
     }
+}
+
+/// A change with the finding that it is of.
+pub(super) fn change_of(
+    view: &Reader,
+    number: ChangeNumber,
+    change: &Change,
+) -> Result<shapes::DeliveryChange, StoreError> {
+    let title = match findings::with_id(view, change.finding) {
+        Err(StoreError::Damaged { .. }) => None,
+        held => held?.map(|(_, held)| held.observed.message),
+    };
+    Ok(shapes::DeliveryChange {
+        id: number.to_string(),
+        at: change.at.to_string(),
+        kind: change.kind.as_str().to_owned(),
+        to: change.to.to_string(),
+        finding: change.finding.to_string(),
+        title,
+    })
 }
 
 /// What findings of one scope are shown with.

@@ -1,23 +1,39 @@
 //! Webhook addresses and their secrets.
 
+pub(super) mod register;
+pub(super) mod test;
+
+use std::sync::PoisonError;
+
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
+use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answers::Sent;
-use super::{Admin, Problem, Shared, shapes, views};
+use super::answers::{Query, Sent};
+use super::{Admin, Problem, Shared, guard, shapes, views};
 use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
+use crate::domain::message::QUERY;
 use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL};
 use crate::domain::signature::{Secret, to_hex};
-use crate::store::records::{Hook, SecretBytes};
+use crate::store::records::{Hook, SecretBytes, Source};
 use crate::store::{Reader, catalogue, deliveries, hooks, settings};
 use crate::sys::{clock, random};
 
-#[derive(Deserialize, IntoParams)]
+#[derive(Clone, Default, Deserialize, IntoParams)]
 pub(super) struct Of {
     /// The webhook of this project rather than of the whole organization.
-    project: Option<String>,
+    pub(super) project: Option<String>,
+}
+
+impl Of {
+    /// For the audit log: the address does not say whether it is about a project's own webhook.
+    fn remark(&self) {
+        if let Some(project) = &self.project {
+            guard::remark(&format!("project {project}"));
+        }
+    }
 }
 
 /// `GET /organizations/{organization}/webhook`: the endpoint is made as soon as it is first asked for.
@@ -36,6 +52,7 @@ pub(super) async fn reveal(
     Path(organization): Path<String>,
     Query(of): Query<Of>,
 ) -> Result<Json<shapes::Webhook>, Problem> {
+    of.remark();
     Ok(Json(admin.run(move |admin| asked(admin, &organization, &of, true)).await?))
 }
 
@@ -52,6 +69,7 @@ pub(super) async fn secret(
     Query(of): Query<Of>,
     Sent(new): Sent<shapes::NewSecret>,
 ) -> Result<Json<shapes::Webhook>, Problem> {
+    of.remark();
     let webhook = admin
         .run(move |admin| {
             Secret::parse(&new.secret).map_err(|error| Problem::bad(error.to_string()))?;
@@ -62,6 +80,8 @@ pub(super) async fn secret(
             admin
                 .store
                 .write::<_, Problem>(move |batch| Ok(hooks::replace_secret(batch, changed, &secret, clock::now())?))?;
+            // It was made with the former secret.
+            admin.tests.lock().unwrap_or_else(PoisonError::into_inner).remove(&hook.endpoint);
             admin.directory.reload(&admin.store)?;
             admin.store.read(|view| shown(admin, view, &hook, false))
         })
@@ -87,6 +107,13 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
         }
         return Ok(hook);
     }
+    if let Some(project) = project {
+        let held = admin.store.read::<_, Problem>(|view| Ok(catalogue::project_id(view, organization, project)?))?;
+        if held.is_none() {
+            return Err(Problem::missing(format!("project {project} of {organization} is not imported"))
+                .remedy(format!("hydrophone project import {organization} --project {project}")));
+        }
+    }
     let (organization, project) = (organization.clone(), project.cloned());
     let hook = admin.store.write::<_, Problem>(move |batch| {
         let secret = SecretBytes::new(to_hex(&random::bytes::<32>()).into_bytes());
@@ -98,36 +125,62 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
 }
 
 fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shapes::Webhook, Problem> {
-    let secret = hooks::hook(view, &hook.organization, hook.project.as_ref())?
-        .filter(|_| reveal)
-        .map(|hook| hooks::secrets(view, &hook))
-        .transpose()?
-        .and_then(|secrets| secrets.first().map(|secret| secret.as_text().to_owned()));
+    // As it is now: whoever asks may have changed it.
+    let hook = &hooks::hook(view, &hook.organization, hook.project.as_ref())?.unwrap_or_else(|| hook.clone());
+    let secrets = if reveal { hooks::secrets(view, hook)? } else { Vec::new() };
+    let secret = secrets.first().map(|secret| secret.as_text().to_owned());
+    let source = catalogue::source(view, &hook.organization.source)?
+        .ok_or_else(|| views::no_source(&hook.organization.source))?;
+    let address = public_url(admin, view, &source)?;
+    let address_known = address.is_some();
+    let url = format!("{}/hooks/{}", address.unwrap_or_else(|| guessed_url(admin)), hook.endpoint);
+    // A test of another address says nothing of this one.
+    let last_test = admin.tests.lock().unwrap_or_else(PoisonError::into_inner).get(&hook.endpoint).cloned();
     Ok(shapes::Webhook {
         source: hook.organization.source.to_string(),
         organization: hook.organization.key.to_string(),
         project: hook.project.as_ref().map(ToString::to_string),
-        url: format!("{}/hooks/{}", public_url(admin, view, hook)?, hook.endpoint),
+        name: name(),
+        address_known,
+        last_test: last_test.filter(|test| test.url == url),
+        url,
         secret,
         registered: hook.registered,
         last_delivery_at: views::time(deliveries::last_received(view, &hook.organization, hook.project.as_ref())?),
         listening: admin.webhook_address.is_some(),
+        page: page(&source, hook),
         poll_minutes: settings::number_of(view, POLL_MINUTES)?,
     })
 }
 
-/// The address that Sonar reaches the listener at: of the source, of this run, of the configuration; else what
-/// the box can say of itself.
-fn public_url(admin: &Admin, view: &Reader, hook: &Hook) -> Result<String, Problem> {
-    let of_source = catalogue::source(view, &hook.organization.source)?.and_then(|source| source.webhook_url);
-    let url = match of_source.or_else(|| admin.public_url.clone()) {
-        Some(url) => url,
-        None => match settings::value(view, PUBLIC_URL)? {
-            Some(url) => url,
-            // Without a listener there is nothing to be told but the path.
-            None if admin.webhook_address.is_none() => String::new(),
-            None => admin.listener_url(),
-        },
+/// What to call a webhook of this box in Sonar, which takes 100 characters.
+fn name() -> String {
+    let name = format!("hydrophone {}", rustix::system::uname().nodename().to_string_lossy());
+    name.chars().take(100).collect()
+}
+
+/// Where Sonar shows the webhooks of the organization or project, as its own menus lead there.
+fn page(source: &Source, hook: &Hook) -> String {
+    let root = source.url.trim_end_matches('/');
+    match &hook.project {
+        Some(project) => format!("{root}/project/webhooks?id={}", utf8_percent_encode(project.as_str(), QUERY)),
+        None if source.cloud => {
+            format!("{root}/organizations/{}/webhooks", utf8_percent_encode(hook.organization.key.as_str(), QUERY))
+        }
+        None => format!("{root}/admin/webhooks"),
+    }
+}
+
+/// The address that somebody said Sonar reaches the listener at: of the source, of this run, of the configuration.
+fn public_url(admin: &Admin, view: &Reader, source: &Source) -> Result<Option<String>, Problem> {
+    let url = match source.webhook_url.clone().or_else(|| admin.public_url.clone()) {
+        Some(url) => Some(url),
+        None => settings::value(view, PUBLIC_URL)?,
     };
-    Ok(url.trim_end_matches('/').to_owned())
+    Ok(url.map(|url| url.trim_end_matches('/').to_owned()))
+}
+
+/// What the box can say of itself. Without a listener there is nothing to be told but the path.
+fn guessed_url(admin: &Admin) -> String {
+    if admin.webhook_address.is_some() { admin.listener_url() } else { String::new() }
 }

@@ -23,7 +23,7 @@ pub enum Command {
         /// Name the asset.
         name: String,
     },
-    /// Change an asset's name or description.
+    /// Change an asset's name, description, business impact or tags.
     Edit(Edit),
     /// Remove an asset.
     Remove {
@@ -40,11 +40,17 @@ pub struct Add {
     /// Say what it is.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Say what it would mean if something happened to it.
+    #[arg(long, value_name = "low|medium|high", value_parser = ["low", "medium", "high"])]
+    impact: Option<String>,
+    /// Give it this tag; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
 }
 
 /// A change to an asset.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["new_name", "description"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["new_name", "description", "impact", "tags", "no_tags"]))]
 pub struct Edit {
     /// Name the asset.
     name: String,
@@ -54,6 +60,15 @@ pub struct Edit {
     /// Give it this description.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Say what it would mean if something happened to it; an empty word takes it away.
+    #[arg(long, value_name = "low|medium|high", value_parser = ["low", "medium", "high", ""])]
+    impact: Option<String>,
+    /// Give it this tag in place of those that it has; may be repeated.
+    #[arg(long = "tag", value_name = "TAG", conflicts_with = "no_tags")]
+    tags: Vec<String>,
+    /// Take all its tags away.
+    #[arg(long)]
+    no_tags: bool,
 }
 
 impl Command {
@@ -61,8 +76,9 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<(), Failure> {
         match self {
             Self::List => list(session),
-            Self::Add(Add { name, description }) => {
-                let edit = AssetEdit { name: Some(name.clone()), description };
+            Self::Add(Add { name, description, impact, tags }) => {
+                let tags = Some(tags).filter(|tags| !tags.is_empty());
+                let edit = AssetEdit { name: Some(name.clone()), description, business_impact: impact, tags };
                 let answer: Answer<IgnoredAny> = session.client.post("assets", &edit)?;
                 session.show(&answer, |out, _| {
                     out.line(format_args!("Added the asset {}.", clean(&name)))?;
@@ -70,8 +86,9 @@ impl Command {
                 })
             }
             Self::Show { name } => show(session, &name),
-            Self::Edit(Edit { name, new_name, description }) => {
-                let edit = AssetEdit { name: new_name, description };
+            Self::Edit(Edit { name, new_name, description, impact, tags, no_tags }) => {
+                let tags = Some(tags).filter(|tags| no_tags || !tags.is_empty());
+                let edit = AssetEdit { name: new_name, description, business_impact: impact, tags };
                 let answer: Answer<IgnoredAny> = session.client.patch(&path(&["assets", &name]), &edit)?;
                 session.show(&answer, |out, _| out.line(format_args!("Changed the asset {}.", clean(&name))))
             }
@@ -107,6 +124,8 @@ fn show(session: &mut Session, name: &str) -> Result<(), Failure> {
 fn print(out: &mut Output, asset: &Asset) -> Result<(), Failure> {
     out.field("Asset", &asset.name)?;
     out.field("Description", asset.description.as_deref().unwrap_or_default())?;
+    out.field("Business impact", asset.business_impact.as_deref().unwrap_or_default())?;
+    out.field("Tags", asset.tags.join(", "))?;
     out.field("Open findings", severities(&asset.open))?;
     out.field("Projects", counted(asset.projects.len() as u64, "project"))?;
     if asset.projects.is_empty() {

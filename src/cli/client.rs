@@ -162,6 +162,11 @@ impl Client {
         self.call(Method::PATCH, path, encoded(body)?, CALL_MAX)
     }
 
+    /// Changes a part of something that may be asked first whether it agrees.
+    pub fn patch_long<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer<T>, Failure> {
+        self.call(Method::PATCH, path, encoded(body)?, LONG_CALL_MAX)
+    }
+
     /// Removes.
     pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
         self.call(Method::DELETE, path, Bytes::new(), LONG_CALL_MAX)
@@ -310,6 +315,8 @@ fn refused(status: StatusCode, text: &str) -> Failure {
         status: status.as_u16(),
         detail: format!("the daemon answered HTTP {status} without saying why"),
         remedy: Some("Check that the command and the daemon are of one version: `hydrophone --version`.".to_owned()),
+        field: None,
+        lines: Vec::new(),
     };
     let document = serde_json::to_string(&problem).unwrap_or_default();
     Failure::Refused { problem: Box::new(problem), document }

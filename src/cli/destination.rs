@@ -1,19 +1,21 @@
 //! `destination`: the platforms that findings are passed on to.
 
+mod mapping;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::de::IgnoredAny;
 
+use self::mapping::Mapping;
 use super::Session;
 use super::client::{Answer, Failure, path, path_with};
 use super::secret::{read_certificates, read_secret};
-use super::table::{Output, cell, cell_of, clean, minute_ago, now, number, shortened, table};
+use super::table::{Output, cell, clean, minute_ago, now, number, shortened, table};
 use crate::admin::shapes::{
     self, CheckLine, DeadLetterCount, DeadLetterList, Destination, DestinationCheck, DestinationEdit,
-    DestinationFilter, DestinationList, DestinationMapping, DestinationPreview, DestinationReplay, MappingEdit,
-    NewDestination, OfferList, TriageEdit,
+    DestinationFilter, DestinationList, DestinationPreview, DestinationReplay, NewDestination, OfferList, TriageEdit,
 };
 
 /// What can be done with destinations.
@@ -204,6 +206,18 @@ pub struct Edit {
     /// Make decisions of Sonar statuses of the platform, or stop.
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     triage_from_sonar: Option<bool>,
+    /// Trust the certificates of this PEM file too, in place of those that were given before.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_ca")]
+    ca_file: Option<PathBuf>,
+    /// Trust the system's certificates only.
+    #[arg(long)]
+    no_ca: bool,
+    /// Reach the platform through this proxy; an empty one takes it away.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Ask the platform first, and change nothing where it does not accept what was given.
+    #[arg(long)]
+    check: bool,
     /// Pass everything on again.
     #[arg(long, conflicts_with_all = ["organizations", "projects", "branches", "severities", "kinds", "pull_requests"])]
     no_filter: bool,
@@ -222,22 +236,6 @@ pub struct Replay {
     /// Tell what changed since this time again, such as 2026-11-21T14:03:00Z.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-}
-
-/// Which state is which status.
-#[derive(Debug, Args)]
-pub struct Mapping {
-    /// Name the destination.
-    name: String,
-    /// Tell a state by this word of the platform; may be repeated.
-    #[arg(long = "tell", value_name = "STATE=WORD", value_parser = pair)]
-    outward: Vec<(String, String)>,
-    /// Understand a word of the platform as this state, or as nothing where the state is empty; may be repeated.
-    #[arg(long = "understand", value_name = "WORD=STATE", value_parser = pair)]
-    inward: Vec<(String, String)>,
-    /// Begin with the platform's defaults.
-    #[arg(long)]
-    reset: bool,
 }
 
 /// Messages that are refused.
@@ -260,7 +258,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn yes_or_no(text: &str) -> Result<bool, String> {
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" | "on" | "true" => Ok(true),
         "no" | "off" | "false" => Ok(false),
@@ -353,6 +351,7 @@ impl Add {
 impl Edit {
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let secret = self.token_file.as_deref().map(|file| read_secret(file, "token")).transpose()?;
+        let ca_pem = self.ca_file.as_deref().map(read_certificates).transpose()?;
         let filter = (self.no_filter || self.filter.is_given()).then(|| self.filter.clone().into_shape());
         let edit = DestinationEdit {
             url: self.url,
@@ -362,50 +361,13 @@ impl Edit {
             assets: self.assets.into_iter().collect(),
             triage: Some(TriageEdit { to_sonar: self.triage_to_sonar, from_sonar: self.triage_from_sonar }),
             paused: None,
+            ca_pem: if self.no_ca { Some(String::new()) } else { ca_pem },
+            proxy: self.proxy,
+            check: self.check,
         };
-        let answer: Answer<Destination> = session.client.patch(&path(&["destinations", &self.name]), &edit)?;
+        let answer: Answer<Destination> = session.client.patch_long(&path(&["destinations", &self.name]), &edit)?;
         session.show(&answer, print)
     }
-}
-
-impl Mapping {
-    fn run(self, session: &mut Session) -> Result<(), Failure> {
-        let path = path(&["destinations", &self.name, "mapping"]);
-        if self.outward.is_empty() && self.inward.is_empty() && !self.reset {
-            let answer: Answer<DestinationMapping> = session.client.get(&path)?;
-            return session.show(&answer, print_mapping);
-        }
-        let mut edit = MappingEdit::default();
-        if !self.reset {
-            let known: Answer<DestinationMapping> = session.client.get(&path)?;
-            let outward = known.value.outward.into_iter().filter(|mapped| mapped.own);
-            edit.outward = outward.filter_map(|mapped| Some((mapped.state, mapped.word?))).collect();
-            let inward = known.value.inward.into_iter().filter(|mapped| mapped.own);
-            edit.inward = inward.map(|mapped| (mapped.word, mapped.state)).collect();
-        }
-        edit.outward.extend(self.outward);
-        edit.inward.extend(self.inward.into_iter().map(|(word, state)| (word, Some(state).filter(|s| !s.is_empty()))));
-        let answer: Answer<DestinationMapping> = session.client.put(&path, &edit)?;
-        session.show(&answer, print_mapping)
-    }
-}
-
-fn print_mapping(out: &mut Output, mapping: &DestinationMapping) -> Result<(), Failure> {
-    if mapping.inward.is_empty() && mapping.outward.iter().all(|mapped| mapped.word.is_none()) {
-        return out.line("This platform has no statuses to map.");
-    }
-    let own = |own: bool| cell(if own { "yours" } else { "" });
-    let mut rows = table(&["our state", "is told as", ""]);
-    for mapped in &mapping.outward {
-        rows.add_row([cell(&mapped.state), cell_of(mapped.word.as_deref()), own(mapped.own)]);
-    }
-    out.table(rows)?;
-    out.line("")?;
-    let mut rows = table(&["platform's word", "means", ""]);
-    for mapped in &mapping.inward {
-        rows.add_row([cell(&mapped.word), cell(mapped.state.as_deref().unwrap_or("nothing")), own(mapped.own)]);
-    }
-    out.table(rows)
 }
 
 impl DeadLetters {

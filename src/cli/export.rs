@@ -16,6 +16,7 @@ use super::finding::Filters;
 use super::pages::Pages;
 use super::table::{Output, clean, counted};
 use super::{Session, note};
+use crate::admin::shapes::{cells, columns};
 
 /// Write the inventory to a file.
 #[derive(Debug, Args)]
@@ -132,13 +133,10 @@ fn write_csv(next_page: &mut NextPage, writer: &mut dyn Write, terminal: bool) -
     let mut count = 0;
     let mut next = next_page().map_err(Stop::Read)?;
     let mut rows = csv::Writer::from_writer(writer);
-    rows.write_record(FIELDS.iter().copied().chain(SONAR_FIELDS.iter().map(|(column, _)| *column)))?;
+    rows.write_record(columns())?;
     while let Some(page) = next {
         for finding in findings(&page) {
-            let sonar = &finding["sonar"];
-            let ours = FIELDS.iter().map(|field| &finding[*field]);
-            let theirs = SONAR_FIELDS.iter().map(|(_, names)| first_of(sonar, names));
-            let cells = ours.chain(theirs).map(|value| guarded(text_of(value)));
+            let cells = cells(finding);
             rows.write_record(cells.map(|text| if terminal { clean(&text).into_owned() } else { text }))?;
             count += 1;
         }
@@ -150,24 +148,6 @@ fn write_csv(next_page: &mut NextPage, writer: &mut dyn Write, terminal: bool) -
 
 fn findings(page: &Value) -> &[Value] {
     page["findings"].as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-fn first_of<'a>(sonar: &'a Value, names: &[&str]) -> &'a Value {
-    names.iter().map(|name| &sonar[*name]).find(|value| !value.is_null()).unwrap_or(&Value::Null)
-}
-
-fn text_of(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(text_of).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
-    }
-}
-
-/// A spreadsheet takes a cell that begins like this for a formula, and the text of a finding comes from outside.
-fn guarded(text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
 }
 
 /// A file under another name beside the one that is wanted; removed unless it is finished.
@@ -235,43 +215,6 @@ impl Write for Stdout<'_> {
     }
 }
 
-/// The columns of a finding's own fields, in the order of the API's shape.
-const FIELDS: &[&str] = &[
-    "id",
-    "key",
-    "source",
-    "organization",
-    "project",
-    "branch",
-    "asset",
-    "kind",
-    "rule",
-    "title",
-    "message",
-    "severity",
-    "state",
-    "path",
-    "line",
-    "cwe",
-    "url",
-    "created_at",
-    "updated_at",
-    "closed_at",
-    "first_seen_at",
-    "last_seen_at",
-    "retired",
-    "filtered",
-];
-
-/// The columns of Sonar's own words, and how they may be spelt.
-const SONAR_FIELDS: &[(&str, &[&str])] = &[
-    ("sonar_type", &["type"]),
-    ("sonar_severity", &["severity"]),
-    ("sonar_status", &["status"]),
-    ("sonar_resolution", &["resolution"]),
-    ("sonar_issue_status", &["issue_status", "issueStatus"]),
-];
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -299,16 +242,6 @@ mod tests {
     }
 
     #[test]
-    fn cells_that_a_spreadsheet_would_run_are_guarded() {
-        for text in ["=1", "+1", "-1", "@x", "\tx", "\rx"] {
-            assert_eq!(guarded(text.to_owned()), format!("'{text}"));
-        }
-        for text in ["", "a=1", "1-1", "'=1"] {
-            assert_eq!(guarded(text.to_owned()), text);
-        }
-    }
-
-    #[test]
     fn json_holds_the_findings_of_all_pages() {
         let text = told(&two_pages(), &["export", "--format", "json"]).0;
         let document: Value = serde_json::from_str(&text).unwrap();
@@ -321,7 +254,7 @@ mod tests {
         let text = told(&two_pages(), &["export", "--format", "csv"]).0;
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let header = reader.headers().unwrap().clone();
-        assert_eq!(header.len(), FIELDS.len() + SONAR_FIELDS.len());
+        assert_eq!(header.len(), columns().count());
         let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
         let column = |name: &str| header.iter().position(|column| column == name).unwrap();
         let of = |name: &str| rows.iter().map(|row| row[column(name)].to_owned()).collect::<Vec<_>>();

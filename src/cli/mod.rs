@@ -384,7 +384,7 @@ pub(in crate::cli) mod tests {
             ("user add ines", MissingRequiredArgument),
             ("user add ines --role root", InvalidValue),
             ("token add t --role viewer --days 0", ValueValidation),
-            ("webhook register acme", InvalidSubcommand),
+            ("webhook rotate acme", InvalidSubcommand),
             ("doctor", InvalidSubcommand),
         ];
         for (line, kind) in lines {

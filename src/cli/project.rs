@@ -11,7 +11,7 @@ use super::client::{Answer, Failure, path, path_with};
 use super::pages::shaped;
 use super::table::{Output, cell, cell_of, clean, counted, minute, minute_ago, now, number, table};
 use super::wait::{self, Wait};
-use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectList};
+use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectEdit, ProjectList};
 
 /// What can be done with projects.
 #[derive(Debug, Subcommand)]
@@ -52,6 +52,15 @@ pub enum Command {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Move a project to another asset, or choose which of its branches are kept.
+    #[command(
+        after_help = "Moving closes nothing and tells nothing twice: platforms keep what they were told where it is, \
+        and it is followed there.\nWhat is new goes where the new asset's findings go; on DefectDojo a branch keeps its Test. \
+        Branches that are held stay held.\n\n\
+        Examples:\n  hydrophone project edit acme web-shop --asset Shop\n  \
+        hydrophone project edit acme web-shop --branch main --branch 'release/*'"
+    )]
+    Edit(Edit),
     /// Stop keeping a project in step and remove its findings here.
     Remove(Name),
 }
@@ -64,6 +73,43 @@ pub struct Name {
     organization: String,
     /// Give the project's key.
     key: String,
+}
+
+/// A change to a project.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true)
+    .args(["asset", "new_asset", "branches", "main_branch", "pull_requests"]))]
+pub struct Edit {
+    #[command(flatten)]
+    name: Name,
+    /// Move it to this asset.
+    #[arg(long, value_name = "NAME", conflicts_with = "new_asset")]
+    asset: Option<String>,
+    /// Move it to a new asset.
+    #[arg(long, value_name = "NAME")]
+    new_asset: Option<String>,
+    /// Keep this branch, or those of a pattern, in place of what was chosen before; may be repeated.
+    #[arg(long = "branch", value_name = "NAME", conflicts_with = "main_branch")]
+    branches: Vec<String>,
+    /// Keep the main branch only.
+    #[arg(long)]
+    main_branch: bool,
+    /// Keep pull requests too, or no new ones any more.
+    #[arg(long, value_name = "yes|no", value_parser = super::destination::yes_or_no)]
+    pull_requests: Option<bool>,
+}
+
+impl Edit {
+    fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let edit = ProjectEdit {
+            asset: self.asset,
+            new_asset: self.new_asset,
+            branches: Some(self.branches).filter(|branches| self.main_branch || !branches.is_empty()),
+            pull_requests: self.pull_requests,
+        };
+        let answer: Answer<Project> = session.client.patch(&self.name.path(), &edit)?;
+        session.show(&answer, print)
+    }
 }
 
 /// An import.
@@ -91,6 +137,9 @@ pub struct Import {
     /// Keep pull requests too.
     #[arg(long)]
     pull_requests: bool,
+    /// Tell destinations that the code is at this clone address.
+    #[arg(long, value_name = "URL", conflicts_with = "all")]
+    repository: Option<String>,
     /// Read Sonar and say what would be created, updated and closed, and what the filter keeps back; import nothing.
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
@@ -109,6 +158,7 @@ impl Command {
                 let answer: Answer<Project> = session.client.get(&name.path())?;
                 session.show(&answer, print)
             }
+            Self::Edit(edit) => edit.run(session),
             Self::Rename { name, to, wait } => rename(session, &name, to, wait),
             Self::Remove(name) => {
                 let answer: Answer<IgnoredAny> = session.client.delete(&name.path())?;
@@ -152,10 +202,12 @@ impl Import {
             organization: self.organization.clone(),
             projects: self.projects.clone(),
             all: self.all,
+            except: Vec::new(),
             asset: self.asset.clone(),
             new_asset: self.new_asset.clone(),
             branches: self.branches.clone(),
             pull_requests: self.pull_requests,
+            repository: self.repository.clone(),
         }
     }
 
@@ -254,6 +306,9 @@ fn print(out: &mut Output, project: &Project) -> Result<(), Failure> {
     out.field("Asset", project.asset.as_deref().unwrap_or_default())?;
     out.field("Branches", selected)?;
     out.field("Pull requests", if project.pull_requests { "yes" } else { "no" })?;
+    if let Some(repository) = &project.repository {
+        out.field("Repository", repository)?;
+    }
     if let Some(error) = &project.error {
         out.field("Problem", error)?;
     } else if project.branches.is_empty() {
@@ -323,8 +378,9 @@ mod tests {
         let daemon = FakeDaemon::start(move |_, _| (200, json!({"projects": [project]}).to_string()));
         let line = ["project", "import", "eu/acme", "--project", "web", "--branch", "release/*"];
         assert_eq!(told(&daemon, &line).0, "Imported 1 project.\nNext: hydrophone webhook show eu/acme\n");
-        let expected = json!({"organization": "eu/acme", "projects": ["web"], "all": false, "asset": null,
-                              "new_asset": null, "branches": ["release/*"], "pull_requests": false});
+        let expected = json!({"organization": "eu/acme", "projects": ["web"], "all": false, "except": [],
+                              "asset": null, "new_asset": null, "branches": ["release/*"], "pull_requests": false,
+                              "repository": null});
         assert_eq!(daemon.asked(), [("POST /api/v1/imports".to_owned(), expected)]);
     }
 

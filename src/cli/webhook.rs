@@ -1,17 +1,16 @@
 //! `webhook`: what Sonar has to be told, so that its calls reach the gateway.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Subcommand;
-use hyper::Uri;
+use clap::{Args, Subcommand};
 use serde::de::IgnoredAny;
 
 use super::Session;
 use super::client::{Answer, Client, Failure, path_with};
 use super::secret::read_secret;
 use super::table::{Output, clean, minute_ago, now};
-use crate::admin::shapes::{NewSecret, SourceList, Webhook};
+use crate::admin::shapes::{NewSecret, SourceList, Webhook, WebhookRegistration, WebhookTest};
+use crate::sys::reach::is_private_url;
 
 /// What can be done with webhooks.
 #[derive(Debug, Subcommand)]
@@ -43,6 +42,45 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         secret_file: PathBuf,
     },
+    /// Have Sonar call this box, through Sonar's Web API.
+    #[command(
+        after_help = "The token needs the right to administer: the organization on Cloud, the Server, or with --project \
+        the project.\nOne that Sonar has already is recognised, and its address and secret are made right.\n\n\
+        Examples:\n  hydrophone webhook register acme\n  hydrophone webhook register acme --project web-shop"
+    )]
+    Register(Whose),
+    /// Take the webhook away from Sonar again; this box keeps its address.
+    Unregister(Whose),
+    /// Send this box a signed call through its public address, and say how far it comes.
+    #[command(
+        after_help = "The call is logged with the outcome `test` and changes nothing. Where a router does not let the box \
+        reach its own\npublic address, that is said: then Sonar's next call shows whether it arrives.\n\n\
+        Example:\n  hydrophone webhook test acme"
+    )]
+    Test(Whose),
+}
+
+/// Whose webhook.
+#[derive(Debug, Args)]
+pub struct Whose {
+    /// Name the organization, as ORG or SOURCE/ORG.
+    #[arg(value_name = "ORG")]
+    organization: String,
+    /// Mean the webhook of this project alone.
+    #[arg(long, value_name = "KEY")]
+    project: Option<String>,
+}
+
+impl Whose {
+    fn path(&self, what: &str) -> String {
+        path_with(&["organizations", &self.organization, "webhook", what], &[("project", self.project.as_deref())])
+    }
+
+    /// The same, as a person types it.
+    fn typed(&self) -> String {
+        let project = self.project.as_deref().map(|project| format!(" --project {project}")).unwrap_or_default();
+        clean(&format!("{}{project}", self.organization)).to_string()
+    }
 }
 
 impl Command {
@@ -50,6 +88,9 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<(), Failure> {
         match self {
             Self::Show { organization, project, reveal } => show(session, &organization, project.as_deref(), reveal),
+            Self::Register(whose) => register(session, &whose),
+            Self::Unregister(whose) => unregister(session, &whose),
+            Self::Test(whose) => test(session, &whose),
             Self::Secret { organization, project, secret_file } => {
                 let secret = read_secret(&secret_file, "secret")?;
                 let new = NewSecret { secret: secret.to_string() };
@@ -100,6 +141,51 @@ fn show(session: &mut Session, organization: &str, project: Option<&str>, reveal
     notes(out, &webhook.url, kind.as_deref())
 }
 
+fn register(session: &mut Session, whose: &Whose) -> Result<(), Failure> {
+    let answer: Answer<WebhookRegistration> = session.client.post(&whose.path("register"), &serde_json::json!({}))?;
+    session.show(&answer, |out, told| {
+        match told.done.as_str() {
+            "created" => out.line("Sonar has the webhook now.")?,
+            _ => out.line("Sonar had the webhook already; its address and secret are right.")?,
+        }
+        out.field("URL", &told.webhook.url)?;
+        if let Some(note) = &told.note {
+            out.line(note)?;
+        }
+        out.line(format_args!("Next: hydrophone webhook test {}", whose.typed()))
+    })
+}
+
+fn unregister(session: &mut Session, whose: &Whose) -> Result<(), Failure> {
+    let answer: Answer<WebhookRegistration> = session.client.post(&whose.path("unregister"), &serde_json::json!({}))?;
+    session.show(&answer, |out, told| {
+        match told.done.as_str() {
+            "removed" => out.line("Sonar does not have the webhook any more.")?,
+            _ => out.line("Sonar had no webhook of this box.")?,
+        }
+        out.line(format_args!("Sonar is asked every {} minutes.", told.webhook.poll_minutes))
+    })
+}
+
+fn test(session: &mut Session, whose: &Whose) -> Result<(), Failure> {
+    let answer: Answer<WebhookTest> = session.client.post(&whose.path("test"), &serde_json::json!({}))?;
+    session.show(&answer, |out, test| {
+        out.field("URL", &test.url)?;
+        for hop in &test.hops {
+            let mark = match hop.state.as_str() {
+                "ok" => "ok  ",
+                "warning" => "note",
+                "failed" => "NO  ",
+                _ => "?   ",
+            };
+            out.line(format_args!("  {mark} {} ({} ms)", clean(&hop.text), hop.milliseconds))?;
+        }
+        out.line(&test.text)?;
+        test.remedy.as_ref().map_or(Ok(()), |remedy| out.line(remedy))
+    })?;
+    if answer.value.result == "failed" { Err(Failure::Told) } else { Ok(()) }
+}
+
 /// `cloud` or `server`. Only the advice depends on it, so whatever fails here leaves the advice general.
 fn source_kind(client: &Client, source: &str) -> Option<String> {
     let list: SourceList = client.get("sources").ok()?.value;
@@ -122,7 +208,7 @@ fn where_to_paste(out: &mut Output, of_project: bool, kind: Option<&str>) -> Res
 
 fn notes(out: &mut Output, url: &str, kind: Option<&str>) -> Result<(), Failure> {
     out.line("Sonar refuses self-signed certificates: the URL needs one that Sonar trusts, or a proxy that has one.")?;
-    if !is_private(url) {
+    if !is_private_url(url) {
         return Ok(());
     }
     match kind {
@@ -135,34 +221,10 @@ fn notes(out: &mut Output, url: &str, kind: Option<&str>) -> Result<(), Failure>
     }
 }
 
-fn is_private(url: &str) -> bool {
-    let Some(host) = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)) else { return false };
-    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
-        Ok(IpAddr::V6(ip)) => {
-            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified()
-        }
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::client::tests::FakeDaemon;
     use super::super::tests::told;
-    use super::*;
-
-    #[test]
-    fn private_addresses_are_recognised() {
-        for url in
-            ["https://192.168.1.5:8443/hooks/x", "http://localhost:1/x", "https://[fd00::1]/x", "https://0.0.0.0:1/"]
-        {
-            assert!(is_private(url), "{url}");
-        }
-        for url in ["https://hooks.example.com/x", "https://8.8.8.8/x", "https://[2001:db8::1]/x", "no url"] {
-            assert!(!is_private(url), "{url}");
-        }
-    }
 
     #[test]
     fn the_secret_is_shown_only_when_asked_for() {

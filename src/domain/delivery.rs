@@ -68,6 +68,8 @@ pub struct Payload {
     pub changed_at: Option<Timestamp>,
     /// The quality gate's colour.
     pub gate: Option<String>,
+    /// The mark of a call that this box sent to itself, to see whether it arrives; Sonar's own have none.
+    pub test: Option<String>,
 }
 
 /// Why a signed body is answered 400.
@@ -104,6 +106,7 @@ struct Wire {
     project: Option<Value>,
     branch: Option<Value>,
     quality_gate: Option<Value>,
+    hydrophone: Option<Value>,
 }
 
 impl Payload {
@@ -150,7 +153,23 @@ impl Payload {
                 .map(str::to_owned),
             changed_at: time(&wire.changed_at).or_else(|| time(&wire.analysed_at)),
             gate: text(wire.quality_gate.as_ref(), "status").map(|gate| gate.chars().take(20).collect()),
+            test: text(wire.hydrophone.as_ref(), "test")
+                .map(|mark| mark.chars().take(TEST_MARK_CHARACTERS_MAX).collect()),
         })
+    }
+
+    /// The body of a call that this box sends to itself: of the form of Sonar's, with a mark that is signed with the rest,
+    /// so that nobody without the secret can make one. Whatever it names, it changes nothing.
+    pub fn test_body(mark: &str, project: Option<&ProjectKey>) -> String {
+        let project = project.map_or(TEST_PROJECT, ProjectKey::as_str);
+        serde_json::json!({
+            "taskId": mark,
+            "status": "SUCCESS",
+            "project": { "key": project, "name": project },
+            "properties": {},
+            "hydrophone": { "test": mark },
+        })
+        .to_string()
     }
 
     /// What two calls must share to be the same call. Sonar sends one event up to twenty times, once to each
@@ -193,6 +212,12 @@ impl Payload {
     }
 }
 
+/// What a test names where it is of a whole organization; only its form matters.
+const TEST_PROJECT: &str = "hydrophone-test";
+
+/// Ours have 32.
+const TEST_MARK_CHARACTERS_MAX: usize = 64;
+
 /// See [`Payload::identity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
@@ -234,6 +259,9 @@ pub enum Outcome {
     /// The project or branch was removed before its scope could be read.
     #[n(7)]
     Dropped,
+    /// Sent by this box to itself, to see whether it arrives.
+    #[n(8)]
+    Test,
 }
 
 impl Outcome {
@@ -248,6 +276,7 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Malformed => "malformed",
             Self::Dropped => "dropped",
+            Self::Test => "test",
         }
     }
 }
@@ -298,6 +327,7 @@ mod tests {
                 task: None,
                 changed_at: None,
                 gate: None,
+                test: None,
             }
         );
     }
@@ -361,6 +391,20 @@ mod tests {
         let bare = identity(r#"{"project":{"key":"P"}}"#);
         assert!(!bare.lasting);
         assert_ne!(bare, identity(r#"{"project":{"key":"P"} }"#));
+    }
+
+    #[test]
+    fn a_test_is_known_by_its_mark_and_by_nothing_else() {
+        let own = ProjectKey::parse("shop").unwrap();
+        for project in [None, Some(&own)] {
+            let payload = parse(&Payload::test_body("0f1e", project)).unwrap();
+            assert_eq!(payload.test.as_deref(), Some("0f1e"));
+            assert_eq!(payload.project.as_str(), project.map_or("hydrophone-test", ProjectKey::as_str));
+        }
+        for other in [r#"{"project":{"key":"hydrophone-test"}}"#, r#"{"project":{"key":"P"},"hydrophone":{"test":7}}"#]
+        {
+            assert_eq!(parse(other).unwrap().test, None, "{other}");
+        }
     }
 
     #[test]

@@ -21,6 +21,12 @@ pub const WEBHOOK_CONNECTIONS_MAX: usize = 512;
 /// A TLS handshake. Sonar gives up after 10 s.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
+/// One step of a webhook's test: the name, the connection, the answer. Sonar waits as long.
+pub const WEBHOOK_TEST_STEP_MAX: Duration = Duration::from_secs(10);
+
+/// What is read of the answer to a webhook's test. Ours has some 30 bytes; somebody else may answer.
+pub const WEBHOOK_TEST_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// Reading a request's head, and also how long a kept-alive connection may be idle.
 pub const HEADER_WAIT_MAX: Duration = Duration::from_secs(15);
 
@@ -217,6 +223,12 @@ pub const FLOWS_BYTES_MAX: usize = 8 * 1024;
 /// How long the count of a filtered list may take before it is called inexact.
 pub const COUNT_MAX: Duration = Duration::from_millis(20);
 
+/// Exports that are written at a time: each holds a thread for as long as its reader takes.
+pub const EXPORTS_MAX: usize = 2;
+
+/// Findings that are looked through for one page of a list, where no index leads to those that match.
+pub const LIST_EXAMINED_MAX: usize = 20_000;
+
 /// Findings that one page of a list may hold.
 pub const LIST_ROWS_MAX: usize = 500;
 
@@ -228,6 +240,13 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Reads of the store that run for the admin API at once.
 pub const ADMIN_READS_MAX: usize = 4;
+
+/// Questions to Sonar and to platforms that wait for an answer for the admin API at once.
+pub const ADMIN_QUESTIONS_MAX: usize = 4;
+
+/// Threads of the daemon that may wait for a disk or a network on behalf of the listeners: reads, questions, exports,
+/// a preview of an import, and one to spare.
+pub const BLOCKING_THREADS_MAX: usize = ADMIN_READS_MAX + ADMIN_QUESTIONS_MAX + EXPORTS_MAX + 2;
 
 /// At the start, everything that is due has its turn within this time, but not all in one moment.
 pub const START_SPREAD: Duration = Duration::from_mins(1);
@@ -329,8 +348,17 @@ pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
     Duration::from_secs(8),
 ];
 
+/// Days of the trend that are kept: a year and a month to compare with.
+pub const TREND_DAYS_MAX: u32 = 400;
+
 /// Logins at a time; one more ends another.
 pub const SESSIONS_MAX: usize = 1000;
+
+/// Tags that an asset may have.
+pub const ASSET_TAGS_MAX: usize = 20;
+
+/// Characters of a tag.
+pub const TAG_CHARACTERS_MAX: usize = 50;
 
 /// Entries of the audit log; the oldest go first.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;

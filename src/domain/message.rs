@@ -36,6 +36,8 @@ pub struct Place {
     pub project: ProjectKey,
     /// The project's name.
     pub project_name: String,
+    /// The clone address of the project's repository, where a person gave it.
+    pub repository: Option<String>,
     /// The asset that holds the project.
     pub asset: AssetName,
     /// The branch's name, or the pull request's key.

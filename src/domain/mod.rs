@@ -2,6 +2,7 @@
 //! product can be read and tested alone; `tests/layers.rs` keeps it that way.
 
 pub mod access;
+pub mod asset;
 pub mod clock;
 pub mod condition;
 pub mod crawl;
@@ -10,6 +11,7 @@ pub mod destination;
 pub mod finding;
 pub mod ids;
 pub mod limits;
+pub mod masking;
 pub mod message;
 pub mod moves;
 pub mod pace;

@@ -144,6 +144,8 @@ impl Ingress {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let result = self.take(request).await;
         let counter = match &result {
+            // A test of this box's own says nothing of Sonar.
+            Ok(accepted) if accepted.outcome == Outcome::Test => return accepted_answer(*accepted),
             Ok(accepted) => {
                 if accepted.duplicate {
                     self.counters.duplicate.fetch_add(1, Ordering::Relaxed);

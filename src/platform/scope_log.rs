@@ -56,7 +56,7 @@ pub(super) fn write<W: Write>(
         kind: place.scope_kind,
         revision: place.revision.as_deref(),
         analysed_at: analysed_at.as_deref(),
-        repository_url,
+        repository_url: repository_url.or(place.repository.as_deref()),
     })?;
     for message in findings {
         let message = message.map_err(Broken::Told)?;

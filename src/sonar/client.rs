@@ -32,7 +32,7 @@ use super::dialect::{Dialect, Mode, Query, SANDBOX, Version};
 use super::failure::{FetchError, TooLarge};
 use super::wire::{self, BadAnswer, Branch, FindingsPage, Organization, Project, ProjectsPage, PullRequest, Rule};
 
-mod hooks;
+pub mod hooks;
 mod triage;
 
 /// What a source is reached by.

@@ -305,10 +305,11 @@ pub fn audit(batch: &Batch, entry: &Entry) -> Result<u64, StoreError> {
 }
 
 /// Notes how something ended.
-pub fn audit_ended(batch: &Batch, number: u64, status: u16) -> Result<(), StoreError> {
+pub fn audit_ended(batch: &Batch, number: u64, status: u16, remark: Option<&str>) -> Result<(), StoreError> {
     let key = Key::new().u64(number);
     let Some(entry) = passing(get::<Entry>(batch, tables::AUDIT, &key))? else { return Ok(()) };
-    batch.put(tables::AUDIT, &key, &Entry { status: Some(status), ..entry })
+    let target = remark.map_or_else(|| entry.target.clone(), |remark| format!("{}: {remark}", entry.target));
+    batch.put(tables::AUDIT, &key, &Entry { status: Some(status), target, ..entry })
 }
 
 /// Entries before a number, the newest first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
 use super::tables::{self, Key};
-use super::{Batch, Counter, StoreError, View, agenda, deliveries, get, hooks, keys, scan};
+use super::{Batch, Counter, StoreError, View, agenda, deliveries, get, hooks, keys, scan, trend};
 use crate::domain::delivery::{Outcome, ScopeRef};
 use crate::domain::ids::{
     AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
@@ -205,7 +205,8 @@ pub fn remove_project(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<()
         hook.organization == project.organization && hook.project.as_ref() == Some(&project.key)
     })?;
     batch.delete(tables::PROJECT_NAMES, &project_name(&project.organization, &project.key))?;
-    batch.delete(tables::PROJECTS, &Key::new().u32(id.0))
+    batch.delete(tables::PROJECTS, &Key::new().u32(id.0))?;
+    trend::recount(batch, now)
 }
 
 /// Forgets a scope and marks its findings for deletion.
@@ -346,7 +347,15 @@ pub fn retired_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError>
     Ok(marks.iter().filter_map(|key| tables::u32_at(key, RETIRED.len())).map(ScopeId).collect())
 }
 
-/// Notes that Sonar does not list a scope any more. Its findings stay as they are.
+/// Those, and the scopes whose findings wait to be deleted.
+pub(super) fn hidden_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError> {
+    let mut hidden = retired_scopes(view)?;
+    let discarded = keys(view, tables::DISCARDED, &Key::new(), usize::MAX)?;
+    hidden.extend(discarded.iter().filter_map(|key| tables::u32_at(key, 0)).map(ScopeId));
+    Ok(hidden)
+}
+
+/// Notes that Sonar does not list a scope any more. Its findings stay as they are; the trend is for the caller to recount.
 pub fn note_retired(batch: &Batch, id: ScopeId, record: Scope, now: Timestamp) -> Result<(), StoreError> {
     // A read that was under way may have noted its failure since.
     if record.retired_at.is_some() && record.error.is_none() && record.suspicion.is_none() {
@@ -362,6 +371,7 @@ pub fn retire(batch: &Batch, id: ScopeId, now: Timestamp) -> Result<bool, StoreE
     let Some(record) = scope(batch, id)? else { return Ok(false) };
     let project = record.project;
     note_retired(batch, id, record, now)?;
+    trend::recount(batch, now)?;
     deliveries::give_up(batch, project, Task::Sync(id), now)
 }
 

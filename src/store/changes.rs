@@ -19,6 +19,7 @@ use crate::domain::finding::Finding;
 use crate::domain::ids::{ChangeNumber, IssueKey, ScopeId};
 use crate::domain::limits::{DELETIONS_PER_COMMIT_MAX, READ_MAX};
 use crate::domain::signature::{hex, to_hex};
+use crate::domain::time::Timestamp;
 
 /// How far a follower has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -309,7 +310,7 @@ pub fn prune(batch: &Batch, bytes_max: u64) -> Result<usize, StoreError> {
 /// The last change before a time; where the log does not reach back to it, the one before the oldest. Changes are
 /// numbered in the order in which they were written, so that a clock that was set back shows only as a place that is a
 /// little early.
-pub fn before(view: &impl View, time: crate::domain::time::Timestamp) -> Result<ChangeNumber, StoreError> {
+pub fn before(view: &impl View, time: Timestamp) -> Result<ChangeNumber, StoreError> {
     let newest = super::findings::last_change(view)?;
     let (mut low, mut high) = (oldest(view, newest)?.0, newest.0 + 1);
     while low < high {
@@ -324,8 +325,39 @@ pub fn before(view: &impl View, time: crate::domain::time::Timestamp) -> Result<
     Ok(ChangeNumber(low.saturating_sub(1)))
 }
 
+/// The changes of a scope between two times, the oldest first, at most so many; and whether those are all. Not more than
+/// [`EXAMINED_MAX`] changes are looked at, as others may have happened in between.
+pub fn of_scope(
+    view: &impl View,
+    scope: ScopeId,
+    (from, until): (Timestamp, Timestamp),
+    most: usize,
+) -> Result<(Vec<(ChangeNumber, Change)>, bool), StoreError> {
+    let first = before(view, from)?.0 + 1;
+    let newest = super::findings::last_change(view)?.0;
+    let mut found = Vec::new();
+    for number in first..=newest {
+        if number - first >= EXAMINED_MAX || found.len() >= most {
+            return Ok((found, false));
+        }
+        let change = match get::<Change>(view, tables::CHANGES, &Key::new().u64(number)) {
+            Err(StoreError::Damaged { .. }) => continue,
+            change => change?,
+        };
+        match change {
+            Some(change) if change.at > until => break,
+            Some(change) if change.scope == scope => found.push((ChangeNumber(number), change)),
+            _ => {}
+        }
+    }
+    Ok((found, true))
+}
+
+/// See [`of_scope`].
+const EXAMINED_MAX: u64 = 20_000;
+
 /// When the newest change was.
-pub fn newest_at(view: &impl View) -> Result<Option<crate::domain::time::Timestamp>, StoreError> {
+pub fn newest_at(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
     let number = super::findings::last_change(view)?;
     match get::<Change>(view, tables::CHANGES, &Key::new().u64(number.0)) {
         Err(StoreError::Damaged { .. }) => Ok(None),

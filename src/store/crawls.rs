@@ -11,7 +11,7 @@ use redb::ReadableTable;
 use super::findings::Inventory;
 use super::records::{Scope, SealedCrawl, Underway};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, agenda, catalogue, codec, deliveries, get, keys, lists};
+use super::{Batch, StoreError, View, agenda, catalogue, codec, deliveries, get, keys, lists, trend};
 use crate::domain::delivery::Outcome;
 use crate::domain::finding::{Kind, Observed};
 use crate::domain::ids::{IssueKey, ScopeId};
@@ -255,6 +255,7 @@ fn settle(
     now: Timestamp,
 ) -> Result<Applied, StoreError> {
     let stored = lists::count_open(batch, id)?;
+    let was_retired = scope.retired_at.is_some();
     if let Some(total) = crawl.sonar_total.filter(|&total| total != stored) {
         // Rows that were read and then changed are applied as they were read: not what the counts were proven for.
         crawl.sonar_total = None;
@@ -295,6 +296,9 @@ fn settle(
         ..scope
     };
     catalogue::put_scope(batch, id, &standing)?;
+    if was_retired {
+        trend::recount(batch, now)?;
+    }
     batch.delete(tables::CRAWLS, &Key::new().u32(id.0))?;
     Ok(Applied::All)
 }

@@ -49,6 +49,10 @@ pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Acc
             return Ok(Accepted { id, duplicate: false, outcome: Outcome::Malformed });
         }
     };
+    if let Some(mark) = payload.test {
+        put(batch, id, &test(arrival.at, arrival.organization, mark))?;
+        return Ok(Accepted { id, duplicate: false, outcome: Outcome::Test });
+    }
     let identity = payload.identity(&arrival.body);
     let former = match arrival.replay_of {
         Some(_) => None,
@@ -106,7 +110,8 @@ pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Acc
     Ok(Accepted { id, duplicate: former.is_some(), outcome })
 }
 
-fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) -> Delivery {
+/// What is only logged: it asks for no read, and is no call of Sonar's that another one could be the same as.
+fn logged(at: Timestamp, organization: OrganizationRef, outcome: Outcome) -> Delivery {
     Delivery {
         received_at: at,
         organization,
@@ -115,13 +120,22 @@ fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) 
         branch: None,
         task: None,
         status: None,
-        outcome: Outcome::Malformed,
-        problem: Some(problem),
+        outcome,
+        problem: None,
         duplicate_of: None,
         replay_of: None,
         body: Vec::new(),
         healed: None,
     }
+}
+
+fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) -> Delivery {
+    Delivery { problem: Some(problem), ..logged(at, organization, Outcome::Malformed) }
+}
+
+/// The mark stands where Sonar's calls have their task.
+fn test(at: Timestamp, organization: OrganizationRef, mark: String) -> Delivery {
+    Delivery { task: Some(mark), ..logged(at, organization, Outcome::Test) }
 }
 
 fn put(batch: &Batch, id: DeliveryId, record: &Delivery) -> Result<(), StoreError> {
@@ -290,7 +304,33 @@ pub fn list(
     Ok(found)
 }
 
-/// When a call last came in for an organization, or for one project of it; among the newest thousand.
+/// The newest test of an organization's webhook with this mark, if it arrived; among what came since it was sent.
+pub fn test_arrived(
+    view: &impl View,
+    organization: &OrganizationRef,
+    mark: &str,
+    sent_at: Timestamp,
+) -> Result<Option<DeliveryId>, StoreError> {
+    let is_it = |delivery: &Delivery| {
+        delivery.outcome == Outcome::Test
+            && delivery.organization == *organization
+            && delivery.task.as_deref() == Some(mark)
+    };
+    let mut before = None;
+    loop {
+        let newest = list(view, before, 100)?;
+        if let Some((id, ..)) = newest.iter().find(|(_, delivery, _)| is_it(delivery)) {
+            return Ok(Some(*id));
+        }
+        match newest.last() {
+            Some((id, delivery, _)) if delivery.received_at >= sent_at => before = Some(*id),
+            _ => return Ok(None),
+        }
+    }
+}
+
+/// When Sonar last called for an organization, or for one project of it; among the newest thousand. Neither what this
+/// box sent itself nor what was taken from Sonar's log says that Sonar reaches it.
 pub fn last_received(
     view: &impl View,
     organization: &OrganizationRef,
@@ -301,6 +341,8 @@ pub fn last_received(
         .find(|(_, delivery, _)| {
             delivery.organization == *organization
                 && delivery.replay_of.is_none()
+                && delivery.healed.is_none()
+                && delivery.outcome != Outcome::Test
                 && project.is_none_or(|project| delivery.project.as_ref() == Some(project))
         })
         .map(|(_, delivery, _)| delivery.received_at))

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::codec;
-use super::records::Change;
+use super::records::{Change, Decision};
 use super::tables::{self, Key};
 use super::words::Index;
-use super::{Batch, Counter, StoreError, View, catalogue, changes, destinations, get, keys};
+use super::{Batch, Counter, StoreError, View, catalogue, changes, destinations, get, keys, trend};
 use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, IssueKey, ScopeId, SourceName};
 use crate::domain::limits;
@@ -59,6 +59,28 @@ impl Place {
     }
 }
 
+/// The place of a finding in the order of paths. What has no path comes last; long paths are cut, at their end.
+pub(super) fn path_key(finding: &Finding) -> Key {
+    let closed = Key::new().byte(u8::from(finding.observed.state.is_closed()));
+    let path = finding.observed.path.as_deref().unwrap_or_default();
+    let path = &path.as_bytes()[..path.len().min(PATH_BYTES_MAX)];
+    // A NUL ends the path.
+    let path = path.split(|&byte| byte == 0).next().unwrap_or_default();
+    let ended = closed.byte(u8::from(path.is_empty())).tail(path).byte(0);
+    ended.u32(finding.observed.line.unwrap_or(0)).u64(finding.id.0)
+}
+
+/// Longer paths are no help for finding a place by its path.
+const PATH_BYTES_MAX: usize = 200;
+
+/// The longest key of the order of paths.
+pub(super) const PATH_KEY_BYTES_MAX: usize = PATH_BYTES_MAX + 15;
+
+/// What the order of paths says of a finding, so that it need not be read to be passed over: as the key of its count.
+fn path_value(scope: ScopeId, finding: &Finding) -> Key {
+    Cell::of(&finding.observed).key(scope)
+}
+
 /// A cell of the counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell {
@@ -97,17 +119,24 @@ pub(super) struct Inventory<'t> {
     ids: Rows<'t>,
     order: Rows<'t>,
     scope_order: Rows<'t>,
+    paths: Rows<'t>,
     closed: Rows<'t>,
     changes: Rows<'t>,
     finding_changes: Rows<'t>,
+    decisions: Rows<'t>,
     index: Index<'t>,
     finding_next: u64,
     change_next: u64,
     destination_next: DestinationId,
     log_bytes: u64,
     counts: BTreeMap<Cell, i64>,
+    /// What was opened and fixed, and the last time of it.
+    flows: BTreeMap<(Kind, Severity), (u64, u64)>,
+    logged_at: Option<Timestamp>,
     /// Places of new findings, written in their order, see [`Index`].
     places: BTreeMap<Place, IssueKey>,
+    /// New rows of the order of paths, the same way.
+    new_paths: BTreeMap<Key, Key>,
 }
 
 impl<'t> Inventory<'t> {
@@ -122,16 +151,21 @@ impl<'t> Inventory<'t> {
             ids: batch.rows(tables::FINDING_IDS)?,
             order: batch.rows(tables::ORDER)?,
             scope_order: batch.rows(tables::SCOPE_ORDER)?,
+            paths: batch.rows(tables::PATHS)?,
             closed: batch.rows(tables::CLOSED)?,
             changes: batch.rows(tables::CHANGES)?,
             finding_changes: batch.rows(tables::FINDING_CHANGES)?,
+            decisions: batch.rows(tables::DECISIONS)?,
             index: Index::open(batch)?,
             finding_next,
             change_next,
             destination_next,
             log_bytes: 0,
             counts: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            logged_at: None,
             places: BTreeMap::new(),
+            new_paths: BTreeMap::new(),
         })
     }
 
@@ -207,6 +241,7 @@ impl<'t> Inventory<'t> {
         self.findings.insert(key.0.as_slice(), codec::seal(&key.0, finding).as_slice())?;
         self.ids.insert(Key::new().u64(finding.id.0).0.as_slice(), key.0.as_slice())?;
         self.place(finding);
+        self.new_paths.insert(path_key(finding), path_value(self.scope, finding));
         self.note_closed(finding)?;
         self.index.link(self.source, finding.id, &finding.observed)?;
         *self.counts.entry(Cell::of(&finding.observed)).or_default() += 1;
@@ -226,7 +261,18 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 
+    fn forget_path(&mut self, finding: &Finding) -> Result<(), StoreError> {
+        let key = path_key(finding);
+        if self.new_paths.remove(&key).is_none() {
+            self.paths.remove(key.0.as_slice())?;
+        }
+        Ok(())
+    }
+
     fn write_places(&mut self) -> Result<(), StoreError> {
+        for (key, value) in std::mem::take(&mut self.new_paths) {
+            self.paths.insert(key.0.as_slice(), value.0.as_slice())?;
+        }
         for (place, key) in &self.places {
             let of_finding = finding_key(self.scope, key);
             self.order.insert(place.append(Key::new()).0.as_slice(), of_finding.0.as_slice())?;
@@ -259,6 +305,14 @@ impl<'t> Inventory<'t> {
             self.displace(before)?;
             self.place(after);
         }
+        let (row, former) =
+            ((path_key(after), path_value(self.scope, after)), (path_key(before), path_value(self.scope, before)));
+        if row != former {
+            if row.0 != former.0 {
+                self.forget_path(before)?;
+            }
+            self.new_paths.insert(row.0, row.1);
+        }
         if before.closed_at != after.closed_at {
             self.forget_closed(before)?;
             self.note_closed(after)?;
@@ -279,6 +333,8 @@ impl<'t> Inventory<'t> {
         self.findings.remove(finding_key(self.scope, &finding.observed.key).0.as_slice())?;
         self.ids.remove(Key::new().u64(finding.id.0).0.as_slice())?;
         self.displace(finding)?;
+        self.forget_path(finding)?;
+        self.decisions.remove(Key::new().u64(finding.id.0).0.as_slice())?;
         self.forget_closed(finding)?;
         self.index.unlink(self.source, finding.id, &finding.observed)?;
         *self.counts.entry(Cell::of(&finding.observed)).or_default() -= 1;
@@ -317,9 +373,20 @@ impl<'t> Inventory<'t> {
         kind: ChangeKind,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        self.logged_at = self.logged_at.max(Some(at));
+        let (opened, fixed) = self.flows.entry((finding.observed.kind, finding.observed.severity)).or_default();
+        match kind {
+            ChangeKind::Opened | ChangeKind::Reopened if !finding.observed.state.is_closed() => *opened += 1,
+            ChangeKind::Fixed => *fixed += 1,
+            _ => {}
+        }
         let number = self.change_next;
         self.change_next += 1;
-        let change = Change { at, kind, finding: finding.id, scope: self.scope, from, to: finding.observed.state };
+        let decision = self.decided(finding, kind)?;
+        let via = decision.as_ref().and_then(|decision| decision.via.clone());
+        let (by, why) = decision.map(|decision| (decision.by, decision.why)).unzip();
+        let to = finding.observed.state;
+        let change = Change { at, kind, finding: finding.id, scope: self.scope, from, to, by, why, via };
         let key = Key::new().u64(number);
         let record = codec::seal(&key.0, &change);
         self.log_bytes += changes::bytes(&record);
@@ -329,24 +396,68 @@ impl<'t> Inventory<'t> {
         Ok(())
     }
 
+    /// The decision that a change is the outcome of. Whatever else happened to the finding ends it, too.
+    fn decided(&mut self, finding: &Finding, kind: ChangeKind) -> Result<Option<Decision>, StoreError> {
+        if matches!(kind, ChangeKind::Opened | ChangeKind::Updated) {
+            return Ok(None);
+        }
+        let key = Key::new().u64(finding.id.0);
+        let Some(stored) = self.decisions.remove(key.0.as_slice())? else { return Ok(None) };
+        let decision = codec::open::<Decision>(&key.0, stored.value()).ok();
+        Ok(decision.filter(|decision| kind == ChangeKind::Triaged && decision.state == finding.observed.state))
+    }
+
     /// Writes what was gathered, numbers and counts; the batch is not to be committed without it.
     pub(super) fn finish(mut self, batch: &Batch) -> Result<(), StoreError> {
         self.write_places()?;
         self.index.write()?;
-        let Self { scope, finding_next, change_next, log_bytes, counts, .. } = self;
+        let Self { scope, finding_next, change_next, log_bytes, counts, flows, logged_at, .. } = self;
         if log_bytes > 0 {
             changes::grow(batch, log_bytes)?;
         }
         Counter::Finding.set(batch, finding_next)?;
         Counter::Change.set(batch, change_next)?;
-        for (cell, difference) in counts {
+        for (cell, &difference) in &counts {
             if difference != 0 {
                 count(batch, &cell.key(scope), difference)?;
                 count(batch, &cell.key(ALL_SCOPES), difference)?;
             }
         }
-        Ok(())
+        match logged_at {
+            Some(at) => note_trend(batch, scope, at, &counts, &flows),
+            // What was not logged is not shown either: it is closed, or its scope is gone.
+            None => Ok(()),
+        }
     }
+}
+
+/// Notes in the trend what lists show of what was done to a scope's findings.
+fn note_trend(
+    batch: &Batch,
+    scope: ScopeId,
+    at: Timestamp,
+    counts: &BTreeMap<Cell, i64>,
+    flows: &BTreeMap<(Kind, Severity), (u64, u64)>,
+) -> Result<(), StoreError> {
+    let Some(record) = catalogue::scope(batch, scope)?.filter(|record| record.retired_at.is_none()) else {
+        return Ok(());
+    };
+    let Some(project) = catalogue::project(batch, record.project)? else { return Ok(()) };
+    let choice = catalogue::passing(batch, &project.organization)?.choice;
+    let mut flow = trend::Flow::default();
+    for (cell, difference) in counts {
+        if !cell.state.is_closed() && choice.takes(cell.kind, cell.severity).is_ok() {
+            flow.open[cell.severity as usize] += difference;
+        }
+    }
+    for (&(kind, severity), (opened, fixed)) in flows {
+        if choice.takes(kind, severity).is_ok() {
+            // What the first read finds was there before.
+            flow.opened[severity as usize] += if record.synced_at.is_some() { *opened } else { 0 };
+            flow.fixed[severity as usize] += fixed;
+        }
+    }
+    trend::note(batch, at, &flow)
 }
 
 fn count(batch: &Batch, key: &Key, difference: i64) -> Result<(), StoreError> {
@@ -538,6 +649,16 @@ fn is_closed(view: &impl View, scope: ScopeId, key: &[u8]) -> Result<bool, Store
     Ok(false)
 }
 
+/// Notes who decides about a finding, before Sonar is told: a read may come right after.
+pub fn note_decision(batch: &Batch, id: FindingId, decision: &Decision) -> Result<(), StoreError> {
+    batch.put(tables::DECISIONS, &Key::new().u64(id.0), decision)
+}
+
+/// Forgets a decision that Sonar did not take.
+pub fn forget_decision(batch: &Batch, id: FindingId) -> Result<(), StoreError> {
+    batch.delete(tables::DECISIONS, &Key::new().u64(id.0))
+}
+
 /// What happened to a finding, oldest first.
 pub fn changes_of(view: &impl View, id: FindingId) -> Result<Vec<(ChangeNumber, Change)>, StoreError> {
     keys(view, tables::FINDING_CHANGES, &Key::new().u64(id.0), limits::LIST_ROWS_MAX)?
@@ -681,6 +802,20 @@ pub(super) fn index_closed(batch: &Batch) -> Result<(), StoreError> {
         let Ok(finding) = codec::open::<Finding>(key.value(), finding.value()) else { continue };
         if let (Some(at), Some(scope)) = (finding.closed_at, tables::u32_at(key.value(), 0)) {
             closed.insert(closed_key(at, ScopeId(scope), &finding.observed.key).0.as_slice(), &[][..])?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills the order of paths from a database that had none.
+pub(super) fn index_paths(batch: &Batch) -> Result<(), StoreError> {
+    use redb::ReadableTable;
+    let (findings, mut paths) = (batch.rows(tables::FINDINGS)?, batch.rows(tables::PATHS)?);
+    for row in findings.iter()? {
+        let (key, value) = row?;
+        let Ok(finding) = codec::open::<Finding>(key.value(), value.value()) else { continue };
+        if let Some(scope) = tables::u32_at(key.value(), 0) {
+            paths.insert(path_key(&finding).0.as_slice(), path_value(ScopeId(scope), &finding).0.as_slice())?;
         }
     }
     Ok(())

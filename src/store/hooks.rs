@@ -94,6 +94,18 @@ pub fn replace_secret(batch: &Batch, mut hook: Hook, secret: &SecretBytes, now: 
     batch.put(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()), &hook)
 }
 
+/// Notes whether this box has registered an endpoint in Sonar.
+pub fn set_registered(batch: &Batch, of: &Hook, registered: bool) -> Result<(), StoreError> {
+    // It may have been changed or removed while Sonar was asked.
+    match hook(batch, &of.organization, of.project.as_ref())? {
+        Some(known) if known.endpoint == of.endpoint && known.registered != registered => {
+            let key = key(&known.organization, known.project.as_ref());
+            batch.put(tables::HOOKS, &key, &Hook { registered, ..known })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Lets a project's endpoint go with the project to its new key. If somebody has made one for the new key already,
 /// that one is the newer wish, and the former is forgotten.
 pub(super) fn rename(

@@ -1,5 +1,6 @@
 //! Lists of findings, a page at a time, and counts of them.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -8,14 +9,15 @@ use std::time::Instant;
 use redb::ReadableTable;
 
 use super::codec;
-use super::findings::{ALL_SCOPES, Cell, Place, finding_key};
+use super::findings::{ALL_SCOPES, Cell, PATH_KEY_BYTES_MAX, Place, finding_key, path_key};
 use super::tables::{self, Key};
 use super::words;
 use super::{Reader, StoreError, View, scan};
 use crate::domain::finding::{Finding, Kind, Severity, State};
-use crate::domain::ids::{IssueKey, RuleKey, ScopeId};
-use crate::domain::limits::{COUNT_MAX, READ_MAX};
+use crate::domain::ids::{FindingId, IssueKey, RuleKey, ScopeId};
+use crate::domain::limits::{COUNT_MAX, LIST_EXAMINED_MAX, READ_MAX};
 use crate::domain::passing::Choice;
+use crate::domain::signature::{hex, to_hex};
 
 /// Which findings.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +91,107 @@ impl Filter {
     }
 }
 
+/// In which order a list is. What is not closed comes before what is, in each of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Worst first, then newest first.
+    #[default]
+    Severity,
+    /// Newest first.
+    Newest,
+    /// By path and line; what has no path comes last.
+    Path,
+}
+
+/// A place in a list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    /// In [`Order::Severity`].
+    Severity(Place),
+    /// In [`Order::Newest`].
+    Newest(Newest),
+    /// In [`Order::Path`].
+    Path(Vec<u8>),
+}
+
+/// A place by age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Newest {
+    closed: bool,
+    age: u64,
+    severity: Severity,
+    id: FindingId,
+}
+
+impl Newest {
+    fn of(Place { closed, severity, age, id }: Place) -> Self {
+        Self { closed, age, severity, id }
+    }
+
+    fn place(self) -> Place {
+        let Self { closed, age, severity, id } = self;
+        Place { closed, severity, age, id }
+    }
+
+    /// The last place of a severity that is not after this one.
+    fn before(self, severity: Severity) -> Place {
+        let id = match severity.cmp(&self.severity) {
+            Ordering::Less => FindingId(u64::MAX),
+            Ordering::Equal => self.id,
+            Ordering::Greater => FindingId(0),
+        };
+        Place { severity, id, ..self.place() }
+    }
+}
+
+impl At {
+    fn of(order: Order, finding: &Finding) -> Self {
+        match order {
+            Order::Severity => Self::Severity(Place::of(finding)),
+            Order::Newest => Self::Newest(Newest::of(Place::of(finding))),
+            Order::Path => Self::Path(path_key(finding).0),
+        }
+    }
+
+    /// The order that it is a place in.
+    pub fn order(&self) -> Order {
+        match self {
+            Self::Severity(_) => Order::Severity,
+            Self::Newest(_) => Order::Newest,
+            Self::Path(_) => Order::Path,
+        }
+    }
+
+    /// The place as text that a caller hands back to go on from it.
+    pub fn to_cursor(&self) -> String {
+        let hex = |place: Place| to_hex(&place.append(Key::new()).0);
+        match self {
+            Self::Severity(place) => hex(*place),
+            Self::Newest(newest) => format!("n{}", hex(newest.place())),
+            Self::Path(key) => format!("p{}", to_hex(key)),
+        }
+    }
+
+    /// Reads a cursor back.
+    pub fn from_cursor(text: &str) -> Option<Self> {
+        let place = |text: &str| {
+            let mut bytes = [0; 18];
+            hex(text.as_bytes(), &mut bytes)?;
+            Place::read(&bytes)
+        };
+        match text.split_at_checked(1)? {
+            ("n", rest) => place(rest).map(|place| Self::Newest(Newest::of(place))),
+            ("p", rest) if rest.len() <= 2 * PATH_KEY_BYTES_MAX => {
+                let mut bytes = vec![0; rest.len() / 2];
+                hex(rest.as_bytes(), &mut bytes)?;
+                Some(Self::Path(bytes))
+            }
+            ("p", _) => None,
+            _ => place(text).map(Self::Severity),
+        }
+    }
+}
+
 /// A page of a list.
 #[derive(Debug)]
 pub struct Page {
@@ -99,37 +202,34 @@ pub struct Page {
     /// Whether that is exact.
     pub total_exact: bool,
     /// Where the next page begins.
-    pub next: Option<Place>,
+    pub next: Option<At>,
+    /// Findings that were looked through.
+    pub examined: usize,
 }
 
 /// How a finding's title is looked up: the rule's name by the scope's source.
 pub type Title<'f> = &'f dyn Fn(ScopeId, &Finding) -> Option<String>;
 
-/// A page of findings: not closed before closed, worst first, newest first. `after` is the former page's end.
-/// Ends early, with a place to go on from, rather than read for longer than `limits::READ_MAX`.
+/// A page of findings. `after` is the former page's end. Ends early, with a place to go on from, rather than look
+/// through more than `limits::LIST_EXAMINED_MAX` or read for longer than `limits::READ_MAX`.
 pub fn page(
     view: &Reader,
     filter: &Filter,
-    after: Option<Place>,
+    (order, after): (Order, Option<&At>),
     most: usize,
     title: Title,
 ) -> Result<Page, StoreError> {
-    let began = Instant::now();
-    let found = match by_words(view, filter)? {
-        Some(candidates) => from_candidates(view, filter, after, most, candidates, title)?,
-        None => walk(view, filter, after, most, title, began)?,
+    let mut found = match by_words(view, filter)? {
+        Some(candidates) => from_candidates(view, filter, (order, after), most, candidates, title)?,
+        None => walk(view, filter, (order, after), most, title)?,
     };
-    let (findings, next, all) = found;
-    let (total, total_exact) = match (all, filter.words.is_empty()) {
-        (Some(all), _) => (all, true),
-        (None, true) => (count(view, filter)?, true),
-        (None, false) => count_words(view, filter, title)?,
+    (found.total, found.total_exact) = match (found.total_exact, filter.words.is_empty()) {
+        (true, _) => (found.total, true),
+        (false, true) => (count(view, filter)?, true),
+        (false, false) => count_words(view, filter, title)?,
     };
-    Ok(Page { findings, total, total_exact, next })
+    Ok(found)
 }
-
-/// The findings of a page, where the next begins, and how many match in all where that came with it.
-type Found = (Vec<(ScopeId, Finding)>, Option<Place>, Option<u64>);
 
 /// Above this many findings the index of words is no help: a walk finds enough of them soon.
 const CANDIDATES_MAX: usize = 2000;
@@ -155,11 +255,12 @@ fn by_words(view: &Reader, filter: &Filter) -> Result<Option<Vec<(ScopeId, Findi
 fn from_candidates(
     view: &Reader,
     filter: &Filter,
-    after: Option<Place>,
+    (order, after): (Order, Option<&At>),
     most: usize,
     mut candidates: Vec<(ScopeId, Finding)>,
     title: Title,
-) -> Result<Found, StoreError> {
+) -> Result<Page, StoreError> {
+    let examined = candidates.len();
     candidates
         .retain(|(scope, finding)| filter.is_of(*scope) && filter.has(*scope, finding, || title(*scope, finding)));
     let mut held = Vec::with_capacity(candidates.len());
@@ -168,74 +269,178 @@ fn from_candidates(
             held.push(candidate);
         }
     }
-    held.sort_by_key(|(_, finding)| Place::of(finding));
-    let all = held.len() as u64;
-    let mut rest = held.into_iter().filter(|(_, finding)| after.is_none_or(|after| Place::of(finding) > after));
+    held.sort_by_cached_key(|(_, finding)| At::of(order, finding));
+    let total = held.len() as u64;
+    let mut rest = held.into_iter().filter(|(_, finding)| after.is_none_or(|after| At::of(order, finding) > *after));
     let findings: Vec<_> = rest.by_ref().take(most).collect();
-    let next = rest.next().and(findings.last()).map(|(_, finding)| Place::of(finding));
-    Ok((findings, next, Some(all)))
+    let next = rest.next().and(findings.last()).map(|(_, finding)| At::of(order, finding));
+    Ok(Page { findings, total, total_exact: true, next, examined })
 }
 
-/// Goes through the order until the page is full or time is up.
+/// Goes through the order until the page is full, enough was looked through or time is up.
 fn walk(
     view: &Reader,
     filter: &Filter,
-    after: Option<Place>,
+    (order, after): (Order, Option<&At>),
     most: usize,
     title: Title,
-    began: Instant,
-) -> Result<Found, StoreError> {
-    let mut findings = Vec::new();
-    let mut next = None;
-    let mut last = after;
-    each_place(view, filter, after, &mut |place, scope, finding| {
-        if findings.len() >= most || began.elapsed() >= READ_MAX {
-            next = last;
+) -> Result<Page, StoreError> {
+    let began = Instant::now();
+    let (mut findings, mut next, mut examined) = (Vec::new(), None, 0);
+    let mut last = after.cloned();
+    each_place(view, filter, (order, after), &mut |at, scope, finding| {
+        // A page that took too long to begin gets on by one finding all the same.
+        let is_late = examined > 0 && began.elapsed() >= READ_MAX;
+        if findings.len() >= most || examined >= LIST_EXAMINED_MAX || is_late {
+            next = last.take();
             return false;
         }
-        last = Some(place);
-        if filter.has(scope, &finding, || title(scope, &finding)) {
+        last = Some(at);
+        examined += 1;
+        if let Some(finding) = finding
+            && filter.has(scope, &finding, || title(scope, &finding))
+        {
             findings.push((scope, finding));
         }
         true
     })?;
-    Ok((findings, next, None))
+    Ok(Page { findings, total: 0, total_exact: false, next, examined })
 }
+
+/// Takes a place of a list and what is there: nothing where the filter's scopes leave it out. Says whether to go on.
+type Each<'e> = &'e mut dyn FnMut(At, ScopeId, Option<Finding>) -> bool;
 
 /// Feeds the findings of a filter's scopes in order; the filter's other parts are for the caller to check.
 fn each_place(
     view: &Reader,
     filter: &Filter,
-    after: Option<Place>,
-    each: &mut dyn FnMut(Place, ScopeId, Finding) -> bool,
+    (order, after): (Order, Option<&At>),
+    each: Each,
 ) -> Result<(), StoreError> {
-    let findings = view.rows(tables::FINDINGS)?;
-    let scopes = view.rows(tables::SCOPES)?;
-    let few = filter.scopes.as_ref().filter(|scopes| scopes.len() <= MERGED_SCOPES_MAX);
+    let reading = Reading { findings: view.rows(tables::FINDINGS)?, scopes: view.rows(tables::SCOPES)?, filter };
+    match (order, after) {
+        (Order::Severity, Some(At::Severity(after))) => by_severity(view, &reading, Some(*after), each),
+        (Order::Severity, _) => by_severity(view, &reading, None, each),
+        (Order::Newest, Some(At::Newest(after))) => by_age(view, &reading, Some(*after), each),
+        (Order::Newest, _) => by_age(view, &reading, None, each),
+        (Order::Path, Some(At::Path(after))) => by_path(view, &reading, Some(after), each),
+        (Order::Path, _) => by_path(view, &reading, None, each),
+    }
+}
+
+type Table = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// What every order needs.
+struct Reading<'f> {
+    findings: Table,
+    scopes: Table,
+    filter: &'f Filter,
+}
+
+impl Reading<'_> {
+    /// The finding at a key, if lists show its scope.
+    fn get(&self, scope: ScopeId, key: &[u8]) -> Result<Option<Finding>, StoreError> {
+        // A scope that was removed is deleted little by little; until then its findings are not shown.
+        if !self.filter.is_of(scope)
+            || ReadableTable::get(&self.scopes, Key::new().u32(scope.0).0.as_slice())?.is_none()
+        {
+            return Ok(None);
+        }
+        // One damaged finding must not hide the others.
+        Ok(ReadableTable::get(&self.findings, key)?.and_then(|value| codec::open(key, value.value()).ok()))
+    }
+
+    /// Scopes that are few enough to be merged from orders of their own.
+    fn few(&self) -> Option<&BTreeSet<ScopeId>> {
+        self.filter.scopes.as_ref().filter(|scopes| scopes.len() <= MERGED_SCOPES_MAX)
+    }
+
+    /// Feeds merged streams; false if there is enough.
+    fn feed(&self, mut entries: Merged, order: Order, each: Each) -> Result<bool, StoreError> {
+        while let Some((place, scope, key)) = entries.next()? {
+            let at = match order {
+                Order::Newest => At::Newest(Newest::of(place)),
+                _ => At::Severity(place),
+            };
+            // An entry that a damaged finding left behind leads to its successor, which has a place of its own.
+            let finding = self.get(scope, &key.0)?.filter(|finding| Place::of(finding) == place);
+            if !each(at, scope, finding) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn by_severity(view: &Reader, reading: &Reading, after: Option<Place>, each: Each) -> Result<(), StoreError> {
     for closed in [false, true] {
         for &severity in Severity::ALL {
-            if !filter.wants(closed, severity)
+            if !reading.filter.wants(closed, severity)
                 || after.is_some_and(|after| (after.closed, after.severity) > (closed, severity))
             {
                 continue;
             }
-            let mut entries = Merged::open(view, few, closed, severity, after)?;
-            while let Some((place, scope, key)) = entries.next()? {
-                // A scope that was removed is deleted little by little; until then its findings are not shown.
-                if !filter.is_of(scope) || ReadableTable::get(&scopes, Key::new().u32(scope.0).0.as_slice())?.is_none()
-                {
-                    continue;
-                }
-                let Some(value) = ReadableTable::get(&findings, key.0.as_slice())? else { continue };
-                // One damaged finding must not hide the others.
-                let Ok(finding) = codec::open(&key.0, value.value()) else { continue };
-                // An entry that a damaged finding left behind leads to its successor, which has a place of its own.
-                if Place::of(&finding) != place {
-                    continue;
-                }
-                if !each(place, scope, finding) {
-                    return Ok(());
-                }
+            let mut entries = Merged { streams: Vec::new(), by_age: false };
+            entries.add(view, reading.few(), (closed, severity), after)?;
+            if !reading.feed(entries, Order::Severity, each)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each severity is in the order of age already.
+fn by_age(view: &Reader, reading: &Reading, after: Option<Newest>, each: Each) -> Result<(), StoreError> {
+    for closed in [false, true] {
+        if after.is_some_and(|after| after.closed && !closed) {
+            continue;
+        }
+        let after = after.filter(|after| after.closed == closed);
+        let mut entries = Merged { streams: Vec::new(), by_age: true };
+        for &severity in Severity::ALL.iter().filter(|&&severity| reading.filter.wants(closed, severity)) {
+            entries.add(view, reading.few(), (closed, severity), after.map(|after| after.before(severity)))?;
+        }
+        if !reading.feed(entries, Order::Newest, each)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn by_path(view: &Reader, reading: &Reading, after: Option<&Vec<u8>>, each: Each) -> Result<(), StoreError> {
+    let (paths, ids) = (view.rows(tables::PATHS)?, view.rows(tables::FINDING_IDS)?);
+    for closed in [false, true] {
+        if !Severity::ALL.iter().any(|&severity| reading.filter.wants(closed, severity)) {
+            continue;
+        }
+        let part = Key::new().byte(u8::from(closed)).0;
+        let end = [u8::from(closed) + 1];
+        let start = match after {
+            Some(after) if *after > part => Bound::Excluded(after.as_slice()),
+            _ => Bound::Included(part.as_slice()),
+        };
+        if matches!(start, Bound::Excluded(start) if start >= &end[..]) {
+            continue;
+        }
+        for row in paths.range::<&[u8]>((start, Bound::Excluded(&end[..])))? {
+            let (key, value) = row?;
+            let at = At::Path(key.value().to_vec());
+            let (Some(scope), Some(cell)) = (tables::u32_at(value.value(), 0), Cell::read(value.value())) else {
+                continue;
+            };
+            let id = key.value().last_chunk::<8>();
+            // What the row says already need not be read.
+            let found = match id.filter(|_| reading.filter.has_cell(cell)) {
+                Some(id) => match ReadableTable::get(&ids, id.as_slice())? {
+                    Some(of_finding) => reading.get(ScopeId(scope), of_finding.value())?,
+                    None => None,
+                },
+                None => None,
+            };
+            let found = found.filter(|finding| path_key(finding).0 == key.value());
+            if !each(at, ScopeId(scope), found) {
+                return Ok(());
             }
         }
     }
@@ -245,9 +450,10 @@ fn each_place(
 /// Up to so many scopes are merged from their own orders; for more, the order of all is gone through.
 const MERGED_SCOPES_MAX: usize = 64;
 
-/// One part of the order, from one table or merged from the orders of several scopes.
+/// Parts of the order, from one table or from the orders of several scopes, merged.
 struct Merged {
     streams: Vec<Stream>,
+    by_age: bool,
 }
 
 struct Stream {
@@ -257,26 +463,29 @@ struct Stream {
 }
 
 impl Merged {
-    fn open(
+    /// Adds what is of one severity.
+    fn add(
+        &mut self,
         view: &Reader,
         scopes: Option<&BTreeSet<ScopeId>>,
-        closed: bool,
-        severity: Severity,
+        (closed, severity): (bool, Severity),
         after: Option<Place>,
-    ) -> Result<Self, StoreError> {
-        let streams = match scopes {
-            None => vec![Stream::open(view, None, closed, severity, after)?],
-            Some(scopes) => scopes
-                .iter()
-                .map(|&scope| Stream::open(view, Some(scope), closed, severity, after))
-                .collect::<Result<_, _>>()?,
-        };
-        Ok(Self { streams })
+    ) -> Result<(), StoreError> {
+        match scopes {
+            None => self.streams.push(Stream::open(view, None, closed, severity, after)?),
+            Some(scopes) => {
+                for &scope in scopes {
+                    self.streams.push(Stream::open(view, Some(scope), closed, severity, after)?);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn next(&mut self) -> Result<Option<(Place, ScopeId, Key)>, StoreError> {
         let first = self.streams.iter_mut().filter(|stream| stream.head.is_some());
-        let Some(stream) = first.min_by_key(|stream| stream.head.as_ref().map(|head| head.0)) else {
+        let rank = |place: Place| if self.by_age { (place.age, Some(place.severity), place) } else { (0, None, place) };
+        let Some(stream) = first.min_by_key(|stream| stream.head.as_ref().map(|head| rank(head.0))) else {
             return Ok(None);
         };
         let head = stream.head.take();
@@ -395,27 +604,14 @@ pub fn count_open(view: &impl View, scope: ScopeId) -> Result<u64, StoreError> {
 fn count_words(view: &Reader, filter: &Filter, title: Title) -> Result<(u64, bool), StoreError> {
     let began = Instant::now();
     let (mut total, mut exact) = (0, true);
-    each_place(view, filter, None, &mut |_, scope, finding| {
+    each_place(view, filter, (Order::Severity, None), &mut |_, scope, finding| {
         if began.elapsed() >= COUNT_MAX {
             exact = false;
             return false;
         }
-        total += u64::from(filter.has(scope, &finding, || title(scope, &finding)));
+        let found = finding.is_some_and(|finding| filter.has(scope, &finding, || title(scope, &finding)));
+        total += u64::from(found);
         true
     })?;
     Ok((total, exact))
-}
-
-impl Place {
-    /// The place as text that a caller hands back to go on from it.
-    pub fn to_cursor(self) -> String {
-        crate::domain::signature::to_hex(&self.append(Key::new()).0)
-    }
-
-    /// Reads a cursor back.
-    pub fn from_cursor(text: &str) -> Option<Self> {
-        let mut bytes = [0; 18];
-        crate::domain::signature::hex(text.as_bytes(), &mut bytes)?;
-        Self::read(&bytes)
-    }
 }

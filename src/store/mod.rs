@@ -21,6 +21,7 @@ pub mod retention;
 mod schema;
 pub mod settings;
 mod tables;
+pub mod trend;
 mod words;
 mod writer;
 
@@ -39,6 +40,7 @@ use self::tables::{Key, Table};
 use self::writer::{Delivered, Queue};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
+use crate::sys::answer::{self, Awaited};
 use crate::sys::bell::Bell;
 use crate::sys::{guard, random};
 
@@ -214,12 +216,12 @@ pub struct Store {
 
 /// A batch that was handed to the writer.
 #[must_use = "whether it was written is not known before its end"]
-pub struct Begun<T, E>(mpsc::Receiver<Result<T, E>>);
+pub struct Begun<T, E>(Awaited<Result<T, E>>);
 
 impl<T, E: From<StoreError>> Begun<T, E> {
     /// Waits for its end.
     pub fn wait(self) -> Result<T, E> {
-        self.0.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        self.0.wait().unwrap_or_else(|| Err(StoreError::Closed.into()))
     }
 }
 
@@ -232,6 +234,7 @@ struct Shared {
     tickets: AtomicU64,
     free_space_min: AtomicU64,
     reopened: AtomicU64,
+    commits: AtomicU64,
     writer: RwLock<Option<JoinHandle<()>>>,
 }
 
@@ -309,6 +312,7 @@ impl Store {
             tickets: AtomicU64::new(u64::from_be_bytes(random::bytes())),
             free_space_min: AtomicU64::new(limits::FREE_SPACE_BYTES_MIN),
             reopened: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             writer: RwLock::new(None),
         });
         let thread = writer::start(Arc::clone(&shared));
@@ -318,20 +322,32 @@ impl Store {
 
     /// Reads the last commit. Keep it short: a long reader pins pages (`limits::READ_MAX`).
     pub fn read<T, E: From<StoreError>>(&self, read: impl FnOnce(&Reader) -> Result<T, E>) -> Result<T, E> {
+        let (mut read, mut result) = (Some(read), None);
+        let looked = self.look(&mut |view| {
+            let found = read.take().map(|read| read(view));
+            let is_good = found.as_ref().is_some_and(Result::is_ok);
+            result = found;
+            is_good
+        });
+        match (looked, result) {
+            (Ok(()), Some(result)) => result,
+            (looked, _) => Err(looked.err().unwrap_or(StoreError::Closed).into()),
+        }
+    }
+
+    /// What every read does, once for all of them; `read` says whether it went well.
+    fn look(&self, read: &mut dyn FnMut(&Reader) -> bool) -> Result<(), StoreError> {
         let handle = self.shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is being opened anew".to_owned()))?;
         // redb may panic over a damaged page; that must not take more than this read with it.
-        let result = guard::quietly(|| {
-            database.begin_read().map_err(|error| StoreError::from(error).into()).and_then(|view| read(&Reader(view)))
-        })
-        .unwrap_or_else(|panic| {
+        let looked = guard::quietly(|| Ok(read(&Reader(database.begin_read()?)))).unwrap_or_else(|panic| {
             SUSPECT.store(true, Ordering::Relaxed);
-            Err(StoreError::Failed(format!("a read ended in a panic: {panic}")).into())
+            Err(StoreError::Failed(format!("a read ended in a panic: {panic}")))
         });
-        if result.is_err() {
+        if !matches!(looked, Ok(true)) {
             self.shared.queue.push_probe();
         }
-        result
+        looked.map(|_| ())
     }
 
     /// Runs a batch in a transaction of its own and returns after its commit is synced to disk. A batch that
@@ -381,11 +397,8 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.shared.queue.push_work(writer::job(manner, batch, move |result| {
-            // A caller that went away does not need the answer.
-            let _ = reply.send(result);
-        }));
+        let (reply, answer) = answer::pair();
+        self.shared.queue.push_work(writer::job(manner, batch, move |result| reply.give(result)));
         Begun(answer)
     }
 
@@ -434,6 +447,11 @@ impl Store {
     /// How often the database was opened anew after an error since the start.
     pub fn reopened(&self) -> u64 {
         self.shared.reopened.load(Ordering::Relaxed)
+    }
+
+    /// Commits since the start: while it stays as it is, so does everything that is stored.
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Acquire)
     }
 
     /// How large the file is, and how much of that is in use. Reads all of it, and nobody else has it meanwhile: for

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use super::codec::record;
+use crate::domain::asset::Impact;
 use crate::domain::crawl::{Crawl, Gathered, Suspicion};
 use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
 use crate::domain::destination::Destination;
@@ -97,6 +98,20 @@ pub struct Asset {
     /// When it was made.
     #[n(2)]
     pub created_at: Timestamp,
+    /// What it would mean if something happened to it, where the team has said so.
+    #[n(3)]
+    pub impact: Option<Impact>,
+    /// What the team finds it by; in order.
+    #[n(4)]
+    #[cbor(default)]
+    pub tags: Vec<String>,
+}
+
+impl Asset {
+    /// One with nothing but its name.
+    pub fn new(name: AssetName, created_at: Timestamp) -> Self {
+        Self { name, description: None, created_at, impact: None, tags: Vec::new() }
+    }
 }
 
 /// An imported project.
@@ -129,6 +144,9 @@ pub struct Project {
     /// Where it seems to have gone, if Sonar does not show it any more. Nothing follows until a person confirms it.
     #[n(8)]
     pub moved: Option<Moved>,
+    /// The clone address of its repository, as a person gave it.
+    #[n(9)]
+    pub repository: Option<String>,
 }
 
 /// A project of another key that has a project's findings.
@@ -429,6 +447,36 @@ pub struct Change {
     /// The state after.
     #[n(5)]
     pub to: State,
+    /// Who decided, where Sonar was told so by this box.
+    #[n(6)]
+    #[cbor(default)]
+    pub by: Option<String>,
+    /// And why, as Sonar was told it.
+    #[n(7)]
+    #[cbor(default)]
+    pub why: Option<String>,
+    /// By which way: `user`, `token`, `socket` or `destination`.
+    #[n(8)]
+    #[cbor(default)]
+    pub via: Option<String>,
+}
+
+/// A decision that Sonar was told, until a read shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Decision {
+    /// The state that was decided.
+    #[n(0)]
+    pub state: State,
+    /// By whom: a person's name, or a destination's.
+    #[n(1)]
+    pub by: String,
+    /// Why, as Sonar was told it.
+    #[n(2)]
+    pub why: String,
+    /// By which way, as [`Change::via`].
+    #[n(3)]
+    #[cbor(default)]
+    pub via: Option<String>,
 }
 
 /// Secret bytes. `Debug` prints none of them, and memory is wiped when it is dropped.
@@ -481,6 +529,7 @@ record!(
     Destination = "destination",
     Remote = "platform's record of a finding",
     Order = "decision",
+    Decision = "told decision",
 );
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Batch, Reader, StoreError, View, catalogue, changes, deliveries, findings, settings};
+use super::{Batch, Reader, StoreError, View, catalogue, changes, deliveries, findings, settings, trend};
 use crate::domain::settings::{KEEP_CHANGES, KEEP_CLOSED, KEEP_DELIVERIES, KEEP_RETIRED};
 use crate::domain::time::Timestamp;
 
@@ -44,11 +44,13 @@ pub enum Lot {
     Retired,
     /// The log of changes, by size.
     Changes,
+    /// Days of the trend, by age.
+    Trend,
 }
 
 impl Lot {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Deliveries, Self::Closed, Self::Retired, Self::Changes];
+    pub const ALL: [Self; 5] = [Self::Deliveries, Self::Closed, Self::Retired, Self::Changes, Self::Trend];
 
     /// Whether there is anything to delete. Costs a look at the oldest entry, and at the scopes' records.
     pub fn is_due(self, view: &impl View, keep: &Keep, now: Timestamp) -> Result<bool, StoreError> {
@@ -57,6 +59,7 @@ impl Lot {
             Self::Closed => findings::has_closed_before(view, now.minus(keep.closed)),
             Self::Retired => Ok(retired(view, keep, now)?.is_some()),
             Self::Changes => changes::is_overfull(view, keep.changes_bytes),
+            Self::Trend => trend::is_overfull(view, now),
         }
     }
 
@@ -71,6 +74,7 @@ impl Lot {
                 None => Ok(0),
             },
             Self::Changes => changes::prune(batch, keep.changes_bytes),
+            Self::Trend => trend::prune(batch, now),
         }
     }
 }

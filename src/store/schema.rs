@@ -6,7 +6,7 @@ use super::tables::{self, Key};
 use super::{Batch, Reader, StoreError, changes, findings, get};
 
 /// The format that this version writes.
-pub(super) const NEWEST: u32 = 3;
+pub(super) const NEWEST: u32 = 4;
 
 /// Turns a database of the format before into the one after, in one transaction.
 type Migration = fn(&Batch) -> Result<(), StoreError>;
@@ -20,6 +20,8 @@ const MIGRATIONS: &[Migration] = &[
     },
     // Format 3 has the tables of destinations, which every step makes.
     |_| Ok(()),
+    // Format 4 has an order of paths, and tables of what the page shows.
+    findings::index_paths,
 ];
 
 /// Why a database cannot be used.

@@ -24,6 +24,9 @@ pub fn secret(view: &impl View, purpose: &str) -> Result<Option<SecretBytes>, St
     get(view, tables::SECRETS, &Key::new().tail(purpose.as_bytes()))
 }
 
+/// The certificate that the webhook listener shows, as a secret's purpose; DER.
+pub const CERTIFICATE: &str = "tls/webhook/certificate";
+
 /// Stores a secret.
 pub fn set_secret(batch: &Batch, purpose: &str, secret: &SecretBytes) -> Result<(), StoreError> {
     batch.put(tables::SECRETS, &Key::new().tail(purpose.as_bytes()), secret)

@@ -62,6 +62,8 @@ pub(super) const FINDING_IDS: Table = Table::new("finding_ids");
 pub(super) const ORDER: Table = Table::new("order");
 /// Scope number, then as [`ORDER`] → issue key.
 pub(super) const SCOPE_ORDER: Table = Table::new("scope_order");
+/// Closed, path, line, finding number → scope number, kind, state, severity.
+pub(super) const PATHS: Table = Table::new("paths");
 /// When it was closed, scope number, issue key → nothing: what is closed, the longest closed first.
 pub(super) const CLOSED: Table = Table::new("closed");
 /// Word, text → nothing.
@@ -70,10 +72,15 @@ pub(super) const WORDS: Table = Table::new("words");
 pub(super) const TEXTS: Table = Table::new("texts");
 /// Scope number (0 for all), kind, state, severity → how many.
 pub(super) const COUNTS: Table = Table::new("counts");
+/// Day → how many were open, opened and fixed, see [`super::trend`].
+pub(super) const TREND: Table = Table::new("trend");
 /// Change number → record.
 pub(super) const CHANGES: Table = Table::new("changes");
 /// Finding number, change number → nothing.
 pub(super) const FINDING_CHANGES: Table = Table::new("finding_changes");
+
+/// Finding number → a decision that Sonar was told, and that no read has shown yet.
+pub(super) const DECISIONS: Table = Table::new("decisions");
 
 /// Destination number → record.
 pub(super) const DESTINATIONS: Table = Table::new("destinations");
@@ -128,12 +135,15 @@ pub(super) const ALL: &[Table] = &[
     FINDING_IDS,
     ORDER,
     SCOPE_ORDER,
+    PATHS,
     CLOSED,
     WORDS,
     TEXTS,
     COUNTS,
+    TREND,
     CHANGES,
     FINDING_CHANGES,
+    DECISIONS,
     DESTINATIONS,
     PROGRESS,
     TARGETS,

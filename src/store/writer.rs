@@ -323,6 +323,7 @@ impl Writer {
             Ok(finish) => {
                 let (full, committing_since) = (batch.is_full, Instant::now());
                 let result = transaction.commit().map_err(StoreError::from);
+                self.shared.commits.fetch_add(1, Ordering::Release);
                 self.findings_max = findings_max(self.findings_max, full, committing_since.elapsed());
                 finish(result.clone());
                 result
@@ -366,7 +367,9 @@ impl Writer {
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, manner)?;
         change(&mut Batch::new(&transaction, Instant::now() + BATCH_MAX, None))?;
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        self.shared.commits.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     fn begin(&mut self, database: &Database, manner: Manner) -> Result<redb::WriteTransaction, StoreError> {

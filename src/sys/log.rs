@@ -3,21 +3,34 @@
 use std::fmt;
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// Begins to log. `HYDROPHONE_LOG` filters (`debug`, `hydrophone::work=debug`); without it `info` and above.
+/// What chooses the lines that are logged.
+const FILTER: &str = "HYDROPHONE_LOG";
+
+/// Begins to log. `HYDROPHONE_LOG` filters (`debug`, `info,hydrophone::work=debug`); without it `info` and above.
 pub fn start(json: bool) {
-    let filter = EnvFilter::try_from_env("HYDROPHONE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let wanted = std::env::var(FILTER).ok().filter(|wanted| !wanted.trim().is_empty());
+    let parsed = wanted.as_deref().map(str::parse::<Targets>).transpose();
+    let filter =
+        parsed.as_ref().ok().cloned().flatten().unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     // A second start, as in tests that run two daemons in one process, keeps the first one's choice.
     let _ = if json {
-        builder.json().try_init()
+        registry.with(lines.json()).try_init()
     } else {
-        builder.event_format(Lines { priorities: std::env::var_os("JOURNAL_STREAM").is_some() }).try_init()
+        let priorities = std::env::var_os("JOURNAL_STREAM").is_some();
+        registry.with(lines.event_format(Lines { priorities })).try_init()
     };
+    if let (Err(error), Some(wanted)) = (parsed, wanted) {
+        tracing::warn!("{FILTER} is `{wanted}`, which is no filter ({error}): `info` and above is logged");
+    }
 }
 
 /// One line an event; with `<priority>` first where the journal reads it (sd-daemon(3)).

@@ -1,5 +1,6 @@
 //! What the system gives: time, bells, certificates, logs, the service manager.
 
+pub mod answer;
 pub mod bell;
 pub mod clock;
 pub mod dice;

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::net::IpAddr;
 
 use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
@@ -92,6 +93,23 @@ pub fn is_loopback(uri: &Uri) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
+/// Whether an address is one that only its own machine or network knows.
+pub fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified(),
+    }
+}
+
+/// Whether an address of the web is such a one; a name is taken as it is.
+pub fn is_private_url(url: &str) -> bool {
+    let Some(host) = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)) else { return false };
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => is_private(address),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
 /// What stood in the way of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
@@ -143,5 +161,22 @@ fn broken(error: &io::Error) -> String {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_recognised() {
+        for url in
+            ["https://192.168.1.5:8443/hooks/x", "http://localhost:1/x", "https://[fd00::1]/x", "https://0.0.0.0:1/"]
+        {
+            assert!(is_private_url(url), "{url}");
+        }
+        for url in ["https://hooks.example.com/x", "https://8.8.8.8/x", "https://[2001:db8::1]/x", "no url"] {
+            assert!(!is_private_url(url), "{url}");
+        }
     }
 }

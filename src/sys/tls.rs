@@ -1,9 +1,12 @@
 //! The webhook listener's TLS: a certificate that is made at the first start, and the server's configuration.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ring::digest::{SHA256, digest};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::extensions::GeneralName;
 
 /// A certificate chain and its key.
 pub struct Identity {
@@ -60,4 +63,67 @@ pub fn own_names(public_host: Option<&str>) -> Vec<String> {
     }
     names.dedup();
     names
+}
+
+/// What a certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Whose it is.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Whether those are the same.
+    pub self_signed: bool,
+    /// Host names and addresses that it is good for.
+    pub names: Vec<String>,
+    /// Its SHA-256, in pairs of hex digits.
+    pub fingerprint: String,
+    /// From when on it is good, in seconds since 1970.
+    pub not_before: i64,
+    /// Until when it is good.
+    pub not_after: i64,
+}
+
+/// Reads a certificate (DER); nothing if it is none.
+pub fn describe(der: &[u8]) -> Option<Described> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    });
+    let pairs: Vec<String> = digest(&SHA256, der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let plain = |text: String| text.chars().filter(|letter| !letter.is_control()).take(200).collect();
+    Some(Described {
+        subject: plain(certificate.subject().to_string()),
+        issuer: plain(certificate.issuer().to_string()),
+        self_signed: certificate.subject() == certificate.issuer(),
+        names: names.collect(),
+        fingerprint: pairs.join(":"),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+    })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let of_four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    of_four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_our_own_is_described() {
+        let names = ["box.example", "127.0.0.1", "::1"].map(str::to_owned);
+        let identity = Identity::self_signed(names.to_vec()).expect("it is made");
+        let described = describe(&identity.certificate).expect("it can be read");
+        assert_eq!((described.subject.as_str(), described.self_signed), ("CN=Hydrophone", true));
+        assert_eq!(described.names, names);
+        assert_eq!((described.not_before, described.not_after), (1_704_067_200, 2_082_758_400));
+        assert_eq!((described.fingerprint.len(), described.fingerprint.matches(':').count()), (95, 31));
+        assert_eq!(describe(b"none"), None);
+    }
 }

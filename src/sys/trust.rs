@@ -159,6 +159,23 @@ impl Authorities {
     }
 }
 
+impl Authorities {
+    /// One certificate, DER, such as the box's own.
+    pub fn of_certificate(certificate: Vec<u8>) -> Self {
+        Self(vec![CertificateDer::from(certificate)])
+    }
+}
+
+/// Why a handshake failed, where that was the other side's certificate.
+pub fn distrust_of(error: &io::Error) -> Option<Distrust> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            inner.downcast_ref::<Distrust>().cloned()
+        }
+        _ => None,
+    }
+}
+
 /// The usual checks, with an error that says who issued what was refused.
 #[derive(Debug)]
 struct Verifier {
@@ -284,13 +301,10 @@ impl<In: Transport> Connector<In> for TlsConnector {
 }
 
 fn handshake_failure(error: io::Error) -> ureq::Error {
+    if let Some(distrust) = distrust_of(&error) {
+        return ureq::Error::Other(Box::new(distrust));
+    }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner)))) => {
-            match inner.downcast_ref::<Distrust>() {
-                Some(distrust) => ureq::Error::Other(Box::new(distrust.clone())),
-                None => ureq::Error::from(error),
-            }
-        }
         Some(other) => ureq::Error::Rustls(other.clone()),
         None => ureq::Error::from(error),
     }

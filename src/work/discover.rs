@@ -12,7 +12,7 @@ use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::store::records::{Project, Scope};
-use crate::store::{Batch, StoreError, agenda, catalogue, deliveries};
+use crate::store::{Batch, StoreError, agenda, catalogue, deliveries, trend};
 
 /// What Sonar lists of a project.
 pub(super) struct Listing {
@@ -171,16 +171,19 @@ fn retire(batch: &Batch, id: ProjectId, listing: &Listing, now: Timestamp, ticke
     if !listing.scopes.iter().any(|listed| listed.main) {
         return Ok(());
     }
+    let mut altered = false;
     for (scope, record) in catalogue::scopes(batch, id)? {
         let is_listed = listed.contains(&(record.kind, record.name.as_str()));
         if is_listed && record.retired_at.is_some() {
             catalogue::put_scope(batch, scope, &Scope { retired_at: None, ..record })?;
+            altered = true;
             agenda::ask(batch, Task::Sync(scope), Reason::Import, now, ticket)?;
         } else if !is_listed && (record.kind == ScopeKind::Branch || listing.requests) {
+            altered |= record.retired_at.is_none();
             catalogue::note_retired(batch, scope, record, now)?;
         }
     }
-    Ok(())
+    if altered { trend::recount(batch, now) } else { Ok(()) }
 }
 
 /// Deliveries that came before the branches were asked for: those whose scope is held by now have it read, those

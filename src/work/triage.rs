@@ -7,6 +7,7 @@ use crate::domain::ids::FindingId;
 use crate::domain::schedule::{Reason, Task};
 use crate::domain::triage::{Impossible, steps};
 use crate::sonar::FetchError;
+use crate::store::records::Decision;
 use crate::store::{StoreError, agenda, catalogue, findings};
 
 /// Why Sonar was not told.
@@ -60,11 +61,18 @@ impl TriageError {
     }
 }
 
-/// Tells Sonar that a finding is in a state, and why. Returns the state that it had.
+/// Tells Sonar that a finding is in a state, and why; the history says who decided it, and by which way. Returns the state
+/// that it had.
 ///
 /// # Errors
 /// See [`TriageError`]. After one the finding may be on its way: from one decision to another by way of open.
-pub fn triage(work: &Work, id: FindingId, to: State, comment: &str) -> Result<State, TriageError> {
+pub fn triage(
+    work: &Work,
+    id: FindingId,
+    to: State,
+    comment: &str,
+    (by, via): (&str, &str),
+) -> Result<State, TriageError> {
     let (scope, finding, source) = work.store.read::<_, TriageError>(|view| {
         let (scope, finding) = findings::with_id(view, id)?.ok_or(TriageError::Missing(id))?;
         let missing = || TriageError::Missing(id);
@@ -79,6 +87,8 @@ pub fn triage(work: &Work, id: FindingId, to: State, comment: &str) -> Result<St
     if steps.is_empty() {
         return Ok(from);
     }
+    let decision = Decision { state: to, by: by.to_owned(), why: comment.to_owned(), via: Some(via.to_owned()) };
+    work.store.write::<_, StoreError>(move |batch| findings::note_decision(batch, id, &decision))?;
     let (mut told, mut taken) = (Ok(()), 0);
     for step in steps {
         told = client.client.triage(key, step, comment);
@@ -97,8 +107,13 @@ pub fn triage(work: &Work, id: FindingId, to: State, comment: &str) -> Result<St
     let ticket = work.store.ticket();
     let now = work.clock.now();
     // Also after a failure: what was done of it is to be seen.
-    work.store
-        .write::<_, StoreError>(move |batch| agenda::ask(batch, Task::Sync(scope), Reason::Webhook, now, ticket))?;
+    let is_taken = told.is_ok();
+    work.store.write::<_, StoreError>(move |batch| {
+        if !is_taken {
+            findings::forget_decision(batch, id)?;
+        }
+        agenda::ask(batch, Task::Sync(scope), Reason::Webhook, now, ticket)
+    })?;
     let why = match told {
         Ok(()) => return Ok(from),
         Err(FetchError::NoPermission { .. }) => TriageError::NoPermission {

@@ -9,6 +9,7 @@ mod support;
 
 mod client;
 mod large;
+mod page;
 mod process;
 mod push;
 mod table;
@@ -68,6 +69,7 @@ const MATTERS: &[(&str, Measure)] = &[
     ("large-webhook", large::webhook),
     ("push", push::first),
     ("inventory", large_inventory),
+    ("page", page::measure),
     ("burst", |scale, table| burst(scale, table, "over TLS", &[])),
     ("burst-plain", |scale, table| burst(scale, table, "plain", &["--webhook-plain"])),
 ];
@@ -84,6 +86,8 @@ struct Scale {
     /// The inventory: projects, and findings of each. Sonar's window keeps a project below 10,000.
     projects: usize,
     of_each: usize,
+    /// Projects whose findings the page shows, as many of each.
+    shown_projects: usize,
     /// Findings of a project on Cloud, and how many of them were created in one second.
     cloud: usize,
     of_one_second: usize,
@@ -110,6 +114,7 @@ const FULL: Scale = Scale {
     large: 9_000,
     projects: 11,
     of_each: 9_100,
+    shown_projects: 110,
     cloud: 35_000,
     of_one_second: 12_000,
     server: 50_000,
@@ -130,6 +135,7 @@ const SMOKE: Scale = Scale {
     large: 700,
     projects: 2,
     of_each: 700,
+    shown_projects: 2,
     cloud: 700,
     of_one_second: 300,
     server: 1_700,

@@ -34,8 +34,12 @@ fn main() -> ExitCode {
     match arguments.iter().map(|argument| argument.to_str()).collect::<Vec<_>>().as_slice() {
         [] => show_until_told(false),
         [Some("--once")] => show_until_told(true),
+        [Some("--set-up")] => set_up(),
         _ => {
-            eprintln!("usage: demo [--once]\n\n  --once  end after the show instead of waiting for Ctrl-C");
+            eprintln!(
+                "usage: demo [--once | --set-up]\n\n  --once    end after the show instead of waiting for Ctrl-C\n  \
+                 --set-up  start an empty gateway beside a simulated SonarQube Server, to set it up on the page"
+            );
             ExitCode::from(2)
         }
     }
@@ -81,6 +85,39 @@ fn show_until_told(once: bool) -> ExitCode {
         drop(gateway.stop());
         ExitCode::SUCCESS
     })
+}
+
+/// An empty gateway and a simulated SonarQube Server, for whoever wants to connect them on the page.
+fn set_up() -> ExitCode {
+    let sonar = Sonar::start(Mode::Server { version: "2026.3.0.1", mqr: true });
+    sonar.edit(model::before);
+    let gateway = Gateway::start_with(&["--admin-listen", "127.0.0.1:0"]);
+    support::trust(&gateway, &sonar);
+    let invited = gateway.json(&["user", "add", "demo", "--role", "admin"]);
+    title("Set it up yourself");
+    say(
+        "The page, where you choose a password (its certificate is made by the box itself, so that the browser asks first):\n",
+    );
+    say(&format!("  {}\n", invited["link"].as_str().unwrap_or_default()));
+    say("What it asks for:\n");
+    line("SonarQube Server", &sonar.url());
+    line("Token", sonar.admin_token());
+    line("Public address", gateway.address());
+    say("\nWith each Enter here, an analysis of the web shop ends in SonarQube. Ctrl-C ends it all.");
+    std::thread::spawn(move || {
+        for _ in std::io::stdin().lines().map_while(Result::ok) {
+            sonar.analyse(SHOP, "main", |_| {});
+            say("An analysis of the web shop has ended.");
+        }
+        // The simulation is there for as long as this thread is.
+        loop {
+            std::thread::park();
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads start");
+    runtime.block_on(told_to_stop());
+    drop(gateway.stop());
+    ExitCode::SUCCESS
 }
 
 async fn told_to_stop() {

@@ -246,11 +246,11 @@ fn stored(folder: &tempfile::TempDir) -> BTreeMap<String, Stored> {
     let store = Store::open(&folder.path().join("state"), Arc::new(Bell::default())).unwrap();
     let all = lists::Filter { states: State::ALL.iter().copied().collect(), ..lists::Filter::default() };
     let mut found = BTreeMap::new();
-    let mut after = None;
+    let mut after: Option<lists::At> = None;
     loop {
         let (page, next) = store
             .read::<_, StoreError>(|view| {
-                let page = lists::page(view, &all, after, 500, &|_, _| None)?;
+                let page = lists::page(view, &all, (lists::Order::Severity, after.as_ref()), 500, &|_, _| None)?;
                 let findings = page.findings.into_iter().map(|(_, finding)| {
                     let changes = stored_findings::changes_of(view, finding.id)?;
                     let numbers = changes.iter().map(|(number, _)| *number).collect();

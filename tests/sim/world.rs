@@ -172,7 +172,7 @@ impl World {
             ] {
                 settings::set(batch, key, Some(value))?;
             }
-            let asset = Asset { name: AssetName::parse("all").unwrap(), description: None, created_at: now };
+            let asset = Asset::new(AssetName::parse("all").unwrap(), now);
             let asset = catalogue::add_asset(batch, &asset)?;
             let mut ids = Vec::new();
             for (key, ticket) in PROJECTS.iter().zip(tickets) {
@@ -186,6 +186,7 @@ impl World {
                     imported_at: now,
                     error: None,
                     moved: None,
+                    repository: None,
                 };
                 let id = catalogue::add_project(batch, &project)?;
                 agenda::ask(batch, Task::Discover(id), Reason::Import, now, ticket)?;

@@ -99,7 +99,7 @@ impl Inside {
         let (key, name) = (ProjectKey::parse(key).unwrap(), key.to_owned());
         let branches = branches.iter().map(|&branch| branch.to_owned()).collect();
         let id = self.store.write::<_, StoreError>(move |batch| {
-            let asset = Asset { name: AssetName::parse(&name).unwrap(), description: None, created_at: now };
+            let asset = Asset::new(AssetName::parse(&name).unwrap(), now);
             let project = Project {
                 organization: Self::organization(),
                 key,
@@ -110,6 +110,7 @@ impl Inside {
                 imported_at: now,
                 error: None,
                 moved: None,
+                repository: None,
             };
             let id = catalogue::add_project(batch, &project)?;
             agenda::ask(batch, Task::Discover(id), Reason::Import, now, ticket)?;

@@ -65,7 +65,11 @@ pub(in crate::admin) async fn log_in(
         .await;
     drop(turn);
     let Some((name, user)) = found? else {
-        admin.access.fail(&keys, steady);
+        // From now on, and not from before it was looked at: hashing takes longer than the first wait on a small box.
+        admin.access.fail(&keys, admin.work.clock.steady());
+        // Without the name: people type passwords there by mistake.
+        let from = peer.map_or_else(|| "the socket".to_owned(), |peer| peer.0.ip().to_string());
+        tracing::warn!("a log-in from {from} was refused: name or password is wrong");
         return Err(Problem::unauthorized("name or password is wrong"));
     };
     admin.access.succeed(&keys);

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -137,12 +137,14 @@ pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Req
         },
         Shown::Cookie(secret) => {
             // A page of somebody else's can have a browser send our cookie, and cannot name another origin than its own.
-            if !is_safe(request.method()) && !is_own_page(request.headers()) {
+            if !is_safe(request.method()) && !is_own_page(request.headers(), request.uri()) {
                 return Problem::forbidden("this request came from a page of another site")
                     .remedy("use the page of this box itself, or an API token")
                     .into_response();
             }
-            match admin.run(move |admin| by_cookie(admin, &secret)).await {
+            // A page that keeps itself current is nobody at work.
+            let works = !request.headers().contains_key(LIVE) && request.uri().path() != "/api/v1/events";
+            match admin.run(move |admin| by_cookie(admin, &secret, works)).await {
                 Ok(caller) => caller,
                 Err(problem) => return problem.into_response(),
             }
@@ -187,9 +189,11 @@ pub(super) const COOKIE: &str = "__Host-hydrophone";
 
 /// Whether a request was made by a page of this box: by what the browser says of its origin (OWASP's cheat sheet against
 /// cross-site request forgery, "verifying origin").
-fn is_own_page(headers: &HeaderMap) -> bool {
+fn is_own_page(headers: &HeaderMap, address: &Uri) -> bool {
     let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
-    match (text(header::ORIGIN), text(header::HOST)) {
+    // HTTP/2 names the host in the address, and browsers then leave the header out (RFC 9113, section 8.3.1).
+    let host = address.authority().map(axum::http::uri::Authority::as_str).or_else(|| text(header::HOST));
+    match (text(header::ORIGIN), host) {
         (Some(origin), Some(host)) => origin.strip_prefix("https://").is_some_and(|of| of.eq_ignore_ascii_case(host)),
         (Some(_), None) => false,
         (None, _) => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
@@ -213,11 +217,14 @@ fn by_token(admin: &Admin, secret: &str) -> Result<Option<Caller>, Problem> {
     Ok(Some(caller))
 }
 
-fn by_cookie(admin: &Admin, secret: &str) -> Result<Option<Caller>, Problem> {
+/// What the page's script says when it asks by itself.
+const LIVE: &str = "x-hydrophone-live";
+
+fn by_cookie(admin: &Admin, secret: &str, works: bool) -> Result<Option<Caller>, Problem> {
     let (print, now) = (Print::of(secret), clock::now());
     let Some((session, user)) = admin.store.read(|view| access::session(view, &print, now))? else { return Ok(None) };
     let caller = Caller::Session { user: session.user.clone(), role: user.role };
-    if is_news(session.used_at, now) {
+    if works && is_news(session.used_at, now) {
         let session = Session { used_at: now, ..session };
         admin.store.write::<_, StoreError>(move |batch| match access::session(batch, &print, now)? {
             Some(_) => access::put_session(batch, &print, &session, now),
@@ -244,9 +251,10 @@ mod tests {
 
     #[test]
     fn only_our_own_page_may_change_something_with_a_cookie() {
+        let path = Uri::from_static("/projects");
         let own = [("origin", "https://box.example:8444"), ("host", "box.example:8444")];
-        assert!(is_own_page(&headers(&own)));
-        assert!(is_own_page(&headers(&[("sec-fetch-site", "same-origin")])));
+        assert!(is_own_page(&headers(&own), &path));
+        assert!(is_own_page(&headers(&[("sec-fetch-site", "same-origin")]), &path));
         for foreign in [
             &[("origin", "https://evil.example"), ("host", "box.example:8444")][..],
             &[("origin", "http://box.example:8444"), ("host", "box.example:8444")],
@@ -256,8 +264,11 @@ mod tests {
             &[("sec-fetch-site", "none")],
             &[],
         ] {
-            assert!(!is_own_page(&headers(foreign)), "{foreign:?}");
+            assert!(!is_own_page(&headers(foreign), &path), "{foreign:?}");
         }
+        let http_2 = Uri::from_static("https://box.example:8444/projects");
+        assert!(is_own_page(&headers(&[("origin", "https://box.example:8444")]), &http_2));
+        assert!(!is_own_page(&headers(&[("origin", "https://evil.example"), ("host", "evil.example")]), &http_2));
     }
 
     #[test]

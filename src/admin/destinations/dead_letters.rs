@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::named;
+use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::FindingId;
 use crate::domain::limits::LIST_ROWS_MAX;
@@ -53,6 +54,16 @@ pub(in crate::admin) async fn list(
         })
         .await?;
     Ok(Json(list))
+}
+
+/// The first of them.
+pub(in crate::admin) async fn some(
+    admin: &Arc<Admin>,
+    name: &str,
+    most: usize,
+) -> Result<shapes::DeadLetterList, Problem> {
+    let wanted = Wanted { after: None, limit: Some(most) };
+    Ok(list(State(Arc::clone(admin)), Path(name.to_owned()), Query(wanted)).await?.0)
 }
 
 /// `POST /destinations/{name}/dead-letters/replay`: all of them.

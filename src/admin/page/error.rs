@@ -11,12 +11,14 @@ use maud::html;
 use percent_encoding::utf8_percent_encode;
 
 use super::frame::{Frame, Here, entry};
+use super::strictly;
+use crate::admin::answers::no_such_address;
 use crate::admin::{Admin, shapes};
 use crate::domain::access::Caller;
 use crate::domain::message::QUERY;
 
 /// Turns a problem document into a page; whoever is not let in is led to the sign-in page, and back from there.
-pub(super) async fn dress(State(_): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+pub(super) async fn dress(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
     let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str()).to_owned();
     let is_get = *request.method() == Method::GET;
@@ -37,6 +39,21 @@ pub(super) async fn dress(State(_): State<Arc<Admin>>, request: Request, next: N
         Some(problem) => (problem.detail.as_str(), problem.remedy.as_deref()),
         None => ("this box could not answer", None),
     };
+    dressed(&admin, caller.as_ref(), status, detail, remedy)
+}
+
+/// What is answered where there is nothing: a page for a browser, a problem document for a program.
+pub(in crate::admin) async fn nowhere(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+    let wants_page = request.headers().get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok());
+    if request.uri().path().starts_with("/api/") || !wants_page.is_some_and(|kinds| kinds.contains("text/html")) {
+        return no_such_address().await.into_response();
+    }
+    let caller = request.extensions().get::<Caller>();
+    let (detail, remedy) = ("There is no such page.", "See whether the address is typed as it was told.");
+    strictly(dressed(&admin, caller, StatusCode::NOT_FOUND, detail, Some(remedy)))
+}
+
+fn dressed(admin: &Admin, caller: Option<&Caller>, status: StatusCode, detail: &str, remedy: Option<&str>) -> Response {
     let inside = html! {
         div.notice.boxed.bad role="alert" {
             span.is.bad { span.hide { "Error" } }
@@ -45,10 +62,8 @@ pub(super) async fn dress(State(_): State<Arc<Admin>>, request: Request, next: N
         p { a href="/" { "To the overview" } }
     };
     let title = status.canonical_reason().unwrap_or("Error");
-    let page = match &caller {
-        Some(caller) => {
-            Frame { title, here: Here::Elsewhere, caller, needs: 0 }.page(&html! { h1 { (title) } (inside) })
-        }
+    let page = match caller {
+        Some(caller) => Frame::of(admin, title, Here::Elsewhere, caller).page(&html! { h1 { (title) } (inside) }),
         None => entry(title, &inside),
     };
     (status, page).into_response()

@@ -3,9 +3,10 @@
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::files;
+use super::{files, news};
 use crate::admin::Admin;
 use crate::domain::access::{Caller, Role};
+use crate::sys::clock;
 
 /// Which of the pages in the bar a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub(super) struct Frame<'a> {
     pub(super) caller: &'a Caller,
     /// Things that need a person.
     pub(super) needs: usize,
+    /// Where the page is to be had again, where that is not its own address: that of an answer to a form.
+    pub(super) own: Option<String>,
+    /// Whether making it is dear, so that it is not made again by itself.
+    pub(super) still: bool,
 }
 
 /// The box's name: engineers have several open.
@@ -52,7 +57,12 @@ const MARK: PreEscaped<&str> = PreEscaped(
 impl<'a> Frame<'a> {
     /// A page's frame with what is known of the box.
     pub(super) fn of(admin: &Admin, title: &'a str, here: Here, caller: &'a Caller) -> Self {
-        Self { title, here, caller, needs: admin.needs() }
+        Self { title, here, caller, needs: admin.needs(), own: None, still: false }
+    }
+
+    /// The same for a page that answers a form, and is to be had again at this address.
+    pub(super) fn at(self, own: impl Into<String>) -> Self {
+        Self { own: Some(own.into()), ..self }
     }
 
     /// A whole page, for somebody who is let in.
@@ -62,12 +72,12 @@ impl<'a> Frame<'a> {
             a.skip href="#main" { "Skip to the content" }
             header.bar { div {
                 a.brand href="/" { (MARK) b { "hydrophone" } span { (name) } }
-                @if self.needs > 0 {
+                span #needs data-live="conditions" { @if self.needs > 0 {
                     a.button.little.needs href="/#attention" { span.is.warn {
                         (self.needs)
                         span.hide { @if self.needs == 1 { " thing needs a person" } @else { " things need a person" } }
                     } }
-                }
+                } }
                 button.button.burger popovertarget="nav" { "Menu" }
                 nav.nav #nav popover aria-label="Main" {
                     @for (here, address, title) in PAGES {
@@ -76,7 +86,8 @@ impl<'a> Frame<'a> {
                     (self.me())
                 }
             } }
-            main.page #main { (main) }
+            main.page #main data-self=[self.own.as_deref()] data-still[self.still] { (main) }
+            (keys())
         };
         whole(self.title, &body)
     }
@@ -93,6 +104,7 @@ impl<'a> Frame<'a> {
                         a href="/users" { "Users and tokens" }
                         a href="/audit" { "Audit log" }
                     }
+                    button.script type="button" commandfor="keys" command="show-modal" { "Keyboard shortcuts" }
                     a href="/about" { "About this box" }
                     hr;
                     form method="post" action="/sign-out" { button { "Sign out" } }
@@ -101,6 +113,43 @@ impl<'a> Frame<'a> {
         }
     }
 }
+
+/// For whoever may only look: one sentence instead of what is absent.
+pub(super) fn quiet(caller: &Caller, least: Role) -> Markup {
+    html! {
+        @if caller.role() < least {
+            p.sub { "You may look; " @if least == Role::Admin { "an admin" } @else { "an operator" } " can change this." }
+        }
+    }
+}
+
+/// What the keyboard does, for whoever asks.
+fn keys() -> Markup {
+    html! {
+        dialog #keys aria-labelledby="keys-h" { div.stack {
+            h2 #keys-h { "Keyboard" }
+            dl.facts {
+                @for (keys, what) in KEYS {
+                    dt { @for key in keys.split(' ') { @if key == "then" { "then " } @else { kbd { (key) } " " } } }
+                    dd { (what) }
+                }
+            }
+            label.choice.small { input #keys-on type="checkbox" checked; span { "Single keys do this in this browser" } }
+            form method="dialog" { button.button { "Close" } }
+        } }
+    }
+}
+
+const KEYS: [(&str, &str); 8] = [
+    ("/", "to the search field"),
+    ("j k", "next, former row or finding"),
+    ("Enter", "opens the row"),
+    ("x", "selects the row"),
+    ("e", "export menu"),
+    ("g then o f p a d t", "Overview, Findings, Projects, Assets, Deliveries, Destinations"),
+    ("Ctrl Enter", "saves the form"),
+    ("?", "this list"),
+];
 
 /// A page for somebody who is not let in yet.
 pub(super) fn entry(title: &str, inside: &Markup) -> Response {
@@ -115,19 +164,58 @@ pub(super) fn entry(title: &str, inside: &Markup) -> Response {
     whole(title, &body)
 }
 
+/// What a button asks before it does what cannot be undone.
+pub(super) struct Asked<'a> {
+    /// Of the dialog.
+    pub(super) id: &'a str,
+    /// What the button that does it says, as `Remove vera`.
+    pub(super) deed: &'a str,
+    /// What comes of it.
+    pub(super) text: &'a str,
+    /// Where the form goes.
+    pub(super) action: &'a str,
+    /// The classes of the button that asks.
+    pub(super) class: &'a str,
+}
+
+/// A button with the dialog that it opens; both need no script.
+pub(super) fn asks(asked: &Asked<'_>) -> Markup {
+    let heading = format!("{}-h", asked.id);
+    html! {
+        button.{ "button " (asked.class) } type="button" popovertarget=(asked.id) { (asked.deed) " …" }
+        dialog #(asked.id) popover aria-labelledby=(heading) {
+            form.stack method="post" action=(asked.action) {
+                h2 id=(heading) { (asked.deed) "?" }
+                p { (asked.text) }
+                div.row {
+                    button.button type="button" popovertarget=(asked.id) popovertargetaction="hide" { "Cancel" }
+                    button.button.danger { (asked.deed) }
+                }
+            }
+        }
+    }
+}
+
 fn whole(title: &str, body: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang="en" data-at=(clock::now()) data-news=[news::stamp()] {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="theme-color" media="(prefers-color-scheme: light)" content="#ffffff";
+                meta name="theme-color" media="(prefers-color-scheme: dark)" content="#111418";
                 title { (title) " · " (box_name()) " · hydrophone" }
                 link rel="stylesheet" href=(files::LOOK.path());
                 link rel="icon" type="image/svg+xml" href="/mark.svg";
-                script src=(files::SCRIPT.path()) defer {}
+                // Nothing is painted before all of it is there, so that nothing moves that somebody reads.
+                link rel="expect" href="#utc" blocking="render";
+                script src=(files::SCRIPT.path()) defer blocking="render" {}
             }
-            body { (body) }
+            body {
+                (body)
+                p.utc.small.soft.plainly #utc { "Times are in UTC." }
+            }
         }
     };
     Html(page.into_string()).into_response()

@@ -3,89 +3,206 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::Path;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use maud::{Markup, html};
 
+use super::fields::{Typed, sentence};
 use super::frame::{Frame, Here, wrong};
 use super::words::{capital, number, when_told};
-use crate::admin::answers::Sent;
 use crate::admin::{Admin, Problem, settings, shapes, status};
 use crate::domain::access::{Caller, Role};
+use crate::domain::settings::known;
 use crate::sys::clock;
 
 /// `GET /settings`.
-pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
-    page(&state, &caller, &BTreeMap::new(), None).await
+pub(super) async fn show(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    page(&admin, &caller, &Typed::default(), &BTreeMap::new()).await
 }
 
-async fn page(
-    admin: &Arc<Admin>,
-    caller: &Caller,
-    typed: &BTreeMap<String, String>,
-    problem: Option<(&str, &str)>,
-) -> Result<Response, Problem> {
+/// Settings by what they are about: their keys, and what people call them.
+const GROUPS: [(&str, &[(&str, &str)]); 4] = [
+    ("Addresses", &[("public-url", "Address at which Sonar reaches this box")]),
+    (
+        "Intervals",
+        &[
+            ("poll-minutes", "Minutes between two looks at a project"),
+            ("reread-minutes", "Minutes after which a branch is read again"),
+            ("whole-read-hours", "Hours after which a large branch is read whole"),
+            ("whole-read-max", "Open findings up to which a branch is always read whole"),
+        ],
+    ),
+    (
+        "Retention",
+        &[
+            ("keep-delivery-days", "Days that webhook calls are kept"),
+            ("keep-closed-days", "Days that closed findings are kept"),
+            ("keep-retired-days", "Days that pull requests are kept that Sonar does not list"),
+            ("keep-changes-mib", "MiB of history that are kept"),
+        ],
+    ),
+    (
+        "Limits",
+        &[
+            ("requests-per-minute", "Requests to a source in a minute"),
+            ("pause-seconds", "Seconds of pause after Sonar asks for one"),
+            ("sync-workers", "Branches that are read at the same time"),
+            ("free-space-min-mib", "MiB of free disk below which webhooks are refused"),
+        ],
+    ),
+];
+
+/// What is wrong, by setting.
+type Problems = BTreeMap<String, String>;
+
+async fn page(admin: &Arc<Admin>, caller: &Caller, typed: &Typed, problems: &Problems) -> Result<Response, Problem> {
     let list = settings::list(State(Arc::clone(admin))).await?.0.settings;
+    let certificate = settings::certificate::show(State(Arc::clone(admin))).await.ok();
     let sets_up = caller.role() == Role::Admin;
+    let groups = html! {
+        @for (title, some) in grouped(&list) {
+            fieldset.stack {
+                legend { h2 { (title) } }
+                @for (one, label) in some { (field(one, label, typed, problems, sets_up)) }
+            }
+        }
+    };
     let main = html! {
         div.head { div { h1 { "Settings" } @if !sets_up { p.sub { "You may look; an admin can change this." } } } }
-        form.stack.loose method="post" action="/settings" {
-            @for one in &list { (field(one, typed.get(&one.key), problem, sets_up)) }
-            @if sets_up { div { button.button.first { "Save settings" } } }
+        (summary(problems))
+        @if sets_up {
+            form.stack.loose.narrow method="post" action="/settings" {
+                (groups)
+                div { button.button.first { "Save settings" } }
+            }
+        } @else {
+            div.stack.loose.narrow { (groups) }
         }
+        @if let Some(Json(certificate)) = &certificate { (shown(certificate)) }
     };
     Ok(Frame::of(admin, "Settings", Here::Settings, caller).page(&main))
 }
 
-fn field(one: &shapes::Setting, typed: Option<&String>, problem: Option<(&str, &str)>, sets_up: bool) -> Markup {
-    let problem = problem.filter(|(key, _)| *key == one.key).map(|(_, text)| text);
+/// All settings in their groups; one that no group names comes last, under its own name.
+fn grouped(list: &[shapes::Setting]) -> Vec<(&'static str, Vec<(&shapes::Setting, &str)>)> {
+    let mut groups: Vec<_> = GROUPS
+        .iter()
+        .map(|(title, keys)| {
+            let of = keys.iter().filter_map(|(key, label)| Some((list.iter().find(|one| one.key == *key)?, *label)));
+            (*title, of.collect::<Vec<_>>())
+        })
+        .collect();
+    let is_named = |one: &&shapes::Setting| GROUPS.iter().any(|(_, keys)| keys.iter().any(|(key, _)| *key == one.key));
+    let others: Vec<_> = list.iter().filter(|one| !is_named(one)).map(|one| (one, one.key.as_str())).collect();
+    if !others.is_empty() {
+        groups.push(("Others", others));
+    }
+    groups
+}
+
+fn summary(problems: &Problems) -> Markup {
+    html! {
+        @if !problems.is_empty() {
+            div.notice.boxed.bad #problem role="alert" tabindex="-1" {
+                span.is.bad { span.hide { "Error" } }
+                div.stack {
+                    p { strong { "No setting is changed yet" } }
+                    @for (key, problem) in problems { p { a href={ "#" (key) } { (sentence(problem)) } } }
+                    p { "Everything that you typed is kept." }
+                }
+            }
+        }
+    }
+}
+
+fn field(one: &shapes::Setting, label: &str, typed: &Typed, problems: &Problems, sets_up: bool) -> Markup {
+    let problem = problems.get(&one.key).map(|problem| sentence(problem));
     let (help, error) = (format!("{}-h", one.key), format!("{}-e", one.key));
     let described = if problem.is_some() { format!("{help} {error}") } else { help.clone() };
-    let own = one.value.as_ref().filter(|value| Some(*value) != one.default.as_ref());
+    let value = if typed.has_field(&one.key) { typed.text(&one.key) } else { own(one) };
     html! {
         div.field {
-            label for=(one.key) { (one.key) }
             @if sets_up {
-                input.in id=(one.key) name=(one.key) value=[typed.or(own)] placeholder=[one.default.as_deref()]
-                    aria-describedby=(described) aria-invalid=[problem.map(|_| "true")];
+                label for=(one.key) { (label) }
+                input.in id=(one.key) name=(one.key) value=(value) placeholder=[one.default.as_deref()]
+                    autocomplete="off" aria-describedby=(described) aria-invalid=[problem.as_ref().map(|_| "true")];
             } @else {
+                p.label { (label) }
                 p { (one.value.as_deref().unwrap_or("not set")) }
             }
             p.help id=(help) {
                 (capital(&one.help)) "."
                 @if let Some(default) = &one.default { " Without a value: " (default) "." }
             }
-            (wrong(&error, problem))
+            (wrong(&error, problem.as_deref()))
         }
     }
 }
 
-/// `POST /settings`: sets what differs. What was typed stays in the form where something is wrong.
+/// A value that differs from the default.
+fn own(one: &shapes::Setting) -> &str {
+    one.value.as_deref().filter(|value| Some(*value) != one.default.as_deref()).unwrap_or_default()
+}
+
+fn shown(certificate: &shapes::Certificate) -> Markup {
+    let ending = certificate.days_left < ENDS_SOON_DAYS;
+    html! {
+        section.stack aria-labelledby="certificate" {
+            h2 #certificate { "Certificate" }
+            dl.facts {
+                dt { "Shown by" } dd { @for (index, one) in certificate.listeners.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    (if one.what == "page" { "this page" } else { "the webhook listener" }) " at " span.mono { (one.address) }
+                } }
+                dt { "Good for" } dd { (certificate.names.join(", ")) }
+                dt { "Good until" } dd {
+                    @if certificate.days_left == 0 { span.is.bad { "it has ended: " (day(&certificate.not_after)) } }
+                    @else if ending { span.is.warn { (day(&certificate.not_after)) ", in " (number(certificate.days_left.unsigned_abs())) " days" } }
+                    @else { (day(&certificate.not_after)) }
+                }
+                dt { "Signed by" } dd {
+                    @if certificate.self_signed { "itself: browsers ask before they trust it, and Sonar does not" } @else { (certificate.issuer) }
+                }
+                dt { "SHA-256" } dd.mono { (certificate.fingerprint) }
+            }
+            p.help { "Compare the fingerprint with what your browser shows before you trust it for the first time." }
+        }
+    }
+}
+
+/// A certificate that ends within so many days is marked.
+const ENDS_SOON_DAYS: i64 = 30;
+
+fn day(at: &str) -> Markup {
+    html! { time datetime=(at) { (at.split('T').next().unwrap_or(at)) } }
+}
+
+/// `POST /settings`: sets what differs, all of it or nothing. What was typed stays in the form where something is wrong.
 pub(super) async fn save(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Form(typed): Form<BTreeMap<String, String>>,
+    Form(typed): Form<Typed>,
 ) -> Result<Response, Problem> {
     let list = settings::list(State(Arc::clone(&admin))).await?.0.settings;
-    for one in &list {
-        let Some(value) = typed.get(&one.key).map(|value| value.trim()) else { continue };
-        let own = one.value.as_deref().filter(|value| Some(*value) != one.default.as_deref()).unwrap_or_default();
-        if value == own {
-            continue;
+    let changed = list.iter().filter(|one| typed.has_field(&one.key) && typed.text(&one.key) != own(one));
+    let (mut values, mut problems) = (Vec::new(), Problems::new());
+    for known in changed.filter_map(|one| known(&one.key)) {
+        let value = typed.given(known.key);
+        if let Some(Err(problem)) = value.as_deref().map(known.check) {
+            problems.insert(known.key.to_owned(), format!("it {problem}"));
         }
-        let new = shapes::NewValue { value: Some(value.to_owned()).filter(|value| !value.is_empty()) };
-        match settings::set(State(Arc::clone(&admin)), Path(one.key.clone()), Sent(new)).await {
-            Ok(Json(_)) => {}
-            Err(problem) if problem.status() == StatusCode::BAD_REQUEST => {
-                let page = page(&admin, &caller, &typed, Some((&one.key, problem.detail()))).await?;
-                return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
-            }
-            Err(problem) => return Err(problem),
-        }
+        values.push((known.key, value));
     }
+    if !problems.is_empty() {
+        let page = page(&admin, &caller, &typed, &problems).await?;
+        return Ok((StatusCode::BAD_REQUEST, page).into_response());
+    }
+    settings::set_all(&admin, values).await?;
     Ok(Redirect::to("/settings").into_response())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Form;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::frame::{entry, wrong};
 use super::words::capital;
 use crate::admin::access::{Peer, login};
+use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, shapes};
 use crate::domain::access::Caller;
 

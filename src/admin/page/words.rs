@@ -23,6 +23,22 @@ pub(super) fn capital(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default()
 }
 
+/// A text as a part of an address.
+pub(super) fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, crate::domain::message::QUERY).to_string()
+}
+
+/// A text as it goes on in the middle of a sentence; what is all capitals stays so.
+pub(super) fn uncapital(text: &str) -> String {
+    let mut letters = text.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().collect::<String>() + letters.as_str()
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// So many of something: `1 finding`, `2 findings`.
 pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
@@ -38,6 +54,49 @@ pub(super) fn when(at: Timestamp, now: Timestamp) -> Markup {
 pub(super) fn when_told(at: Option<&str>, now: Timestamp) -> Markup {
     let at = at.and_then(|at| Timestamp::parse(at).ok());
     at.map_or_else(|| html! { span.is.none { "never" } }, |at| when(at, now))
+}
+
+/// A clock time, in the reader's zone where there is script.
+pub(super) fn clock_of(at: Timestamp) -> Markup {
+    html! { time datetime=(at) data-form="clock" title=(full(at)) { (civil(at, "%H:%M")) } }
+}
+
+/// How long something is ago, without saying so: `48 min`, `2 h`, `3 days`.
+pub(super) fn between(at: Timestamp, now: Timestamp) -> String {
+    match now.since(at).as_secs() {
+        0..60 => "less than a minute".to_owned(),
+        seconds @ 60..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A day such as `2026-11-19` as people write it: `19 Nov`.
+pub(super) fn day(day: &str) -> String {
+    Timestamp::parse(&format!("{day}T00:00:00Z")).map_or_else(|_| day.to_owned(), |at| civil(at, "%-d %b"))
+}
+
+/// A text with a capital letter at its beginning, unless it begins with something's name.
+fn opening(text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    if first.contains('/') { text.to_owned() } else { capital(text) }
+}
+
+/// A text as a sentence: with a capital letter, and a full stop at its end.
+pub(super) fn sentence(text: &str) -> String {
+    let text = opening(text.trim());
+    if text.ends_with(['.', '!', '?', '…']) || text.is_empty() { text } else { format!("{text}.") }
+}
+
+/// A remedy, with its commands set as such: what is between backticks, or all of it where it is but a command.
+pub(super) fn coded(text: &str) -> Markup {
+    html! {
+        @if text.starts_with("hydrophone ") && !text.contains(';') { code { (text) } } @else {
+            @for (at, part) in text.split('`').enumerate() {
+                @if at % 2 == 1 { code { (part) } } @else if at == 0 { (opening(part)) } @else { (part) }
+            }
+        }
+    }
 }
 
 fn full(at: Timestamp) -> String {

@@ -189,6 +189,30 @@ pub struct AuditEntry {
     pub from: Option<String>,
 }
 
+impl AuditEntry {
+    /// The heads of an entry's columns in a file.
+    pub const COLUMNS: [&str; 8] = ["id", "at", "who", "via", "from", "what", "target", "status"];
+
+    /// An entry as a row of a file: what a spreadsheet would take for a formula is marked as a text.
+    pub fn columns(&self) -> [String; 8] {
+        let text = |text: &str| {
+            if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+        };
+        let status = self.status.map(|status| status.to_string()).unwrap_or_default();
+        let from = text(self.from.as_deref().unwrap_or_default());
+        [
+            self.id.to_string(),
+            self.at.clone(),
+            text(&self.who),
+            self.via.clone(),
+            from,
+            text(&self.what),
+            text(&self.target),
+            status,
+        ]
+    }
+}
+
 /// `GET /api/v1/audit`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AuditList {

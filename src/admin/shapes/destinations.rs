@@ -171,6 +171,15 @@ pub struct DestinationEdit {
     /// Whether it is told nothing for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
+    /// Other certificates (PEM) to trust beside the system's; an empty text takes them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_pem: Option<String>,
+    /// Another proxy; an empty text takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// Asks the platform first, and changes nothing where it does not accept what was given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check: bool,
 }
 
 /// A line of what a look at a platform found.

@@ -132,6 +132,9 @@ impl Options {
         if let Some(own) = self.repository_urls.get(place.project.as_str()) {
             return (!own.is_empty()).then(|| own.clone());
         }
+        if place.repository.is_some() {
+            return place.repository.clone();
+        }
         let pattern = self.repository_url.as_deref()?;
         let url = pattern
             .replace("{organization}", place.organization.as_str())

@@ -232,6 +232,7 @@ mod tests {
             organization: OrganizationKey::parse("acme").unwrap(),
             project: ProjectKey::parse("shop").unwrap(),
             project_name: "Shop".to_owned(),
+            repository: None,
             asset: AssetName::parse("Shop").unwrap(),
             branch: ScopeName::parse(branch).unwrap(),
             scope_kind: kind,

@@ -49,7 +49,7 @@ impl Client {
             || version.and_then(super::Version::parse).is_none_or(|version| version >= super::Version::new(10, 4))
     }
 
-    fn post(&self, path: &str, form: &[(&str, &str)], what: &str) -> Result<(), FetchError> {
+    pub(super) fn post(&self, path: &str, form: &[(&str, &str)], what: &str) -> Result<(), FetchError> {
         let token = self.token.header(self.basic()?);
         if let Some(pacer) = &self.pacer {
             pacer.before()?;

@@ -334,6 +334,7 @@ pub(super) fn place(view: &Reader, id: ScopeId) -> Result<Option<Place>, StoreEr
         organization: organization.key,
         project: project.key,
         project_name: project.name,
+        repository: project.repository,
         asset: asset.name,
         branch: scope.name,
         scope_kind: scope.kind,

@@ -182,7 +182,8 @@ impl Runner {
             return Ok(false);
         };
         let done = order.clone();
-        match triage(&self.deliver.work, finding, order.state, &order.comment) {
+        let by = self.name();
+        match triage(&self.deliver.work, finding, order.state, &order.comment, (&by, "destination")) {
             Ok(_) => {
                 self.store().write::<_, StoreError>(move |batch| destinations::end_order(batch, id, finding, &done))?;
             }

@@ -101,7 +101,7 @@ fn route(model: &mut Model, asked: &Asked) -> Outcome {
         };
     }
     let cloud = model.edition.cloud;
-    let posts = path == "api/webhooks/create" || triage::PATHS.contains(&path);
+    let posts = hooks_api::POSTS.contains(&path) || triage::PATHS.contains(&path);
     if posts != (asked.method == "POST") {
         let needed = if posts { "POST" } else { "GET" };
         return Err(Answer::error(405, &format!("HTTP method {needed} is required")));
@@ -124,6 +124,8 @@ fn route(model: &mut Model, asked: &Asked) -> Outcome {
         "api/rules/show" => rules_show(model, asked),
         "api/webhooks/list" => hooks_api::list(model, asked),
         "api/webhooks/create" => hooks_api::create(model, asked),
+        "api/webhooks/update" => hooks_api::update(model, asked),
+        "api/webhooks/delete" => hooks_api::delete(model, asked),
         "api/webhooks/deliveries" => hooks_api::deliveries(model, asked),
         "api/webhooks/delivery" => hooks_api::delivery(model, asked),
         _ => Err(unknown(asked)),

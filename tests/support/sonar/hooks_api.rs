@@ -1,4 +1,4 @@
-//! `api/webhooks/…`: the list, a new one, and the log of what was delivered.
+//! `api/webhooks/…`: the list, making, changing and deleting one, and the log of what was delivered.
 
 use std::net::IpAddr;
 
@@ -11,6 +11,9 @@ use super::webhook::{LoggedDelivery, Webhook, masked};
 
 /// The most webhooks of one level.
 const LEVEL_MAX: usize = 10;
+
+/// What takes a POST.
+pub(super) const POSTS: [&str; 3] = ["api/webhooks/create", "api/webhooks/update", "api/webhooks/delete"];
 
 pub(super) fn list(model: &Model, asked: &Asked) -> Outcome {
     let mut table = vec![any("project")];
@@ -48,6 +51,58 @@ pub(super) fn create(model: &mut Model, asked: &Asked) -> Outcome {
     }
     let given = Given::check(&table, &asked.pairs)?;
     let secret_min = if model.edition.server_since(10, 6) { 16 } else { 1 };
+    lengths(model, &given, secret_min)?;
+    administers(model, asked)?;
+    let (project, organization) = (given.text("project"), given.text("organization"));
+    level(model, project, organization)?;
+    let url = good_url(model, &given)?;
+    if model.webhooks.iter().filter(|hook| hook.is_of(project, organization)).count() >= LEVEL_MAX {
+        let of = project.map_or_else(|| "this installation".to_owned(), |project| format!("project {project}"));
+        return Err(Answer::error(400, &format!("Maximum number of webhook reached for {of}")));
+    }
+    let hook = Webhook {
+        key: model.new_key(),
+        name: given.the("name").to_owned(),
+        url,
+        secret: given.text("secret").map(str::to_owned),
+        project: project.map(str::to_owned),
+        organization: organization.map(str::to_owned),
+    };
+    let body = Json::object(|json| json.nested("webhook", |json| describe(json, &hook)));
+    model.webhooks.push(hook);
+    Ok(Answer::json(body))
+}
+
+/// A secret that is absent stays, a blank one is removed.
+pub(super) fn update(model: &mut Model, asked: &Asked) -> Outcome {
+    let table = [required("webhook"), required("name"), required("url"), any("secret")];
+    let given = Given::check(&table, &asked.pairs)?;
+    lengths(model, &given, 0)?;
+    administers(model, asked)?;
+    let url = good_url(model, &given)?;
+    let hook = one(model, given.the("webhook"))?;
+    given.the("name").clone_into(&mut hook.name);
+    hook.url = url;
+    if let Some((_, secret)) = asked.pairs.iter().find(|(name, _)| name == "secret") {
+        hook.secret = Some(secret.clone()).filter(|secret| !secret.trim().is_empty());
+    }
+    Ok(Answer::empty(204))
+}
+
+pub(super) fn delete(model: &mut Model, asked: &Asked) -> Outcome {
+    let given = Given::check(&[required("webhook")], &asked.pairs)?;
+    administers(model, asked)?;
+    let key = one(model, given.the("webhook"))?.key.clone();
+    model.webhooks.retain(|hook| hook.key != key);
+    Ok(Answer::empty(204))
+}
+
+fn one<'m>(model: &'m mut Model, key: &str) -> Result<&'m mut Webhook, Answer> {
+    let found = model.webhooks.iter_mut().find(|hook| hook.key == key);
+    found.ok_or_else(|| Answer::error(404, &format!("No webhook with key '{key}'")))
+}
+
+fn lengths(model: &Model, given: &Given, secret_min: usize) -> Result<(), Answer> {
     let project_max = if model.edition.cloud { 100 } else { 400 };
     for (name, min, max) in
         [("name", 1, 100), ("url", 1, 512), ("secret", secret_min, 200), ("project", 1, project_max)]
@@ -63,31 +118,18 @@ pub(super) fn create(model: &mut Model, asked: &Asked) -> Outcome {
             return Err(Answer::error(400, &message));
         }
     }
-    administers(model, asked)?;
-    let (project, organization) = (given.text("project"), given.text("organization"));
-    level(model, project, organization)?;
+    Ok(())
+}
+
+fn good_url(model: &Model, given: &Given) -> Result<String, Answer> {
     let url = given.the("url");
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return Err(Answer::error(400, "Url parameter with value '...' is not a valid url"));
     }
-    if let Some(reason) = refusal_of_address(model, url) {
-        return Err(Answer::error(400, reason));
+    match refusal_of_address(model, url) {
+        Some(reason) => Err(Answer::error(400, reason)),
+        None => Ok(url.to_owned()),
     }
-    if model.webhooks.iter().filter(|hook| hook.is_of(project, organization)).count() >= LEVEL_MAX {
-        let of = project.map_or_else(|| "this installation".to_owned(), |project| format!("project {project}"));
-        return Err(Answer::error(400, &format!("Maximum number of webhook reached for {of}")));
-    }
-    let hook = Webhook {
-        key: model.new_key(),
-        name: given.the("name").to_owned(),
-        url: url.to_owned(),
-        secret: given.text("secret").map(str::to_owned),
-        project: project.map(str::to_owned),
-        organization: organization.map(str::to_owned),
-    };
-    let body = Json::object(|json| json.nested("webhook", |json| describe(json, &hook)));
-    model.webhooks.push(hook);
-    Ok(Answer::json(body))
 }
 
 pub(super) fn deliveries(model: &Model, asked: &Asked) -> Outcome {

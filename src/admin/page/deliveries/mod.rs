@@ -1,14 +1,18 @@
 //! Did it arrive: the log of webhook calls.
 
+pub(super) mod one;
+pub(super) mod sonar;
+
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
 use super::words::{number, when_told};
+use crate::admin::answers::Query;
 use crate::admin::deliveries::{self, Paging};
 use crate::admin::{Admin, Problem, shapes, status};
 use crate::domain::access::{Caller, Role};
@@ -26,11 +30,15 @@ pub(super) async fn list(
     let page = deliveries::list(state, paging).await?.0;
     let (now, steers) = (clock::now(), caller.role() >= Role::Operator);
     let main = html! {
-        div.head { div {
-            h1 { "Deliveries" }
-            p.sub { "Every webhook call that came in, and those that Sonar says it sent but that never arrived." }
-        } }
-        dl.figures {
+        div.head {
+            div {
+                h1 { "Deliveries" }
+                p.sub { "Every webhook call that came in, and those that Sonar says it sent but that never arrived." }
+                @if !steers { p.sub { "You may look; an operator can change this." } }
+            }
+            @if steers { div.row { a.button href="/deliveries/sonar" { "What Sonar's own log says" } } }
+        }
+        dl.figures #figures data-live {
             div { dt { "Accepted" } dd { (number(counts.accepted)) } dd { "since the start" } }
             div { dt { "Duplicates" } dd { (number(counts.duplicate)) } dd { "counted, not read again" } }
             div { dt { "Refused" } dd { (number(counts.rejected)) } }
@@ -67,7 +75,9 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
                 @for delivery in list {
                     tr role="row" {
                         th role="rowheader" scope="row" {
-                            @match &delivery.project { Some(project) => { (project) } None => { span.is.none { "no project" } } }
+                            a href={ "/deliveries/" (delivery.id) } {
+                                @match &delivery.project { Some(project) => { (project) } None => { "A call without a project" } }
+                            }
                             @if let Some(branch) = &delivery.branch { " " span.soft { (branch) } }
                         }
                         td role="cell" {
@@ -78,8 +88,10 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
                         td.num.soft role="cell" { (when_told(Some(&delivery.received_at), now)) }
                         @if steers {
                             td.act role="cell" {
-                                form method="post" action={ "/deliveries/" (delivery.id) "/replay" } {
-                                    button.button.plain.little { "Replay" }
+                                @if can_run_again(delivery) {
+                                    form method="post" action={ "/deliveries/" (delivery.id) "/replay" } {
+                                        button.button.plain.little { "Replay" }
+                                    }
                                 }
                             }
                         }
@@ -90,7 +102,12 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
     }
 }
 
-fn outcome(delivery: &shapes::Delivery) -> Markup {
+/// Whether running it again could do anything: a test asked for nothing, and what was not understood is not the second time.
+fn can_run_again(delivery: &shapes::Delivery) -> bool {
+    !matches!(delivery.outcome.as_str(), "test" | "malformed")
+}
+
+pub(super) fn outcome(delivery: &shapes::Delivery) -> Markup {
     let (tone, word) = match delivery.outcome.as_str() {
         _ if delivery.healed.is_some() => ("warn", "Never arrived; found in Sonar's log"),
         "queued" => ("busy", "Waits to be read"),
@@ -101,13 +118,14 @@ fn outcome(delivery: &shapes::Delivery) -> Markup {
         "duplicate" => ("none", "Duplicate"),
         "malformed" => ("bad", "Not understood"),
         "dropped" => ("none", "Project was removed"),
+        "test" => ("ok", "Test of the way"),
         other => ("none", other),
     };
     html! { span.{ "is " (tone) } { (word) } }
 }
 
-/// `POST /deliveries/{id}/replay`.
+/// `POST /deliveries/{id}/replay`: leads to the new one.
 pub(super) async fn replay(state: State<Arc<Admin>>, id: Path<String>) -> Result<Response, Problem> {
-    let (_, Json(_)) = deliveries::replay(state, id).await?;
-    Ok(Redirect::to("/deliveries").into_response())
+    let (_, Json(new)) = deliveries::replay(state, id).await?;
+    Ok(Redirect::to(&format!("/deliveries/{}", new.id)).into_response())
 }

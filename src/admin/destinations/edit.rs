@@ -1,0 +1,253 @@
+//! Changing a destination, and which part of what was given is wrong.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::{filter, lines, named, no_destination, show_named};
+use crate::admin::answers::Sent;
+use crate::admin::{Admin, Problem, Shared, shapes};
+use crate::domain::destination::Destination;
+use crate::domain::ids::{AssetName, DestinationId, FindingId};
+use crate::platform::{BadDestination, Trouble};
+use crate::store::destinations;
+use crate::store::records::SecretBytes;
+
+/// `PATCH /destinations/{name}`.
+pub(in crate::admin) async fn edit(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Sent(edit): Sent<shapes::DestinationEdit>,
+) -> Result<Json<shapes::Destination>, Problem> {
+    Ok(Json(admin.ask(move |admin| edited(admin, &name, edit)).await?.destination))
+}
+
+/// The same with what the platform said, where it was asked.
+pub(in crate::admin) fn edited(
+    admin: &Admin,
+    name: &str,
+    edit: shapes::DestinationEdit,
+) -> Result<shapes::DestinationCheck, Problem> {
+    let (id, before, former) = admin.store.read::<_, Problem>(|view| {
+        let (id, destination) = named(view, name)?;
+        Ok((id, destination, destinations::secret(view, id)?))
+    })?;
+    let (resumed, passed_back, checked) = (edit.paused == Some(false), before.triage_to_sonar, edit.check);
+    let secret = edit.secret.as_ref().map(|secret| SecretBytes::new(secret.trim().as_bytes().to_vec()));
+    let destination = changed(before, edit)?;
+    let mut platform = admin.deliver.open(&destination, secret.as_ref().or(former.as_ref())).map_err(of_field)?;
+    let lines = if checked { lines(platform.as_mut()).map_err(asked)? } else { Vec::new() };
+    if let Some(bad) = lines.iter().find(|line| !line.good) {
+        return Err(refused(bad, &lines));
+    }
+    admin.store.write::<_, Problem>(move |batch| {
+        destinations::destination(batch, id)?.ok_or_else(|| no_destination(destination.name.as_str()))?;
+        destinations::put(batch, id, &destination, secret.as_ref())?;
+        let mut progress = destinations::progress(batch, id)?;
+        if resumed && progress.gone {
+            progress.gone = false;
+            progress.trouble = None;
+        }
+        if destination.triage_to_sonar && !passed_back {
+            // What was decided there until now counts too.
+            progress.decisions = true;
+            progress.sweep = Some(FindingId(0));
+        }
+        Ok(destinations::put_progress(batch, id, &progress)?)
+    })?;
+    admin.deliver.kick(id);
+    Ok(shapes::DestinationCheck { destination: show_named(admin, name)?, lines, secret: None })
+}
+
+/// A platform that was asked does not accept what was given.
+pub(super) fn refused(bad: &shapes::CheckLine, lines: &[shapes::CheckLine]) -> Problem {
+    let problem = Problem::conflict(format!("{}: {}", bad.what, bad.text))
+        .remedy("mend that, or add it all the same with --unchecked")
+        .with_lines(lines.to_vec());
+    match bad.what.as_str() {
+        "address" | "folder" => problem.at("url"),
+        "token" | "secret" | "key" => problem.at("secret"),
+        "company" => problem.at("options.company"),
+        "right to create products" => problem.at("options.product-type"),
+        "repository" => problem.at("options.repository"),
+        _ => problem,
+    }
+}
+
+/// A platform that was asked cannot be asked, or refuses what it is shown.
+pub(super) fn asked(trouble: Trouble) -> Problem {
+    let is_secret = matches!(&trouble, Trouble::Refused { why, .. } if why.contains("token") || why.contains(" key"));
+    let problem = Problem::from(trouble);
+    if is_secret { problem.at("secret") } else { problem }
+}
+
+fn changed(mut destination: Destination, edit: shapes::DestinationEdit) -> Result<Destination, Problem> {
+    destination.url = edit.url.unwrap_or(destination.url);
+    edit_map(&mut destination.options, edit.options.into_iter());
+    let assets = edit.assets.into_iter().map(|(asset, name)| Ok((AssetName::parse(&asset)?, name)));
+    let assets = assets.collect::<Result<Vec<_>, Problem>>().map_err(|problem| problem.at("assets"))?;
+    edit_map(&mut destination.assets, assets.into_iter());
+    if let Some(given) = edit.filter {
+        destination.filter = filter(given)?;
+    }
+    let triage = edit.triage.unwrap_or_default();
+    destination.triage_to_sonar = triage.to_sonar.unwrap_or(destination.triage_to_sonar);
+    destination.triage_from_sonar = triage.from_sonar.unwrap_or(destination.triage_from_sonar);
+    destination.paused = edit.paused.unwrap_or(destination.paused);
+    let given = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    if let Some(pem) = edit.ca_pem {
+        destination.ca_pem = given(pem);
+    }
+    if let Some(proxy) = edit.proxy {
+        destination.proxy = given(proxy);
+    }
+    Ok(destination)
+}
+
+/// Sets those that have a value, and takes the others away.
+fn edit_map<K: Ord>(map: &mut BTreeMap<K, String>, edits: impl Iterator<Item = (K, String)>) {
+    for (key, value) in edits {
+        if value.is_empty() {
+            map.remove(&key);
+        } else {
+            map.insert(key, value);
+        }
+    }
+}
+
+/// Has destinations look again where their findings go, as an asset has another name or holds other projects.
+pub(in crate::admin) fn look_again(admin: &Admin) -> Result<(), Problem> {
+    let ids: Vec<DestinationId> = admin.store.read::<_, Problem>(|view| Ok(destinations::ids(view)?))?;
+    for id in ids {
+        admin.deliver.kick(id);
+    }
+    Ok(())
+}
+
+/// A platform's sentence with the member of the request that it speaks of.
+pub(super) fn of_field(bad: BadDestination) -> Problem {
+    let field = field_of(&bad.0);
+    let problem = Problem::from(bad);
+    match field {
+        Some(field) => problem.at(field),
+        None => problem,
+    }
+}
+
+/// Platforms say what is wrong in one sentence, which names the option or what was given.
+fn field_of(text: &str) -> Option<String> {
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    if has(&["unencrypted", "is no folder"]) {
+        return Some("url".to_owned());
+    }
+    if has(&["the proxy "]) {
+        return Some("proxy".to_owned());
+    }
+    if has(&["file of authorities"]) {
+        return Some("ca_pem".to_owned());
+    }
+    let option = OPTIONS.iter().find(|name| text.starts_with(&format!("{name} ")) || named_in(text, name));
+    if let Some(option) = option {
+        return Some(format!("options.{option}"));
+    }
+    if has(&["is no address"]) {
+        return Some("url".to_owned());
+    }
+    if has(&["is no repository"]) {
+        return Some("options.repository".to_owned());
+    }
+    has(&["token", "secret", "API key"]).then(|| "secret".to_owned())
+}
+
+/// Whether a sentence speaks of the option of this name, and not of one that only begins like it.
+fn named_in(text: &str, name: &str) -> bool {
+    let after = text.split_once("option ").map(|(_, after)| after);
+    let rest = after.and_then(|after| after.strip_prefix(name));
+    rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '-'))
+}
+
+/// What `--option` sets, of all kinds.
+const OPTIONS: &[&str] = &[
+    "product-type",
+    "engagement",
+    "verified",
+    "company",
+    "business-impact",
+    "repository-url",
+    "plain",
+    "timeout",
+    "keep",
+    "suppressions",
+    "repository",
+    "ref",
+    "commit",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::destination::PlatformKind;
+    use crate::domain::ids::DestinationName;
+    use crate::domain::time::Timestamp;
+    use crate::platform;
+    use crate::sys::trust::Trust;
+
+    /// Asked of the platforms themselves, so that a sentence that is written anew is not told at another field.
+    #[test]
+    fn what_a_platform_refuses_is_told_at_the_field_that_it_speaks_of() {
+        let whsec = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+        let (dojo, conviso, events) = (PlatformKind::DefectDojo, PlatformKind::Conviso, PlatformKind::Events);
+        let (sarif, github) = (PlatformKind::Sarif, PlatformKind::GitHub);
+        let url = "https://a.example";
+        for (kind, url, options, secret, field) in [
+            (dojo, "dojo", &[][..], "t", "url"),
+            (dojo, url, &[], "", "secret"),
+            (dojo, url, &[], "two words", "secret"),
+            (dojo, url, &[("verified", "maybe")], "t", "options.verified"),
+            (dojo, url, &[("engagement", " ")], "t", "options.engagement"),
+            (conviso, url, &[], "k", "options.company"),
+            (conviso, url, &[("company", "acme")], "k", "options.company"),
+            (conviso, url, &[("company", "4")], "", "secret"),
+            (conviso, url, &[("company", "4"), ("business-impact", "x")], "k", "options.business-impact"),
+            (conviso, url, &[("company", "4"), ("repository-url", "x")], "k", "options.repository-url"),
+            (events, "http://a.example", &[], whsec, "url"),
+            (events, url, &[], "hunter2", "secret"),
+            (events, url, &[("timeout", "x")], whsec, "options.timeout"),
+            (events, "http://a.example", &[("plain", "x")], whsec, "options.plain"),
+            (sarif, "relative/folder", &[], "", "url"),
+            (sarif, "/folder", &[("keep", "x")], "", "options.keep"),
+            (sarif, "/folder", &[("suppressions", "x")], "", "options.suppressions"),
+            (github, url, &[], "t", "options.repository"),
+            (github, url, &[("repository", "x")], "t", "options.repository"),
+            (github, url, &[("repository", "a/b")], "", "secret"),
+            (github, url, &[("repository", "a/b"), ("ref", "x")], "t", "options.ref"),
+            (github, url, &[("repository", "a/b"), ("commit", "x")], "t", "options.commit"),
+        ] {
+            let name = DestinationName::parse("d").expect("a name");
+            let mut destination = Destination::new(name, kind, url.to_owned(), Timestamp(0));
+            destination.options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            let secret = Some(secret).filter(|secret| !secret.is_empty());
+            let bad = platform::open(&destination, secret, &Trust::load()).err();
+            // What is not refused here is asked of the platform itself.
+            let Some(bad) = bad else {
+                panic!("{kind} takes {url} {options:?} {secret:?}");
+            };
+            assert_eq!(field_of(&bad.0).as_deref(), Some(field), "{kind} {options:?}: {bad}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_and_certificates_that_cannot_be_read_are_told_at_their_fields() {
+        let name = DestinationName::parse("d").expect("a name");
+        let new = Destination::new(name, PlatformKind::DefectDojo, "https://a.example".to_owned(), Timestamp(0));
+        let field = |destination: &Destination| {
+            let bad = platform::open(destination, Some("t"), &Trust::load()).err().expect("it is refused");
+            field_of(&bad.0)
+        };
+        let proxy = Destination { proxy: Some("::".to_owned()), ..new.clone() };
+        assert_eq!(field(&proxy).as_deref(), Some("proxy"));
+        let authorities = Destination { ca_pem: Some("no certificate".to_owned()), ..new };
+        assert_eq!(field(&authorities).as_deref(), Some("ca_pem"));
+    }
+}

@@ -1,0 +1,173 @@
+//! The JSON of what is done with many findings, and of how many there were.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// `POST /api/v1/findings/triage`: one decision about up to 100 findings.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TriageBatch {
+    /// Their numbers.
+    pub ids: Vec<String>,
+    /// `open`, `confirmed`, `accepted`, `false_positive`.
+    pub state: String,
+    /// Why.
+    pub comment: String,
+}
+
+/// What became of a decision about many findings, in the order in which they were named.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TriageOutcomes {
+    /// One for each finding.
+    pub outcomes: Vec<TriageOutcome>,
+}
+
+/// What became of a decision about one of many findings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TriageOutcome {
+    /// The finding.
+    pub id: String,
+    /// `decided`: Sonar was told, and its branch is read; `unchanged`: it was in that state; `refused`; `not_tried`, as
+    /// Sonar could not be asked.
+    pub outcome: String,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Numbers by severity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BySeverity {
+    /// How many are critical.
+    pub critical: u64,
+    /// How many are high.
+    pub high: u64,
+    /// How many are medium.
+    pub medium: u64,
+    /// How many are low.
+    pub low: u64,
+    /// How many are info.
+    pub info: u64,
+}
+
+impl BySeverity {
+    /// All together.
+    pub fn sum(&self) -> u64 {
+        self.values().iter().sum()
+    }
+
+    /// Worst first.
+    pub fn values(&self) -> [u64; 5] {
+        [self.critical, self.high, self.medium, self.low, self.info]
+    }
+}
+
+impl From<[u64; 5]> for BySeverity {
+    fn from([critical, high, medium, low, info]: [u64; 5]) -> Self {
+        Self { critical, high, medium, low, info }
+    }
+}
+
+/// `GET /api/v1/trend?days=`: how many findings there were on each day, oldest first, as far as anything was held. Counted
+/// is what lists show without a filter.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Trend {
+    /// The days, in UTC; the last is today.
+    pub days: Vec<TrendDay>,
+}
+
+/// One day of the trend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TrendDay {
+    /// Such as `2026-11-19`.
+    pub day: String,
+    /// Findings that were not closed at its end.
+    pub open: BySeverity,
+    /// Opened on it, and back after being closed; without what the first read of a branch found.
+    pub opened: BySeverity,
+    /// Fixed on it.
+    pub fixed: BySeverity,
+}
+
+/// The names of the columns of a finding in CSV.
+pub fn columns() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().copied().chain(SONAR_FIELDS.iter().map(|(column, _)| *column))
+}
+
+/// The cells of a finding in CSV.
+pub fn cells(finding: &Value) -> impl Iterator<Item = String> {
+    let ours = FIELDS.iter().map(|field| &finding[*field]);
+    let theirs = SONAR_FIELDS.iter().map(|(_, names)| first_of(&finding["sonar"], names));
+    ours.chain(theirs).map(|value| guarded(text_of(value)))
+}
+
+fn first_of<'a>(sonar: &'a Value, names: &[&str]) -> &'a Value {
+    names.iter().map(|name| &sonar[*name]).find(|value| !value.is_null()).unwrap_or(&Value::Null)
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(text_of).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+/// A spreadsheet takes a cell that begins like this for a formula, and the text of a finding comes from outside.
+fn guarded(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
+}
+
+/// The columns of a finding's own fields, in the order of the API's shape.
+const FIELDS: &[&str] = &[
+    "id",
+    "key",
+    "source",
+    "organization",
+    "project",
+    "branch",
+    "asset",
+    "kind",
+    "rule",
+    "title",
+    "message",
+    "severity",
+    "state",
+    "path",
+    "line",
+    "cwe",
+    "url",
+    "created_at",
+    "updated_at",
+    "closed_at",
+    "first_seen_at",
+    "last_seen_at",
+    "retired",
+    "filtered",
+];
+
+/// The columns of Sonar's own words, and how they may be spelt.
+const SONAR_FIELDS: &[(&str, &[&str])] = &[
+    ("sonar_type", &["type"]),
+    ("sonar_severity", &["severity"]),
+    ("sonar_status", &["status"]),
+    ("sonar_resolution", &["resolution"]),
+    ("sonar_issue_status", &["issue_status", "issueStatus"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_that_a_spreadsheet_would_run_are_guarded() {
+        for text in ["=1", "+1", "-1", "@x", "\tx", "\rx"] {
+            assert_eq!(guarded(text.to_owned()), format!("'{text}"));
+        }
+        for text in ["", "a=1", "1-1", "'=1"] {
+            assert_eq!(guarded(text.to_owned()), text);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The JSON of webhooks: their addresses and secrets, what Sonar was told of them, and tests of the way to this box.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A webhook's address and secret: `GET /api/v1/organizations/{org}/webhook?project=`, and with the secret
+/// `POST …/webhook/reveal`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Webhook {
+    /// The source.
+    pub source: String,
+    /// The organization.
+    pub organization: String,
+    /// The project, if the endpoint belongs to one.
+    pub project: Option<String>,
+    /// What to call it in Sonar.
+    #[serde(default)]
+    pub name: String,
+    /// What to paste into Sonar.
+    pub url: String,
+    /// The secret to paste into Sonar; only where it was asked for.
+    pub secret: Option<String>,
+    /// Whether this box registered it in Sonar itself.
+    pub registered: bool,
+    /// When Sonar last called; tests do not count.
+    pub last_delivery_at: Option<String>,
+    /// Whether this box takes webhooks at all.
+    #[serde(default = "yes")]
+    pub listening: bool,
+    /// Whether somebody said at which address Sonar reaches this box; else `url` is a guess.
+    #[serde(default = "yes")]
+    pub address_known: bool,
+    /// Sonar's own page of these webhooks.
+    #[serde(default)]
+    pub page: String,
+    /// Minutes between two looks at a project, whether webhooks come or not.
+    #[serde(default)]
+    pub poll_minutes: u64,
+    /// The last test since the daemon's start.
+    #[serde(default)]
+    pub last_test: Option<WebhookTest>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `PUT /api/v1/organizations/{org}/webhook/secret?project=`.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSecret {
+    /// 16 to 200 characters.
+    pub secret: String,
+}
+
+/// `POST /api/v1/organizations/{org}/webhook/register?project=`, and `…/unregister`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WebhookRegistration {
+    /// The webhook as it is now.
+    pub webhook: Webhook,
+    /// `created`; `known` where Sonar had it, with name, address and secret made right; `removed`; `absent` where there
+    /// was nothing to remove.
+    pub done: String,
+    /// What may still keep Sonar's calls away.
+    pub note: Option<String>,
+}
+
+/// `POST /api/v1/organizations/{org}/webhook/test?project=`: a signed call of this box to itself, through the address
+/// that Sonar is given. It is in the log of deliveries with the outcome `test`, and changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookTest {
+    /// What was called.
+    pub url: String,
+    /// When.
+    pub at: String,
+    /// `arrived`, `failed`, or `not_judged` where this box cannot see its own address from inside.
+    pub result: String,
+    /// The same for a person.
+    pub text: String,
+    /// What to do, where there is something.
+    pub remedy: Option<String>,
+    /// Each hop of the way in order, up to the one that failed.
+    pub hops: Vec<WebhookHop>,
+    /// The delivery in the log, if it arrived.
+    pub delivery: Option<String>,
+}
+
+/// One hop of a [`WebhookTest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookHop {
+    /// `name`, `connection`, `certificate`, `answer`, `arrival`.
+    pub hop: String,
+    /// `ok`, `warning`, `failed`, `not_judged`.
+    pub state: String,
+    /// What was found.
+    pub text: String,
+    /// Milliseconds since the test began.
+    pub milliseconds: u64,
+}
