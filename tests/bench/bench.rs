@@ -7,6 +7,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../browser/browser.rs"]
+#[allow(dead_code, unreachable_pub, reason = "only little of what tests do with a browser is measured")]
+mod browser;
+#[path = "../browser/driver.rs"]
+#[allow(unreachable_pub, reason = "it belongs to a test program")]
+mod driver;
+
 mod client;
 mod large;
 mod page;

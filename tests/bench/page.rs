@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -50,6 +51,7 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     let gateway = gateway.restart(Gateway::stop);
     let cookie = log_in(&gateway);
     pages(&gateway, &cookie, table);
+    paint(&gateway, table);
     audience(&gateway, &cookie, &sonar, table);
     drop(gateway.stop());
 }
@@ -77,6 +79,8 @@ const ADDRESSES: &[(&str, &str, bool)] = &[
     ("findings, a word that all have", "/findings?search=java", true),
     ("findings, fixed", "/findings?state=fixed", true),
     ("findings, two words and a kind: no index", "/findings?search=java+s3649&kind=hotspot", false),
+    ("findings, newest first", "/findings?sort=newest", true),
+    ("findings, by path", "/findings?sort=path", true),
     ("projects", "/projects", false),
     ("the API, 50 findings", "/api/v1/findings?limit=50", true),
 ];
@@ -109,6 +113,34 @@ fn pages(gateway: &Gateway, cookie: &str, table: &mut Table) {
     });
     let bytes: usize = parts.iter().map(|part| browser.get(part).len()).sum::<usize>() + page.len();
     table.limited("the findings with style and script: sent", Figure::Bytes(bytes as u64), Figure::Bytes(100_000));
+}
+
+/// How soon Chromium shows something of a page, where it is installed.
+fn paint(gateway: &Gateway, table: &mut Table) {
+    if Command::new("chromedriver").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return eprintln!("  what a browser paints is not measured: there is no chromedriver");
+    }
+    let browser = crate::browser::Browser::open(&page_of(gateway));
+    browser.go("/sign-in");
+    browser.write("input[name=account]", "watch");
+    browser.write("input[name=password]", PASSWORD);
+    browser.press("form button.first");
+    browser.arrive("/");
+    for (what, address) in [("overview", "/"), ("findings", "/findings")] {
+        let mut times: Vec<Duration> = (0..11)
+            .map(|_| {
+                browser.go(address);
+                let script = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null";
+                let milliseconds = browser.until("a paint", |_| browser.run(script, &[]).as_f64());
+                Duration::from_secs_f64(milliseconds / 1000.0)
+            })
+            .collect();
+        table.limited(
+            &format!("{what}: first contentful paint in Chromium, median"),
+            Figure::Time(median(&mut times)),
+            Figure::Time(Duration::from_millis(100)),
+        );
+    }
 }
 
 /// Ten follow what happens and look at pages, while analyses come in.

@@ -206,6 +206,14 @@ pub(super) async fn save(
     Ok(Redirect::to("/settings").into_response())
 }
 
+/// A size as people read it.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB", number(bytes.div_ceil(1000))),
+        _ => format!("{} MB", number(bytes / 1_000_000)),
+    }
+}
+
 /// `GET /about`.
 pub(super) async fn about(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
@@ -220,7 +228,7 @@ pub(super) async fn about(state: State<Arc<Admin>>, Extension(caller): Extension
             dt { "Webhooks at" } dd.mono { (shown.webhook_listener) }
             dt { "This page at" } dd.mono { (shown.page) }
             dt { "State folder" } dd.mono { (shown.state_folder) }
-            dt { "Database" } dd { (number(bytes / 1_000_000)) " MB" }
+            dt { "Database" } dd { (size(bytes)) }
             dt { "API" } dd { a href="/api/v1/openapi.json" { "Its description" } " " span.soft { "OpenAPI 3.1" } }
             dt { "Licence" } dd { "MIT or Apache 2.0" }
         }

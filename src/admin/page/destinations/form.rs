@@ -168,23 +168,29 @@ fn way(sheet: Sheet<'_>, known: Option<&shapes::Destination>) -> Markup {
     }
 }
 
-/// What it is told.
+/// What it is told. Most are told everything, so that what leaves something out is folded away where nothing does.
 fn told(kind: &Kind, sheet: Sheet<'_>) -> Markup {
     let area = |name, label, help, example| sheet.area(Line { name, label, help, example, required: false });
+    let narrowed = FILTERS.iter().any(|name| !sheet.typed.text(name).is_empty());
     html! {
         fieldset.stack {
             legend { h2 { "What is passed on" } }
-            p.help { "What is empty stands for all. What the platform has been told of is followed to its end in any case." }
-            (area("filter.organizations", "Organizations, one a line", "", ""))
-            (area("filter.projects", "Projects, one a line", "Keys; * stands for anything.", "shop-*"))
-            (area("filter.branches", "Branches, one a line", "Names; * stands for anything.", "release/*"))
-            fieldset { legend { "Severities" } div.row {
-                @for (word, shown) in SEVERITIES { (sheet.tick("filter.severities", word, shown)) }
-            } }
-            fieldset { legend { "Kinds" } div.row {
-                (sheet.tick("filter.kinds", "vulnerability", "Vulnerabilities"))
-                (sheet.tick("filter.kinds", "hotspot", "Security hotspots"))
-            } }
+            details open[narrowed] {
+                summary { "Only a part: organizations, projects, branches, severities, kinds" }
+                div.stack {
+                    p.help { "What is empty stands for all. What the platform has been told of is followed to its end in any case." }
+                    (area("filter.organizations", "Organizations, one a line", "", ""))
+                    (area("filter.projects", "Projects, one a line", "Keys; * stands for anything.", "shop-*"))
+                    (area("filter.branches", "Branches, one a line", "Names; * stands for anything.", "release/*"))
+                    fieldset { legend { "Severities" } div.row {
+                        @for (word, shown) in SEVERITIES { (sheet.tick("filter.severities", word, shown)) }
+                    } }
+                    fieldset { legend { "Kinds" } div.row {
+                        (sheet.tick("filter.kinds", "vulnerability", "Vulnerabilities"))
+                        (sheet.tick("filter.kinds", "hotspot", "Security hotspots"))
+                    } }
+                }
+            }
             (sheet.tick("filter.pull_requests", "yes", "Pull requests too"))
             @if kind.has_assets {
                 (area("assets", "What assets are called there, one a line", "The asset's name here, =, and its name or number there. Without a line it is the same name.", "Web shop=Shop"))
@@ -200,6 +206,9 @@ fn told(kind: &Kind, sheet: Sheet<'_>) -> Markup {
         }
     }
 }
+
+const FILTERS: [&str; 5] =
+    ["filter.organizations", "filter.projects", "filter.branches", "filter.severities", "filter.kinds"];
 
 const SEVERITIES: [(&str, &str); 5] =
     [("critical", "Critical"), ("high", "High"), ("medium", "Medium"), ("low", "Low"), ("info", "Info")];
