@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::fields::{Line, Sheet, Typed, is_mendable, status_again};
 use super::frame::{Asked, Frame, Here, asks};
-use super::marks::severity;
+use super::marks::{column, number_column, severity};
 use super::projects::{branch_cells, branch_heads, branch_name, page_of};
 use super::words::{capital, counted, encoded, number};
 use crate::admin::answers::{Query, Sent};
@@ -114,11 +114,11 @@ fn table(list: &[shapes::Asset]) -> Markup {
         table.rows role="table" {
             caption.hide { "Assets" }
             thead role="rowgroup" { tr role="row" {
-                th role="columnheader" scope="col" { "Asset" }
-                th role="columnheader" scope="col" { "Projects" }
-                th role="columnheader" scope="col" { "Business impact" }
-                th.num role="columnheader" scope="col" { "Open" }
-                th.num role="columnheader" scope="col" { "Critical and high" }
+                (column("Asset"))
+                (column("Projects"))
+                (column("Business impact"))
+                (number_column("Open"))
+                (number_column("Critical and high"))
             } }
             tbody role="rowgroup" {
                 @for asset in list {
@@ -240,7 +240,7 @@ fn project_table(held: &[shapes::Project], now: Timestamp) -> Markup {
     html! {
         table.rows role="table" {
             caption.hide { "Projects of this asset" }
-            thead role="rowgroup" { tr role="row" { th role="columnheader" scope="col" { "Project" } (branch_heads()) } }
+            thead role="rowgroup" { tr role="row" { (column("Project")) (branch_heads()) } }
             tbody role="rowgroup" {
                 @for project in held {
                     @let page = page_of(&project.source, &project.organization, &project.key);

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 
 use super::fields::{is_mendable, status_again};
 use super::frame::{Frame, Here, quiet, wrong};
-use super::marks::{severity, short_path, state};
+use super::marks::{column, severity, short_path, state};
 use super::words::{capital, counted, encoded, number, sentence, when_told};
 use crate::admin::findings::{self, Wanted};
 use crate::admin::{Admin, Problem, answers, shapes, triage};
@@ -368,9 +368,9 @@ fn table(
                     }
                 }
                 (sorted("severity", "Severity", "descending", "", address))
-                th role="columnheader" scope="col" { "Finding" }
+                (column("Finding"))
                 (sorted("path", "Where", "ascending", "", address))
-                th role="columnheader" scope="col" { "State" }
+                (column("State"))
                 (sorted("newest", "Found", "descending", "num", address))
             } }
             tbody role="rowgroup" { @for finding in &page.findings { (row(finding, decides, now, chosen)) } }
@@ -553,8 +553,8 @@ fn outcomes(told: &shapes::TriageOutcomes, back: &str, decided: u64, sent: &Sent
                 caption.hide { "Findings that were not decided" }
                 thead role="rowgroup" { tr role="row" {
                     th.tick role="columnheader" scope="col" { span.hide { "Select" } }
-                    th role="columnheader" scope="col" { "Finding" }
-                    th role="columnheader" scope="col" { "Why not" }
+                    (column("Finding"))
+                    (column("Why not"))
                 } }
                 tbody role="rowgroup" {
                     @for one in told.outcomes.iter().filter(|one| matches!(one.outcome.as_str(), "refused" | "not_tried")) {

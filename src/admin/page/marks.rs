@@ -45,6 +45,21 @@ pub(super) fn short_path(path: &str) -> String {
 
 const PATH_CHARACTERS_MAX: usize = 40;
 
+/// The head of a column. Tables name their roles, because some browsers forget them where a table is shown as a list.
+pub(super) fn column(title: &str) -> Markup {
+    html! { th role="columnheader" scope="col" { (title) } }
+}
+
+/// The same of a column of numbers or times.
+pub(super) fn number_column(title: &str) -> Markup {
+    html! { th.num role="columnheader" scope="col" { (title) } }
+}
+
+/// The same of what can be done with a row.
+pub(super) fn actions_column() -> Markup {
+    html! { th.act role="columnheader" scope="col" { span.hide { "Actions" } } }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use super::connect;
 use super::destinations::platform;
 use super::frame::{Frame, Here};
+use super::marks::{column, number_column};
 use super::words::{between, clock_of, coded, counted, number, sentence, when_told};
 use super::{chart, deliveries, marks};
 use crate::admin::{Admin, Problem, shapes, status, trend, views};
@@ -217,10 +218,10 @@ fn severities(status: &shapes::Status, days: &[shapes::TrendDay]) -> Markup {
             table role="table" {
                 caption.hide { "Open findings by severity" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Severity" }
-                    th.num role="columnheader" scope="col" { "Open" }
+                    (column("Severity"))
+                    (number_column("Open"))
                     th role="columnheader" scope="col" { (days.len()) @if days.len() == 1 { " day" } @else { " days" } }
-                    th.num role="columnheader" scope="col" { "7 days" }
+                    (number_column("7 days"))
                 } }
                 tbody role="rowgroup" {
                     @for (at, one) in status.inventory.open.iter().enumerate() {
@@ -260,9 +261,9 @@ fn webhooks(calls: &[shapes::Delivery], now: Timestamp) -> Markup {
             table.rows role="table" {
                 caption.hide { "Last webhooks" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Project" }
-                    th role="columnheader" scope="col" { "Outcome" }
-                    th.num role="columnheader" scope="col" { "Received" }
+                    (column("Project"))
+                    (column("Outcome"))
+                    (number_column("Received"))
                 } }
                 tbody role="rowgroup" { @for call in calls {
                     tr role="row" {
@@ -291,9 +292,9 @@ fn destinations(destinations: &[shapes::DestinationHealth]) -> Markup {
             table.rows role="table" {
                 caption.hide { "Destinations" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Destination" }
-                    th role="columnheader" scope="col" { "State" }
-                    th.num role="columnheader" scope="col" { "Waiting" }
+                    (column("Destination"))
+                    (column("State"))
+                    (number_column("Waiting"))
                 } }
                 tbody role="rowgroup" { @for one in destinations {
                     tr role="row" {

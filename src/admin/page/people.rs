@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::fields::{is_mendable, sentence, status_again};
 use super::frame::{Asked, Frame, Here, asks, wrong};
+use super::marks::{actions_column, column, number_column};
 use super::words::{encoded, when_told};
 use crate::admin::access::{audit, tokens, users};
 use crate::admin::answers::{Query, Sent};
@@ -142,10 +143,10 @@ fn user_table(users: &[shapes::User], now: Timestamp) -> Markup {
             table.rows role="table" {
                 caption.hide { "Users" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "User" }
-                    th role="columnheader" scope="col" { "Role" }
-                    th.num role="columnheader" scope="col" { "Last login" }
-                    th.act role="columnheader" scope="col" { span.hide { "Actions" } }
+                    (column("User"))
+                    (column("Role"))
+                    (number_column("Last login"))
+                    (actions_column())
                 } }
                 tbody role="rowgroup" {
                     @for (index, user) in users.iter().enumerate() {
@@ -203,11 +204,11 @@ fn token_table(tokens: &[shapes::ApiToken], now: Timestamp) -> Markup {
             table.rows role="table" {
                 caption.hide { "API tokens" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Token" }
-                    th role="columnheader" scope="col" { "Role" }
-                    th.num role="columnheader" scope="col" { "Good until" }
-                    th.num role="columnheader" scope="col" { "Last used" }
-                    th.act role="columnheader" scope="col" { span.hide { "Actions" } }
+                    (column("Token"))
+                    (column("Role"))
+                    (number_column("Good until"))
+                    (number_column("Last used"))
+                    (actions_column())
                 } }
                 tbody role="rowgroup" {
                     @for (index, token) in tokens.iter().enumerate() {
@@ -474,10 +475,10 @@ fn entries(entries: &[shapes::AuditEntry], now: Timestamp) -> Markup {
         table.rows role="table" {
             caption.hide { "Audit log, newest first" }
             thead role="rowgroup" { tr role="row" {
-                th role="columnheader" scope="col" { "What" }
-                th role="columnheader" scope="col" { "Who" }
-                th role="columnheader" scope="col" { "Outcome" }
-                th.num role="columnheader" scope="col" { "When" }
+                (column("What"))
+                (column("Who"))
+                (column("Outcome"))
+                (number_column("When"))
             } }
             tbody role="rowgroup" {
                 @for entry in entries {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::connect::{Step, address, steps, summary};
 use super::frame::{Frame, Here, wrong};
+use super::marks::column;
 use super::words::{capital, encoded, when_told};
 use crate::admin::answers::{Query, Sent};
 use crate::admin::webhooks::{self as hooks, Of};
@@ -104,7 +105,7 @@ pub(super) async fn list(state: State<Arc<Admin>>, Extension(caller): Extension<
             table.rows role="table" {
                 caption.hide { "Webhooks" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Organization" } th role="columnheader" scope="col" { "Of one project" }
+                    (column("Organization")) (column("Of one project"))
                 } }
                 tbody role="rowgroup" { @for (source, organization) in organizations {
                     @let base = format!("/webhooks/{}/{}", encoded(source), encoded(organization));

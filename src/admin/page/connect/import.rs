@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::super::marks::{column, number_column};
 use super::{At, Step, address, here, named, steps};
 use crate::admin::answers::Query;
 use crate::admin::page::frame::{Frame, Here};
@@ -174,10 +175,10 @@ fn table(projects: &[shapes::Project]) -> Markup {
         table.rows role="table" {
             caption.hide { "Projects of this import" }
             thead role="rowgroup" { tr role="row" {
-                th role="columnheader" scope="col" { "Project" }
-                th role="columnheader" scope="col" { "State" }
-                th.num role="columnheader" scope="col" { "Branches" }
-                th.num role="columnheader" scope="col" { "Findings" }
+                (column("Project"))
+                (column("State"))
+                (number_column("Branches"))
+                (number_column("Findings"))
             } }
             tbody role="rowgroup" { @for project in projects {
                 @let found: u64 = project.branches.iter().map(|branch| branch.stored_total.max(branch.read)).sum();

@@ -21,6 +21,7 @@ pub(super) use self::source::{add as add_source, show as show_source};
 pub(super) use self::welcome::welcome;
 use super::destinations::platform;
 use super::frame::{Frame, Here};
+use super::marks::{actions_column, column};
 use super::webhooks;
 use super::words::encoded;
 use crate::admin::answers::Query;
@@ -175,8 +176,8 @@ fn organization_list(seen: &[shapes::Organization]) -> Markup {
             table.rows role="table" #organizations {
                 caption.hide { "Organizations" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Organization" }
-                    th.act role="columnheader" scope="col" { span.hide { "Actions" } }
+                    (column("Organization"))
+                    (actions_column())
                 } }
                 tbody role="rowgroup" {
                     @for one in seen {

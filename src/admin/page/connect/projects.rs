@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use maud::{Markup, html};
 
+use super::super::marks::{column, number_column};
 use super::chosen::{Choice, Chosen};
 use super::{At, Step, address, named, steps, summary};
 use crate::admin::answers::{Query, Sent};
@@ -305,9 +306,9 @@ impl Choosing {
                     caption.hide { "Projects of " (organization) }
                     thead role="rowgroup" { tr role="row" {
                         th.tick role="columnheader" scope="col" { span.hide { "Chosen" } }
-                        th role="columnheader" scope="col" { "Project" }
-                        th role="columnheader" scope="col" { "Here" }
-                        th.num role="columnheader" scope="col" { "Comes in" }
+                        (column("Project"))
+                        (column("Here"))
+                        (number_column("Comes in"))
                     } }
                     @for (index, project) in shown.iter().enumerate() { (self.row(index, project)) }
                 }

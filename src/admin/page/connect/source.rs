@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::super::marks::column;
 use super::{Step, steps, summary};
 use crate::admin::answers::Sent;
 use crate::admin::page::frame::{Frame, Here, wrong};
@@ -152,8 +153,8 @@ fn connected(known: &[shapes::Source]) -> Markup {
                 table.rows role="table" {
                     caption.hide { "Connected sources" }
                     thead.hide role="rowgroup" { tr role="row" {
-                        th role="columnheader" scope="col" { "Source" } th role="columnheader" scope="col" { "Projects" }
-                        th role="columnheader" scope="col" { "Actions" }
+                        (column("Source")) (column("Projects"))
+                        (column("Actions"))
                     } }
                     tbody role="rowgroup" { @for one in known {
                         tr role="row" {

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
+use super::marks::{actions_column, column};
 use super::words::{number, when_told};
 use crate::admin::answers::Query;
 use crate::admin::deliveries::{self, Paging};
@@ -65,11 +66,11 @@ fn table(list: &[shapes::Delivery], steers: bool, now: Timestamp) -> Markup {
         table.rows role="table" {
             caption.hide { "Deliveries, newest first" }
             thead role="rowgroup" { tr role="row" {
-                th role="columnheader" scope="col" { "Project" }
-                th role="columnheader" scope="col" { "Outcome" }
-                th role="columnheader" scope="col" { "Sonar's task" }
+                (column("Project"))
+                (column("Outcome"))
+                (column("Sonar's task"))
                 th.num role="columnheader" scope="col" aria-sort="descending" { "Received" }
-                @if steers { th.act role="columnheader" scope="col" { span.hide { "Actions" } } }
+                @if steers { (actions_column()) }
             } }
             tbody role="rowgroup" {
                 @for delivery in list {

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::super::fields::sentence;
 use super::super::frame::{Frame, Here};
+use super::super::marks::{column, number_column};
 use super::super::words::{counted, encoded, number, when_told};
 use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, deliveries, shapes, sources};
@@ -101,10 +102,10 @@ fn log(webhook: &shapes::SonarWebhook, now: Timestamp) -> Markup {
             table.rows role="table" {
                 caption.hide { "Calls, newest first" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Sonar's task" }
-                    th role="columnheader" scope="col" { "What Sonar saw" }
-                    th role="columnheader" scope="col" { "Here" }
-                    th.num role="columnheader" scope="col" { "Made" }
+                    (column("Sonar's task"))
+                    (column("What Sonar saw"))
+                    (column("Here"))
+                    (number_column("Made"))
                 } }
                 tbody role="rowgroup" {
                     @for call in &webhook.calls { tr role="row" {

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 
 use super::super::fields::sentence;
 use super::super::frame::{Frame, Here};
+use super::super::marks::{actions_column, column, number_column};
 use super::super::words::{counted, when_told};
 use crate::admin::answers::Query;
 use crate::admin::destinations::dead_letters;
@@ -46,11 +47,11 @@ fn table(name: &str, some: &[shapes::DeadLetter], role: Role, now: Timestamp) ->
         table.rows role="table" {
             caption.hide { "Parked messages" }
             thead role="rowgroup" { tr role="row" {
-                th role="columnheader" scope="col" { "Finding" }
-                th role="columnheader" scope="col" { "What it refused" }
-                th.num role="columnheader" scope="col" { "Tried" }
-                th.num role="columnheader" scope="col" { "Since" }
-                @if steers { th.act role="columnheader" scope="col" { span.hide { "Actions" } } }
+                (column("Finding"))
+                (column("What it refused"))
+                (number_column("Tried"))
+                (number_column("Since"))
+                @if steers { (actions_column()) }
             } }
             tbody role="rowgroup" {
                 @for letter in some {

@@ -11,6 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::frame::{Frame, Here};
+use super::marks::{actions_column, column, number_column};
 use super::words::{counted, encoded, number, when_told};
 use crate::admin::answers::{Query, Sent};
 use crate::admin::{Admin, Problem, projects, shapes};
@@ -102,9 +103,9 @@ fn table(list: &[shapes::Project], steers: bool, now: Timestamp) -> Markup {
         table.rows role="table" {
             caption.hide { "Imported projects" }
             thead role="rowgroup" { tr role="row" {
-                th role="columnheader" scope="col" { "Project" }
+                (column("Project"))
                 (branch_heads())
-                @if steers { th.act role="columnheader" scope="col" { span.hide { "Actions" } } }
+                @if steers { (actions_column()) }
             } }
             tbody role="rowgroup" {
                 @for project in list {
@@ -123,12 +124,12 @@ fn table(list: &[shapes::Project], steers: bool, now: Timestamp) -> Markup {
 /// The heads of what is shown of a branch.
 pub(super) fn branch_heads() -> Markup {
     html! {
-        th role="columnheader" scope="col" { "In step" }
-        th role="columnheader" scope="col" { "Quality gate" }
-        th.num role="columnheader" scope="col" { "In Sonar" }
-        th.num role="columnheader" scope="col" { "Held here" }
-        th.num role="columnheader" scope="col" { "Analysed" }
-        th.num role="columnheader" scope="col" { "Read" }
+        (column("In step"))
+        (column("Quality gate"))
+        (number_column("In Sonar"))
+        (number_column("Held here"))
+        (number_column("Analysed"))
+        (number_column("Read"))
     }
 }
 

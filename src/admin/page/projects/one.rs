@@ -9,6 +9,7 @@ use maud::{Markup, html};
 
 use super::super::fields::{Line, Sheet, Typed, is_mendable, status_again};
 use super::super::frame::{Frame, Here};
+use super::super::marks::column;
 use super::super::words::{counted, when_told};
 use super::{address, branch_cells, branch_heads, branch_name, encoded, synchronize};
 use crate::admin::answers::Sent;
@@ -93,7 +94,7 @@ fn branches(project: &shapes::Project, now: Timestamp) -> Markup {
             table.rows role="table" {
                 caption.hide { "Branches and pull requests" }
                 thead role="rowgroup" { tr role="row" {
-                    th role="columnheader" scope="col" { "Branch" }
+                    (column("Branch"))
                     (branch_heads())
                 } }
                 tbody role="rowgroup" {
