@@ -58,8 +58,24 @@ pub(super) async fn reveal(
 
 fn asked(admin: &Admin, organization: &str, of: &Of, reveal: bool) -> Result<shapes::Webhook, Problem> {
     let (organization, project) = named(admin, organization, of.project.as_deref())?;
+    if let (Some(project), false) = (&project, reveal) {
+        refuse_unknown(admin, &organization, project)?;
+    }
     let hook = hook(admin, &organization, project.as_ref())?;
     admin.store.read(|view| shown(admin, view, &hook, reveal))
+}
+
+/// Whoever only looks makes endpoints of imported projects, and of no others: there is no end of names.
+fn refuse_unknown(admin: &Admin, organization: &OrganizationRef, project: &ProjectKey) -> Result<(), Problem> {
+    let known = admin.store.read::<_, Problem>(|view| {
+        let held = catalogue::project_id(view, organization, project)?.is_some();
+        Ok(held || hooks::hook(view, organization, Some(project))?.is_some())
+    })?;
+    if known {
+        return Ok(());
+    }
+    Err(Problem::missing(format!("project {project} of {organization} is not imported"))
+        .remedy(format!("hydrophone project import {organization} --project {project}")))
 }
 
 /// `PUT /organizations/{organization}/webhook/secret`: takes a secret over that exists in Sonar.
@@ -106,13 +122,6 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
             admin.directory.reload(&admin.store)?;
         }
         return Ok(hook);
-    }
-    if let Some(project) = project {
-        let held = admin.store.read::<_, Problem>(|view| Ok(catalogue::project_id(view, organization, project)?))?;
-        if held.is_none() {
-            return Err(Problem::missing(format!("project {project} of {organization} is not imported"))
-                .remedy(format!("hydrophone project import {organization} --project {project}")));
-        }
     }
     let (organization, project) = (organization.clone(), project.cloned());
     let hook = admin.store.write::<_, Problem>(move |batch| {

@@ -90,7 +90,7 @@ fn an_operator_decides_and_another_browser_sees_it() {
     for browser in [&omar, &vera] {
         browser.reload();
         browser.see(".head", "Accepted");
-        browser.see(".log", "Omar decided: from open to accepted");
+        browser.see(".log", "The user omar decided: from open to accepted");
     }
 }
 

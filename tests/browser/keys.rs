@@ -15,6 +15,9 @@ fn keys_lead_to_the_content_to_the_search_and_to_other_pages() {
     let world = World::with_shop();
     let browser = world.browser_of("vera");
     browser.go("/");
+    // A page that is not painted yet takes no keys.
+    let painted = "return performance.getEntriesByType('paint').length > 0";
+    browser.until("the page to be painted", |_| (browser.run(painted, &[]) == true).then_some(()));
     browser.keys(Key::Tab);
     assert_eq!(focused(&browser, "className"), "skip");
     let ring = "return document.activeElement.getBoundingClientRect().width > 50";
