@@ -46,7 +46,7 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     let size = std::fs::metadata(gateway.state().join("hydrophone.redb")).map_or(0, |file| file.len());
     table.noted("  the database file", Figure::Bytes(size));
     settle(&gateway);
-    gateway.json_with(&["user", "add", "watch", "--role", "viewer", "--password-file", "-"], PASSWORD);
+    gateway.json_with(&["user", "add", "watch", "--role", "admin", "--password-file", "-"], PASSWORD);
     // Its memory is to be that of showing, and not that of importing.
     let gateway = gateway.restart(Gateway::stop);
     let cookie = log_in(&gateway);
