@@ -65,7 +65,7 @@ fn asked(admin: &Admin, organization: &str, of: &Of, reveal: bool) -> Result<sha
     admin.store.read(|view| shown(admin, view, &hook, reveal))
 }
 
-/// Whoever only looks makes endpoints of imported projects, and of no others: there is no end of names.
+/// Whoever only looks or tests makes endpoints of imported projects, and of no others: there is no end of names.
 fn refuse_unknown(admin: &Admin, organization: &OrganizationRef, project: &ProjectKey) -> Result<(), Problem> {
     let known = admin.store.read::<_, Problem>(|view| {
         let held = catalogue::project_id(view, organization, project)?.is_some();

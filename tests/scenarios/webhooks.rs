@@ -156,6 +156,9 @@ fn a_test_goes_the_whole_way_is_logged_as_one_and_changes_nothing() {
     // The box trusts its own certificate for this; Sonar would not.
     assert_eq!(hop(&test, "certificate")["state"], "warning");
     assert_tells(&text(&test, "remedy"), &["SonarQube Cloud refuses the certificate that this box made itself"]);
+    // There is no end of names that nobody imported, and no endpoint for each of them.
+    let refused = gateway.cli(&["webhook", "test", "acme", "--project", "nowhere"]);
+    assert!(refused.code != 0 && refused.err.contains("is not imported"), "{refused:?}");
     let again = gateway.json(&["webhook", "test", "acme"]);
     assert_ne!(again["delivery"], test["delivery"]);
     assert_eq!(outcomes(&gateway), ["test", "test"]);

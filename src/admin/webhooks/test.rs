@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{Of, hook, named, shown};
+use super::{Of, hook, named, refuse_unknown, shown};
 use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::delivery::Payload;
@@ -44,6 +44,9 @@ pub(in crate::admin) async fn test(
     let (call, endpoint) = admin
         .run(move |admin| {
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
+            if let Some(project) = &project {
+                refuse_unknown(admin, &organization, project)?;
+            }
             let hook = hook(admin, &organization, project.as_ref())?;
             let webhook = admin.store.read(|view| shown(admin, view, &hook, true))?;
             if !webhook.listening {
