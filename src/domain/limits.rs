@@ -221,7 +221,7 @@ pub const FLOW_TEXT_BYTES_MAX: usize = 200;
 pub const FLOWS_BYTES_MAX: usize = 8 * 1024;
 
 /// How long the count of a filtered list may take before it is called inexact.
-pub const COUNT_MAX: Duration = Duration::from_millis(20);
+pub const COUNT_MAX: Duration = Duration::from_millis(10);
 
 /// Exports that are written at a time: each holds a thread for as long as its reader takes.
 pub const EXPORTS_MAX: usize = 2;

@@ -4,34 +4,61 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 /// One at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-fn argon2() -> Argon2<'static> {
-    let params = Params::new(19 * 1024, 2, 1, None).expect("the parameters are within the algorithm's limits");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+/// An allocator gives back at once what is larger than this. For less than 32 MiB the system's learns from the first
+/// that is freed to keep the next ones, and their 19 MiB would stay with the process (mallopt(3), M_MMAP_THRESHOLD).
+const RESERVED_BYTES: usize = 33 * 1024 * 1024;
+
+fn params() -> Params {
+    Params::new(19 * 1024, 2, 1, None).expect("the parameters are within the algorithm's limits")
+}
+
+fn argon2id(params: Params, password: &str, salt: &[u8]) -> argon2::Result<Output> {
+    let mut memory = Vec::with_capacity(params.block_count().max(RESERVED_BYTES / Block::SIZE));
+    memory.resize(params.block_count(), Block::new());
+    let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut hash, memory.as_mut_slice())?;
+    Ok(Output::new(&hash).expect("it is as long as hashes are"))
 }
 
 /// The hash of a password with a salt of its own.
 pub fn hash(password: &str) -> String {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let salt = super::random::bytes::<16>();
-    let hash = argon2().hash_password_with_salt(password.as_bytes(), &salt);
-    hash.expect("a password of a bounded length can be hashed").to_string()
+    let params = params();
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).expect("the parameters can be written"),
+        salt: Some(Salt::new(&salt).expect("it is as long as salts are")),
+        hash: Some(argon2id(params, password, &salt).expect("a password of a bounded length can be hashed")),
+    };
+    hash.to_string()
 }
 
 /// Whether a password is the one of a hash. Without a hash it takes as long and is not.
 pub fn verify(hash: Option<&str>, password: &str) -> bool {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(hash) = hash.and_then(|hash| PasswordHash::new(hash).ok()) {
-        return argon2().verify_password(password.as_bytes(), &hash).is_ok();
+    if let Some((params, salt, expected)) = hash.and_then(parts) {
+        // Outputs are compared in constant time.
+        return argon2id(params, password, &salt).is_ok_and(|found| found == expected);
     }
-    let _ = argon2().hash_password_with_salt(password.as_bytes(), &[0; 16]);
+    let _ = argon2id(params(), password, &[0; 16]);
     false
+}
+
+/// What a hash of ours is made of.
+fn parts(hash: &str) -> Option<(Params, Salt, Output)> {
+    let hash = PasswordHash::new(hash).ok()?;
+    let is_ours = hash.algorithm == Algorithm::Argon2id.ident() && hash.version == Some(Version::V0x13.into());
+    let params = Params::try_from(&hash).ok().filter(|_| is_ours)?;
+    Some((params, hash.salt?, hash.hash?))
 }
 
 #[cfg(test)]
@@ -46,5 +73,18 @@ mod tests {
         assert!(!verify(Some(&hash), "correct horse batterx"));
         assert!(!verify(None, "correct horse battery") && !verify(Some("nonsense"), ""));
         assert_ne!(hash, super::hash("correct horse battery"));
+    }
+
+    #[test]
+    fn hashes_are_the_ones_of_the_library() {
+        use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params());
+        let theirs = argon2.hash_password_with_salt(b"correct horse battery", &[7; 16]).unwrap();
+        assert!(verify(Some(&theirs.to_string()), "correct horse battery"));
+        let ours = PasswordHash::new(&hash("correct horse battery")).unwrap();
+        argon2.verify_password(b"correct horse battery", &ours).unwrap();
+        // Another function's hash is none of ours, whatever the password.
+        let other = theirs.to_string().replace("argon2id", "argon2i");
+        assert!(!verify(Some(&other), "correct horse battery"));
     }
 }

@@ -126,7 +126,7 @@ fn paint(gateway: &Gateway, table: &mut Table) {
     browser.write("input[name=password]", PASSWORD);
     browser.press("form button.first");
     browser.arrive("/");
-    for (what, address) in [("overview", "/"), ("findings", "/findings")] {
+    for (what, address) in [("one word, for comparison", "/livez"), ("overview", "/"), ("findings", "/findings")] {
         let mut times: Vec<Duration> = (0..11)
             .map(|_| {
                 browser.go(address);
@@ -135,11 +135,14 @@ fn paint(gateway: &Gateway, table: &mut Table) {
                 Duration::from_secs_f64(milliseconds / 1000.0)
             })
             .collect();
-        table.limited(
-            &format!("{what}: first contentful paint in Chromium, median"),
-            Figure::Time(median(&mut times)),
-            Figure::Time(Duration::from_millis(100)),
-        );
+        let what = format!("{what}: first contentful paint in Chromium, median");
+        let median = Figure::Time(median(&mut times));
+        // What the browser takes for itself, on a machine that it shares with the gateway.
+        if address == "/livez" {
+            table.noted(&what, median);
+        } else {
+            table.limited(&what, median, Figure::Time(Duration::from_millis(100)));
+        }
     }
 }
 
