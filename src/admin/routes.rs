@@ -203,6 +203,13 @@ pub(super) fn all() -> Vec<Operation> {
                 "Take a webhook away from Sonar",
             )
             .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/webhook/rotate",
+                webhooks::rotate::rotate,
+                "Give a webhook a new secret",
+            )
+            .add(
                 Operator,
                 POST,
                 "/organizations/{organization}/webhook/test",

@@ -202,6 +202,7 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         conditions.extend(condition);
     }
     conditions.extend(missed(view, now)?);
+    conditions.extend(super::webhooks::rotate::conditions(view, now)?);
     if !sources.is_empty()
         && admin.webhook_address.is_some()
         && admin.public_url.is_none()

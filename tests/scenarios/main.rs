@@ -32,6 +32,7 @@ mod page_roles;
 mod passing_on;
 mod platforms;
 mod reread;
+mod rotation;
 mod rounds;
 mod samples;
 mod sarif;

@@ -116,6 +116,7 @@ fn places() -> Vec<Place> {
             webhooks::unregister,
             "Take a webhook away from Sonar",
         ),
+        place(Admin, POST, "/webhooks/{source}/{organization}/rotate", webhooks::rotate, "Give a webhook a new secret"),
         place(Operator, POST, "/webhooks/{source}/{organization}/test", webhooks::test, "Test the way of a webhook"),
         place(Viewer, GET, "/findings", findings::list, "List findings"),
         place(Viewer, GET, "/findings/{id}", finding::show, "Show a finding"),
