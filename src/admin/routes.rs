@@ -11,8 +11,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::describe::{Described, Describes};
 use super::{
-    Admin, access, assets, changes, deliveries, destinations, document, events, export, filters, findings, guard,
-    imports, projects, settings, sources, status, trend, triage, webhooks,
+    Admin, access, assets, changes, deliveries, destinations, doctor, document, events, export, filters, findings,
+    guard, imports, projects, settings, sources, status, trend, triage, webhooks,
 };
 use crate::domain::access::Role;
 
@@ -109,13 +109,10 @@ pub(super) fn all() -> Vec<Operation> {
     const DELETE: &Method = &Method::DELETE;
     use Role::{Admin, Operator, Viewer};
     let parts = [
-        Part::of("status").add(Viewer, GET, "/status", status::show, "Show the box's health").add(
-            Viewer,
-            GET,
-            "/events",
-            events::show,
-            "Follow what happens",
-        ),
+        Part::of("status")
+            .add(Viewer, GET, "/status", status::show, "Show the box's health")
+            .add(Viewer, GET, "/events", events::show, "Follow what happens")
+            .add(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work"),
         Part::of("sources")
             .add(Viewer, GET, "/sources", sources::list, "List sources")
             .add(Admin, POST, "/sources", sources::add, "Connect a source")
@@ -166,6 +163,7 @@ pub(super) fn all() -> Vec<Operation> {
             .add(Operator, POST, "/imports/preview", imports::preview, "Try an import out")
             .add(Operator, POST, "/sync", projects::sync, "Read Sonar now"),
         Part::of("webhooks")
+            .add(Viewer, GET, "/webhooks", webhooks::list, "List webhooks")
             .add(Viewer, GET, "/organizations/{organization}/webhook", webhooks::show, "Show a webhook's address")
             .add(
                 Operator,

@@ -24,7 +24,7 @@ pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, P
     Ok(Json(admin.run(|admin| Ok(whole(admin))).await?))
 }
 
-fn whole(admin: &Admin) -> shapes::Status {
+pub(super) fn whole(admin: &Admin) -> shapes::Status {
     match admin.store.read(|view| held(admin, view)) {
         Ok(held) => status(admin, true, held),
         Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),

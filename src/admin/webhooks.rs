@@ -46,6 +46,14 @@ pub(super) async fn show(
     Ok(Json(admin.run(move |admin| asked(admin, &organization, &of, false)).await?))
 }
 
+/// `GET /webhooks`: those that are there; none is made for this.
+pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::WebhookList>, Problem> {
+    let webhooks = admin
+        .read(|admin, view| hooks::records(view)?.iter().map(|hook| shown(admin, view, hook, false)).collect())
+        .await?;
+    Ok(Json(shapes::WebhookList { webhooks }))
+}
+
 /// `POST /organizations/{organization}/webhook/reveal`: the same with the secret. It changes nothing; being a POST it is
 /// in the audit log, and in no history of a browser.
 pub(super) async fn reveal(
@@ -145,7 +153,7 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
     Ok(hook)
 }
 
-fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shapes::Webhook, Problem> {
+pub(super) fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shapes::Webhook, Problem> {
     // As it is now: whoever asks may have changed it.
     let hook = &hooks::hook(view, &hook.organization, hook.project.as_ref())?.unwrap_or_else(|| hook.clone());
     let secrets = if reveal { hooks::secrets(view, hook)? } else { Vec::new() };

@@ -223,7 +223,7 @@ mod tests {
     use super::super::client::tests::FakeDaemon;
     use super::super::finding::tests::finding;
     use super::super::tests::told;
-    use super::super::{Cli, Command};
+    use super::super::{Cli, Command, Paths};
     use super::*;
 
     fn two_pages() -> FakeDaemon {
@@ -280,7 +280,8 @@ mod tests {
         for format in ["json", "csv"] {
             let args = Cli::try_parse_from(["hydrophone", "export", "--format", format]).unwrap();
             let Command::Export(export) = args.command else { panic!("an export") };
-            let mut session = Session { client: daemon.client(), out: Output::to(Box::new(Closed), false) };
+            let paths = Paths { state: daemon.socket(), socket: daemon.socket() };
+            let mut session = Session { client: daemon.client(), out: Output::to(Box::new(Closed), false), paths };
             assert!(matches!(export.run(&mut session), Err(Failure::ReaderGone)), "{format}");
         }
     }

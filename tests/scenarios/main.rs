@@ -14,6 +14,7 @@ mod calls;
 mod closing;
 mod commands;
 mod commits;
+mod doctor;
 mod durability;
 mod filters;
 mod first_push;

@@ -44,6 +44,13 @@ pub struct Webhook {
     pub secrets: Vec<WebhookSecret>,
 }
 
+/// `GET /api/v1/webhooks`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WebhookList {
+    /// Those that were made, without their secrets.
+    pub webhooks: Vec<Webhook>,
+}
+
 /// A secret that calls may be signed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookSecret {
