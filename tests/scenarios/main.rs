@@ -18,6 +18,7 @@ mod doctor;
 mod durability;
 mod filters;
 mod first_push;
+mod fleet;
 mod flow;
 mod healing;
 mod hostile;
