@@ -1,5 +1,7 @@
 //! Builds everything, runs it, and takes it down in order: first the listeners, then the workers, then the store.
 
+pub mod doctor;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -179,7 +181,10 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     let socket = admin::bind(options.socket)?;
     let (stop, stopped) = watch::channel(false);
     let ingress = webhooks.map(|(listener, _)| {
-        tokio::spawn(Ingress::new(store.clone(), directory, counters).serve(listener, tls, stopped.clone()))
+        let clock = Arc::clone(&work);
+        let is_clock_right = Box::new(move || clock.clock_standing().is_trusted());
+        let ingress = Ingress::new(store.clone(), directory, counters, is_clock_right);
+        tokio::spawn(ingress.serve(listener, tls, stopped.clone()))
     });
     let page = match (pages, &identity) {
         (Some((listener, address)), Some(identity)) => {

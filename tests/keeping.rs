@@ -12,8 +12,8 @@ use std::time::Duration;
 use hydrophone::domain::delivery::Payload;
 use hydrophone::domain::finding::{Finding, Kind, Observed, Severity, SonarWords, State};
 use hydrophone::domain::ids::{
-    AssetId, FindingId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey, ScopeId, ScopeKind,
-    ScopeName, SourceName,
+    AssetId, EndpointId, FindingId, IssueKey, OrganizationKey, OrganizationRef, ProjectId, ProjectKey, ScopeId,
+    ScopeKind, ScopeName, SourceName,
 };
 use hydrophone::domain::limits;
 use hydrophone::domain::reconcile::Staged;
@@ -22,12 +22,12 @@ use hydrophone::domain::selection::Selection;
 use hydrophone::domain::time::Timestamp;
 use hydrophone::store::changes::{Cursor, Item, follow};
 use hydrophone::store::findings::Reopened;
-use hydrophone::store::records::{Project, Scope, SealedCrawl};
+use hydrophone::store::records::{Project, Scope, SealedCrawl, SecretBytes};
 use hydrophone::store::retention::{Keep, Lot};
 use hydrophone::store::trend::DayNumber;
 use hydrophone::store::{
-    Accepted, Arrival, Reply, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, lists, settings,
-    trend,
+    Accepted, Arrival, Reply, Store, StoreError, agenda, catalogue, crawls, deliveries, findings, hooks, lists,
+    settings, trend,
 };
 use hydrophone::sys::bell::Bell;
 use redb::{ReadableDatabase, ReadableTableMetadata};
@@ -216,6 +216,7 @@ impl Home {
             body,
             replay_of: None,
             healed: None,
+            signed_by: None,
         };
         let (reply, answer) = mpsc::channel();
         self.store.accept(arrival, Box::new(Waiting(reply)));
@@ -821,4 +822,28 @@ fn a_page_that_no_index_leads_to_ends_early_and_says_where_to_go_on() {
         assert_eq!((found, examined), (1, 20_100), "{order:?}: each is looked at once");
         assert!(pages > 1, "{order:?}");
     }
+}
+
+#[test]
+fn former_secrets_of_webhooks_are_forgotten_at_the_end_of_their_overlap() {
+    let mut home = Home::new();
+    let secret = |text: &str| SecretBytes::new(text.as_bytes().to_vec());
+    let (made, first) = (home.now, secret("the first secret of it"));
+    let hook = home.write(move |batch| hooks::make(batch, &organization(), None, EndpointId([7; 16]), &first, made));
+    let (of, second) = (hook.clone(), secret("the second secret of it"));
+    home.write(move |batch| hooks::rotate(batch, &of, &second, made, made.plus(DAY)));
+    let due = |home: &Home| {
+        let (keep, now) = (home.read(Keep::read), home.now);
+        home.read(|view| Lot::Secrets.is_due(view, &keep, now))
+    };
+    home.pass(DAY.saturating_sub(Duration::from_millis(1)));
+    assert!(!due(&home));
+    home.pass(Duration::from_millis(1));
+    assert!(due(&home));
+    let (keep, now) = (home.read(Keep::read), home.now);
+    assert_eq!(home.write(move |batch| Lot::Secrets.prune(batch, &keep, now)), 1);
+    assert!(!due(&home));
+    let left = home.read(hooks::all).remove(0);
+    let texts: Vec<_> = left.1.iter().map(|secret| secret.as_text().to_owned()).collect();
+    assert_eq!((left.0.secrets.len(), texts), (1, vec!["the second secret of it".to_owned()]));
 }

@@ -68,6 +68,7 @@ const PURE: &[&str] = &[
     "platform/conviso/status.rs",
     "platform/conviso/wire.rs",
     "admin/shapes/destinations.rs",
+    "admin/shapes/doctor.rs",
     "admin/shapes/findings.rs",
     "admin/shapes/imports.rs",
     "admin/shapes/webhooks.rs",

@@ -71,6 +71,7 @@ fn arrival(task: &str) -> Arrival {
         body,
         replay_of: None,
         healed: None,
+        signed_by: None,
     }
 }
 

@@ -306,7 +306,8 @@ impl Reply for Waiting {
 fn hand_in(store: &Store, task: &str, project: &str, at: Timestamp) -> mpsc::Receiver<Result<Accepted, StoreError>> {
     let body = format!(r#"{{"taskId":"{task}","status":"SUCCESS","project":{{"key":"{project}"}}}}"#).into_bytes();
     let payload = Payload::parse(&body, None);
-    let arrival = Arrival { at, organization: organization(), payload, body, replay_of: None, healed: None };
+    let arrival =
+        Arrival { at, organization: organization(), payload, body, replay_of: None, healed: None, signed_by: None };
     let (reply, answer) = mpsc::channel();
     store.accept(arrival, Box::new(Waiting(reply)));
     answer

@@ -143,7 +143,14 @@ fn accept_again(admin: &Admin, id: DeliveryId) -> Result<Accepted, Problem> {
     })?;
     let payload = Payload::parse(&body, None)
         .map_err(|_| Problem::conflict(format!("delivery {id} has no body that could be run again")))?;
-    let arrival =
-        Arrival { at: clock::now(), organization, payload: Ok(payload), body, replay_of: Some(id), healed: None };
+    let arrival = Arrival {
+        at: clock::now(),
+        organization,
+        payload: Ok(payload),
+        body,
+        replay_of: Some(id),
+        healed: None,
+        signed_by: None,
+    };
     Ok(admin.store.accept_and_wait(arrival)?)
 }

@@ -8,6 +8,7 @@ mod changes;
 mod deliveries;
 mod describe;
 mod destinations;
+mod doctor;
 mod document;
 mod events;
 pub(crate) mod export;
@@ -96,6 +97,8 @@ pub struct Admin {
     previews: Arc<Semaphore>,
     /// The last test of each webhook, for whoever looks at it again.
     tests: Mutex<BTreeMap<EndpointId, shapes::WebhookTest>>,
+    /// Whether the doctor is looking.
+    diagnosing: doctor::Diagnosing,
 }
 
 impl Admin {
@@ -135,6 +138,7 @@ impl Admin {
             repeats: repeats::Repeats::new(),
             previews: Arc::new(Semaphore::new(1)),
             tests: Mutex::default(),
+            diagnosing: doctor::Diagnosing::default(),
         })
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::answers::{Query, Sent};
+use super::webhooks::register::{Unregister, part};
 use super::{Admin, Problem, Shared, destinations, shapes, views};
 use crate::domain::ids::{AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits;
@@ -143,10 +144,14 @@ pub(super) async fn show(
 pub(super) async fn remove(
     State(admin): Shared,
     Path((organization, key)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    admin
-        .run(move |admin| {
-            let (_, id, _) = admin.store.read(|view| imported(view, &organization, &key))?;
+    Query(asked): Query<Unregister>,
+) -> Result<Json<shapes::Removal>, Problem> {
+    let removal = admin
+        .ask(move |admin| {
+            let (organization, id, project) = admin.store.read(|view| imported(view, &organization, &key))?;
+            let removal = part(admin, asked, |hook| {
+                hook.organization == organization && hook.project.as_ref() == Some(&project.key)
+            })?;
             // Some at a time; what is left at the end goes with the project.
             while admin
                 .store
@@ -155,9 +160,10 @@ pub(super) async fn remove(
             admin.store.delete::<_, Problem>(move |batch| Ok(catalogue::remove_project(batch, id, clock::now())?))?;
             admin.work.tidy();
             admin.directory.reload(&admin.store)?;
-            Ok(StatusCode::NO_CONTENT)
+            Ok(removal)
         })
-        .await
+        .await?;
+    Ok(Json(removal))
 }
 
 /// `POST /organizations/{organization}/projects/{key}/rename`: the project has another key in Sonar. Only a person

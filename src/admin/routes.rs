@@ -11,8 +11,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::describe::{Described, Describes};
 use super::{
-    Admin, access, assets, changes, deliveries, destinations, document, events, export, filters, findings, guard,
-    imports, projects, settings, sources, status, trend, triage, webhooks,
+    Admin, access, assets, changes, deliveries, destinations, doctor, document, events, export, filters, findings,
+    guard, imports, projects, settings, sources, status, trend, triage, webhooks,
 };
 use crate::domain::access::Role;
 
@@ -111,13 +111,10 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
     const DELETE: &Method = &Method::DELETE;
     use Role::{Admin, Operator, Viewer};
     let parts = [
-        Part::<DESCRIBED>::of("status").add(Viewer, GET, "/status", status::show, "Show the box's health").add(
-            Viewer,
-            GET,
-            "/events",
-            events::show,
-            "Follow what happens",
-        ),
+        Part::<DESCRIBED>::of("status")
+            .add(Viewer, GET, "/status", status::show, "Show the box's health")
+            .add(Viewer, GET, "/events", events::show, "Follow what happens")
+            .add(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work"),
         Part::of("sources")
             .add(Viewer, GET, "/sources", sources::list, "List sources")
             .add(Admin, POST, "/sources", sources::add, "Connect a source")
@@ -168,6 +165,7 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
             .add(Operator, POST, "/imports/preview", imports::preview, "Try an import out")
             .add(Operator, POST, "/sync", projects::sync, "Read Sonar now"),
         Part::of("webhooks")
+            .add(Viewer, GET, "/webhooks", webhooks::list, "List webhooks")
             .add(Viewer, GET, "/organizations/{organization}/webhook", webhooks::show, "Show a webhook's address")
             .add(
                 Operator,
@@ -203,6 +201,13 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
                 "/organizations/{organization}/webhook/unregister",
                 webhooks::register::unregister,
                 "Take a webhook away from Sonar",
+            )
+            .add(
+                Admin,
+                POST,
+                "/organizations/{organization}/webhook/rotate",
+                webhooks::rotate::rotate,
+                "Give a webhook a new secret",
             )
             .add(
                 Operator,

@@ -3,6 +3,7 @@
 
 mod access;
 mod destinations;
+mod doctor;
 mod findings;
 mod imports;
 mod webhooks;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 pub use self::access::*;
 pub use self::destinations::*;
+pub use self::doctor::*;
 pub use self::findings::*;
 pub use self::imports::*;
 pub use self::webhooks::*;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::answers::{Query, Sent};
+use super::webhooks::register::{Unregister, part};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::SourceName;
 use crate::domain::settings::check_url;
@@ -16,7 +17,7 @@ use crate::sonar::FetchError;
 use crate::sonar::client::{BadConnection, Client, Token};
 use crate::sonar::dialect::Mode;
 use crate::store::records::{Organization, SecretBytes, Source};
-use crate::store::{StoreError, View, catalogue};
+use crate::store::{Reader, StoreError, View, catalogue};
 use crate::sys::clock;
 use crate::work::sources::connection;
 
@@ -237,26 +238,42 @@ pub(super) async fn token(
 }
 
 /// `DELETE /sources/{name}`.
-pub(super) async fn remove(State(admin): Shared, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    admin
-        .run(move |admin| {
+pub(super) async fn remove(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Query(asked): Query<Unregister>,
+) -> Result<Json<shapes::Removal>, Problem> {
+    let removal = admin
+        .ask(move |admin| {
             let name = SourceName::parse(&name)?;
+            let refuse = |view: &Reader| -> Result<(), Problem> {
+                catalogue::source(view, &name)?.ok_or_else(|| views::no_source(&name))?;
+                in_use(&name, project_count(view, &name)?)
+            };
+            // Before Sonar is asked: what is refused here changes nothing there.
+            admin.store.read(refuse)?;
+            let removal = part(admin, asked, |hook| hook.organization.source == name)?;
             let gone = name.clone();
             admin.store.delete::<_, Problem>(move |batch| {
                 catalogue::source(batch, &gone)?.ok_or_else(|| views::no_source(&gone))?;
-                let projects = project_count(batch, &gone)?;
-                if projects > 0 {
-                    return Err(Problem::conflict(format!("projects are imported from {gone} ({projects})")).remedy(
-                        "remove them first: `hydrophone project list ORG`, `hydrophone project remove ORG KEY`; nothing is closed on a platform",
-                    ));
-                }
+                in_use(&gone, project_count(batch, &gone)?)?;
                 Ok(catalogue::remove_source(batch, &gone)?)
             })?;
             admin.work.sources.forget(&name);
             admin.directory.reload(&admin.store)?;
-            Ok(StatusCode::NO_CONTENT)
+            Ok(removal)
         })
-        .await
+        .await?;
+    Ok(Json(removal))
+}
+
+fn in_use(name: &SourceName, projects: u64) -> Result<(), Problem> {
+    if projects == 0 {
+        return Ok(());
+    }
+    Err(Problem::conflict(format!("projects are imported from {name} ({projects})")).remedy(
+        "remove them first: `hydrophone project list ORG`, `hydrophone project remove ORG KEY`; nothing is closed on a platform",
+    ))
 }
 
 #[derive(Default, Deserialize, IntoParams)]

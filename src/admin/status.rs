@@ -24,7 +24,7 @@ pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, P
     Ok(Json(admin.run(|admin| Ok(whole(admin))).await?))
 }
 
-fn whole(admin: &Admin) -> shapes::Status {
+pub(super) fn whole(admin: &Admin) -> shapes::Status {
     match admin.store.read(|view| held(admin, view)) {
         Ok(held) => status(admin, true, held),
         Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),
@@ -202,6 +202,7 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         conditions.extend(condition);
     }
     conditions.extend(missed(view, now)?);
+    conditions.extend(super::webhooks::rotate::conditions(view, now)?);
     if !sources.is_empty()
         && admin.webhook_address.is_some()
         && admin.public_url.is_none()

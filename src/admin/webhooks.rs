@@ -1,9 +1,10 @@
 //! Webhook addresses and their secrets.
 
 pub(super) mod register;
+pub(super) mod rotate;
 pub(super) mod test;
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -43,6 +44,14 @@ pub(super) async fn show(
     Query(of): Query<Of>,
 ) -> Result<Json<shapes::Webhook>, Problem> {
     Ok(Json(admin.run(move |admin| asked(admin, &organization, &of, false)).await?))
+}
+
+/// `GET /webhooks`: those that are there; none is made for this.
+pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::WebhookList>, Problem> {
+    let webhooks = admin
+        .read(|admin, view| hooks::records(view)?.iter().map(|hook| shown(admin, view, hook, false)).collect())
+        .await?;
+    Ok(Json(shapes::WebhookList { webhooks }))
 }
 
 /// `POST /organizations/{organization}/webhook/reveal`: the same with the secret. It changes nothing; being a POST it is
@@ -105,6 +114,17 @@ pub(super) async fn secret(
     Ok(Json(webhook))
 }
 
+/// Whether a project has a webhook of its own that this box registered in Sonar.
+pub(super) async fn is_registered(admin: &Arc<Admin>, organization: &str, project: &str) -> Result<bool, Problem> {
+    let (organization, project) = (organization.to_owned(), ProjectKey::parse(project)?);
+    admin
+        .read(move |_, view| {
+            let organization = views::organization(view, &organization)?;
+            Ok(hooks::hook(view, &organization, Some(&project))?.is_some_and(|hook| hook.registered))
+        })
+        .await
+}
+
 fn named(
     admin: &Admin,
     organization: &str,
@@ -133,7 +153,7 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
     Ok(hook)
 }
 
-fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shapes::Webhook, Problem> {
+pub(super) fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shapes::Webhook, Problem> {
     // As it is now: whoever asks may have changed it.
     let hook = &hooks::hook(view, &hook.organization, hook.project.as_ref())?.unwrap_or_else(|| hook.clone());
     let secrets = if reveal { hooks::secrets(view, hook)? } else { Vec::new() };
@@ -157,9 +177,21 @@ fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shap
         registered: hook.registered,
         last_delivery_at: views::time(deliveries::last_received(view, &hook.organization, hook.project.as_ref())?),
         listening: admin.webhook_address.is_some(),
+        secrets: secrets_shown(view, hook)?,
         page: page(&source, hook),
         poll_minutes: settings::number_of(view, POLL_MINUTES)?,
     })
+}
+
+fn secrets_shown(view: &Reader, hook: &Hook) -> Result<Vec<shapes::WebhookSecret>, Problem> {
+    let shown = hook.secrets.iter().map(|secret| {
+        Ok(shapes::WebhookSecret {
+            made_at: secret.made_at.to_string(),
+            expires_at: views::time(secret.expires_at),
+            used_at: views::time(hooks::last_use(view, hook.endpoint, secret.id)?),
+        })
+    });
+    shown.collect()
 }
 
 /// What to call a webhook of this box in Sonar, which takes 100 characters.

@@ -271,7 +271,7 @@ mod tests {
     use super::super::client::tests::FakeDaemon;
     use super::super::table::tests::Shared;
     use super::super::tests::told;
-    use super::super::{Cli, Command};
+    use super::super::{Cli, Command, Paths};
     use super::*;
 
     fn daemon() -> FakeDaemon {
@@ -318,7 +318,8 @@ mod tests {
         let daemon = daemon();
         let args = Cli::try_parse_from(["hydrophone", "export", "--format", "csv"]).unwrap();
         let Command::Export(export) = args.command else { panic!("an export") };
-        let mut session = Session { client: daemon.client(), out: Output::to(Box::new(Closed), false) };
+        let paths = Paths { state: daemon.socket(), socket: daemon.socket() };
+        let mut session = Session { client: daemon.client(), out: Output::to(Box::new(Closed), false), paths };
         assert!(matches!(export.run(&mut session), Err(Failure::ReaderGone)));
     }
 

@@ -9,6 +9,7 @@ pub mod completions;
 pub mod config;
 pub mod delivery;
 pub mod destination;
+pub mod doctor;
 pub mod export;
 pub mod finding;
 pub mod organization;
@@ -85,6 +86,8 @@ pub enum Command {
     Serve(serve::Serve),
     /// Show the gateway's health on one screen.
     Status(status::Show),
+    /// Look at everything that has to work, and say what helps where it does not.
+    Doctor(doctor::Doctor),
     /// Connect SonarQube Cloud or a SonarQube Server.
     #[command(subcommand)]
     Source(source::Command),
@@ -181,6 +184,8 @@ pub struct Session {
     pub client: Client,
     /// Where the answer goes.
     pub out: Output,
+    /// Where the daemon keeps its state, for what can be looked at without it.
+    pub paths: Paths,
 }
 
 impl Session {
@@ -202,7 +207,7 @@ pub fn run(args: Cli) -> ExitCode {
         command => command,
     };
     let mut session = match Client::new(&paths.socket) {
-        Ok(client) => Session { client, out: Output::stdout(args.global.json) },
+        Ok(client) => Session { client, out: Output::stdout(args.global.json), paths },
         Err(failure) => return report(&failure, None),
     };
     let done = dispatch(command, &mut session).and_then(|()| session.out.flush());
@@ -216,6 +221,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
     match command {
         Command::Serve(_) => unreachable!("`run` hands serve on before a session is made"),
         Command::Status(command) => command.run(session),
+        Command::Doctor(command) => command.run(session),
         Command::Source(command) => command.run(session),
         Command::Organization(command) => command.run(session),
         Command::Project(command) => command.run(session),
@@ -275,7 +281,8 @@ pub(in crate::cli) mod tests {
         let args = Cli::try_parse_from(std::iter::once(&"hydrophone").chain(line)).unwrap();
         let shared = table::tests::Shared::default();
         let out = Output::to(Box::new(shared.clone()), args.global.json);
-        let mut session = Session { client: daemon.client(), out };
+        let paths = Paths { state: daemon.socket().with_file_name("state"), socket: daemon.socket() };
+        let mut session = Session { client: daemon.client(), out, paths };
         let done = dispatch(args.command, &mut session);
         (shared.text(), done)
     }

@@ -3,7 +3,6 @@
 mod preview;
 
 use clap::{ArgGroup, Args, Subcommand};
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::Session;
@@ -11,7 +10,8 @@ use super::client::{Answer, Failure, path, path_with};
 use super::pages::shaped;
 use super::table::{Output, cell, cell_of, clean, counted, minute, minute_ago, now, number, table};
 use super::wait::{self, Wait};
-use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectEdit, ProjectList};
+use super::webhook::parted;
+use crate::admin::shapes::{Branch, NewImport, NewKey, Project, ProjectEdit, ProjectList, Removal};
 
 /// What can be done with projects.
 #[derive(Debug, Subcommand)]
@@ -62,7 +62,18 @@ pub enum Command {
     )]
     Edit(Edit),
     /// Stop keeping a project in step and remove its findings here.
-    Remove(Name),
+    #[command(
+        after_help = "A webhook of its own, in Sonar, would call an address that answers 404 from then on; with \
+        --unregister it is\ntaken away there first.\n\nExample:\n  hydrophone project remove acme web-shop --unregister"
+    )]
+    Remove {
+        /// Which.
+        #[command(flatten)]
+        name: Name,
+        /// Take the project's own webhook away from Sonar first.
+        #[arg(long)]
+        unregister: bool,
+    },
 }
 
 /// Names a project.
@@ -160,9 +171,14 @@ impl Command {
             }
             Self::Edit(edit) => edit.run(session),
             Self::Rename { name, to, wait } => rename(session, &name, to, wait),
-            Self::Remove(name) => {
-                let answer: Answer<IgnoredAny> = session.client.delete(&name.path())?;
-                session.show(&answer, |out, _| out.line(format_args!("Removed the project {}.", clean(&name.key))))
+            Self::Remove { name, unregister } => {
+                let segments = ["organizations", &name.organization, "projects", &name.key];
+                let path = path_with(&segments, &[("unregister", unregister.then_some("true"))]);
+                let answer: Answer<Removal> = session.client.delete(&path)?;
+                session.show(&answer, |out, removal| {
+                    out.line(format_args!("Removed the project {}.", clean(&name.key)))?;
+                    parted(out, removal)
+                })
             }
         }
     }

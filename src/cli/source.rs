@@ -10,7 +10,10 @@ use super::Session;
 use super::client::{Answer, Failure, path, path_with};
 use super::secret::{read_certificates, read_secret};
 use super::table::{Output, cell, cell_of, clean, minute_ago, now, number, table};
-use crate::admin::shapes::{NewSource, NewToken, Organization, OrganizationList, Source, SourceCheck, SourceList};
+use super::webhook::parted;
+use crate::admin::shapes::{
+    NewSource, NewToken, Organization, OrganizationList, Removal, Source, SourceCheck, SourceList,
+};
 
 /// What can be done with sources.
 #[derive(Debug, Subcommand)]
@@ -35,9 +38,14 @@ pub enum Command {
         token_file: PathBuf,
     },
     /// Remove a source from which no project is imported any more.
+    #[command(after_help = "Example: and have Sonar forget the webhooks that call this box for it\n  \
+        hydrophone source remove lab --unregister")]
     Remove {
         /// Name the source.
         name: String,
+        /// Take its webhooks away from Sonar first.
+        #[arg(long)]
+        unregister: bool,
     },
 }
 
@@ -101,9 +109,13 @@ impl Command {
                 let answer: Answer<IgnoredAny> = session.client.put(&path(&["sources", &name, "token"]), &new)?;
                 session.show(&answer, |out, _| out.line(format_args!("Replaced the token of {}.", clean(&name))))
             }
-            Self::Remove { name } => {
-                let answer: Answer<IgnoredAny> = session.client.delete(&path(&["sources", &name]))?;
-                session.show(&answer, |out, _| out.line(format_args!("Removed the source {}.", clean(&name))))
+            Self::Remove { name, unregister } => {
+                let path = path_with(&["sources", &name], &[("unregister", unregister.then_some("true"))]);
+                let answer: Answer<Removal> = session.client.delete(&path)?;
+                session.show(&answer, |out, removal| {
+                    out.line(format_args!("Removed the source {}.", clean(&name)))?;
+                    parted(out, removal)
+                })
             }
         }
     }

@@ -9,7 +9,9 @@ use super::Session;
 use super::client::{Answer, Client, Failure, path_with};
 use super::secret::read_secret;
 use super::table::{Output, clean, minute_ago, now};
-use crate::admin::shapes::{NewSecret, SourceList, Webhook, WebhookRegistration, WebhookTest};
+use crate::admin::shapes::{
+    NewRotation, NewSecret, Removal, SourceList, Webhook, WebhookRegistration, WebhookRotation, WebhookTest,
+};
 use crate::sys::reach::is_private_url;
 
 /// What can be done with webhooks.
@@ -51,6 +53,22 @@ pub enum Command {
     Register(Whose),
     /// Take the webhook away from Sonar again; this box keeps its address.
     Unregister(Whose),
+    /// Make a new secret; calls signed with the former one are still taken for a while.
+    #[command(
+        after_help = "Sonar is given the new secret through its Web API where the token may; else the clicks are shown, and the \
+        overlap\nleaves time for them. `webhook show` tells when Sonar last signed with each secret. While this box's clock may \
+        be\nwrong, no secret ends.\n\n\
+        Examples:\n  hydrophone webhook rotate acme\n  hydrophone webhook rotate acme --project web-shop --overlap 12h\n  \
+        hydrophone webhook rotate acme --overlap 0      # the former secret is known to somebody: it ends at once"
+    )]
+    Rotate {
+        /// Whose webhook.
+        #[command(flatten)]
+        whose: Whose,
+        /// Take the former secret for so long: days (7d) or hours (12h); 0 ends it at once.
+        #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = overlap_hours)]
+        overlap: u64,
+    },
     /// Send this box a signed call through its public address, and say how far it comes.
     #[command(
         after_help = "The call is logged with the outcome `test` and changes nothing. Where a router does not let the box \
@@ -90,6 +108,7 @@ impl Command {
             Self::Show { organization, project, reveal } => show(session, &organization, project.as_deref(), reveal),
             Self::Register(whose) => register(session, &whose),
             Self::Unregister(whose) => unregister(session, &whose),
+            Self::Rotate { whose, overlap } => rotate(session, &whose, overlap),
             Self::Test(whose) => test(session, &whose),
             Self::Secret { organization, project, secret_file } => {
                 let secret = read_secret(&secret_file, "secret")?;
@@ -136,9 +155,83 @@ fn show(session: &mut Session, organization: &str, project: Option<&str>, reveal
     let last = webhook.last_delivery_at.as_deref().map(|time| minute_ago(time, now()));
     out.field("Last call", last.as_deref().unwrap_or("none yet"))?;
     out.field("Registered", if webhook.registered { "by Hydrophone" } else { "not by Hydrophone" })?;
+    secrets(out, webhook)?;
     out.line("")?;
     where_to_paste(out, webhook.project.is_some(), kind.as_deref())?;
     notes(out, &webhook.url, kind.as_deref())
+}
+
+/// When Sonar last signed with each secret, while there is more than one.
+fn secrets(out: &mut Output, webhook: &Webhook) -> Result<(), Failure> {
+    if webhook.secrets.len() < 2 {
+        return Ok(());
+    }
+    for (index, secret) in webhook.secrets.iter().enumerate() {
+        let used = secret.used_at.as_deref().map(|time| minute_ago(time, now()));
+        let used = used.map_or_else(|| "Sonar has not signed with it".to_owned(), |used| format!("last used {used}"));
+        let until = secret.expires_at.as_deref().map(|until| format!(", valid until {until}")).unwrap_or_default();
+        out.field(if index == 0 { "New secret" } else { "Former secret" }, format!("{used}{until}"))?;
+    }
+    Ok(())
+}
+
+fn rotate(session: &mut Session, whose: &Whose, overlap_hours: u64) -> Result<(), Failure> {
+    let new = NewRotation { overlap_hours: Some(overlap_hours) };
+    let answer: Answer<WebhookRotation> = session.client.post(&whose.path("rotate"), &new)?;
+    session.show(&answer, |out, told| {
+        match told.done.as_str() {
+            "created" => {
+                out.line("There is a new secret. Sonar had no webhook of this box; now it has one, with that secret.")?;
+            }
+            "known" => out.line("There is a new secret, and Sonar has it.")?,
+            _ => out.line("There is a new secret. Sonar does not have it yet: enter it there.")?,
+        }
+        match &told.former_ends_at {
+            Some(until) => out.line(format_args!("The former one is valid until {}.", clean(until)))?,
+            None => out.line("The former one is not valid any more.")?,
+        }
+        let Some(problem) = &told.problem else {
+            return out
+                .line(format_args!("`hydrophone webhook show {}` tells when Sonar first uses it.", whose.typed()));
+        };
+        out.line("")?;
+        out.line(format_args!("Sonar was not told: {}.", clean(problem)))?;
+        if let Some(remedy) = &told.remedy {
+            out.line(format_args!(
+                "Either: {}, and then `hydrophone webhook register {}`.",
+                clean(remedy),
+                whose.typed()
+            ))?;
+        }
+        out.line(format_args!("Or by hand, in Sonar: {}", clean(told.clicks.as_deref().unwrap_or_default())))?;
+        out.line(format_args!("The secret to paste: hydrophone webhook show {} --reveal", whose.typed()))
+    })
+}
+
+/// `7d`, `12h` or `0` in hours.
+fn overlap_hours(text: &str) -> Result<u64, String> {
+    let hours = match text.strip_suffix('d') {
+        Some(days) => days.parse::<u64>().ok().and_then(|days| days.checked_mul(24)),
+        None => text.strip_suffix('h').unwrap_or(if text == "0" { text } else { "" }).parse().ok(),
+    };
+    hours.ok_or_else(|| "a span is a number of days or hours, such as 7d or 12h".to_owned())
+}
+
+/// Which webhooks Sonar had of what was removed, and what became of them.
+pub(super) fn parted(out: &mut Output, removal: &Removal) -> Result<(), Failure> {
+    for webhook in &removal.webhooks {
+        let whose = clean(webhook.project.as_deref().unwrap_or(&webhook.organization)).to_string();
+        match webhook.done.as_str() {
+            "removed" => out.line(format_args!("Sonar does not have the webhook of {whose} any more."))?,
+            "absent" => out.line(format_args!("Sonar had no webhook of {whose}."))?,
+            _ => out.line(format_args!(
+                "Sonar still has the webhook of {whose} and calls an address that answers 404: delete it there ({}). \
+                 With --unregister, Hydrophone does that before.",
+                clean(&webhook.clicks)
+            ))?,
+        }
+    }
+    Ok(())
 }
 
 fn register(session: &mut Session, whose: &Whose) -> Result<(), Failure> {

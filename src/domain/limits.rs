@@ -27,6 +27,17 @@ pub const WEBHOOK_TEST_STEP_MAX: Duration = Duration::from_secs(10);
 /// What is read of the answer to a webhook's test. Ours has some 30 bytes; somebody else may answer.
 pub const WEBHOOK_TEST_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// Secrets of one webhook that are valid together, the present one among them: each call is checked against all.
+pub const HOOK_SECRETS_MAX: usize = 4;
+
+/// The former secret of a webhook stays valid for so long unless somebody says otherwise, and at most.
+pub const SECRET_OVERLAP: Duration = Duration::from_hours(7 * 24);
+/// See [`SECRET_OVERLAP`].
+pub const SECRET_OVERLAP_MAX: Duration = Duration::from_hours(90 * 24);
+
+/// So long before a former secret ends that Sonar still signs with, it is a warning.
+pub const SECRET_ENDS_SOON: Duration = Duration::from_hours(2 * 24);
+
 /// Reading a request's head, and also how long a kept-alive connection may be idle.
 pub const HEADER_WAIT_MAX: Duration = Duration::from_secs(15);
 

@@ -46,17 +46,25 @@ pub struct Ingress {
     store: Store,
     directory: Arc<Directory>,
     counters: Arc<Counters>,
+    /// Whether the clock may end the validity of a secret.
+    is_clock_right: Box<dyn Fn() -> bool + Send + Sync>,
     bodies: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
 
 impl Ingress {
     /// Puts the listener together; [`serve`](Self::serve) starts it.
-    pub fn new(store: Store, directory: Arc<Directory>, counters: Arc<Counters>) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        directory: Arc<Directory>,
+        counters: Arc<Counters>,
+        is_clock_right: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             directory,
             counters,
+            is_clock_right,
             bodies: Arc::new(Semaphore::new(limits::BODIES_BYTES_MAX / BODY_UNIT)),
             connections: Arc::new(Semaphore::new(limits::WEBHOOK_CONNECTIONS_MAX)),
         })
@@ -164,7 +172,7 @@ impl Ingress {
 
     /// The steps in their order; each refusal costs as little as it can.
     async fn take(&self, request: Request<Incoming>) -> Result<Accepted, Refusal> {
-        let endpoint = self.endpoint(request.uri().path()).ok_or(Refusal::NotFound)?;
+        let (id, endpoint) = self.endpoint(request.uri().path()).ok_or(Refusal::NotFound)?;
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
@@ -183,9 +191,7 @@ impl Ingress {
         };
         let Received { bytes: body, room: _room } = self.body(request.into_body()).await?;
         let now = clock::now();
-        if !endpoint.verifies(&signature, &body, now) {
-            return Err(Refusal::Signature);
-        }
+        let secret = endpoint.verifies(&signature, &body, now, &self.is_clock_right).ok_or(Refusal::Signature)?;
         let payload = match project {
             Ok(project) => Payload::parse(&body, project.as_deref()),
             Err(_) => Payload::parse(&body, None),
@@ -202,6 +208,7 @@ impl Ingress {
             body,
             replay_of: None,
             healed: None,
+            signed_by: Some((id, secret)),
         };
         let accepted = self.store(arrival).await?;
         match problem {
@@ -210,9 +217,9 @@ impl Ingress {
         }
     }
 
-    fn endpoint(&self, path: &str) -> Option<Arc<Endpoint>> {
-        let endpoint: EndpointId = path.strip_prefix("/hooks/")?.parse().ok()?;
-        self.directory.find(endpoint)
+    fn endpoint(&self, path: &str) -> Option<(EndpointId, Arc<Endpoint>)> {
+        let id: EndpointId = path.strip_prefix("/hooks/")?.parse().ok()?;
+        Some((id, self.directory.find(id)?))
     }
 
     /// Reads a body up to its limit, within its time, and within what all bodies together may take.

@@ -5,9 +5,9 @@ use redb::ReadableTable;
 
 use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
-use super::{Batch, Counter, StoreError, View, agenda, catalogue, codec, get, keys, scan};
+use super::{Batch, Counter, StoreError, View, agenda, catalogue, codec, get, hooks, keys, scan};
 use crate::domain::delivery::{self, BadPayload, Circumstances, Identity, Outcome, Payload, ScopeRef};
-use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
+use crate::domain::ids::{DeliveryId, EndpointId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
 use crate::domain::limits;
 use crate::domain::schedule::{Reason, Task};
 use crate::domain::time::Timestamp;
@@ -26,6 +26,8 @@ pub struct Arrival {
     pub replay_of: Option<DeliveryId>,
     /// How the call failed, if it was taken from Sonar's log because it never arrived.
     pub healed: Option<String>,
+    /// The endpoint, and which of its secrets signed the call; absent where this box made it itself.
+    pub signed_by: Option<(EndpointId, u32)>,
 }
 
 /// What was made of it.
@@ -52,6 +54,9 @@ pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Acc
     if let Some(mark) = payload.test {
         put(batch, id, &test(arrival.at, arrival.organization, mark))?;
         return Ok(Accepted { id, duplicate: false, outcome: Outcome::Test });
+    }
+    if let Some(secret) = arrival.signed_by {
+        hooks::note_use(batch, secret, arrival.at)?;
     }
     let identity = payload.identity(&arrival.body);
     let former = match arrival.replay_of {

@@ -1,5 +1,7 @@
 //! Webhook endpoints and their secrets.
 
+use std::time::Duration;
+
 use super::records::{Hook, HookSecret, SecretBytes};
 use super::tables::{self, Key};
 use super::{Batch, StoreError, View, get, scan};
@@ -26,13 +28,24 @@ pub fn hook(
     get(view, tables::HOOKS, &key(organization, project))
 }
 
-/// Every endpoint with the secrets that belong to it, in the order of the record.
-pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError> {
+/// Where the last use of a secret is noted, beside its endpoint's record, which is not written for each call.
+fn used_key(endpoint: EndpointId, id: u32) -> Key {
+    Key::new().tail(b"hook used/").tail(&endpoint.0).u32(id)
+}
+
+/// Every endpoint, without its secrets.
+pub fn records(view: &impl View) -> Result<Vec<Hook>, StoreError> {
     let mut hooks = Vec::new();
     scan::<Hook>(view, tables::HOOKS, &Key::new(), |_, hook| {
         hooks.push(hook);
         true
     })?;
+    Ok(hooks)
+}
+
+/// Every endpoint with the secrets that belong to it, in the order of the record.
+pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError> {
+    let hooks = records(view)?;
     let mut found = Vec::with_capacity(hooks.len());
     for hook in hooks {
         match secrets(view, &hook) {
@@ -87,21 +100,115 @@ pub fn make(
 pub fn replace_secret(batch: &Batch, mut hook: Hook, secret: &SecretBytes, now: Timestamp) -> Result<(), StoreError> {
     let id = hook.secrets.iter().map(|secret| secret.id).max().unwrap_or(0) + 1;
     for former in &hook.secrets {
-        batch.delete(tables::SECRETS, &secret_key(hook.endpoint, former.id))?;
+        forget_secret(batch, hook.endpoint, former.id)?;
     }
     hook.secrets = vec![HookSecret { id, made_at: now, expires_at: None }];
     batch.put(tables::SECRETS, &secret_key(hook.endpoint, id), secret)?;
-    batch.put(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()), &hook)
+    put(batch, &hook)
 }
+
+/// Puts a secret in the first place; those before it stay valid until then at the most. Returns the endpoint as it is now;
+/// nothing if it is gone.
+pub fn rotate(
+    batch: &Batch,
+    of: &Hook,
+    secret: &SecretBytes,
+    now: Timestamp,
+    ends_at: Timestamp,
+) -> Result<Option<Hook>, StoreError> {
+    let Some(mut hook) = known(batch, of)? else { return Ok(None) };
+    let id = hook.secrets.iter().map(|secret| secret.id).max().unwrap_or(0) + 1;
+    for former in &mut hook.secrets {
+        former.expires_at = Some(former.expires_at.map_or(ends_at, |known| known.min(ends_at)));
+    }
+    hook.secrets.insert(0, HookSecret { id, made_at: now, expires_at: None });
+    batch.put(tables::SECRETS, &secret_key(hook.endpoint, id), secret)?;
+    put(batch, &hook)?;
+    Ok(Some(hook))
+}
+
+/// Forgets all secrets of an endpoint but the present one.
+pub fn end_former(batch: &Batch, of: &Hook) -> Result<(), StoreError> {
+    match known(batch, of)? {
+        Some(hook) => keep_secrets(batch, hook, |index, _| index == 0).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The endpoint as it is now; nothing if it is gone, or another one has taken its place.
+fn known(view: &impl View, of: &Hook) -> Result<Option<Hook>, StoreError> {
+    Ok(hook(view, &of.organization, of.project.as_ref())?.filter(|known| known.endpoint == of.endpoint))
+}
+
+fn put(batch: &Batch, hook: &Hook) -> Result<(), StoreError> {
+    batch.put(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()), hook)
+}
+
+fn forget_secret(batch: &Batch, endpoint: EndpointId, id: u32) -> Result<(), StoreError> {
+    batch.delete(tables::META, &used_key(endpoint, id))?;
+    batch.delete(tables::SECRETS, &secret_key(endpoint, id))
+}
+
+/// Returns how many secrets are gone.
+fn keep_secrets(batch: &Batch, mut hook: Hook, keep: impl Fn(usize, &HookSecret) -> bool) -> Result<usize, StoreError> {
+    let (kept, gone): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut hook.secrets).into_iter().enumerate().partition(|(index, secret)| keep(*index, secret));
+    if gone.is_empty() {
+        return Ok(0);
+    }
+    for (_, secret) in &gone {
+        forget_secret(batch, hook.endpoint, secret.id)?;
+    }
+    hook.secrets = kept.into_iter().map(|(_, secret)| secret).collect();
+    put(batch, &hook)?;
+    Ok(gone.len())
+}
+
+fn has_ended(secret: &HookSecret, now: Timestamp) -> bool {
+    secret.expires_at.is_some_and(|at| at <= now)
+}
+
+/// Whether a secret's time is over.
+pub fn any_ended(view: &impl View, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(records(view)?.iter().any(|hook| hook.secrets.iter().any(|secret| has_ended(secret, now))))
+}
+
+/// Forgets secrets whose time is over. Returns how many.
+pub fn prune_ended(batch: &Batch, now: Timestamp) -> Result<usize, StoreError> {
+    let mut gone = 0;
+    for hook in records(batch)? {
+        gone += keep_secrets(batch, hook, |_, secret| !has_ended(secret, now))?;
+    }
+    Ok(gone)
+}
+
+/// Notes that Sonar has signed with a secret: the first time at once, then to the hour. Part of a commit that is made
+/// anyway.
+pub(super) fn note_use(batch: &Batch, (endpoint, id): (EndpointId, u32), at: Timestamp) -> Result<(), StoreError> {
+    let key = used_key(endpoint, id);
+    let noted = last_use(batch, endpoint, id)?;
+    if noted.is_some_and(|noted| at.since(noted).max(noted.since(at)) < USE_NOTED_AFTER) {
+        return Ok(());
+    }
+    batch.put(tables::META, &key, &at.0.cast_unsigned())
+}
+
+/// When Sonar last signed with a secret, to the hour. What cannot be read was not noted.
+pub fn last_use(view: &impl View, endpoint: EndpointId, id: u32) -> Result<Option<Timestamp>, StoreError> {
+    match get::<u64>(view, tables::META, &used_key(endpoint, id)) {
+        Ok(at) => Ok(at.map(|at| Timestamp(at.cast_signed()))),
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+const USE_NOTED_AFTER: Duration = Duration::from_hours(1);
 
 /// Notes whether this box has registered an endpoint in Sonar.
 pub fn set_registered(batch: &Batch, of: &Hook, registered: bool) -> Result<(), StoreError> {
     // It may have been changed or removed while Sonar was asked.
-    match hook(batch, &of.organization, of.project.as_ref())? {
-        Some(known) if known.endpoint == of.endpoint && known.registered != registered => {
-            let key = key(&known.organization, known.project.as_ref());
-            batch.put(tables::HOOKS, &key, &Hook { registered, ..known })
-        }
+    match known(batch, of)? {
+        Some(known) if known.registered != registered => put(batch, &Hook { registered, ..known }),
         _ => Ok(()),
     }
 }
@@ -133,7 +240,7 @@ pub(super) fn remove(batch: &Batch, of: impl Fn(&Hook) -> bool) -> Result<(), St
     })?;
     for hook in gone {
         for secret in &hook.secrets {
-            batch.delete(tables::SECRETS, &secret_key(hook.endpoint, secret.id))?;
+            forget_secret(batch, hook.endpoint, secret.id)?;
         }
         batch.delete(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()))?;
     }

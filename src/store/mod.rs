@@ -245,6 +245,22 @@ impl Store {
         Self::open_as(Opening::First, folder, bell)
     }
 
+    /// Opens a database that is there, to look into it where no daemon runs. One of an earlier format is left to the daemon,
+    /// which leads it to the newest one.
+    pub fn open_to_look(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join(FILE_NAME);
+        let opener = |file: PathBuf| move |opening| builder(opening).open(&file);
+        let found = guard::quietly(|| opener(path.clone())(Opening::Again));
+        let database = found.unwrap_or_else(|_| Err(redb::StorageError::Corrupted(DAMAGED_PAGE.to_owned()).into()));
+        let database = database.map_err(|error| OpenError::of(error, folder))?;
+        if !schema::is_newest(&database) {
+            let problem = "it is of another version; start the service, which can tell more".to_owned();
+            return Err(OpenError::Unusable { path, problem });
+        }
+        drop(database);
+        Self::start(Opening::Again, Box::new(opener(path)), folder.to_owned(), Arc::new(Bell::default()))
+    }
+
     /// As [`open`](Self::open), after a look at every page. A damaged database is renamed, with the time, and a new one
     /// is begun; any other reason not to open it stands.
     pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, now: Timestamp) -> Result<Self, OpenError> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Batch, Reader, StoreError, View, catalogue, changes, deliveries, findings, settings, trend};
+use super::{Batch, Reader, StoreError, View, catalogue, changes, deliveries, findings, hooks, settings, trend};
 use crate::domain::settings::{KEEP_CHANGES, KEEP_CLOSED, KEEP_DELIVERIES, KEEP_RETIRED};
 use crate::domain::time::Timestamp;
 
@@ -46,11 +46,14 @@ pub enum Lot {
     Changes,
     /// Days of the trend, by age.
     Trend,
+    /// Former secrets of webhooks, at the end of their overlap.
+    Secrets,
 }
 
 impl Lot {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Deliveries, Self::Closed, Self::Retired, Self::Changes, Self::Trend];
+    pub const ALL: [Self; 6] =
+        [Self::Deliveries, Self::Closed, Self::Retired, Self::Changes, Self::Trend, Self::Secrets];
 
     /// Whether there is anything to delete. Costs a look at the oldest entry, and at the scopes' records.
     pub fn is_due(self, view: &impl View, keep: &Keep, now: Timestamp) -> Result<bool, StoreError> {
@@ -60,6 +63,7 @@ impl Lot {
             Self::Retired => Ok(retired(view, keep, now)?.is_some()),
             Self::Changes => changes::is_overfull(view, keep.changes_bytes),
             Self::Trend => trend::is_overfull(view, now),
+            Self::Secrets => hooks::any_ended(view, now),
         }
     }
 
@@ -75,6 +79,7 @@ impl Lot {
             },
             Self::Changes => changes::prune(batch, keep.changes_bytes),
             Self::Trend => trend::prune(batch, now),
+            Self::Secrets => hooks::prune_ended(batch, now),
         }
     }
 }

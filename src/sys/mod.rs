@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod bell;
+pub mod chain;
 pub mod clock;
 pub mod dice;
 pub mod guard;
@@ -12,3 +13,4 @@ pub mod random;
 pub mod reach;
 pub mod tls;
 pub mod trust;
+pub mod wear;

@@ -87,6 +87,49 @@ pub fn proxy(given: Option<&str>, target: &Uri) -> Result<Option<Proxy>, BadWay>
     Ok(Some(proxy))
 }
 
+/// The way that a connection to an address takes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The other machine's name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether TLS is spoken with it.
+    pub tls: bool,
+    /// The proxy before it.
+    pub proxy: Option<Through>,
+}
+
+/// A proxy that connections go through.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Through {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether TLS is spoken with the proxy itself.
+    pub tls: bool,
+    /// Name and password for it, as `NAME:PASSWORD`.
+    pub login: Option<String>,
+}
+
+/// The way to an address, with the proxy that was given or else the environment's.
+///
+/// # Errors
+/// If one of them cannot be used.
+pub fn way(url: &str, given: Option<&str>) -> Result<Way, BadWay> {
+    let uri = address(url)?;
+    let tls = uri.scheme_str() == Some("https");
+    let proxy = proxy(given, &uri)?.filter(|proxy| !proxy.is_no_proxy(&uri)).map(|proxy| Through {
+        host: proxy.host().to_owned(),
+        port: proxy.port(),
+        tls: proxy.protocol() == ProxyProtocol::Https,
+        login: proxy.username().map(|name| format!("{name}:{}", proxy.password().unwrap_or_default())),
+    });
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Way { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls, proxy })
+}
+
 /// Whether an address is this machine's own.
 pub fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');

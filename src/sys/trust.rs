@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -105,6 +105,10 @@ impl Trust {
     pub fn client_config(&self, authorities: &Authorities) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Verifier::new(self.roots_with(authorities), &provider);
+        Self::configured(provider, verifier)
+    }
+
+    fn configured(provider: Arc<CryptoProvider>, verifier: Verifier) -> Arc<ClientConfig> {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring has the ciphers of TLS 1.2 and 1.3")
@@ -112,6 +116,13 @@ impl Trust {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Arc::new(config)
+    }
+
+    /// The same for one look at the other side: what it shows is noted, whether it is believed or not.
+    pub(super) fn noting_config(&self, authorities: &Authorities, seen: Seen) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Verifier { seen: Some(seen), ..Verifier::new(self.roots_with(authorities), &provider) };
+        Self::configured(provider, verifier)
     }
 
     /// An agent that believes these roots and authorities. Roots are read at the first TLS connection.
@@ -180,14 +191,18 @@ pub fn distrust_of(error: &io::Error) -> Option<Distrust> {
 #[derive(Debug)]
 struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
+    seen: Option<Seen>,
 }
+
+/// Certificates that the other side showed, its own first; DER.
+pub(super) type Seen = Arc<Mutex<Vec<Vec<u8>>>>;
 
 impl Verifier {
     fn new(roots: Arc<RootCertStore>, provider: &Arc<CryptoProvider>) -> Self {
         let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
             .build()
             .expect("there is at least the compiled-in set of roots, and no revocation list to be wrong");
-        Self { webpki }
+        Self { webpki, seen: None }
     }
 }
 
@@ -200,6 +215,10 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(seen) = &self.seen {
+            let shown = std::iter::once(end_entity).chain(intermediates).map(|one| one.to_vec()).collect();
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        }
         self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).map_err(|error| {
             let distrust = distrust(error, intermediates.last().unwrap_or(end_entity));
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(distrust))))

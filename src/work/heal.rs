@@ -220,8 +220,15 @@ impl Healing<'_> {
             (None, Some(class)) => class,
             (None, None) => "no answer".to_owned(),
         };
-        let arrival =
-            Arrival { at: now, organization, payload: Ok(payload), body, replay_of: None, healed: Some(healed) };
+        let arrival = Arrival {
+            at: now,
+            organization,
+            payload: Ok(payload),
+            body,
+            replay_of: None,
+            healed: Some(healed),
+            signed_by: None,
+        };
         self.work.store.accept_and_wait(arrival)?;
         Ok(true)
     }

@@ -527,6 +527,7 @@ impl World {
             body,
             replay_of: None,
             healed: None,
+            signed_by: None,
         };
         self.store.accept(arrival, Box::new(Answer(sender)));
         let accepted = answer.recv().expect("every delivery is answered").expect("the disk is well");

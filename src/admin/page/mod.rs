@@ -6,6 +6,7 @@ mod chart;
 mod connect;
 mod deliveries;
 mod destinations;
+mod doctor;
 mod error;
 mod fields;
 mod files;
@@ -116,6 +117,7 @@ fn places() -> Vec<Place> {
             webhooks::unregister,
             "Take a webhook away from Sonar",
         ),
+        place(Admin, POST, "/webhooks/{source}/{organization}/rotate", webhooks::rotate, "Give a webhook a new secret"),
         place(Operator, POST, "/webhooks/{source}/{organization}/test", webhooks::test, "Test the way of a webhook"),
         place(Viewer, GET, "/findings", findings::list, "List findings"),
         place(Viewer, GET, "/findings/{id}", finding::show, "Show a finding"),
@@ -191,6 +193,8 @@ fn places() -> Vec<Place> {
         place(Viewer, GET, "/settings", settings::show, "List settings"),
         place(Admin, POST, "/settings", settings::save, "Change settings"),
         place(Viewer, GET, "/about", settings::about, "Show what this box is"),
+        place(Operator, GET, "/doctor", doctor::show, "Show the doctor"),
+        place(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work"),
         place(Admin, GET, "/users", people::show, "List users and tokens"),
         place(Admin, POST, "/users", people::add, "Add a user"),
         place(Admin, POST, "/users/{name}/invite", people::invite, "Make a user a new link"),

@@ -230,6 +230,7 @@ pub(super) async fn about(state: State<Arc<Admin>>, Extension(caller): Extension
             dt { "State folder" } dd.mono { (shown.state_folder) }
             dt { "Database" } dd { (size(bytes)) }
             dt { "API" } dd { a href="/api/v1/openapi.json" { "Its description" } " " span.soft { "OpenAPI 3.1" } }
+            @if caller.role() >= Role::Operator { dt { "Doctor" } dd { a href="/doctor" { "Look at everything that has to work" } } }
             dt { "Licence" } dd { "MIT or Apache 2.0" }
         }
     };

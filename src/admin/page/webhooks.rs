@@ -1,6 +1,8 @@
 //! A webhook's page: what to enter in Sonar and where, or to have it entered; a test of the way; Sonar's first call. It is
 //! a step of the set-up, and stands on its own for each organization.
 
+mod secrets;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -39,6 +41,8 @@ pub(super) enum News {
     Secret(String),
     /// Why Sonar was not told.
     NotRegistered(Problem),
+    /// A new secret that a person has to enter, and why.
+    Rotated(Box<shapes::WebhookRotation>),
     /// An address that was typed, and what is wrong with it.
     Address(String, String),
 }
@@ -52,6 +56,8 @@ pub(super) struct Along {
     step: String,
     /// What was typed, in the form of the address.
     address: String,
+    /// Hours for which the former secret stays valid.
+    overlap: String,
 }
 
 impl Whose {
@@ -195,6 +201,22 @@ pub(super) async fn unregister(
     told(&state, &caller, whose, hooks::register::unregister(state.clone(), path, of).await.map(drop)).await
 }
 
+/// `POST …/rotate`.
+pub(super) async fn rotate(
+    state: State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(place): Place,
+    Form(along): Form<Along>,
+) -> Result<Response, Problem> {
+    let whose = Whose::of(place, &along);
+    let (path, of) = whose.own();
+    let new = shapes::NewRotation { overlap_hours: along.overlap.parse().ok() };
+    match hooks::rotate::rotate(state.clone(), path, of, Sent(new)).await {
+        Ok(Json(done)) if done.problem.is_some() => page(&state, &caller, whose, News::Rotated(Box::new(done))).await,
+        done => told(&state, &caller, whose, done.map(drop)).await,
+    }
+}
+
 async fn told(
     admin: &Arc<Admin>,
     caller: &Caller,
@@ -271,7 +293,7 @@ impl Shown {
                 (self.trouble())
                 (self.address())
                 div.cols.wide {
-                    div.stack.loose { (self.by_hand()) (self.for_me()) }
+                    div.stack.loose { (self.by_hand()) (self.for_me()) (self.secrets()) }
                     (self.tests())
                 }
             } @else {
@@ -299,6 +321,7 @@ impl Shown {
                         (capital(problem.hint().unwrap_or("try again in a moment"))) "."
                     }))
                 }
+                News::Rotated(done) => { (secrets::by_hand(done)) }
                 News::Address(_, text) => {
                     (summary("One field needs another look.", &html! { a href="#public-url" { "Public address" } ": " (text) }))
                 }

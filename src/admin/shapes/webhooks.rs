@@ -39,6 +39,74 @@ pub struct Webhook {
     /// The last test since the daemon's start.
     #[serde(default)]
     pub last_test: Option<WebhookTest>,
+    /// The secrets that are valid, the present one first; more than one while a rotation's overlap lasts.
+    #[serde(default)]
+    pub secrets: Vec<WebhookSecret>,
+}
+
+/// `GET /api/v1/webhooks`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WebhookList {
+    /// Those that were made, without their secrets.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// A secret that calls may be signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookSecret {
+    /// When it was made or taken over.
+    pub made_at: String,
+    /// Until when it is valid; absent of the present one. While the box's clock may be wrong it does not end.
+    pub expires_at: Option<String>,
+    /// When Sonar last signed with it, to the hour; tests do not count.
+    pub used_at: Option<String>,
+}
+
+/// `POST /api/v1/organizations/{org}/webhook/rotate?project=`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewRotation {
+    /// Hours for which the former secret stays valid, 2160 at most; 168 where absent. With 0 it ends at once.
+    pub overlap_hours: Option<u64>,
+}
+
+/// What came of a rotation. The new secret is valid from then on, whether Sonar could be told or not.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WebhookRotation {
+    /// The webhook as it is now.
+    pub webhook: Webhook,
+    /// `known` where Sonar's webhook was given the new secret; `created` where it had none; `by_hand` where a person has to
+    /// enter it.
+    pub done: String,
+    /// Until when the former secret is valid; absent if it ended at once.
+    pub former_ends_at: Option<String>,
+    /// Why Sonar could not be told.
+    pub problem: Option<String>,
+    /// What would let Sonar be told.
+    pub remedy: Option<String>,
+    /// The clicks in Sonar by which a person enters the new secret, where one has to.
+    pub clicks: Option<String>,
+}
+
+/// What became of webhooks in Sonar as a source or project was removed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct Removal {
+    /// The webhooks that Sonar had, as far as this box knows.
+    pub webhooks: Vec<RemovedWebhook>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemovedWebhook {
+    /// The organization.
+    pub organization: String,
+    /// The project, if it was a project's own.
+    pub project: Option<String>,
+    /// `removed` from Sonar; `absent` where Sonar had it no more; `left` where it was not asked for: Sonar goes on calling an
+    /// address that answers 404.
+    pub done: String,
+    /// The clicks in Sonar that lead to it.
+    pub clicks: String,
 }
 
 fn yes() -> bool {

@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{Of, hook, name, named, shown};
 use crate::admin::answers::Query;
@@ -27,19 +29,7 @@ pub(in crate::admin) async fn register(
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
             let hook = hook(admin, &organization, project.as_ref())?;
             let place = Place::of(admin, &hook)?;
-            let webhook = admin.store.read(|view| shown(admin, view, &hook, true))?;
-            check(&webhook)?;
-            let secret = webhook.secret.as_deref().ok_or_else(|| Problem::conflict("the webhook has no secret"))?;
-            let new = NewWebhook { name: &name(), url: &webhook.url, secret };
-            let (connected, listed) = place.ask(admin, &hook)?;
-            let told = if let Some(known) = listed.first() {
-                connected.client.update_webhook(&known.key, &new).map(|()| "known")
-            } else {
-                let (organization, project) = (&hook.organization.key, hook.project.as_ref());
-                connected.client.create_webhook(organization, project, &new).map(|()| "created")
-            };
-            let done = told.map_err(|error| place.refusal(error))?;
-            note(admin, &hook, true)?;
+            let done = tell(admin, &hook, &place)?;
             let webhook = admin.store.read(|view| shown(admin, view, &hook, false))?;
             let note = place.note(&webhook);
             Ok(shapes::WebhookRegistration { webhook, done: done.to_owned(), note })
@@ -59,22 +49,95 @@ pub(in crate::admin) async fn unregister(
         .ask(move |admin| {
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
             let hook = hook(admin, &organization, project.as_ref())?;
-            let place = Place::of(admin, &hook)?;
-            let (connected, listed) = place.ask(admin, &hook)?;
-            for webhook in &listed {
-                match connected.client.delete_webhook(&webhook.key) {
-                    // Somebody was quicker.
-                    Ok(()) | Err(FetchError::NotFound { .. }) => {}
-                    Err(error) => return Err(place.refusal(error)),
-                }
-            }
-            note(admin, &hook, false)?;
+            let done = take_away(admin, &hook, &Place::of(admin, &hook)?)?;
             let webhook = admin.store.read(|view| shown(admin, view, &hook, false))?;
-            let done = if listed.is_empty() { "absent" } else { "removed" };
             Ok(shapes::WebhookRegistration { webhook, done: done.to_owned(), note: None })
         })
         .await?;
     Ok(Json(done))
+}
+
+/// Gives Sonar's webhook name, address and the present secret; makes it where there is none.
+pub(super) fn tell(admin: &Admin, hook: &Hook, place: &Place) -> Result<&'static str, Problem> {
+    let webhook = admin.store.read(|view| shown(admin, view, hook, true))?;
+    check(&webhook)?;
+    let secret = webhook.secret.as_deref().ok_or_else(|| Problem::conflict("the webhook has no secret"))?;
+    let new = NewWebhook { name: &name(), url: &webhook.url, secret };
+    let (connected, listed) = place.ask(admin, hook)?;
+    let told = if let Some(known) = listed.first() {
+        connected.client.update_webhook(&known.key, &new).map(|()| "known")
+    } else {
+        let (organization, project) = (&hook.organization.key, hook.project.as_ref());
+        connected.client.create_webhook(organization, project, &new).map(|()| "created")
+    };
+    let done = told.map_err(|error| place.refusal(error))?;
+    note(admin, hook, true)?;
+    Ok(done)
+}
+
+fn take_away(admin: &Admin, hook: &Hook, place: &Place) -> Result<&'static str, Problem> {
+    let (connected, listed) = place.ask(admin, hook)?;
+    for webhook in &listed {
+        match connected.client.delete_webhook(&webhook.key) {
+            // Somebody was quicker.
+            Ok(()) | Err(FetchError::NotFound { .. }) => {}
+            Err(error) => return Err(place.refusal(error)),
+        }
+    }
+    note(admin, hook, false)?;
+    Ok(if listed.is_empty() { "absent" } else { "removed" })
+}
+
+/// Whether webhooks are to be taken away from Sonar with what they belong to.
+#[derive(Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(default)]
+pub(in crate::admin) struct Unregister {
+    /// Takes its webhooks away from Sonar first; where Sonar refuses that, nothing is removed.
+    pub(in crate::admin) unregister: bool,
+}
+
+/// Before endpoints are forgotten: takes those webhooks away from Sonar which it has as far as is known, or says that they
+/// are left there.
+pub(in crate::admin) fn part(
+    admin: &Admin,
+    asked: Unregister,
+    of: impl Fn(&Hook) -> bool,
+) -> Result<shapes::Removal, Problem> {
+    let hooks = admin.store.read::<_, Problem>(|view| {
+        let mut known = Vec::new();
+        for hook in hooks::records(view)?.into_iter().filter(|hook| of(hook)) {
+            let mut called = hook.registered;
+            for secret in &hook.secrets {
+                called = called || hooks::last_use(view, hook.endpoint, secret.id)?.is_some();
+            }
+            if called {
+                known.push(hook);
+            }
+        }
+        Ok(known)
+    })?;
+    let mut webhooks = Vec::new();
+    for hook in hooks {
+        let place = Place::of(admin, &hook)?;
+        let done = if asked.unregister {
+            take_away(admin, &hook, &place).map_err(|problem| {
+                let clicks = place.clicks();
+                let way =
+                    format!("leave its webhooks in Sonar as you remove it, and delete them there by hand: {clicks}");
+                let hint = problem.hint().map(|hint| format!("{hint}; or {way}"));
+                Problem::conflict(format!("nothing is removed yet: {}", problem.detail())).remedy(hint.unwrap_or(way))
+            })?
+        } else {
+            "left"
+        };
+        webhooks.push(shapes::RemovedWebhook {
+            organization: hook.organization.key.to_string(),
+            project: hook.project.as_ref().map(ToString::to_string),
+            done: done.to_owned(),
+            clicks: place.clicks(),
+        });
+    }
+    Ok(shapes::Removal { webhooks })
 }
 
 /// What makes no sense to tell Sonar.
@@ -97,7 +160,7 @@ fn note(admin: &Admin, hook: &Hook, registered: bool) -> Result<(), Problem> {
 }
 
 /// Where in Sonar a webhook belongs, for asking and for words.
-struct Place {
+pub(super) struct Place {
     cloud: bool,
     /// The organization or project as a person knows it.
     whose: String,
@@ -106,7 +169,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(admin: &Admin, hook: &Hook) -> Result<Self, Problem> {
+    pub(super) fn of(admin: &Admin, hook: &Hook) -> Result<Self, Problem> {
         let name = &hook.organization.source;
         let source = admin
             .store
@@ -126,7 +189,7 @@ impl Place {
     }
 
     /// The clicks that lead to the list of webhooks.
-    fn clicks(&self) -> String {
+    pub(super) fn clicks(&self) -> String {
         match (self.project, self.cloud) {
             (true, _) => format!("{} → Project Settings → Webhooks", self.whose),
             (false, true) => format!("{} → Administration → Webhooks", self.whose),

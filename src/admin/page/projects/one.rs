@@ -12,8 +12,9 @@ use super::super::frame::{Frame, Here};
 use super::super::marks::column;
 use super::super::words::{counted, when_told};
 use super::{address, branch_cells, branch_heads, branch_name, encoded, synchronize};
-use crate::admin::answers::Sent;
-use crate::admin::{Admin, Problem, assets, projects, shapes};
+use crate::admin::answers::{Query, Sent};
+use crate::admin::webhooks::register::Unregister;
+use crate::admin::{Admin, Problem, assets, projects, shapes, webhooks};
 use crate::domain::access::{Caller, Role};
 use crate::domain::time::Timestamp;
 use crate::sys::clock;
@@ -191,6 +192,8 @@ pub(in crate::admin::page) async fn ask_remove(
 ) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
     let project = projects::show(state, path).await?.0;
+    let whose = format!("{}/{}", project.source, project.organization);
+    let registered = webhooks::is_registered(&admin, &whose, &project.key).await?;
     let open: u64 = project.branches.iter().map(|branch| branch.stored_total).sum();
     let main = html! {
         form.stack.narrow method="post" action={ (address(&project)) "/remove" } {
@@ -199,7 +202,12 @@ pub(in crate::admin::page) async fn ask_remove(
             p {
                 "This box forgets the project with its " (counted(project.branches.len() as u64, "branch name"))
                 ", " (counted(open, "open finding")) ", those that are closed, and their history. Webhook calls for it are "
-                "answered and counted as not imported. A webhook of its own is forgotten too; in Sonar it stays until somebody removes it."
+                "answered and counted as not imported."
+                @if !registered { " A webhook of its own is forgotten too; in Sonar it stays until somebody removes it." }
+            }
+            @if registered {
+                p { label.choice { input type="checkbox" name="unregister" value="yes" checked; " "
+                    span { "Take its own webhook away from Sonar, too; else Sonar goes on calling an address that answers 404" } } }
             }
             p.soft { "Imported again it is read anew, and its findings get other numbers here." }
             div.row {
@@ -216,7 +224,9 @@ pub(in crate::admin::page) async fn ask_remove(
 pub(in crate::admin::page) async fn remove(
     state: State<Arc<Admin>>,
     path: Path<(String, String)>,
+    Form(typed): Form<Typed>,
 ) -> Result<Response, Problem> {
-    projects::remove(state, path).await?;
+    let asked = Unregister { unregister: typed.ticked("unregister") };
+    let Json(_) = projects::remove(state, path, Query(asked)).await?;
     Ok(Redirect::to("/projects").into_response())
 }

@@ -1,4 +1,11 @@
-//! `config`: the settings.
+//! `config`: the settings; and the whole set-up as one document.
+
+mod apply;
+mod document;
+mod plan;
+mod state;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde::de::IgnoredAny;
@@ -23,6 +30,40 @@ pub enum Command {
         #[arg(allow_hyphen_values = true)]
         value: String,
     },
+    /// Write the whole set-up as one document, without secrets.
+    #[command(
+        after_help = "Settings, sources, organizations' filters, assets, projects, webhooks, destinations, users and \
+        their roles. In the\nplace of each secret stands where `config apply` looks for it: {\"env\": \"NAME\"}, {\"file\": \
+        \"/path\"} or {\"credential\": \"NAME\"}.\n\nExamples:\n  hydrophone config export box.json\n  \
+        hydrophone config export | jq .projects"
+    )]
+    Export {
+        /// Write to this file instead of standard output.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Bring this box to what a document says.
+    #[command(
+        after_help = "The document is checked whole before anything is changed; what it does not name stays as it \
+        is. Done twice, the\nsecond time changes nothing. Secrets are read here, where the command runs, when something \
+        is added; of what\nexists they are set only with --set-secrets. With --json the answer says \"changed\": true or \
+        false.\n\nExamples:\n  hydrophone config apply box.json --dry-run\n  \
+        HYDROPHONE_SOURCE_EU_TOKEN=… hydrophone config apply box.json --json"
+    )]
+    Apply {
+        /// Read this file, or standard input for `-`.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Show line by line what would change, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Remove what the document's parts do not name; parts that are absent stay as they are.
+        #[arg(long)]
+        prune: bool,
+        /// Set the secrets of what exists, too.
+        #[arg(long)]
+        set_secrets: bool,
+    },
 }
 
 impl Command {
@@ -31,6 +72,10 @@ impl Command {
         match self {
             Self::Show => show(session),
             Self::Set { key, value } => set(session, &key, value),
+            Self::Export { file } => apply::export(session, file.as_deref()),
+            Self::Apply { file, dry_run, prune, set_secrets } => {
+                apply::apply(session, &file, plan::How { prune, secrets: set_secrets }, dry_run)
+            }
         }
     }
 }

@@ -1,0 +1,163 @@
+//! The box itself: its clock, store, disk and certificate, what it knows to be wrong, and its destinations.
+
+use super::Notes;
+use crate::admin::{Admin, status};
+use crate::domain::clock::Standing;
+use crate::domain::destination::Destination;
+use crate::domain::ids::DestinationId;
+use crate::domain::settings::FREE_SPACE_MIN;
+use crate::store::settings::{self, CERTIFICATE};
+use crate::store::{StoreError, destinations};
+use crate::sys::wear::{self, Wear};
+use crate::sys::{clock, tls};
+
+pub(super) fn look(admin: &Admin, notes: &Notes) {
+    notes.ok("daemon", versions());
+    the_clock(admin, notes);
+    store(admin, notes);
+    disk(admin, notes);
+    certificate(admin, notes);
+    conditions(admin, notes);
+}
+
+fn versions() -> String {
+    let system = rustix::system::uname();
+    format!(
+        "hydrophone {} for {}, on {} {}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        system.sysname().to_string_lossy(),
+        system.release().to_string_lossy()
+    )
+}
+
+fn the_clock(admin: &Admin, notes: &Notes) {
+    match admin.work.clock_standing() {
+        Standing::Confirmed => notes.ok("clock", format!("{} is confirmed by a source", clock::now())),
+        // The sources' own lines compare it.
+        Standing::Unconfirmed => notes.unknown("clock", format!("{}; no source has confirmed it yet", clock::now())),
+        Standing::Wrong(wrong) => {
+            if let Some(condition) = Standing::Wrong(wrong).condition() {
+                notes.fault("clock", condition.text, condition.remedy);
+            }
+        }
+    }
+}
+
+fn store(admin: &Admin, notes: &Notes) {
+    let damaged = admin.store.damaged();
+    match admin.store.read::<_, StoreError>(|view| settings::value(view, FREE_SPACE_MIN)) {
+        Err(error) => {
+            let remedy = "look after the disk (dmesg, journalctl -u hydrophone); what was acknowledged is not lost";
+            return notes.fault("store", format!("the database does not answer: {error}"), remedy);
+        }
+        Ok(_) if damaged > 0 => {
+            let text = format!("{damaged} values were met damaged since the start, and passed over");
+            notes.fault("store", text, "check the disk; `hydrophone sync --full` reads the findings anew");
+        }
+        Ok(_) => {}
+    }
+    if let (Ok(size), 0) = (admin.store.size(), damaged) {
+        let (file, live) = (size.file >> 20, size.live >> 20);
+        notes.ok("store", format!("the database answers; {file} MiB, of which {live} MiB are in use"));
+    }
+}
+
+fn disk(admin: &Admin, notes: &Notes) {
+    let folder = admin.store.folder();
+    let least = admin.store.read::<_, StoreError>(|view| settings::number_of(view, FREE_SPACE_MIN)).unwrap_or(64);
+    match wear::space(folder) {
+        None => notes.unknown("disk", format!("the space on the disk of {} cannot be seen", folder.display())),
+        Some((free, all)) => {
+            let free_mib = free >> 20;
+            let text = format!("{free_mib} MiB of {} MiB are free where {} is", all >> 20, folder.display());
+            if free_mib < least {
+                notes.fault("disk", format!("{text}: webhooks are answered 503"), "free some space on that disk");
+            } else if free_mib < least.saturating_mul(4) {
+                let remedy = format!("free some space: below {least} MiB webhooks are answered 503");
+                notes.warning("disk", text, remedy);
+            } else {
+                notes.ok("disk", text);
+            }
+        }
+    }
+    match wear::of_folder(folder) {
+        Wear::Used { percent, reserve_low } => {
+            let text = match percent {
+                0..=100 => format!("the disk has used up to {percent} % of its life"),
+                _ => "the disk has used all of its life as its maker counts it".to_owned(),
+            };
+            let remedy = "make a backup now (hydrophone backup FILE) and replace the disk";
+            if percent > 100 || reserve_low {
+                notes.fault("wear", text, remedy);
+            } else if percent > 80 {
+                notes.warning("wear", text, remedy);
+            } else {
+                notes.ok("wear", text);
+            }
+        }
+        Wear::Silent(name) => notes.unknown("wear", format!("the disk {name} does not tell how worn it is")),
+        Wear::Unknown => notes.unknown("wear", "which disk the state folder lies on cannot be seen from here"),
+    }
+}
+
+fn certificate(admin: &Admin, notes: &Notes) {
+    let read = admin.store.read::<_, StoreError>(|view| settings::secret(view, CERTIFICATE));
+    let Ok(stored) = read else { return };
+    let Some(shown) = stored.and_then(|stored| tls::describe(stored.as_bytes())) else {
+        return notes
+            .ok("certificate", "no listener of this box speaks TLS by itself: that is a proxy's or tunnel's part");
+    };
+    let kind =
+        if shown.self_signed { "made by this box itself".to_owned() } else { format!("issued by {}", shown.issuer) };
+    let days = (shown.not_after - clock::now().0 / 1000) / 86_400;
+    let text = format!("good for {}, {kind}; {days} days left", shown.names.join(", "));
+    let remedy =
+        "let a proxy or tunnel with a certificate of its own speak TLS, and start this box with --webhook-plain";
+    if days < 0 {
+        notes.fault("certificate", format!("{text}: it has ended"), remedy);
+    } else if days < CERTIFICATE_DAYS_MIN {
+        notes.warning("certificate", text, remedy);
+    } else {
+        notes.ok("certificate", text);
+    }
+}
+
+fn conditions(admin: &Admin, notes: &Notes) {
+    // Those that are lines of their own already.
+    let told = ["clock_wrong", "disk_full", "store_damaged", "store_failed"];
+    for condition in status::whole(admin).conditions.into_iter().filter(|one| !told.contains(&one.code.as_str())) {
+        match condition.severity.as_str() {
+            "error" => notes.fault("condition", condition.text, condition.remedy),
+            "warning" => notes.warning("condition", condition.text, condition.remedy),
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn destination(admin: &Admin, id: DestinationId, destination: &Destination, notes: &Notes) {
+    let secret = match admin.store.read::<_, StoreError>(|view| destinations::secret(view, id)) {
+        Ok(secret) => secret,
+        Err(error) => return notes.unknown("destination", format!("its secret cannot be read: {error}")),
+    };
+    let mut platform = match admin.deliver.open(destination, secret.as_ref()) {
+        Ok(platform) => platform,
+        Err(error) => return notes.fault("destination", error.0, "hydrophone destination edit --help"),
+    };
+    match platform.check() {
+        Ok(lines) => {
+            for line in lines {
+                let text = format!("{}: {}", line.what, line.text);
+                if line.good {
+                    notes.ok("destination", text);
+                } else {
+                    notes.fault("destination", text, "hydrophone destination edit --help");
+                }
+            }
+        }
+        Err(trouble) => notes.problem("destination", &trouble.into()),
+    }
+}
+
+/// A certificate that ends within so many days should be renewed.
+const CERTIFICATE_DAYS_MIN: i64 = 30;
