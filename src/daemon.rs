@@ -105,6 +105,7 @@ fn run(options: &Options, passed: Passed) -> Result<(), StartError> {
     store.close();
     if result.is_ok() {
         tracing::info!("stopped");
+        notify::status("stopped");
     }
     result
 }
