@@ -239,13 +239,13 @@ async fn reload(doing: &str, readable: Arc<Readable>) {
     notify::reloading();
     let read = tokio::task::spawn_blocking(move || readable.reload()).await;
     let (changes, trouble) = read.unwrap_or_else(|panic| (Vec::new(), Some(panic.to_string())));
-    let changed = if changes.is_empty() { "nothing has changed".to_owned() } else { changes.join("; ") };
-    tracing::info!("reloaded: {changed}");
+    let told = if changes.is_empty() { "nothing has changed".to_owned() } else { changes.join("; ") };
+    tracing::info!("reloaded: {told}");
     if let Some(trouble) = trouble {
         tracing::error!("{trouble}");
         notify::ready(&format!("{doing}; {trouble}"));
     } else {
-        notify::ready(&format!("{doing}; reloaded: {changed}"));
+        notify::ready(&format!("{doing}; reloaded: {told}"));
     }
 }
 
