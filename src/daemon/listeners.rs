@@ -2,6 +2,7 @@
 //! on to hold them while we restart, so that whoever calls meanwhile waits instead of being refused. What it does not
 //! pass is bound here.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -37,7 +38,7 @@ impl Passed {
                 WEBHOOK => passed.webhook.push(tcp(&mut sockets, index, WEBHOOK)?),
                 ADMIN_TLS => passed.page.push(tcp(&mut sockets, index, ADMIN_TLS)?),
                 ADMIN_LOCAL if passed.local.is_none() => passed.local = Some(unix(&mut sockets, index)?),
-                ADMIN_LOCAL => return Err(unfit(ADMIN_LOCAL, "there is one already; one ListenStream= is enough")),
+                ADMIN_LOCAL => return Err(unfit(ADMIN_LOCAL, &"there is one already; one ListenStream= is enough")),
                 other => tracing::warn!(
                     "the service manager passed a socket named {other:?}, which is left alone; FileDescriptorName= is \
                      {WEBHOOK}, {ADMIN_TLS} or {ADMIN_LOCAL}"
@@ -66,7 +67,7 @@ impl Passed {
         let Some(socket) = self.local.take() else {
             return Ok(Local { listener: admin::bind(path)?, own: Some(path) });
         };
-        let failed = |error: io::Error| unfit(ADMIN_LOCAL, error);
+        let failed = |error: io::Error| unfit(ADMIN_LOCAL, &error);
         socket.set_nonblocking(true).map_err(failed)?;
         let listener = UnixListener::from_std(socket).map_err(failed)?;
         Ok(Local { listener, own: None })
@@ -96,7 +97,7 @@ async fn listeners(
 ) -> Result<Listeners, StartError> {
     let mut all = Vec::new();
     for socket in passed {
-        let unusable = |error: io::Error| unfit(name, error);
+        let unusable = |error: io::Error| unfit(name, &error);
         socket.set_nonblocking(true).map_err(unusable)?;
         let listener = TcpListener::from_std(socket).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
@@ -116,7 +117,7 @@ async fn listeners(
     let address = match (all.first(), wanted) {
         (Some(first), wanted) => Some(first.local_addr().map_err(|error| match wanted {
             Some(wanted) => failed(wanted, error),
-            None => unfit(name, error),
+            None => unfit(name, &error),
         })?),
         (None, _) => None,
     };
@@ -125,14 +126,14 @@ async fn listeners(
 
 fn tcp(sockets: &mut ListenFd, index: usize, name: &'static str) -> Result<std::net::TcpListener, StartError> {
     let wrong = "it is no listening TCP socket; its unit needs a ListenStream= with a port";
-    sockets.take_tcp_listener(index).ok().flatten().ok_or_else(|| unfit(name, wrong))
+    sockets.take_tcp_listener(index).ok().flatten().ok_or_else(|| unfit(name, &wrong))
 }
 
 fn unix(sockets: &mut ListenFd, index: usize) -> Result<StdUnixListener, StartError> {
     let wrong = "it is no listening unix socket; its unit needs a ListenStream= with a path";
-    sockets.take_unix_listener(index).ok().flatten().ok_or_else(|| unfit(ADMIN_LOCAL, wrong))
+    sockets.take_unix_listener(index).ok().flatten().ok_or_else(|| unfit(ADMIN_LOCAL, &wrong))
 }
 
-fn unfit(name: &'static str, why: impl ToString) -> StartError {
+fn unfit(name: &'static str, why: &dyn Display) -> StartError {
     StartError::Passed { name, why: why.to_string() }
 }
