@@ -196,8 +196,8 @@ fn a_bundle_for_support_holds_no_secret() {
     assert!(heads.iter().any(|head| head["task_id"] == "T1" && head["outcome"] != "test"), "{heads:?}");
     assert!(bundle["doctor"]["lines"].as_array().unwrap().len() > 8);
     assert_eq!(bundle["findings"], Value::Null, "findings' texts are sent only where that is asked for");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(permissions & 0o777, 0o600);
     gateway.cli(&["doctor", "--bundle", path.to_str().unwrap(), "--with-findings"]);
     let bundle: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(bundle["findings"]["findings"][0]["project"], "shop");
