@@ -14,7 +14,7 @@ use std::{fmt, fs};
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli", "daemon", "sys"]),
     ("lib", &[]),
-    // Of the API, the command line knows the shapes, and of platforms the file that it writes itself: see `EXCEPTIONS`.
+    // Of the API, the command line knows the shapes, and what a platform takes of a file: see `EXCEPTIONS`.
     ("cli", &["daemon", "sys", "domain"]),
     ("daemon", &["ingress", "work", "admin", "store", "sonar", "platform", "sys", "domain"]),
     // The API also rings the workers and tells the listener which endpoints there are.
@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Modules that a layer may name although their layer is not for it.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("cli", "admin::shapes"),
-    // `export` writes the same file as the daemon does, from what the API answers.
+    // `export` says where a file is more than GitHub takes.
     ("cli", "platform::sarif"),
 ];
 

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::findings::{self, Wanted};
+use super::shapes::trailers;
 use super::{Admin, Problem, Shared, shapes};
 use crate::admin::answers::Query;
 use crate::domain::limits;
@@ -148,7 +149,7 @@ pub(super) async fn show(State(admin): Shared, Query(asked): Query<Asked>) -> Re
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CONTENT_DISPOSITION, disposition),
         (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
-        (header::TRAILER, HeaderValue::from_static(TRAILERS)),
+        (header::TRAILER, HeaderValue::from_str(&trailers::ALL.join(", ")).expect("names can be sent")),
     ];
     Ok((headers, Body::new(channel)).into_response())
 }
@@ -203,25 +204,11 @@ struct Written {
     unsure: u64,
 }
 
-/// The names of what [`Written`] tells.
-pub(crate) const FINDINGS: HeaderName = HeaderName::from_static("hydrophone-findings");
-pub(crate) const RUNS: HeaderName = HeaderName::from_static("hydrophone-runs");
-pub(crate) const DAMAGED: HeaderName = HeaderName::from_static("hydrophone-damaged");
-pub(crate) const UNREAD: HeaderName = HeaderName::from_static("hydrophone-unread-branches");
-pub(crate) const UNSURE: HeaderName = HeaderName::from_static("hydrophone-damaged-branches");
-const TRAILERS: &str =
-    "hydrophone-findings, hydrophone-runs, hydrophone-damaged, hydrophone-unread-branches, hydrophone-damaged-branches";
-
 impl Written {
     fn trailers(&self) -> HeaderMap {
-        let counts = [
-            (FINDINGS, self.findings),
-            (RUNS, self.runs),
-            (DAMAGED, self.damaged),
-            (UNREAD, self.unread),
-            (UNSURE, self.unsure),
-        ];
-        counts.into_iter().map(|(name, count)| (name, HeaderValue::from(count))).collect()
+        let counts = [self.findings, self.runs, self.damaged, self.unread, self.unsure];
+        let named = trailers::ALL.into_iter().zip(counts);
+        named.map(|(name, count)| (HeaderName::from_static(name), HeaderValue::from(count))).collect()
     }
 }
 

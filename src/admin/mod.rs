@@ -11,7 +11,7 @@ mod destinations;
 mod doctor;
 mod document;
 mod events;
-pub(crate) mod export;
+mod export;
 mod filters;
 mod findings;
 mod guard;

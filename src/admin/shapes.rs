@@ -6,6 +6,7 @@ mod destinations;
 mod doctor;
 mod findings;
 mod imports;
+pub mod trailers;
 mod webhooks;
 
 use serde::{Deserialize, Serialize};

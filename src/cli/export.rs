@@ -7,13 +7,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::HeaderMap;
 
 use super::client::{Client, Failure};
 use super::finding::Filters;
 use super::table::{Output, clean, counted};
 use super::{Session, note};
-use crate::admin::export as told;
+use crate::admin::shapes::trailers::{DAMAGED, FINDINGS, RUNS, UNREAD, UNSURE};
 use crate::domain::finding::State;
 use crate::platform::sarif::RUNS_MAX;
 
@@ -137,7 +137,7 @@ impl Export {
         writer.flush().map_err(|error| cannot_write(path, &error))?;
         drop(writer);
         draft.finish(path)?;
-        note(&format!("Wrote {} to {}.", counted(count(&trailers, &told::FINDINGS), "finding"), path.display()));
+        note(&format!("Wrote {} to {}.", counted(count(&trailers, FINDINGS), "finding"), path.display()));
         tell_left_out(&trailers);
         Ok(())
     }
@@ -159,21 +159,21 @@ type Each<'e> = &'e mut dyn FnMut(&[u8]) -> Result<(), Failure>;
 
 /// What the file lacks.
 fn tell_left_out(trailers: &HeaderMap) {
-    let (unread, unsure) = (count(trailers, &told::UNREAD), count(trailers, &told::UNSURE));
+    let (unread, unsure) = (count(trailers, UNREAD), count(trailers, UNSURE));
     let branches = |count| if count == 1 { "1 branch".to_owned() } else { format!("{count} branches") };
     if unread > 0 {
         note(&format!("Left out {} that no read was complete of yet.", branches(unread)));
     }
-    let damaged = counted(count(trailers, &told::DAMAGED), "finding");
+    let damaged = counted(count(trailers, DAMAGED), "finding");
     if unsure > 0 {
         note(&format!(
             "Left out {} with {damaged} whose record is damaged: see `hydrophone status`.",
             branches(unsure)
         ));
-    } else if count(trailers, &told::DAMAGED) > 0 {
+    } else if count(trailers, DAMAGED) > 0 {
         note(&format!("Left out {damaged} whose record is damaged: see `hydrophone status`."));
     }
-    let runs = count(trailers, &told::RUNS);
+    let runs = count(trailers, RUNS);
     if runs > RUNS_MAX as u64 {
         note(&format!(
             "The file has {}; GitHub takes {RUNS_MAX} at most: choose with --project or --branch for it.",
@@ -187,7 +187,7 @@ fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-fn count(trailers: &HeaderMap, name: &HeaderName) -> u64 {
+fn count(trailers: &HeaderMap, name: &str) -> u64 {
     trailers.get(name).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or_default()
 }
 

@@ -391,8 +391,8 @@ pub(in crate::cli) mod tests {
             ("user add ines", MissingRequiredArgument),
             ("user add ines --role root", InvalidValue),
             ("token add t --role viewer --days 0", ValueValidation),
-            ("webhook rotate acme", InvalidSubcommand),
-            ("doctor", InvalidSubcommand),
+            ("webhook turn acme", InvalidSubcommand),
+            ("physician", InvalidSubcommand),
         ];
         for (line, kind) in lines {
             assert_eq!(parse(line).err(), Some(kind), "{line}");
