@@ -18,10 +18,12 @@ use crate::domain::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, check_ur
 use crate::ingress::directory::Directory;
 use crate::ingress::{Counters, Ingress};
 use crate::store::records::SecretBytes;
+use crate::store::secrets::Locked;
 use crate::store::{OpenError, Store, StoreError, settings};
 use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
 use crate::sys::dice::Dice;
+use crate::sys::seal::Place;
 use crate::sys::tls::{BadIdentity, Identity, own_names};
 use crate::sys::trust::Trust;
 use crate::sys::{clock, log, notify};
@@ -76,7 +78,9 @@ impl StartError {
     /// 78 where only a person can change anything, so that the service manager does not try again; else 1.
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Open(OpenError::NotWritable { .. } | OpenError::Newer { .. } | OpenError::Damaged { .. })
+            Self::Open(
+                OpenError::NotWritable { .. } | OpenError::Newer { .. } | OpenError::Damaged { .. } | OpenError::Key(_),
+            )
             | Self::PublicUrl(_) => ExitCode::from(78),
             _ => ExitCode::FAILURE,
         }
@@ -100,10 +104,11 @@ fn run(options: &Options) -> Result<(), StartError> {
         check_url(url).map_err(StartError::PublicUrl)?;
     }
     let bell = Arc::new(Bell::default());
+    let key = Place::of_process(options.state);
     let store = if options.set_damaged_aside {
-        Store::open_or_set_aside(options.state, bell, clock::now())?
+        Store::open_or_set_aside(options.state, bell, &key, clock::now())?
     } else {
-        Store::open(options.state, bell)?
+        Store::open_with(options.state, bell, &key)?
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -190,8 +195,12 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
         _ => None,
     };
     let api = tokio::spawn(admin::serve(socket, admin, stopped));
-    let mut threads = work.start(usize::try_from(workers).unwrap_or(1));
-    threads.push(deliver.start());
+    let mut threads = Vec::new();
+    let locked = store.locked();
+    if locked.is_none() {
+        threads = work.start(usize::try_from(workers).unwrap_or(1));
+        threads.push(deliver.start());
+    }
     let doing = match address {
         Some(address) if options.webhook_plain => format!("takes webhooks on http://{address}"),
         Some(address) => format!("takes webhooks on https://{address}"),
@@ -199,7 +208,13 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     };
     tracing::info!("hydrophone {} {doing}", env!("CARGO_PKG_VERSION"));
     tracing::info!("admin socket {}, state folder {}", options.socket.display(), options.state.display());
-    notify::ready(&doing);
+    if let Some(locked) = locked {
+        let text = format!("locked: {locked}; {}", Locked::REMEDY);
+        tracing::error!("{text}");
+        notify::ready(&text);
+    } else {
+        notify::ready(&doing);
+    }
 
     signals.told_to_stop().await;
     tracing::info!("stopping");
@@ -287,11 +302,12 @@ fn failed(address: SocketAddr, error: io::Error) -> StartError {
     StartError::Listen { address, error, hint }
 }
 
-/// The box's certificate, made at the first start.
+/// The box's certificate, made at the first start; one of this run alone while its private key cannot be read.
 fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartError> {
+    let is_locked = store.locked().is_some();
     let (stored, public_url) = store.read::<_, StoreError>(|view| {
-        let certificate = settings::secret(view, settings::CERTIFICATE)?;
-        let key = settings::secret(view, KEY)?;
+        let secret = |purpose| if is_locked { Ok(None) } else { settings::secret(view, purpose) };
+        let (certificate, key) = (secret(settings::CERTIFICATE)?, secret(KEY)?);
         let url = match public_url {
             Some(url) => Some(url.to_owned()),
             None => settings::value(view, PUBLIC_URL)?,
@@ -303,6 +319,9 @@ fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartEr
     } else {
         let host = public_url.as_deref().and_then(host);
         let identity = Identity::self_signed(own_names(host))?;
+        if is_locked {
+            return Ok(identity);
+        }
         let (certificate, key) =
             (SecretBytes::new(identity.certificate.clone()), SecretBytes::new(identity.key.clone()));
         store.write::<_, StoreError>(move |batch| {

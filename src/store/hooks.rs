@@ -2,7 +2,7 @@
 
 use super::records::{Hook, HookSecret, SecretBytes};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, get, scan};
+use super::{Batch, StoreError, View, get, scan, secrets};
 use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
 use crate::domain::time::Timestamp;
 
@@ -35,13 +35,15 @@ pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError
     })?;
     let mut found = Vec::with_capacity(hooks.len());
     for hook in hooks {
-        match secrets(view, &hook) {
+        match secrets_of(view, &hook) {
             Ok(secrets) => found.push((hook, secrets)),
             // The others must work; calls to this one are answered 401.
             Err(StoreError::Damaged { what }) => {
                 tracing::error!("a {what} of {} is damaged: take its secret over anew", hook.organization);
                 found.push((hook, Vec::new()));
             }
+            // The listener says 503 until the key is there.
+            Err(StoreError::Locked(_)) => found.push((hook, Vec::new())),
             Err(error) => return Err(error),
         }
     }
@@ -49,11 +51,11 @@ pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError
 }
 
 /// The secrets of an endpoint, the present one first.
-pub fn secrets(view: &impl View, hook: &Hook) -> Result<Vec<SecretBytes>, StoreError> {
+pub fn secrets_of(view: &impl View, hook: &Hook) -> Result<Vec<SecretBytes>, StoreError> {
     hook.secrets
         .iter()
         .map(|secret| {
-            get(view, tables::SECRETS, &secret_key(hook.endpoint, secret.id))?
+            secrets::secret(view, &secret_key(hook.endpoint, secret.id))?
                 .ok_or(StoreError::Damaged { what: "webhook secret" })
         })
         .collect()
@@ -78,7 +80,7 @@ pub fn make(
         secrets: vec![HookSecret { id: 1, made_at: now, expires_at: None }],
         registered: false,
     };
-    batch.put(tables::SECRETS, &secret_key(endpoint, 1), secret)?;
+    secrets::put(batch, &secret_key(endpoint, 1), secret)?;
     batch.put(tables::HOOKS, &key(organization, project), &hook)?;
     Ok(hook)
 }
@@ -87,10 +89,10 @@ pub fn make(
 pub fn replace_secret(batch: &Batch, mut hook: Hook, secret: &SecretBytes, now: Timestamp) -> Result<(), StoreError> {
     let id = hook.secrets.iter().map(|secret| secret.id).max().unwrap_or(0) + 1;
     for former in &hook.secrets {
-        batch.delete(tables::SECRETS, &secret_key(hook.endpoint, former.id))?;
+        secrets::delete(batch, &secret_key(hook.endpoint, former.id))?;
     }
     hook.secrets = vec![HookSecret { id, made_at: now, expires_at: None }];
-    batch.put(tables::SECRETS, &secret_key(hook.endpoint, id), secret)?;
+    secrets::put(batch, &secret_key(hook.endpoint, id), secret)?;
     batch.put(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()), &hook)
 }
 
@@ -133,7 +135,7 @@ pub(super) fn remove(batch: &Batch, of: impl Fn(&Hook) -> bool) -> Result<(), St
     })?;
     for hook in gone {
         for secret in &hook.secrets {
-            batch.delete(tables::SECRETS, &secret_key(hook.endpoint, secret.id))?;
+            secrets::delete(batch, &secret_key(hook.endpoint, secret.id))?;
         }
         batch.delete(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()))?;
     }

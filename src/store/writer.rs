@@ -241,7 +241,13 @@ impl Writer {
             Ok(Ok(())) if is_probe => {}
             Ok(Ok(())) => self.shared.bell.ring(),
             Ok(Err(StoreError::Failed(problem))) => self.reopen(&problem),
-            Ok(Err(StoreError::Damaged { .. } | StoreError::Full { .. } | StoreError::Stale | StoreError::Closed)) => {}
+            Ok(Err(
+                StoreError::Damaged { .. }
+                | StoreError::Full { .. }
+                | StoreError::Locked(_)
+                | StoreError::Stale
+                | StoreError::Closed,
+            )) => {}
             // A damaged page and a bug of ours look the same; the file's checksums tell which it is.
             Err(panic) => {
                 SUSPECT.store(true, Ordering::Relaxed);
@@ -317,7 +323,7 @@ impl Writer {
         };
         let mut batch = Batch {
             findings_max: self.findings_max,
-            ..Batch::new(&transaction, Instant::now() + BATCH_MAX, Some(&shared.queue))
+            ..Batch::new(&transaction, &shared.keyring, Instant::now() + BATCH_MAX, Some(&shared.queue))
         };
         match (job.run)(Ok(&mut batch)) {
             Ok(finish) => {
@@ -351,7 +357,7 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, Manner::Deletes)?;
-        let batch = Batch::new(&transaction, Instant::now(), None);
+        let batch = Batch::new(&transaction, &self.shared.keyring, Instant::now(), None);
         let found = super::has(&batch, tables::META, &Key::new().tail(b"schema"));
         transaction.abort()?;
         if found? { Ok(()) } else { Err(StoreError::Failed("the store's tables are gone".to_owned())) }
@@ -366,7 +372,7 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, manner)?;
-        change(&mut Batch::new(&transaction, Instant::now() + BATCH_MAX, None))?;
+        change(&mut Batch::new(&transaction, &self.shared.keyring, Instant::now() + BATCH_MAX, None))?;
         transaction.commit()?;
         self.shared.commits.fetch_add(1, Ordering::Release);
         Ok(())

@@ -10,5 +10,6 @@ pub mod notify;
 pub mod password;
 pub mod random;
 pub mod reach;
+pub mod seal;
 pub mod tls;
 pub mod trust;

@@ -505,7 +505,7 @@ fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
     let state = folder.path().join("state");
     assert_tells(
         &said.err,
-        &[state.to_str().unwrap(), "has format 23, this version knows up to 4", "install the newer"],
+        &[state.to_str().unwrap(), "has format 23, this version knows up to 5", "install the newer"],
     );
     assert_eq!(rows(&redb::Database::open(&file).unwrap()), before);
 }

@@ -35,6 +35,7 @@ mod reread;
 mod rounds;
 mod samples;
 mod sarif;
+mod sealing;
 mod setup_page;
 mod sources;
 mod steps;

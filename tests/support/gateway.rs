@@ -118,6 +118,13 @@ impl Gateway {
         Self::start_as(command, folder, flags)
     }
 
+    /// Starts a gateway in a folder, with credentials as the service manager hands them over.
+    pub fn start_credited(folder: Arc<tempfile::TempDir>, credentials: &Path) -> Result<Self, String> {
+        let mut command = program();
+        command.env("CREDENTIALS_DIRECTORY", credentials);
+        Self::start_as(command, folder, &[])
+    }
+
     fn start_as(mut command: Command, folder: Arc<tempfile::TempDir>, flags: &[&str]) -> Result<Self, String> {
         command.arg("serve").arg("--state").arg(folder.path().join("state"));
         if !flags.contains(&"--webhook-listen") {
