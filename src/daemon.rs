@@ -1,5 +1,7 @@
 //! Builds everything, runs it, and takes it down in order: first the listeners, then the workers, then the store.
 
+pub mod offline;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;

@@ -2,6 +2,7 @@
 //! Times are RFC 3339 in UTC.
 
 mod access;
+mod backup;
 mod destinations;
 mod findings;
 mod imports;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use self::access::*;
+pub use self::backup::*;
 pub use self::destinations::*;
 pub use self::findings::*;
 pub use self::imports::*;

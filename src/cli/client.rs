@@ -2,7 +2,7 @@
 //! restarts between two of them is not noticed.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,6 +152,17 @@ impl Client {
         self.call(Method::POST, path, encoded(body)?, LONG_CALL_MAX)
     }
 
+    /// Reads something that may take minutes.
+    pub fn get_long<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
+        self.call(Method::GET, path, Bytes::new(), LONG_CALL_MAX)
+    }
+
+    /// Asks for a file, and writes it as it comes.
+    pub fn post_into(&self, path: &str, body: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
+        let request = request(Method::POST, path, encoded(body)?)?;
+        self.runtime.block_on(self.stream(request, out))
+    }
+
     /// Replaces.
     pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer<T>, Failure> {
         self.call(Method::PUT, path, encoded(body)?, CALL_MAX)
@@ -222,14 +233,7 @@ impl Client {
         body: Bytes,
         limit: Duration,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{BASE_PATH}/{path}"))
-            .header(header::HOST, "localhost")
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| Failure::Lost(error.to_string()))?;
+        let request = request(method, path, body)?;
         match tokio::time::timeout(limit, self.send(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::TimedOut { socket: self.socket.clone(), limit }),
@@ -250,6 +254,28 @@ impl Client {
         })?;
         driver.abort();
         Ok((status, body.to_bytes()))
+    }
+
+    async fn stream(&self, request: Request<Full<Bytes>>, out: &mut dyn Write) -> Result<(), Failure> {
+        let lost = |error: hyper::Error| Failure::Lost(error.to_string());
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let driver = tokio::spawn(connection);
+        let mut response = sender.send_request(request).await.map_err(lost)?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
+            return Err(refused(status, &String::from_utf8_lossy(&body)));
+        }
+        while let Some(frame) = response.frame().await {
+            let early = |_| Failure::Lost("the file ended early; the daemon's log says why".to_owned());
+            if let Ok(data) = frame.map_err(early)?.into_data() {
+                out.write_all(&data).map_err(Failure::Write)?;
+            }
+        }
+        driver.abort();
+        Ok(())
     }
 
     fn not_connected(&self, error: &io::Error) -> Failure {
@@ -288,6 +314,17 @@ pub fn path_with(segments: &[&str], parameters: &[(&str, Option<&str>)]) -> Stri
 
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
+}
+
+fn request(method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+    Request::builder()
+        .method(method)
+        .uri(format!("{BASE_PATH}/{path}"))
+        .header(header::HOST, "localhost")
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(|error| Failure::Lost(error.to_string()))
 }
 
 fn encoded(body: &impl Serialize) -> Result<Bytes, Failure> {

@@ -4,6 +4,7 @@
 
 pub mod asset;
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -124,6 +125,12 @@ pub enum Command {
     Token(token::Command),
     /// Show who changed what.
     Audit(audit::Audit),
+    /// Write everything that the gateway holds into one file.
+    Backup(backup::Backup),
+    /// Put a backup into the state folder of a gateway that is stopped.
+    Restore(backup::Restore),
+    /// Read every record and say what is damaged.
+    Verify(backup::Verify),
     /// Print a shell's completion script.
     Completions(completions::Completions),
 }
@@ -181,6 +188,8 @@ pub struct Session {
     pub client: Client,
     /// Where the answer goes.
     pub out: Output,
+    /// The state folder, for what is done while no daemon runs.
+    pub state: PathBuf,
 }
 
 impl Session {
@@ -202,7 +211,7 @@ pub fn run(args: Cli) -> ExitCode {
         command => command,
     };
     let mut session = match Client::new(&paths.socket) {
-        Ok(client) => Session { client, out: Output::stdout(args.global.json) },
+        Ok(client) => Session { client, out: Output::stdout(args.global.json), state: paths.state },
         Err(failure) => return report(&failure, None),
     };
     let done = dispatch(command, &mut session).and_then(|()| session.out.flush());
@@ -230,6 +239,9 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::User(command) => command.run(session),
         Command::Token(command) => command.run(session),
         Command::Audit(command) => command.run(session),
+        Command::Backup(command) => command.run(session),
+        Command::Restore(command) => command.run(session),
+        Command::Verify(command) => command.run(session),
         Command::Completions(command) => command.run(session),
     }
 }
@@ -275,7 +287,7 @@ pub(in crate::cli) mod tests {
         let args = Cli::try_parse_from(std::iter::once(&"hydrophone").chain(line)).unwrap();
         let shared = table::tests::Shared::default();
         let out = Output::to(Box::new(shared.clone()), args.global.json);
-        let mut session = Session { client: daemon.client(), out };
+        let mut session = Session { client: daemon.client(), out, state: PathBuf::new() };
         let done = dispatch(args.command, &mut session);
         (shared.text(), done)
     }
@@ -351,6 +363,12 @@ pub(in crate::cli) mod tests {
             "token add prometheus --role viewer --days 90",
             "token remove prometheus",
             "audit --limit 5 --before 7",
+            "backup f",
+            "backup f --with-keys --passphrase-file -",
+            "restore f --passphrase-file p",
+            "restore f --without-keys",
+            "verify",
+            "verify f --json",
             "serve --admin-listen off",
             "completions bash",
         ];
@@ -386,6 +404,9 @@ pub(in crate::cli) mod tests {
             ("token add t --role viewer --days 0", ValueValidation),
             ("webhook rotate acme", InvalidSubcommand),
             ("doctor", InvalidSubcommand),
+            ("backup", MissingRequiredArgument),
+            ("backup f --passphrase-file p", MissingRequiredArgument),
+            ("restore f --without-keys --passphrase-file p", ArgumentConflict),
         ];
         for (line, kind) in lines {
             assert_eq!(parse(line).err(), Some(kind), "{line}");

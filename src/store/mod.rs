@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod agenda;
+pub mod backup;
 pub mod catalogue;
 pub mod changes;
 mod codec;
@@ -22,10 +23,12 @@ mod schema;
 pub mod secrets;
 pub mod settings;
 mod tables;
+mod touched;
 pub mod trend;
 mod words;
 mod writer;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,12 +36,14 @@ use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle,
+    WriteTransaction,
 };
 
 use self::codec::Record;
 use self::secrets::{Keyring, Locked};
 use self::tables::{Key, Table};
+use self::touched::{Rows, Watch};
 use self::writer::{Delivered, Queue};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
@@ -159,7 +164,7 @@ pub enum OpenError {
         known: u32,
     },
     /// The file is no database, or a damaged one.
-    #[error("the database {} is damaged ({problem}); put a backup in its place, or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one: connect your sources again, and findings are read anew from Sonar", .path.display())]
+    #[error("the database {} is damaged ({problem}); put a backup in its place (`hydrophone restore FILE`), or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one with last night's configuration, where that was copied: findings are read anew from Sonar", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -246,6 +251,7 @@ struct Shared {
     commits: AtomicU64,
     writer: RwLock<Option<JoinHandle<()>>>,
     keyring: Keyring,
+    watch: Watch,
 }
 
 impl Store {
@@ -261,7 +267,7 @@ impl Store {
     }
 
     /// As [`open_with`](Self::open_with), after a look at every page. A damaged database is renamed, with the time, and a new one
-    /// is begun; any other reason not to open it stands.
+    /// is begun, from the nightly copy where there is one; any other reason not to open it stands.
     pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, key: &Place, now: Timestamp) -> Result<Self, OpenError> {
         match Self::open_as(Opening::FirstChecked, folder, Arc::clone(&bell), key) {
             Err(OpenError::Damaged { path, problem }) => {
@@ -271,6 +277,13 @@ impl Store {
                     "the database is damaged ({problem}); it is kept as {}, and a new one is begun",
                     aside.display()
                 );
+                match backup::revive(folder) {
+                    Ok(Some(at)) => tracing::warn!(
+                        "sources, projects, destinations, users and settings are as they were at {at}; findings are read anew"
+                    ),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!("the nightly copy of the configuration is of no use: {error}"),
+                }
                 Self::open_as(Opening::First, folder, bell, key)
             }
             other => other,
@@ -332,6 +345,7 @@ impl Store {
             commits: AtomicU64::new(0),
             writer: RwLock::new(None),
             keyring,
+            watch: Watch::default(),
         });
         let thread = writer::start(Arc::clone(&shared));
         *shared.writer.write().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -694,16 +708,20 @@ pub struct Batch<'t> {
     findings_max: usize,
     /// Whether it touched as many.
     is_full: bool,
+    /// What it wrote, while somebody wants to know.
+    touched: Option<RefCell<Vec<touched::Row>>>,
 }
 
 impl View for Batch<'_> {
     type Rows<'a>
-        = redb::Table<'a, &'static [u8], &'static [u8]>
+        = Rows<'a>
     where
         Self: 'a;
 
     fn rows(&self, table: Table) -> Result<Self::Rows<'_>, StoreError> {
-        Ok(self.transaction.open_table(table)?)
+        let place = || tables::ALL.iter().position(|one| one.name() == table.name()).unwrap_or_default();
+        let touched = self.touched.as_ref();
+        Ok(Rows { table: self.transaction.open_table(table)?, place: touched.map_or(0, |_| place()), touched })
     }
 
     fn keyring(&self) -> &Keyring {
@@ -725,6 +743,7 @@ impl<'t> Batch<'t> {
             queue,
             findings_max: limits::FINDINGS_PER_COMMIT_MIN,
             is_full: false,
+            touched: None,
         }
     }
 

@@ -128,6 +128,16 @@ pub(super) fn secret(view: &impl View, key: &Key) -> Result<Option<SecretBytes>,
     }
 }
 
+/// Whether a stored secret can be opened, as far as that can be told without the key.
+pub(super) fn opens(keyring: &Keyring, key: &[u8], value: &[u8]) -> bool {
+    let key = Key(key.to_vec());
+    match (keyring.key(), super::codec::open::<Sealed>(&key.0, value)) {
+        (Ok(sealing), Ok(sealed)) => sealing.open(&about(&key), &sealed.0).map(SecretBytes::new).is_some(),
+        (Err(_), sealed) => sealed.is_ok(),
+        (Ok(_), Err(_)) => false,
+    }
+}
+
 /// Stores a secret.
 pub(super) fn put(batch: &Batch, key: &Key, secret: &SecretBytes) -> Result<(), StoreError> {
     let sealed = batch.keyring().key()?.seal(&about(key), secret.as_bytes());
