@@ -3,6 +3,7 @@
 pub mod doctor;
 mod failure;
 mod listeners;
+pub mod offline;
 mod reload;
 
 use std::net::SocketAddr;
@@ -26,12 +27,14 @@ use crate::domain::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, check_ur
 use crate::ingress::directory::Directory;
 use crate::ingress::{Counters, Ingress};
 use crate::store::records::SecretBytes;
+use crate::store::secrets::Locked;
 use crate::store::{Store, StoreError, settings};
 use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
 use crate::sys::dice::Dice;
 use crate::sys::loops::Watched;
 use crate::sys::notify::LongStart;
+use crate::sys::seal::Place;
 use crate::sys::shown::{Files, Shown};
 use crate::sys::tls::{Identity, own_names};
 use crate::sys::trust::Trust;
@@ -83,11 +86,12 @@ fn run(options: &Options, passed: Passed) -> Result<(), StartError> {
         check_url(url).map_err(StartError::PublicUrl)?;
     }
     let bell = Arc::new(Bell::default());
+    let key = Place::of_process(options.state);
     let start = LongStart::begin("opening the database");
     let store = if options.set_damaged_aside {
-        Store::open_or_set_aside(options.state, bell, clock::now())?
+        Store::open_or_set_aside(options.state, bell, &key, clock::now())?
     } else {
-        Store::open(options.state, bell)?
+        Store::open_with(options.state, bell, &key)?
     };
     drop(start);
     log::choose(reload::level(&store)?.as_deref());
@@ -169,8 +173,12 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         }
     }
     servers.spawn(admin::serve(local.listener, Arc::clone(&admin), stopped));
-    let mut threads = work.start(usize::try_from(workers).unwrap_or(1));
-    threads.push(deliver.start());
+    let mut threads = Vec::new();
+    let locked = store.locked();
+    if locked.is_none() {
+        threads = work.start(usize::try_from(workers).unwrap_or(1));
+        threads.push(deliver.start());
+    }
     let doing = match address {
         Some(address) if options.webhook_plain => format!("takes webhooks on http://{address}"),
         Some(address) => format!("takes webhooks on https://{address}"),
@@ -178,6 +186,14 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     };
     tracing::info!("hydrophone {} {doing}", env!("CARGO_PKG_VERSION"));
     tracing::info!("admin socket {}, state folder {}", options.socket.display(), options.state.display());
+    let doing = match locked {
+        None => doing,
+        Some(locked) => {
+            let text = format!("locked: {locked}; {}", Locked::REMEDY);
+            tracing::error!("{text}");
+            text
+        }
+    };
     notify::ready(&doing);
     let _watchdog = watchdog();
     let readable = Readable {
@@ -284,11 +300,12 @@ impl Signals {
     }
 }
 
-/// The box's certificate, made at the first start.
+/// The box's certificate, made at the first start; one of this run alone while its private key cannot be read.
 fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartError> {
+    let is_locked = store.locked().is_some();
     let (stored, public_url) = store.read::<_, StoreError>(|view| {
-        let certificate = settings::secret(view, settings::CERTIFICATE)?;
-        let key = settings::secret(view, KEY)?;
+        let secret = |purpose| if is_locked { Ok(None) } else { settings::secret(view, purpose) };
+        let (certificate, key) = (secret(settings::CERTIFICATE)?, secret(KEY)?);
         let url = match public_url {
             Some(url) => Some(url.to_owned()),
             None => settings::value(view, PUBLIC_URL)?,
@@ -300,6 +317,9 @@ fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartEr
     } else {
         let host = public_url.as_deref().and_then(host);
         let identity = Identity::self_signed(own_names(host))?;
+        if is_locked {
+            return Ok(identity);
+        }
         let (certificate, key) =
             (SecretBytes::new(identity.certificate.clone()), SecretBytes::new(identity.key.clone()));
         store.write::<_, StoreError>(move |batch| {

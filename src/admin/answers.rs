@@ -16,6 +16,7 @@ use crate::domain::finding::BadWord;
 use crate::domain::ids::BadName;
 use crate::sonar::FetchError;
 use crate::store::StoreError;
+use crate::store::secrets::Locked;
 use crate::work::WorkError;
 
 /// An error for the person who asked: what happened, to what, and what to do.
@@ -162,6 +163,9 @@ impl From<StoreError> for Problem {
             StoreError::Damaged { .. } => Self::internal(error.to_string()),
             StoreError::Full { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
                 .remedy("free some space on the disk of the state folder"),
+            StoreError::Locked(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy(Locked::REMEDY)
+            }
             StoreError::Failed(_) | StoreError::Stale | StoreError::Closed => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy("try again in a moment")
             }

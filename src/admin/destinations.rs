@@ -24,6 +24,7 @@ use crate::platform::{self, BadDestination, Platform, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::Progress;
 use crate::store::records::SecretBytes;
+use crate::store::secrets::without_password;
 use crate::store::{Reader, StoreError, View, catalogue, changes, destinations, findings};
 use crate::sys::clock;
 use crate::work::deliver::preview;
@@ -192,7 +193,7 @@ fn shown(view: &Reader, id: DestinationId, destination: Destination) -> Result<s
         url: destination.url,
         options: destination.options,
         own_ca: destination.ca_pem.is_some(),
-        proxy: destination.proxy.as_deref().map(views::without_password),
+        proxy: destination.proxy.as_deref().map(without_password),
         filter: shapes::DestinationFilter {
             organizations: destination.filter.organizations,
             projects: destination.filter.projects,

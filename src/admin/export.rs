@@ -126,10 +126,10 @@ pub(super) async fn show(State(admin): Shared, Query(asked): Query<Asked>) -> Re
     let (kind, end) = format.kind();
     let name = file_name(end);
     let (sender, channel) = Channel::<Bytes, io::Error>::new(1);
-    let handle = tokio::runtime::Handle::current();
+    let sent = Sent::new(sender);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let mut writer = BufWriter::with_capacity(CHUNK_BYTES, Sent { sender, handle });
+        let mut writer = BufWriter::with_capacity(CHUNK_BYTES, sent);
         let written = write(&admin, &asked, format, &sarif, &mut writer);
         let written = written.and_then(|written| writer.flush().map(|()| written));
         let Ok(Sent { mut sender, handle }) = writer.into_inner() else { return };
@@ -164,15 +164,27 @@ fn file_name(end: &str) -> String {
 }
 
 /// What is sent at once.
-const CHUNK_BYTES: usize = 32 * 1024;
+pub(super) const CHUNK_BYTES: usize = 32 * 1024;
 
 /// Whoever takes nothing for so long gets no more.
 const STALLED_MAX: Duration = Duration::from_secs(30);
 
 /// The body of the answer, as something to write to.
-struct Sent {
+pub(super) struct Sent {
     sender: Sender<Bytes, io::Error>,
     handle: tokio::runtime::Handle,
+}
+
+impl Sent {
+    /// In a request's own task.
+    pub(super) fn new(sender: Sender<Bytes, io::Error>) -> Self {
+        Self { sender, handle: tokio::runtime::Handle::current() }
+    }
+
+    /// Ends the body so that what was sent does not look whole.
+    pub(super) fn abort(self, error: io::Error) {
+        self.sender.abort(error);
+    }
 }
 
 impl Write for Sent {

@@ -18,6 +18,7 @@ use super::{Admin, Problem};
 use crate::domain::access::{Caller, Role};
 use crate::domain::limits;
 use crate::domain::signature::to_hex;
+use crate::store::StoreError;
 use crate::store::access::{self, Entry};
 use crate::sys::clock;
 
@@ -56,6 +57,11 @@ pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: N
     }
     if !needs.changes {
         return tagged(request, next).await;
+    }
+    if let Some(locked) = needs.admin.store.locked()
+        && !WHILE_LOCKED.iter().any(|path| request.uri().path().ends_with(path))
+    {
+        return Problem::from(StoreError::Locked(locked)).into_response();
     }
     match repeats::key(request.headers()) {
         Ok(Some(key)) if needs.repeatable => once(needs, caller, key, request, next).await,
@@ -102,9 +108,9 @@ async fn noted(needs: Needs, caller: &Caller, request: Request, next: Next) -> R
     let _ = needs
         .admin
         .run(move |admin| {
-            Ok(admin.store.delete::<_, crate::store::StoreError>(move |batch| {
-                access::audit_ended(batch, number, status, remark.as_deref())
-            })?)
+            Ok(admin
+                .store
+                .delete::<_, StoreError>(move |batch| access::audit_ended(batch, number, status, remark.as_deref()))?)
         })
         .await;
     response
@@ -122,8 +128,8 @@ pub(super) fn remark(text: &str) {
 }
 
 /// Written also on a full disk, as deletions are: what frees space must not be refused for being noted.
-fn note(admin: &Admin, entry: Entry) -> Result<u64, crate::store::StoreError> {
-    admin.store.delete::<_, crate::store::StoreError>(move |batch| access::audit(batch, &entry))
+fn note(admin: &Admin, entry: Entry) -> Result<u64, StoreError> {
+    admin.store.delete::<_, StoreError>(move |batch| access::audit(batch, &entry))
 }
 
 /// An entry of the audit log for a request.
@@ -173,6 +179,9 @@ async fn tagged(request: Request, next: Next) -> Response {
 fn matches_tag(known: &str, tag: &str) -> bool {
     known.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
+
+/// What may be done on a box whose secrets cannot be read. Of everything else a part would be done, and a part not.
+const WHILE_LOCKED: [&str; 3] = ["/session", "/sign-out", "/backup"];
 
 /// Addresses in the audit log are cut to this.
 const TARGET_CHARACTERS_MAX: usize = 300;

@@ -13,12 +13,13 @@ pub(super) async fn live() -> &'static str {
     "alive\n"
 }
 
-/// `GET /readyz`: the store can be read.
+/// `GET /readyz`: the store can be read, with its secrets.
 pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
+    let is_locked = admin.store.locked().is_some();
     let read =
         admin.run(|admin| Ok(admin.store.read::<_, StoreError>(|view| access::setup_code(view).map(drop))?)).await;
     match read {
-        Ok(()) => (StatusCode::OK, "ready\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unready\n"),
+        Ok(()) if !is_locked => (StatusCode::OK, "ready\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "unready\n"),
     }
 }

@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 mod assets;
+mod backup;
 mod changes;
 mod deliveries;
 mod describe;

@@ -11,8 +11,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::describe::{Described, Describes};
 use super::{
-    Admin, access, assets, changes, deliveries, destinations, doctor, document, events, export, filters, findings,
-    guard, imports, projects, settings, sources, status, trend, triage, webhooks,
+    Admin, access, assets, backup, changes, deliveries, destinations, doctor, document, events, export, filters,
+    findings, guard, imports, projects, settings, sources, status, trend, triage, webhooks,
 };
 use crate::domain::access::Role;
 
@@ -304,7 +304,9 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
         Part::of("settings")
             .add(Viewer, GET, "/config", settings::list, "List settings")
             .add(Admin, PUT, "/config/{key}", settings::set, "Change a setting")
-            .add(Viewer, GET, "/certificate", settings::certificate::show, "Show the box's certificate"),
+            .add(Viewer, GET, "/certificate", settings::certificate::show, "Show the box's certificate")
+            .add(Admin, POST, "/backup", backup::make, "Take a backup")
+            .add(Admin, GET, "/verify", backup::verify, "Read every record"),
         Part::of("access")
             .open(POST, "/session", access::login::begin, "Log in")
             .add(Viewer, GET, "/session", access::login::show, "Show who is asking")

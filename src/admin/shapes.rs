@@ -2,6 +2,7 @@
 //! Times are RFC 3339 in UTC.
 
 mod access;
+mod backup;
 mod destinations;
 mod doctor;
 mod findings;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use self::access::*;
+pub use self::backup::*;
 pub use self::destinations::*;
 pub use self::doctor::*;
 pub use self::findings::*;

@@ -16,6 +16,7 @@ use crate::domain::limits;
 use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REQUESTS_PER_MINUTE, REREAD_MINUTES};
 use crate::domain::time::Timestamp;
 use crate::store::records::{Project, Scope, Source};
+use crate::store::secrets::Locked;
 use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, lists, settings};
 use crate::sys::clock;
 
@@ -122,7 +123,7 @@ fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     shapes::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        ready: ready && !admin.store.is_full(),
+        ready: ready && !admin.store.is_full() && admin.store.locked().is_none(),
         webhook_listener: admin.listener_url(),
         page: admin.page_address.map_or_else(|| "off".to_owned(), |address| format!("https://{address}")),
         state_folder: admin.store.folder().display().to_string(),
@@ -469,6 +470,15 @@ fn of_scope(project: &Project, scope: &Scope) -> Vec<Condition> {
 
 fn of_store(admin: &Admin) -> Vec<Condition> {
     let mut conditions = Vec::new();
+    conditions.extend(admin.store.locked().map(|locked| Condition {
+        urgency: Urgency::Error,
+        code: "locked",
+        text: format!(
+            "the box is locked: {locked}; lists can be read, webhooks are answered 503, and nothing is read from SonarQube \
+             or passed on"
+        ),
+        remedy: Locked::REMEDY.to_owned(),
+    }));
     if admin.store.is_full() {
         conditions.push(Condition {
             urgency: Urgency::Error,

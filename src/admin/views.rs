@@ -18,6 +18,7 @@ use crate::domain::schedule::{Due, Task};
 use crate::domain::settings::REREAD_MINUTES;
 use crate::domain::time::Timestamp;
 use crate::store::records::{Asset, Change, Delivery, Project, Rule, Scope, Settlement, Source};
+use crate::store::secrets::without_password;
 use crate::store::{Reader, StoreError, agenda, catalogue, findings, lists, settings};
 use crate::sys::clock;
 
@@ -39,14 +40,6 @@ pub(super) fn source(source: &Source, projects: u64) -> shapes::Source {
         token_expires_at: time(source.token_expires_at),
         error: source.error.clone(),
         projects,
-    }
-}
-
-/// A proxy's address may carry a password, which is nobody's business.
-pub(super) fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}***{}", &url[..scheme + 3], &url[at..]),
-        _ => url.to_owned(),
     }
 }
 

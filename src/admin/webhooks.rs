@@ -156,7 +156,7 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
 pub(super) fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shapes::Webhook, Problem> {
     // As it is now: whoever asks may have changed it.
     let hook = &hooks::hook(view, &hook.organization, hook.project.as_ref())?.unwrap_or_else(|| hook.clone());
-    let secrets = if reveal { hooks::secrets(view, hook)? } else { Vec::new() };
+    let secrets = if reveal { hooks::secrets_of(view, hook)? } else { Vec::new() };
     let secret = secrets.first().map(|secret| secret.as_text().to_owned());
     let source = catalogue::source(view, &hook.organization.source)?
         .ok_or_else(|| views::no_source(&hook.organization.source))?;

@@ -2,7 +2,7 @@
 //! restarts between two of them is not noticed.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -145,8 +145,15 @@ impl Client {
 
     /// Reads something of any length, as it comes; answers what stands behind it.
     pub fn stream(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<HeaderMap, Failure> {
+        self.take(request(Method::GET, path, Bytes::new())?, each)
+    }
+
+    fn take(
+        &self,
+        request: Request<Full<Bytes>>,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<HeaderMap, Failure> {
         self.runtime.block_on(async {
-            let request = request(Method::GET, path, Bytes::new())?;
             let mut response = self.in_time(self.begin(request)).await?;
             if !response.status().is_success() {
                 let body = self.in_time(whole(response.body_mut())).await?;
@@ -154,7 +161,8 @@ impl Client {
             }
             let mut trailers = HeaderMap::new();
             while let Some(frame) = self.in_time(async { Ok(response.frame().await) }).await? {
-                match frame.map_err(|error| lost(&error))?.into_data() {
+                let early = |_| Failure::Lost("what was sent ended early; the daemon's log says why".to_owned());
+                match frame.map_err(early)?.into_data() {
                     Ok(data) => each(&data)?,
                     Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
                 }
@@ -177,6 +185,17 @@ impl Client {
     /// Adds or starts something that may take minutes, such as an import of all projects.
     pub fn post_long<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer<T>, Failure> {
         self.call(Method::POST, path, encoded(body)?, LONG_CALL_MAX)
+    }
+
+    /// Reads something that may take minutes.
+    pub fn get_long<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
+        self.call(Method::GET, path, Bytes::new(), LONG_CALL_MAX)
+    }
+
+    /// Asks for a file, and writes it as it comes.
+    pub fn post_into(&self, path: &str, body: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
+        let request = request(Method::POST, path, encoded(body)?)?;
+        self.take(request, &mut |bytes| out.write_all(bytes).map_err(Failure::Write)).map(drop)
     }
 
     /// Replaces.

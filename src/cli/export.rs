@@ -217,21 +217,26 @@ impl Lines<'_> {
 }
 
 /// A file under another name beside the one that is wanted; removed unless it is finished.
-struct Draft {
-    file: File,
+pub(super) struct Draft {
+    pub(super) file: File,
     path: PathBuf,
     finished: bool,
 }
 
 impl Draft {
-    fn beside(wanted: &Path) -> Result<Self, Failure> {
+    /// Where it lies until then.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn beside(wanted: &Path) -> Result<Self, Failure> {
         let name = wanted.file_name().ok_or_else(|| Failure::Input {
             text: format!("{} does not name a file", wanted.display()),
-            hint: "Name a file with -o, or leave it out for standard output.",
+            hint: "Name a file that can be made.",
         })?;
         if wanted.exists() && !wanted.is_file() {
             let text = format!("{} is not a regular file", wanted.display());
-            return Err(Failure::Input { text, hint: "Leave -o out to write to standard output." });
+            return Err(Failure::Input { text, hint: "Name another one." });
         }
         let mut draft = std::ffi::OsString::from(".");
         draft.push(name);
@@ -243,7 +248,7 @@ impl Draft {
         Ok(Self { file, path, finished: false })
     }
 
-    fn finish(mut self, wanted: &Path) -> Result<(), Failure> {
+    pub(super) fn finish(mut self, wanted: &Path) -> Result<(), Failure> {
         let named = self.file.sync_all().and_then(|()| std::fs::rename(&self.path, wanted));
         named.map_err(|error| cannot_write(wanted, &error))?;
         self.finished = true;
@@ -260,7 +265,7 @@ impl Drop for Draft {
     }
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Input { text: format!("cannot write {}: {error}", path.display()), hint: "" }
 }
 

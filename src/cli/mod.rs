@@ -4,6 +4,7 @@
 
 pub mod asset;
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -127,6 +128,12 @@ pub enum Command {
     Token(token::Command),
     /// Show who changed what.
     Audit(audit::Audit),
+    /// Write everything that the gateway holds into one file.
+    Backup(backup::Backup),
+    /// Put a backup into the state folder of a gateway that is stopped.
+    Restore(backup::Restore),
+    /// Read every record and say what is damaged.
+    Verify(backup::Verify),
     /// Print a shell's completion script.
     Completions(completions::Completions),
 }
@@ -236,6 +243,9 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::User(command) => command.run(session),
         Command::Token(command) => command.run(session),
         Command::Audit(command) => command.run(session),
+        Command::Backup(command) => command.run(session),
+        Command::Restore(command) => command.run(session),
+        Command::Verify(command) => command.run(session),
         Command::Completions(command) => command.run(session),
     }
 }
@@ -358,6 +368,12 @@ pub(in crate::cli) mod tests {
             "token add prometheus --role viewer --days 90",
             "token remove prometheus",
             "audit --limit 5 --before 7",
+            "backup f",
+            "backup f --with-keys --passphrase-file -",
+            "restore f --passphrase-file p",
+            "restore f --without-keys",
+            "verify",
+            "verify f --json",
             "serve --admin-listen off",
             "completions bash",
         ];
@@ -393,6 +409,9 @@ pub(in crate::cli) mod tests {
             ("token add t --role viewer --days 0", ValueValidation),
             ("webhook turn acme", InvalidSubcommand),
             ("physician", InvalidSubcommand),
+            ("backup", MissingRequiredArgument),
+            ("backup f --passphrase-file p", MissingRequiredArgument),
+            ("restore f --without-keys --passphrase-file p", ArgumentConflict),
         ];
         for (line, kind) in lines {
             assert_eq!(parse(line).err(), Some(kind), "{line}");

@@ -257,6 +257,30 @@ pub const LIST_EXAMINED_MAX: usize = 20_000;
 /// Findings that one page of a list may hold.
 pub const LIST_ROWS_MAX: usize = 500;
 
+/// Between two copies of what cannot be read from Sonar again; the first comes when the start is long over.
+pub const NIGHTLY_INTERVAL: Duration = Duration::from_hours(24);
+
+/// See [`NIGHTLY_INTERVAL`]; and between two tries.
+pub const NIGHTLY_FIRST: Duration = Duration::from_hours(1);
+
+/// Rows written while a backup is read that are noted; with more, as where it is written slowly while much is read from
+/// Sonar, there is none. As many keys take some 15 MiB.
+pub const BACKUP_TOUCHED_MAX: usize = 100_000;
+
+/// From so many on, a backup reads once more what was written meanwhile before it goes on.
+pub const BACKUP_TOUCHED_READ: usize = 4_096;
+
+/// What a backup reads in the writer's own turn: some milliseconds.
+pub const BACKUP_LAST_ROWS_MAX: usize = 500;
+
+/// Rows, and bytes, that a backup reads at a time.
+pub const BACKUP_PAGE_ROWS: usize = 1_000;
+/// See [`BACKUP_PAGE_ROWS`].
+pub const BACKUP_PAGE_BYTES: usize = 512 * 1024;
+
+/// How much larger than a backup the database may be that is made of it.
+pub const BACKUP_GROWS_MAX: u64 = 4;
+
 /// No read transaction outlives this: long readers pin pages of the store.
 pub const READ_MAX: Duration = Duration::from_secs(1);
 

@@ -189,6 +189,10 @@ impl Ingress {
             .get(signature::HEADER)
             .and_then(|value| Signature::parse(value.as_bytes()))
             .ok_or(Refusal::Signature)?;
+        // Nobody can tell whether the signature is right, and the sweep finds what was analysed.
+        if self.store.locked().is_some() {
+            return Err(Refusal::Unavailable);
+        }
         let project = match request.headers().get(PROJECT_HEADER).map(HeaderValue::as_bytes) {
             None => Ok(None),
             // Java writes header text as Latin-1 or UTF-8; what is neither ASCII nor UTF-8 cannot be compared.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
 use super::tables::{self, Key};
-use super::{Batch, Counter, StoreError, View, agenda, deliveries, get, hooks, keys, scan, trend};
+use super::{Batch, Counter, StoreError, View, agenda, deliveries, get, hooks, keys, scan, secrets, trend};
 use crate::domain::delivery::{Outcome, ScopeRef};
 use crate::domain::ids::{
     AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
@@ -25,30 +25,32 @@ fn token_key(name: &SourceName) -> Key {
 
 /// A source by name.
 pub fn source(view: &impl View, name: &SourceName) -> Result<Option<Source>, StoreError> {
-    get(view, tables::SOURCES, &source_key(name))
+    let key = source_key(name);
+    let source = get::<Source>(view, tables::SOURCES, &key)?;
+    source.map(|source| secrets::with_proxy(view, &key.0, source)).transpose()
 }
 
 /// All sources by name.
 pub fn sources(view: &impl View) -> Result<Vec<Source>, StoreError> {
     let mut found = Vec::new();
-    scan::<Source>(view, tables::SOURCES, &Key::new(), |_, source| {
-        found.push(source);
+    scan::<Source>(view, tables::SOURCES, &Key::new(), |key, source| {
+        found.push((key.to_vec(), source));
         true
     })?;
-    Ok(found)
+    found.into_iter().map(|(key, source)| secrets::with_proxy(view, &key, source)).collect()
 }
 
 /// A source's token.
 pub fn token(view: &impl View, name: &SourceName) -> Result<Option<SecretBytes>, StoreError> {
-    get(view, tables::SECRETS, &token_key(name))
+    secrets::secret(view, &token_key(name))
 }
 
 /// Stores a source, and its token where one is given.
 pub fn put_source(batch: &Batch, source: &Source, token: Option<&SecretBytes>) -> Result<(), StoreError> {
     if let Some(token) = token {
-        batch.put(tables::SECRETS, &token_key(&source.name), token)?;
+        secrets::put(batch, &token_key(&source.name), token)?;
     }
-    batch.put(tables::SOURCES, &source_key(&source.name), source)
+    secrets::put_proxied(batch, tables::SOURCES, &source_key(&source.name), source)
 }
 
 /// What passes of an organization; everything where nobody chose.
@@ -83,8 +85,8 @@ pub fn remove_source(batch: &Batch, name: &SourceName) -> Result<(), StoreError>
         batch.delete(tables::RULES, &Key::new().tail(&rule))?;
     }
     hooks::remove(batch, |hook| hook.organization.source == *name)?;
-    batch.delete(tables::SECRETS, &token_key(name))?;
-    batch.delete(tables::SOURCES, &source_key(name))
+    secrets::delete(batch, &token_key(name))?;
+    secrets::delete_proxied::<Source>(batch, tables::SOURCES, &source_key(name))
 }
 
 /// An asset by number.

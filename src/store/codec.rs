@@ -39,18 +39,23 @@ fn checksum(key: &[u8], value: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// Whether a stored form at a key is what was written there.
+pub(super) fn is_whole(key: &[u8], bytes: &[u8]) -> bool {
+    let Some((value, stored)) = bytes.split_last_chunk::<4>() else { return false };
+    let covered = value.first().is_some_and(|version| version & KEY_IS_COVERED != 0);
+    checksum(if covered { key } else { &[] }, value) == u32::from_le_bytes(*stored)
+}
+
 /// The value of a stored form at a key.
 pub(super) fn open<R: Record>(key: &[u8], bytes: &[u8]) -> Result<R, StoreError> {
     let damaged = || {
         DAMAGED.fetch_add(1, Ordering::Relaxed);
         StoreError::Damaged { what: R::NAME }
     };
-    let (value, stored) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
-    let covered = value.first().is_some_and(|version| version & KEY_IS_COVERED != 0);
-    if checksum(if covered { key } else { &[] }, value) != u32::from_le_bytes(*stored) {
+    if !is_whole(key, bytes) {
         return Err(damaged());
     }
-    match value.split_first() {
+    match bytes[..bytes.len() - 4].split_first() {
         Some((&version, value)) if version & !KEY_IS_COVERED == R::VERSION => {
             Decoder::new(value).decode().map_err(|_| damaged())
         }

@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use super::changes::Cursor;
 use super::records::SecretBytes;
 use super::tables::{self, Key};
-use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
+use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after, secrets};
 use crate::domain::destination::Destination;
 use crate::domain::ids::{ChangeNumber, DestinationId, DestinationName, FindingId, ScopeId};
 use crate::domain::limits;
@@ -159,7 +159,9 @@ fn of_secret(id: DestinationId) -> Key {
 
 /// A destination by number.
 pub fn destination(view: &impl View, id: DestinationId) -> Result<Option<Destination>, StoreError> {
-    get(view, tables::DESTINATIONS, &key(id))
+    let key = key(id);
+    let destination = get::<Destination>(view, tables::DESTINATIONS, &key)?;
+    destination.map(|destination| secrets::with_proxy(view, &key.0, destination)).transpose()
 }
 
 /// All destinations by number.
@@ -169,7 +171,8 @@ pub fn destinations(view: &impl View) -> Result<Vec<(DestinationId, Destination)
         found.extend(tables::u32_at(key, 0).map(|id| (DestinationId(id), destination)));
         true
     })?;
-    Ok(found)
+    let whole = |(id, destination)| Ok((id, secrets::with_proxy(view, &key(id).0, destination)?));
+    found.into_iter().map(whole).collect()
 }
 
 /// The numbers of all destinations.
@@ -198,7 +201,7 @@ pub fn next_id(view: &impl View) -> Result<DestinationId, StoreError> {
 
 /// A destination's secret.
 pub fn secret(view: &impl View, id: DestinationId) -> Result<Option<SecretBytes>, StoreError> {
-    get(view, tables::SECRETS, &of_secret(id))
+    secrets::secret(view, &of_secret(id))
 }
 
 /// Adds a destination, whose name must be free. It begins with the present state.
@@ -221,16 +224,16 @@ pub fn put(
     secret: Option<&SecretBytes>,
 ) -> Result<(), StoreError> {
     if let Some(secret) = secret {
-        batch.put(tables::SECRETS, &of_secret(id), secret)?;
+        secrets::put(batch, &of_secret(id), secret)?;
     }
-    batch.put(tables::DESTINATIONS, &key(id), destination)
+    secrets::put_proxied(batch, tables::DESTINATIONS, &key(id), destination)
 }
 
 /// Forgets a destination. What is remembered of what it was told goes with [`clear`], some at a time.
 pub fn remove(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
-    batch.delete(tables::DESTINATIONS, &key(id))?;
+    secrets::delete_proxied::<Destination>(batch, tables::DESTINATIONS, &key(id))?;
     batch.delete(tables::PROGRESS, &key(id))?;
-    batch.delete(tables::SECRETS, &of_secret(id))
+    secrets::delete(batch, &of_secret(id))
 }
 
 /// Tables whose keys begin with a destination's number.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::codec;
 use super::records::{Change, Decision};
 use super::tables::{self, Key};
+use super::touched::Rows;
 use super::words::Index;
 use super::{Batch, Counter, StoreError, View, catalogue, changes, destinations, get, keys, trend};
 use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
@@ -13,8 +14,6 @@ use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, IssueKey, Scope
 use crate::domain::limits;
 use crate::domain::reconcile::{ChangeKind, Step};
 use crate::domain::time::Timestamp;
-
-type Rows<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 pub(super) fn finding_key(scope: ScopeId, key: &IssueKey) -> Key {
     Key::new().u32(scope.0).tail(key.as_str().as_bytes())

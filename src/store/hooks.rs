@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::records::{Hook, HookSecret, SecretBytes};
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, get, scan};
+use super::{Batch, StoreError, View, get, scan, secrets};
 use crate::domain::ids::{EndpointId, OrganizationRef, ProjectKey};
 use crate::domain::time::Timestamp;
 
@@ -48,13 +48,15 @@ pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError
     let hooks = records(view)?;
     let mut found = Vec::with_capacity(hooks.len());
     for hook in hooks {
-        match secrets(view, &hook) {
+        match secrets_of(view, &hook) {
             Ok(secrets) => found.push((hook, secrets)),
             // The others must work; calls to this one are answered 401.
             Err(StoreError::Damaged { what }) => {
                 tracing::error!("a {what} of {} is damaged: take its secret over anew", hook.organization);
                 found.push((hook, Vec::new()));
             }
+            // The listener says 503 until the key is there.
+            Err(StoreError::Locked(_)) => found.push((hook, Vec::new())),
             Err(error) => return Err(error),
         }
     }
@@ -62,11 +64,11 @@ pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError
 }
 
 /// The secrets of an endpoint, the present one first.
-pub fn secrets(view: &impl View, hook: &Hook) -> Result<Vec<SecretBytes>, StoreError> {
+pub fn secrets_of(view: &impl View, hook: &Hook) -> Result<Vec<SecretBytes>, StoreError> {
     hook.secrets
         .iter()
         .map(|secret| {
-            get(view, tables::SECRETS, &secret_key(hook.endpoint, secret.id))?
+            secrets::secret(view, &secret_key(hook.endpoint, secret.id))?
                 .ok_or(StoreError::Damaged { what: "webhook secret" })
         })
         .collect()
@@ -91,7 +93,7 @@ pub fn make(
         secrets: vec![HookSecret { id: 1, made_at: now, expires_at: None }],
         registered: false,
     };
-    batch.put(tables::SECRETS, &secret_key(endpoint, 1), secret)?;
+    secrets::put(batch, &secret_key(endpoint, 1), secret)?;
     batch.put(tables::HOOKS, &key(organization, project), &hook)?;
     Ok(hook)
 }
@@ -103,7 +105,7 @@ pub fn replace_secret(batch: &Batch, mut hook: Hook, secret: &SecretBytes, now: 
         forget_secret(batch, hook.endpoint, former.id)?;
     }
     hook.secrets = vec![HookSecret { id, made_at: now, expires_at: None }];
-    batch.put(tables::SECRETS, &secret_key(hook.endpoint, id), secret)?;
+    secrets::put(batch, &secret_key(hook.endpoint, id), secret)?;
     put(batch, &hook)
 }
 
@@ -122,7 +124,7 @@ pub fn rotate(
         former.expires_at = Some(former.expires_at.map_or(ends_at, |known| known.min(ends_at)));
     }
     hook.secrets.insert(0, HookSecret { id, made_at: now, expires_at: None });
-    batch.put(tables::SECRETS, &secret_key(hook.endpoint, id), secret)?;
+    secrets::put(batch, &secret_key(hook.endpoint, id), secret)?;
     put(batch, &hook)?;
     Ok(Some(hook))
 }
@@ -146,7 +148,7 @@ fn put(batch: &Batch, hook: &Hook) -> Result<(), StoreError> {
 
 fn forget_secret(batch: &Batch, endpoint: EndpointId, id: u32) -> Result<(), StoreError> {
     batch.delete(tables::META, &used_key(endpoint, id))?;
-    batch.delete(tables::SECRETS, &secret_key(endpoint, id))
+    secrets::delete(batch, &secret_key(endpoint, id))
 }
 
 /// Returns how many secrets are gone.

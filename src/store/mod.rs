@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod agenda;
+pub mod backup;
 pub mod catalogue;
 pub mod changes;
 mod codec;
@@ -20,12 +21,15 @@ mod place;
 pub mod records;
 pub mod retention;
 mod schema;
+pub mod secrets;
 pub mod settings;
 mod tables;
+mod touched;
 pub mod trend;
 mod words;
 mod writer;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,16 +37,20 @@ use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle,
+    WriteTransaction,
 };
 
 use self::codec::Record;
+use self::secrets::{Keyring, Locked};
 use self::tables::{Key, Table};
+use self::touched::{Rows, Watch};
 use self::writer::{Delivered, Queue};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::sys::answer::{self, Awaited};
 use crate::sys::bell::Bell;
+use crate::sys::seal::{BadKey, Place};
 use crate::sys::{guard, loops, notify, random};
 
 pub use self::deliveries::{Accepted, Arrival};
@@ -71,6 +79,9 @@ pub enum StoreError {
         /// What kind of value.
         what: &'static str,
     },
+    /// Secrets cannot be read or written without the key that they are sealed with.
+    #[error("the box is locked: {0}")]
+    Locked(Locked),
     /// What was staged may be gone, as the store was opened anew since.
     #[error("the store was opened anew in the middle of a read")]
     Stale,
@@ -162,13 +173,16 @@ pub enum OpenError {
         known: u32,
     },
     /// The file is no database, or a damaged one.
-    #[error("the database {} is damaged ({problem}); put a backup in its place, or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one: connect your sources again, and findings are read anew from Sonar", .path.display())]
+    #[error("the database {} is damaged ({problem}); put a backup in its place (`hydrophone restore FILE`), or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one with last night's configuration, where that was copied: findings are read anew from Sonar", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
     },
+    /// The key that its secrets are sealed with is of no use.
+    #[error(transparent)]
+    Key(#[from] BadKey),
     /// The disk does not give the file, or not now.
     #[error("the database {} cannot be used: {problem}; look after the disk (`df`, `dmesg`), then start again", .path.display())]
     Unusable {
@@ -259,13 +273,15 @@ struct Shared {
     reopened: AtomicU64,
     commits: AtomicU64,
     writer: RwLock<Option<JoinHandle<()>>>,
+    keyring: Keyring,
+    watch: Watch,
 }
 
 impl Store {
     /// Opens or makes the database in a folder, which is made too if its parent exists. The bell rings after
     /// every commit.
     pub fn open(folder: &Path, bell: Arc<Bell>) -> Result<Self, OpenError> {
-        Self::open_as(Opening::First, folder, bell)
+        Self::open_with(folder, bell, &Place::folder(folder))
     }
 
     /// Opens a database that is there, to look into it where no daemon runs. One of an earlier format is left to the daemon,
@@ -281,13 +297,24 @@ impl Store {
             return Err(OpenError::Unusable { path, problem });
         }
         drop(database);
-        Self::start(Opening::Again, Box::new(opener(path)), folder.to_owned(), Arc::new(Bell::default()))
+        Self::start(
+            Opening::Again,
+            Box::new(opener(path)),
+            folder.to_owned(),
+            Arc::new(Bell::default()),
+            &Place::of_process(folder),
+        )
     }
 
-    /// As [`open`](Self::open), after a look at every page. A damaged database is renamed, with the time, and a new one
-    /// is begun; any other reason not to open it stands.
-    pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, now: Timestamp) -> Result<Self, OpenError> {
-        match Self::open_as(Opening::FirstChecked, folder, Arc::clone(&bell)) {
+    /// As [`open`](Self::open), with the key from a place of one's own.
+    pub fn open_with(folder: &Path, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
+        Self::open_as(Opening::First, folder, bell, key)
+    }
+
+    /// As [`open_with`](Self::open_with), after a look at every page. A damaged database is renamed, with the time, and a new one
+    /// is begun, from the nightly copy where there is one; any other reason not to open it stands.
+    pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, key: &Place, now: Timestamp) -> Result<Self, OpenError> {
+        match Self::open_as(Opening::FirstChecked, folder, Arc::clone(&bell), key) {
             Err(OpenError::Damaged { path, problem }) => {
                 let aside =
                     set_aside(&path, now).map_err(|error| OpenError::NotWritable { path: folder.to_owned(), error })?;
@@ -295,13 +322,20 @@ impl Store {
                     "the database is damaged ({problem}); it is kept as {}, and a new one is begun",
                     aside.display()
                 );
-                Self::open_as(Opening::First, folder, bell)
+                match backup::revive(folder) {
+                    Ok(Some(at)) => tracing::warn!(
+                        "sources, projects, destinations, users and settings are as they were at {at}; findings are read anew"
+                    ),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!("the nightly copy of the configuration is of no use: {error}"),
+                }
+                Self::open_as(Opening::First, folder, bell, key)
             }
             other => other,
         }
     }
 
-    fn open_as(first: Opening, folder: &Path, bell: Arc<Bell>) -> Result<Self, OpenError> {
+    fn open_as(first: Opening, folder: &Path, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
         let not_writable = |error| OpenError::NotWritable { path: folder.to_owned(), error };
         place::check(folder).map_err(|why| OpenError::Unsafe { path: folder.to_owned(), why })?;
@@ -312,7 +346,7 @@ impl Store {
             Opening::Again | Opening::AgainChecked => builder(opening).open(&file),
         });
         let is_new = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
-        Self::start(first, opener, folder.to_owned(), bell).inspect_err(|_| {
+        Self::start(first, opener, folder.to_owned(), bell, key).inspect_err(|_| {
             if is_new {
                 // What was begun, and failed such as for lack of room, must not look like a damaged database later.
                 let _ = std::fs::remove_file(&path);
@@ -320,22 +354,24 @@ impl Store {
         })
     }
 
-    /// Opens a database on a storage of one's own, for tests of faults.
+    /// Opens a database on a storage of one's own, for tests of faults. Its secrets are sealed with a key that everybody
+    /// knows.
     pub fn open_on<B: StorageBackend>(
         storage: impl Fn() -> B + Send + Sync + 'static,
         bell: Arc<Bell>,
     ) -> Result<Self, OpenError> {
         let opener: Opener = Box::new(move |opening| builder(opening).create_with_backend(storage()));
-        Self::start(Opening::First, opener, PathBuf::new(), bell)
+        Self::start(Opening::First, opener, PathBuf::new(), bell, &Place::nowhere())
     }
 
-    fn start(first: Opening, opener: Opener, folder: PathBuf, bell: Arc<Bell>) -> Result<Self, OpenError> {
+    fn start(first: Opening, opener: Opener, folder: PathBuf, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
         // A plain opening trusts the file and may panic where it is damaged.
-        let database = guard::quietly(|| {
-            let database = opener(first).map_err(|error| OpenError::of(error, &folder))?;
+        let (database, keyring) = guard::quietly(|| {
+            let mut database = opener(first).map_err(|error| OpenError::of(error, &folder))?;
             SUSPECT.store(false, Ordering::Relaxed);
-            schema::prepare(&database).map_err(|error| match error {
+            let keyring = schema::prepare(&mut database, key).map_err(|error| match error {
+                schema::Unfit::Key(bad) => OpenError::Key(bad),
                 schema::Unfit::Newer(found) => OpenError::Newer { path: folder.clone(), found, known: schema::NEWEST },
                 schema::Unfit::Damaged(problem) => OpenError::Damaged { path: path.clone(), problem },
                 schema::Unfit::Store(error) => match error {
@@ -348,7 +384,7 @@ impl Store {
                     error => OpenError::Damaged { path: path.clone(), problem: error.to_string() },
                 },
             })?;
-            Ok(database)
+            Ok((database, keyring))
         })
         .unwrap_or_else(|_| Err(OpenError::Damaged { path, problem: DAMAGED_PAGE.to_owned() }))?;
         let shared = Arc::new(Shared {
@@ -363,6 +399,8 @@ impl Store {
             reopened: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             writer: RwLock::new(None),
+            keyring,
+            watch: Watch::default(),
         });
         let thread = writer::start(Arc::clone(&shared));
         *shared.writer.write().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -393,10 +431,11 @@ impl Store {
         let _step = loops::within(limits::STORE_STEP_MAX);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is being opened anew".to_owned()))?;
         // redb may panic over a damaged page; that must not take more than this read with it.
-        let looked = guard::quietly(|| Ok(read(&Reader(database.begin_read()?)))).unwrap_or_else(|panic| {
-            SUSPECT.store(true, Ordering::Relaxed);
-            Err(StoreError::Failed(format!("a read ended in a panic: {panic}")))
-        });
+        let looked = guard::quietly(|| Ok(read(&Reader::new(database.begin_read()?, &self.shared.keyring))))
+            .unwrap_or_else(|panic| {
+                SUSPECT.store(true, Ordering::Relaxed);
+                Err(StoreError::Failed(format!("a read ended in a panic: {panic}")))
+            });
         if !matches!(looked, Ok(true)) {
             self.shared.queue.push_probe();
         }
@@ -466,6 +505,11 @@ impl Store {
         let _rest = loops::resting();
         self.accept(arrival, Box::new(WaitedFor(reply)));
         answer.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Why no secret can be read, if that is so.
+    pub fn locked(&self) -> Option<Locked> {
+        self.shared.keyring.locked()
     }
 
     /// Rings after every commit.
@@ -679,22 +723,40 @@ pub trait View {
     /// Opens a table.
     #[doc(hidden)]
     fn rows(&self, table: Table) -> Result<Self::Rows<'_>, StoreError>;
+
+    /// What secrets are opened with.
+    #[doc(hidden)]
+    fn keyring(&self) -> &Keyring;
 }
 
 /// A view of the last commit.
-pub struct Reader(ReadTransaction);
+pub struct Reader {
+    transaction: ReadTransaction,
+    keyring: Keyring,
+}
+
+impl Reader {
+    fn new(transaction: ReadTransaction, keyring: &Keyring) -> Self {
+        Self { transaction, keyring: keyring.clone() }
+    }
+}
 
 impl View for Reader {
     type Rows<'a> = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
     fn rows(&self, table: Table) -> Result<Self::Rows<'_>, StoreError> {
-        Ok(self.0.open_table(table)?)
+        Ok(self.transaction.open_table(table)?)
+    }
+
+    fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 }
 
 /// A write transaction, lent by the writer.
 pub struct Batch<'t> {
     transaction: &'t WriteTransaction,
+    keyring: &'t Keyring,
     deadline: std::time::Instant,
     /// Where those wait that go first.
     queue: Option<&'t Queue>,
@@ -702,22 +764,43 @@ pub struct Batch<'t> {
     findings_max: usize,
     /// Whether it touched as many.
     is_full: bool,
+    /// What it wrote, while somebody wants to know.
+    touched: Option<RefCell<Vec<touched::Row>>>,
 }
 
 impl View for Batch<'_> {
     type Rows<'a>
-        = redb::Table<'a, &'static [u8], &'static [u8]>
+        = Rows<'a>
     where
         Self: 'a;
 
     fn rows(&self, table: Table) -> Result<Self::Rows<'_>, StoreError> {
-        Ok(self.transaction.open_table(table)?)
+        let place = || tables::ALL.iter().position(|one| one.name() == table.name()).unwrap_or_default();
+        let touched = self.touched.as_ref();
+        Ok(Rows { table: self.transaction.open_table(table)?, place: touched.map_or(0, |_| place()), touched })
+    }
+
+    fn keyring(&self) -> &Keyring {
+        self.keyring
     }
 }
 
 impl<'t> Batch<'t> {
-    fn new(transaction: &'t WriteTransaction, deadline: std::time::Instant, queue: Option<&'t Queue>) -> Self {
-        Self { transaction, deadline, queue, findings_max: limits::FINDINGS_PER_COMMIT_MIN, is_full: false }
+    fn new(
+        transaction: &'t WriteTransaction,
+        keyring: &'t Keyring,
+        deadline: std::time::Instant,
+        queue: Option<&'t Queue>,
+    ) -> Self {
+        Self {
+            transaction,
+            keyring,
+            deadline,
+            queue,
+            findings_max: limits::FINDINGS_PER_COMMIT_MIN,
+            is_full: false,
+            touched: None,
+        }
     }
 
     /// Ends its time, as on a slow disk: it does the least that it may.

@@ -479,10 +479,10 @@ pub struct Decision {
     pub via: Option<String>,
 }
 
-/// Secret bytes. `Debug` prints none of them, and memory is wiped when it is dropped.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(transparent)]
-pub struct SecretBytes(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>);
+/// Secret bytes, stored sealed: see [`secrets`](super::secrets). `Debug` prints none of them, and memory is wiped when it is
+/// dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {
     /// Takes bytes in.
@@ -525,7 +525,6 @@ record!(
     SealedCrawl = "crawl",
     Underway = "crawl under way",
     Change = "change",
-    SecretBytes = "secret",
     Destination = "destination",
     Remote = "platform's record of a finding",
     Order = "decision",

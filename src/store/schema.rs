@@ -2,11 +2,13 @@
 
 use redb::{Database, ReadableDatabase};
 
+use super::secrets::{self, Keyring};
 use super::tables::{self, Key};
 use super::{Batch, Reader, StoreError, changes, findings, get};
+use crate::sys::seal::{BadKey, Place};
 
 /// The format that this version writes.
-pub(super) const NEWEST: u32 = 4;
+pub(super) const NEWEST: u32 = 5;
 
 /// Turns a database of the format before into the one after, in one transaction.
 type Migration = fn(&Batch) -> Result<(), StoreError>;
@@ -22,6 +24,8 @@ const MIGRATIONS: &[Migration] = &[
     |_| Ok(()),
     // Format 4 has an order of paths, and tables of what the page shows.
     findings::index_paths,
+    // Format 5 holds its secrets sealed.
+    secrets::seal_all,
 ];
 
 /// Why a database cannot be used.
@@ -29,6 +33,7 @@ pub(super) enum Unfit {
     Newer(u32),
     /// Tables are missing.
     Damaged(String),
+    Key(BadKey),
     Store(StoreError),
 }
 
@@ -39,34 +44,55 @@ impl<E: Into<StoreError>> From<E> for Unfit {
 }
 
 /// Makes the tables of a new database, leads an older one to the newest format, refuses a newer one. A database
-/// of the newest format is not written to, so that starting costs no write.
-pub(super) fn prepare(database: &Database) -> Result<(), Unfit> {
-    match found(database)? {
-        Some(found) if found > NEWEST => Err(Unfit::Newer(found)),
+/// of the newest format is not written to, so that starting costs no write. Returns what its secrets are sealed with.
+pub(super) fn prepare(database: &mut Database, key: &Place) -> Result<Keyring, Unfit> {
+    let format = found(database)?;
+    let keyring = match format {
+        // Nothing of it is understood.
+        Some(found) if found > NEWEST => return Err(Unfit::Newer(found)),
+        // What has tables is not new: it would look like an inventory without findings.
+        None if has_tables(database)? => return Err(Unfit::Damaged("its format is not to be found".to_owned())),
+        None => Keyring::new(key).map_err(Unfit::Key)?,
+        Some(_) => Keyring::of(&reader(database)?, key)?.map_err(Unfit::Key)?,
+    };
+    match format {
         Some(found) => {
-            migrate(database, found, MIGRATIONS)?;
-            let reader = Reader(database.begin_read().map_err(StoreError::from)?);
+            migrate(database, &keyring, found, MIGRATIONS)?;
+            let reader = reader(database)?;
             for &table in tables::ALL {
-                match reader.0.open_table(table) {
+                match reader.transaction.open_table(table) {
                     Ok(_) => {}
                     Err(redb::TableError::Storage(error)) => return Err(Unfit::Store(error.into())),
                     Err(error) => return Err(Unfit::Damaged(error.to_string())),
                 }
             }
-            Ok(())
+            if secrets::is_unscrubbed(&reader)? {
+                drop(reader);
+                scrub(database, &keyring)?;
+            }
         }
-        // What has tables is not new: it would look like an inventory without findings.
-        None if has_tables(database)? => Err(Unfit::Damaged("its format is not to be found".to_owned())),
         None => {
-            write(database, |batch| {
+            write(database, &keyring, |batch| {
                 for &table in tables::ALL {
                     batch.transaction.open_table(table)?;
                 }
+                secrets::note_key(batch)?;
                 set_format(batch, NEWEST)
             })?;
-            Ok(())
         }
     }
+    Ok(keyring)
+}
+
+fn reader(database: &Database) -> Result<Reader, StoreError> {
+    Ok(Reader::new(database.begin_read()?, &Keyring::NONE))
+}
+
+/// Overwrites, as far as redb can be brought to it, what free pages still hold of secrets that are sealed by now.
+fn scrub(database: &mut Database, keyring: &Keyring) -> Result<(), StoreError> {
+    tracing::info!("the secrets are sealed from here on; what was stored of them before is being removed");
+    database.compact().map_err(|error| StoreError::Failed(error.to_string()))?;
+    write(database, keyring, secrets::note_scrubbed)
 }
 
 /// Whether this is a database of the newest format, and not an empty file in its place.
@@ -79,18 +105,18 @@ fn has_tables(database: &Database) -> Result<bool, StoreError> {
 }
 
 fn found(database: &Database) -> Result<Option<u32>, Unfit> {
-    let reader = Reader(database.begin_read().map_err(StoreError::from)?);
-    match reader.0.open_table(tables::META) {
+    let reader = reader(database)?;
+    match reader.transaction.open_table(tables::META) {
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(Unfit::Store(error.into())),
         Ok(_) => Ok(get(&reader, tables::META, &key())?),
     }
 }
 
-fn migrate(database: &Database, found: u32, migrations: &[Migration]) -> Result<(), Unfit> {
+fn migrate(database: &Database, keyring: &Keyring, found: u32, migrations: &[Migration]) -> Result<(), Unfit> {
     let first = (found as usize).saturating_sub(1);
     for (step, migration) in migrations.iter().enumerate().skip(first) {
-        write(database, |batch| {
+        write(database, keyring, |batch| {
             for &table in tables::ALL {
                 batch.transaction.open_table(table)?;
             }
@@ -105,14 +131,21 @@ fn set_format(batch: &Batch, format: u32) -> Result<(), StoreError> {
     batch.put(tables::META, &key(), &format)
 }
 
+/// Where the format is told.
+pub(super) const KEY: &[u8] = b"schema";
+
 fn key() -> Key {
-    Key::new().tail(b"schema")
+    Key::new().tail(KEY)
 }
 
-fn write(database: &Database, change: impl FnOnce(&Batch) -> Result<(), StoreError>) -> Result<(), StoreError> {
+fn write(
+    database: &Database,
+    keyring: &Keyring,
+    change: impl FnOnce(&Batch) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    change(&Batch::new(&transaction, std::time::Instant::now(), None))?;
+    change(&Batch::new(&transaction, keyring, std::time::Instant::now(), None))?;
     transaction.commit()?;
     Ok(())
 }
@@ -127,20 +160,20 @@ mod tests {
 
     #[test]
     fn a_new_database_gets_the_newest_format() {
-        let database = database();
-        assert!(prepare(&database).is_ok());
+        let mut database = database();
+        assert!(prepare(&mut database, &Place::nowhere()).is_ok());
         assert!(matches!(found(&database), Ok(Some(NEWEST))));
     }
 
     #[test]
     fn a_database_that_lacks_a_table_is_damaged_and_not_made_new() {
         for &table in tables::ALL {
-            let database = database();
-            assert!(prepare(&database).is_ok());
+            let mut database = database();
+            assert!(prepare(&mut database, &Place::nowhere()).is_ok());
             let transaction = database.begin_write().unwrap();
             assert!(transaction.delete_table(table).unwrap());
             transaction.commit().unwrap();
-            assert!(matches!(prepare(&database), Err(Unfit::Damaged(_))), "{table}");
+            assert!(matches!(prepare(&mut database, &Place::nowhere()), Err(Unfit::Damaged(_))), "{table}");
             let view = database.begin_read().unwrap();
             assert_eq!(view.list_tables().unwrap().count(), tables::ALL.len() - 1, "{table}");
         }
@@ -148,10 +181,10 @@ mod tests {
 
     #[test]
     fn a_newer_database_is_refused() {
-        let database = database();
-        assert!(prepare(&database).is_ok());
-        write(&database, |batch| set_format(batch, NEWEST + 1)).unwrap();
-        assert!(matches!(prepare(&database), Err(Unfit::Newer(found)) if found == NEWEST + 1));
+        let mut database = database();
+        assert!(prepare(&mut database, &Place::nowhere()).is_ok());
+        write(&database, &Keyring::NONE, |batch| set_format(batch, NEWEST + 1)).unwrap();
+        assert!(matches!(prepare(&mut database, &Place::nowhere()), Err(Unfit::Newer(found)) if found == NEWEST + 1));
     }
 
     #[test]
@@ -161,9 +194,9 @@ mod tests {
         }
         let steps: &[Migration] = &[|batch| mark(batch, b"one"), |batch| mark(batch, b"two")];
         let database = database();
-        write(&database, |batch| set_format(batch, 2)).unwrap();
-        assert!(migrate(&database, 2, steps).is_ok());
-        let reader = Reader(database.begin_read().unwrap());
+        write(&database, &Keyring::NONE, |batch| set_format(batch, 2)).unwrap();
+        assert!(migrate(&database, &Keyring::NONE, 2, steps).is_ok());
+        let reader = reader(&database).unwrap();
         let has = |name: &[u8]| get::<u32>(&reader, tables::META, &Key::new().tail(name)).unwrap().is_some();
         assert_eq!((has(b"one"), has(b"two")), (false, true));
         assert!(matches!(found(&database), Ok(Some(3))));

@@ -2,7 +2,7 @@
 
 use super::records::SecretBytes;
 use super::tables::{self, Key};
-use super::{Batch, StoreError, View, get};
+use super::{Batch, StoreError, View, get, secrets};
 use crate::domain::settings::known;
 
 /// A setting's value, if it has one of its own.
@@ -21,7 +21,7 @@ pub fn set(batch: &Batch, setting: &str, value: Option<&str>) -> Result<(), Stor
 
 /// A secret by its purpose, such as `tls/webhook`.
 pub fn secret(view: &impl View, purpose: &str) -> Result<Option<SecretBytes>, StoreError> {
-    get(view, tables::SECRETS, &Key::new().tail(purpose.as_bytes()))
+    secrets::secret(view, &Key::new().tail(purpose.as_bytes()))
 }
 
 /// The certificate that the webhook listener shows, as a secret's purpose; DER.
@@ -29,7 +29,7 @@ pub const CERTIFICATE: &str = "tls/webhook/certificate";
 
 /// Stores a secret.
 pub fn set_secret(batch: &Batch, purpose: &str, secret: &SecretBytes) -> Result<(), StoreError> {
-    batch.put(tables::SECRETS, &Key::new().tail(purpose.as_bytes()), secret)
+    secrets::put(batch, &Key::new().tail(purpose.as_bytes()), secret)
 }
 
 /// The number that a setting has in force: its own, else its default.

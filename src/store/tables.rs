@@ -158,6 +158,9 @@ pub(super) const ALL: &[Table] = &[
     AUDIT,
 ];
 
+/// Those that lead to others' rows, and can be made of them: what they hold has no checksum of its own.
+pub(super) const INDEXES: &[Table] = &[FINDING_IDS, ORDER, SCOPE_ORDER, PATHS, CLOSED, WORDS, TEXTS, FINDING_CHANGES];
+
 /// Puts a key together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(pub(super) Vec<u8>);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use redb::ReadableTable;
 
 use super::tables::{self, Key};
+use super::touched::Rows;
 use super::{Batch, StoreError, View, keys};
 use crate::domain::finding::Observed;
 use crate::domain::ids::{FindingId, RuleKey, SourceName};
@@ -60,8 +61,8 @@ fn finding_key(text: Text, finding: FindingId) -> Key {
 /// Both tables of the index, open for writing. Entries are gathered and written in the order of their keys: those of
 /// one batch then share pages that each of them alone would have written.
 pub(super) struct Index<'t> {
-    words: redb::Table<'t, &'static [u8], &'static [u8]>,
-    texts: redb::Table<'t, &'static [u8], &'static [u8]>,
+    words: Rows<'t>,
+    texts: Rows<'t>,
     new_words: BTreeSet<Key>,
     new_texts: BTreeSet<(Text, FindingId)>,
 }

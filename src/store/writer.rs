@@ -4,6 +4,7 @@
 //! batch at a time, so that a delivery never waits for more than one of them. Batches keep themselves short
 //! (`limits::BATCH_MAX`), and end as soon as a delivery waits.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use redb::{Database, DatabaseError, Durability, StorageError};
 
 use super::deliveries::{self, Accepted, Arrival};
 use super::tables::{self, Key};
+use super::touched::Row;
 use super::{Batch, OpenError, Opening, SUSPECT, Shared, StoreError, schema};
 use crate::domain::limits::{
     BATCH_MAX, COMMIT_AIM, DELIVERIES_PER_COMMIT_MAX, FINDINGS_PER_COMMIT_MAX, FINDINGS_PER_COMMIT_MIN,
@@ -248,7 +250,13 @@ impl Writer {
             Ok(Ok(())) if is_probe => {}
             Ok(Ok(())) => self.shared.bell.ring(),
             Ok(Err(StoreError::Failed(problem))) => self.reopen(&problem),
-            Ok(Err(StoreError::Damaged { .. } | StoreError::Full { .. } | StoreError::Stale | StoreError::Closed)) => {}
+            Ok(Err(
+                StoreError::Damaged { .. }
+                | StoreError::Full { .. }
+                | StoreError::Locked(_)
+                | StoreError::Stale
+                | StoreError::Closed,
+            )) => {}
             // A damaged page and a bug of ours look the same; the file's checksums tell which it is.
             Err(panic) => {
                 SUSPECT.store(true, Ordering::Relaxed);
@@ -324,12 +332,14 @@ impl Writer {
         };
         let mut batch = Batch {
             findings_max: self.findings_max,
-            ..Batch::new(&transaction, Instant::now() + BATCH_MAX, Some(&shared.queue))
+            touched: shared.watch.is_on().then(RefCell::default),
+            ..Batch::new(&transaction, &shared.keyring, Instant::now() + BATCH_MAX, Some(&shared.queue))
         };
         match (job.run)(Ok(&mut batch)) {
             Ok(finish) => {
-                let (full, committing_since) = (batch.is_full, Instant::now());
+                let (full, committing_since, touched) = (batch.is_full, Instant::now(), batch.touched.take());
                 let result = transaction.commit().map_err(StoreError::from);
+                self.note(touched);
                 self.shared.commits.fetch_add(1, Ordering::Release);
                 self.findings_max = findings_max(self.findings_max, full, committing_since.elapsed());
                 finish(result.clone());
@@ -358,7 +368,7 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, Manner::Deletes)?;
-        let batch = Batch::new(&transaction, Instant::now(), None);
+        let batch = Batch::new(&transaction, &self.shared.keyring, Instant::now(), None);
         let found = super::has(&batch, tables::META, &Key::new().tail(b"schema"));
         transaction.abort()?;
         if found? { Ok(()) } else { Err(StoreError::Failed("the store's tables are gone".to_owned())) }
@@ -373,10 +383,21 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, manner)?;
-        change(&mut Batch::new(&transaction, Instant::now() + BATCH_MAX, None))?;
+        let mut batch = Batch::new(&transaction, &self.shared.keyring, Instant::now() + BATCH_MAX, None);
+        batch.touched = shared.watch.is_on().then(RefCell::default);
+        change(&mut batch)?;
+        let touched = batch.touched.take();
         transaction.commit()?;
+        self.note(touched);
         self.shared.commits.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Tells the backup that is being made what was written.
+    fn note(&self, touched: Option<RefCell<Vec<Row>>>) {
+        if let Some(touched) = touched {
+            self.shared.watch.note(touched.into_inner());
+        }
     }
 
     fn begin(&mut self, database: &Database, manner: Manner) -> Result<redb::WriteTransaction, StoreError> {

@@ -12,6 +12,7 @@ pub mod notify;
 pub mod password;
 pub mod random;
 pub mod reach;
+pub mod seal;
 pub mod shown;
 pub mod tls;
 pub mod trust;

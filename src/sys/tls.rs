@@ -27,6 +27,12 @@ pub enum BadIdentity {
     Use(#[from] rustls::Error),
 }
 
+impl Drop for Identity {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.key);
+    }
+}
+
 impl Identity {
     /// Makes a certificate for these names and addresses, signed by itself: ECDSA on P-256, valid for ten years.
     /// SonarQube does not trust it by itself; it is there so that the first start needs nothing.

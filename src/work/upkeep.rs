@@ -5,19 +5,20 @@
 use std::time::Duration;
 
 use super::Work;
-use crate::domain::limits::{COMPACT_FIRST_LOOK, COMPACT_LOOK_INTERVAL};
+use crate::domain::limits::{COMPACT_FIRST_LOOK, COMPACT_LOOK_INTERVAL, NIGHTLY_FIRST, NIGHTLY_INTERVAL};
 use crate::domain::time::Timestamp;
 use crate::store::retention::{Keep, Lot};
 use crate::store::{Size, StoreError, catalogue, findings};
 
 /// Runs until the daemon stops.
 pub(super) fn run(work: &Work) {
-    let mut upkeep = Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK };
+    let mut upkeep = Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK, copy_at: NIGHTLY_FIRST };
     while !work.is_stopping() {
         let heard = work.tidy.rings();
         if let Err(error) = work.standing.flush_if_due(&work.store) {
             tracing::warn!("what routine reads proved could not be written down: {error}");
         }
+        upkeep.copy(work);
         match upkeep.tend(work).and_then(|left| if left { Ok(true) } else { upkeep.compact(work) }) {
             Ok(true) => {}
             Ok(false) => work.tidy.wait(heard, super::IDLE_MAX),
@@ -34,6 +35,8 @@ struct Upkeep {
     told: bool,
     /// When to look again whether the file is to be compacted, by the steady count.
     compact_look_at: Duration,
+    /// When to copy what cannot be read again, by the steady count.
+    copy_at: Duration,
 }
 
 impl Upkeep {
@@ -56,6 +59,19 @@ impl Upkeep {
             left |= pruned?;
         }
         Ok(left)
+    }
+
+    /// Copies what cannot be read again, once a day. The former copy stays where that fails.
+    fn copy(&mut self, work: &Work) {
+        let steady = work.clock.steady();
+        if steady < self.copy_at || work.store.is_full() || work.store.folder().as_os_str().is_empty() {
+            return;
+        }
+        self.copy_at = steady + NIGHTLY_INTERVAL;
+        if let Err(error) = work.store.copy_nightly(work.clock.now()) {
+            tracing::warn!("the configuration could not be copied beside the database: {error}");
+            self.copy_at = steady + NIGHTLY_FIRST;
+        }
     }
 
     /// Makes a small file smaller that is mostly free, when there is nothing else to do.

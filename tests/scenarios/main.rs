@@ -8,6 +8,7 @@
 mod support;
 
 mod access;
+mod backup;
 mod bad_input;
 mod branches;
 mod calls;
@@ -38,6 +39,7 @@ mod rotation;
 mod rounds;
 mod samples;
 mod sarif;
+mod sealing;
 mod service;
 mod setup_page;
 mod sources;

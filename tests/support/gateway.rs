@@ -119,6 +119,13 @@ impl Gateway {
         Self::start_as(command, folder, flags, [Stdio::null(), Stdio::null()])
     }
 
+    /// Starts a gateway in a folder, with credentials as the service manager hands them over.
+    pub fn start_credited(folder: Arc<tempfile::TempDir>, credentials: &Path) -> Result<Self, String> {
+        let mut command = program();
+        command.env("CREDENTIALS_DIRECTORY", credentials);
+        Self::start_as(command, folder, &[], [Stdio::null(), Stdio::null()])
+    }
+
     /// Starts a gateway by a command to which its arguments are added, with these as stdin and stdout; without success,
     /// returns what it logged.
     pub fn start_as(

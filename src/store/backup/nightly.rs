@@ -1,0 +1,169 @@
+//! The way back when the database is damaged: what cannot be read from SonarQube again is copied once a day into a small file
+//! beside it, in a backup's form. Findings, their history and the log of calls are not in it.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::restore::{build, check};
+use super::{BackupError, RestoreError, name};
+use crate::domain::time::Timestamp;
+use crate::store::codec::{self, Record};
+use crate::store::destinations::Progress;
+use crate::store::records::Project;
+use crate::store::tables::{self, Key, Table};
+use crate::store::{FILE_NAME, Store, schema, secrets};
+
+/// The copy's name in the state folder.
+pub const NIGHTLY_NAME: &str = "hydrophone.nightly";
+
+/// What is copied.
+const COPIED: &[Table] = &[
+    tables::META,
+    tables::SETTINGS,
+    tables::SECRETS,
+    tables::SOURCES,
+    tables::HOOKS,
+    tables::ASSETS,
+    tables::ASSET_NAMES,
+    tables::PROJECTS,
+    tables::PROJECT_NAMES,
+    tables::DESTINATIONS,
+    tables::PROGRESS,
+    tables::USERS,
+    tables::TOKENS,
+    tables::TOKEN_NAMES,
+];
+
+/// Numbers that were given since the copy was made must not be given again: far more than a day uses.
+const NUMBERS_LEFT_OUT: u64 = 1 << 20;
+
+impl Store {
+    /// Copies what cannot be read again. Returns how many rows that are.
+    pub fn copy_nightly(&self, now: Timestamp) -> Result<u64, BackupError> {
+        let (path, begun) = (self.folder().join(NIGHTLY_NAME), self.folder().join("hydrophone.nightly.new"));
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&begun)?;
+        let head = self.head(None, now)?;
+        let mut out = BufWriter::new(&file);
+        let rows = self.copy_tables(COPIED, &head, &mut out)?;
+        out.flush()?;
+        drop(out);
+        file.sync_all()?;
+        std::fs::rename(&begun, &path)?;
+        File::open(self.folder())?.sync_all()?;
+        Ok(rows)
+    }
+}
+
+/// Makes a database of the nightly copy in a folder that has none. Returns when that was made, or nothing where there is no
+/// copy.
+pub(in crate::store) fn revive(folder: &Path) -> Result<Option<Timestamp>, RestoreError> {
+    let path = folder.join(NIGHTLY_NAME);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let (head, _) = check(&path)?;
+    let (file, built) = (folder.join(FILE_NAME), folder.join("hydrophone.redb.restoring"));
+    build(&path, &built, Some(&alive))?;
+    std::fs::rename(&built, &file).map_err(|error| RestoreError::Write { path: file, error })?;
+    Ok(Some(head.made_at))
+}
+
+/// A row as it is of use without findings and branches; nothing where it is of none.
+fn alive(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let is = |one: Table| name(&one) == name(&table);
+    if is(tables::META) {
+        if key == schema::KEY || key == secrets::SEALED_WITH {
+            return Some(value.to_vec());
+        }
+        let next: u64 = key.starts_with(b"next/").then(|| codec::open(key, value).ok())??;
+        return Some(codec::seal(key, &(next + NUMBERS_LEFT_OUT)));
+    }
+    if is(tables::PROJECTS) {
+        return changed(key, value, |project: Project| Project { main: None, error: None, moved: None, ..project });
+    }
+    if is(tables::PROGRESS) {
+        // It is told the present state anew; where it asks for decisions next, it knows.
+        return changed(key, value, |progress: Progress| Progress { mark: progress.mark, ..Progress::default() });
+    }
+    Some(value.to_vec())
+}
+
+fn changed<R: Record>(key: &[u8], value: &[u8], change: impl FnOnce(R) -> R) -> Option<Vec<u8>> {
+    Some(codec::seal(&Key::new().tail(key).0, &change(codec::open(key, value).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::ids::{AssetName, OrganizationKey, OrganizationRef, ProjectKey, ScopeId, SourceName};
+    use crate::domain::selection::Selection;
+    use crate::store::records::{Asset, SecretBytes};
+    use crate::store::{StoreError, catalogue, settings};
+    use crate::sys::bell::Bell;
+    use crate::sys::seal::Place;
+
+    /// A damaged database ends what was read from SonarQube, and not what people set up.
+    #[test]
+    fn a_database_that_is_set_aside_leaves_what_was_set_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let (bell, key) = (Arc::new(Bell::default()), Place::folder(path));
+        let store = Store::open(path, Arc::clone(&bell)).unwrap();
+        let organization =
+            OrganizationRef { source: SourceName::parse("eu").unwrap(), key: OrganizationKey::parse("acme").unwrap() };
+        let made = store.write::<_, StoreError>(move |batch| {
+            settings::set(batch, "public-url", Some("https://hooks.example"))?;
+            settings::set_secret(batch, "tls/x", &SecretBytes::new(b"planted-secret".to_vec()))?;
+            let asset = catalogue::add_asset(batch, &Asset::new(AssetName::parse("Shop").unwrap(), Timestamp(1)))?;
+            let project = Project {
+                organization,
+                key: ProjectKey::parse("shop").unwrap(),
+                name: "Web shop".to_owned(),
+                asset,
+                selection: Selection::default(),
+                main: Some(ScopeId(7)),
+                imported_at: Timestamp(1),
+                error: Some("x".to_owned()),
+                moved: None,
+                repository: None,
+            };
+            Ok((asset, catalogue::add_project(batch, &project)?))
+        });
+        let (asset, project) = made.unwrap();
+        assert!(store.copy_nightly(Timestamp(2)).unwrap() >= 6);
+        store.close();
+        let copy = std::fs::read(path.join(NIGHTLY_NAME)).unwrap();
+        assert!(!copy.windows(14).any(|window| window == b"planted-secret"), "it is sealed");
+        std::fs::write(path.join(FILE_NAME), "This is a letter to the editor.").unwrap();
+        let store = Store::open_or_set_aside(path, bell, &key, Timestamp(3)).unwrap();
+        store
+            .read::<_, StoreError>(|view| {
+                assert_eq!(settings::value(view, "public-url")?.as_deref(), Some("https://hooks.example"));
+                let secret = settings::secret(view, "tls/x")?.unwrap();
+                assert_eq!(secret.as_bytes(), b"planted-secret");
+                let found = catalogue::project(view, project)?.unwrap();
+                assert_eq!((found.asset, found.main, found.error), (asset, None, None));
+                Ok(())
+            })
+            .unwrap();
+        let added = store.write::<_, StoreError>(|batch| {
+            catalogue::add_asset(batch, &Asset::new(AssetName::parse("Other").unwrap(), Timestamp(4)))
+        });
+        assert!(u64::from(added.unwrap().0) > NUMBERS_LEFT_OUT, "no number is given twice");
+    }
+
+    /// A copy that is damaged itself must not keep the box from starting.
+    #[test]
+    fn a_copy_that_is_of_no_use_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        std::fs::write(path.join(FILE_NAME), "This is a letter to the editor.").unwrap();
+        std::fs::write(path.join(NIGHTLY_NAME), "And this is another one.").unwrap();
+        let bell = Arc::new(Bell::default());
+        assert!(Store::open_or_set_aside(path, bell, &Place::folder(path), Timestamp(3)).is_ok());
+    }
+}

@@ -1,0 +1,213 @@
+//! Secrets at rest: sealed with the box's key, and of no use to whoever has the database, a log or an answer. A box
+//! whose key is missing says so, shows what it has, and does nothing by halves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::calls::Hook;
+use crate::steps::{
+    CLOUD, NEWEST_SERVER, add_source, assert_refused, assert_tells, conditions, holding_shop, sonar_with, states,
+};
+use crate::support::gateway::{Gateway, Said, program, run};
+use crate::support::import;
+
+const KEY: &str = "hydrophone.key";
+
+fn key_of(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("state").join(KEY)
+}
+
+/// Which of the files in a folder hold a text.
+fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && std::fs::read(&path).unwrap().windows(text.len()).any(|window| window == text.as_bytes()) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn call(task: &str) -> String {
+    json!({
+        "taskId": task, "status": "SUCCESS", "project": {"key": "shop", "name": "Web shop"},
+        "branch": {"name": "main", "type": "LONG", "isMain": true}
+    })
+    .to_string()
+}
+
+#[test]
+fn no_planted_secret_is_in_a_file_of_the_state_folder() {
+    let sonar = sonar_with(NEWEST_SERVER, &["A"]);
+    let gateway = Gateway::start();
+    let added = add_source(&gateway, &sonar, "sonar", sonar.token(), &[]);
+    assert_eq!(added.code, 0, "{added:?}");
+    import(&gateway, "sonar", &["shop"]);
+    gateway.json_with(&["webhook", "secret", "sonar", "--secret-file", "-"], "planted-webhook-secret");
+    let line = [
+        "destination",
+        "add",
+        "defectdojo",
+        "dojo",
+        "--url",
+        "https://dojo.invalid",
+        "--unchecked",
+        "--token-file",
+        "-",
+    ];
+    let added =
+        gateway.cli_with(&[&line[..], &["--proxy", "http://me:planted-proxy@127.0.0.1:9"]].concat(), "planted-key");
+    assert_eq!(added.code, 0, "{added:?}");
+    let shown = gateway.json(&["destination", "show", "dojo"]);
+    assert_eq!(shown["proxy"], "http://***@127.0.0.1:9");
+    let revealed = Hook::of(&gateway, "sonar").secret;
+    assert_eq!(revealed, "planted-webhook-secret");
+    let state = gateway.state();
+    let log = gateway.log();
+    let _kept = gateway.stop();
+    for secret in [sonar.token(), "planted-webhook-secret", "planted-proxy", "planted-key", "PRIVATE KEY"] {
+        assert_eq!(holding(&state, secret), [""; 0].map(PathBuf::from), "{secret}");
+        assert!(!log.contains(secret), "{secret}");
+    }
+    let bytes = std::fs::read(state.join(KEY)).unwrap();
+    assert_eq!(
+        holding(&state, std::str::from_utf8(&bytes).unwrap().trim()),
+        [state.join(KEY)],
+        "the key is in its file alone"
+    );
+}
+
+#[test]
+fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
+    let sonar = sonar_with(CLOUD, &["A", "B"]);
+    let gateway = holding_shop(&sonar);
+    let hook = Hook::of(&gateway, "acme");
+    hook.accepted(&call("T1"));
+    let folder = gateway.stop();
+    let kept = folder.path().join("kept.key");
+    std::fs::rename(key_of(&folder), &kept).unwrap();
+    for wrong in [false, true] {
+        if wrong {
+            write_key(&key_of(&folder), &"0f".repeat(32), 0o600);
+        }
+        sonar.forget_requests();
+        let gateway = Gateway::start_in(Arc::clone(&folder), &[]).unwrap_or_else(|log| panic!("{log}"));
+        let status = gateway.json(&["status"]);
+        assert_eq!(status["ready"], false);
+        assert!(conditions(&gateway).contains(&"locked".to_owned()), "{status}");
+        let why = if wrong { "the sealing key is " } else { "is not there" };
+        let shown = gateway.cli(&["status"]).out;
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_tells(&shown, &["the box is locked", why, "put the key back", "hydrophone.key", "restart hydrophone"]);
+        assert_tells(&gateway.log(), &["locked: ", why]);
+        // Lists work.
+        assert_eq!(states(&gateway, "shop"), ["A open", "B open"]);
+        assert_eq!(gateway.json(&["source", "list"])["sources"][0]["name"], "sonar");
+        assert_eq!(gateway.json(&["delivery", "list"])["deliveries"].as_array().map(Vec::len), Some(1));
+        // Webhooks are asked to come again, whatever their signature; an unknown one is still unknown.
+        let here = Hook { address: gateway.address().to_owned(), ..hook.clone() };
+        let answer = here.post(&call("T2"));
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.header("Retry-After").is_some(), "{answer:?}");
+        let nobody = Hook { path: format!("/hooks/{}", "0".repeat(32)), ..here.clone() };
+        assert_eq!(nobody.post(&call("T2")).status, 404);
+        // Nothing is changed by halves.
+        for line in [
+            &["sync"][..],
+            &["webhook", "show", "acme", "--reveal"],
+            &["webhook", "secret", "acme", "--secret-file", "-"],
+            &["source", "token", "sonar", "--token-file", "-"],
+            &["source", "check", "sonar"],
+            &["config", "set", "public-url", "https://a.example"],
+        ] {
+            let said = gateway.cli_with(line, "sixteen-letters!!");
+            assert_refused(&said, &["the box is locked", "put the key back"]);
+        }
+        // Nobody is asked anything without a token.
+        assert_eq!(sonar.requests().len(), 0);
+        gateway.stop();
+    }
+    std::fs::rename(&kept, key_of(&folder)).unwrap();
+    let gateway = Gateway::start_in(Arc::clone(&folder), &[]).unwrap();
+    assert!(!conditions(&gateway).contains(&"locked".to_owned()));
+    let here = Hook { address: gateway.address().to_owned(), ..hook };
+    here.accepted(&call("T2"));
+    gateway.json(&["sync", "--wait", "--timeout", "30"]);
+}
+
+#[test]
+fn a_credential_seals_and_no_key_is_left_on_the_disk() {
+    let sonar = sonar_with(CLOUD, &["A"]);
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let credentials = tempfile::tempdir().unwrap();
+    write_key(&credentials.path().join(KEY), &"ab".repeat(32), 0o440);
+    let gateway = Gateway::start_credited(Arc::clone(&folder), credentials.path()).unwrap();
+    crate::support::connect(&gateway, &sonar);
+    assert!(!key_of(&folder).exists());
+    gateway.stop();
+    // Without the credential it does not go on with a key of its own.
+    let gateway = Gateway::start_in(Arc::clone(&folder), &[]).unwrap();
+    assert!(conditions(&gateway).contains(&"locked".to_owned()));
+    gateway.stop();
+    assert!(!key_of(&folder).exists());
+    // The same key as a file is the same key.
+    write_key(&key_of(&folder), &"ab".repeat(32), 0o600);
+    let gateway = Gateway::start_in(Arc::clone(&folder), &[]).unwrap();
+    assert!(!conditions(&gateway).contains(&"locked".to_owned()));
+    assert_eq!(gateway.cli(&["source", "check", "sonar"]).code, 0);
+}
+
+#[test]
+fn a_key_that_is_of_no_use_refuses_the_start_in_one_sentence() {
+    let folder = Gateway::start().stop();
+    let key = key_of(&folder);
+    let good = std::fs::read_to_string(&key).unwrap();
+    let name = key.display().to_string();
+    for (text, mode, parts) in [
+        ("hunter2", 0o600, ["is not one", "64 hexadecimal digits"]),
+        ("", 0o600, ["is not one", "put the right one there"]),
+        (good.as_str(), 0o644, ["may be read by others (mode 0644)", "chmod 600"]),
+    ] {
+        write_key(&key, text, mode);
+        let said = refused(&folder, None);
+        assert_tells(&said.err, &[&[name.as_str()][..], &parts].concat());
+        assert!(!said.err.contains("hunter2"), "{said:?}");
+    }
+    std::fs::remove_file(&key).unwrap();
+    let credentials = tempfile::tempdir().unwrap();
+    let credential = credentials.path().join(KEY);
+    write_key(&credential, "nonsense", 0o400);
+    let said = refused(&folder, Some(credentials.path()));
+    assert_tells(&said.err, &[&credential.display().to_string(), "is not one", "64 hexadecimal digits"]);
+    std::fs::remove_file(&credential).unwrap();
+    std::fs::create_dir(&credential).unwrap();
+    let said = refused(&folder, Some(credentials.path()));
+    assert_tells(&said.err, &[&credential.display().to_string(), "cannot be read"]);
+    // None of it made another key, or left the database to one.
+    assert!(!key.exists());
+    write_key(&key, &good, 0o600);
+    let gateway = Gateway::start_in(folder, &[]).unwrap_or_else(|log| panic!("{log}"));
+    assert!(!conditions(&gateway).contains(&"locked".to_owned()));
+}
+
+/// Starts a daemon that has to refuse because of its configuration, in one sentence.
+fn refused(folder: &tempfile::TempDir, credentials: Option<&Path>) -> Said {
+    let arguments = ["serve", "--webhook-listen", "127.0.0.1:0", "--admin-listen", "off", "--state"];
+    let mut command = program();
+    command.args(arguments).arg(folder.path().join("state"));
+    if let Some(credentials) = credentials {
+        command.env("CREDENTIALS_DIRECTORY", credentials);
+    }
+    let said = run(&mut command, "");
+    assert_eq!((said.code, said.err.lines().count()), (78, 1), "{said:?}");
+    said
+}
+
+fn write_key(path: &Path, text: &str, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
