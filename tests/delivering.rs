@@ -20,6 +20,7 @@ use hydrophone::store::records::SecretBytes;
 use hydrophone::store::{FILE_NAME, StoreError, findings};
 use hydrophone::work::deliver::{Deliver, Runner, Turn};
 use serde_json::Value;
+use support::damage::damage;
 use support::defectdojo::{Call, DefectDojo, Fault, Moment, When};
 use support::inside::Inside;
 use support::sonar::{Issue, Mode, Sonar};
@@ -112,23 +113,6 @@ impl Between {
     fn dead_letters(&self) -> Vec<(FindingId, DeadLetter)> {
         self.inside.store.read(|view| destinations::dead_letters(view, self.id, None, 100)).unwrap()
     }
-}
-
-/// Flips a bit in the middle of the nth value of a table, as a bad block would, past the store's own checks.
-fn damage(file: &std::path::Path, table: &str, nth: usize) {
-    use redb::{ReadableDatabase, ReadableTable};
-    let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
-    let database = redb::Database::open(file).unwrap();
-    let (key, mut value) = {
-        let rows = database.begin_read().unwrap().open_table(table).unwrap();
-        let (key, value) = rows.iter().unwrap().nth(nth).expect("there is one").unwrap();
-        (key.value().to_vec(), value.value().to_vec())
-    };
-    let middle = value.len() / 2;
-    value[middle] ^= 1;
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(table).unwrap().insert(key.as_slice(), value.as_slice()).unwrap();
-    transaction.commit().unwrap();
 }
 
 const ALL: [&str; 3] = ["shop-A active", "shop-B active", "shop-C active"];

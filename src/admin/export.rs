@@ -1,13 +1,15 @@
 //! The inventory as a file: CSV, JSON or SARIF of what a list shows, written page by page while it is sent, so that
 //! memory does not grow with it.
 
+mod sarif;
+
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Bytes;
@@ -15,14 +17,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::findings::{self, Wanted};
-use super::{Admin, Problem, Shared, shapes, views};
+use super::{Admin, Problem, Shared, shapes};
 use crate::admin::answers::Query;
-use crate::domain::finding::{Flow, FlowStep, Severity, State as FindingState, TextRange};
-use crate::domain::ids::{RuleKey, ScopeId, ScopeKind, SourceName};
 use crate::domain::limits;
-use crate::platform::sarif::{Finding, Head, Log, Rule, Suppressions};
-use crate::store::catalogue;
-use crate::store::records::{Project, Scope};
 use crate::sys::clock;
 
 /// What is to be in a file. As a list takes it, but for what says where a page begins and ends.
@@ -57,6 +54,12 @@ pub(super) struct Asked {
     filtered: bool,
     /// `severity` (then newest; without it), `newest` or `path`; not of SARIF.
     sort: Option<String>,
+    /// Of SARIF: what is told as suppressed, `all` (without it), `false-positives` or `off`.
+    suppressions: Option<String>,
+    /// Of SARIF: the repository that the paths are in; goes with `project`.
+    repository: Option<String>,
+    /// Of SARIF: the commit that the findings are of; goes with `repository` and `branch`.
+    revision: Option<String>,
 }
 
 impl Asked {
@@ -82,7 +85,7 @@ impl Asked {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Csv,
     Json,
@@ -112,18 +115,10 @@ impl Format {
 /// each branch that was read, and nothing that is closed.
 pub(super) async fn show(State(admin): Shared, Query(asked): Query<Asked>) -> Result<Response, Problem> {
     let format = Format::parse(&asked.format)?;
+    let sarif = sarif::Told::parse(&asked, format)?;
     // Asked for before anything is sent, so that a refusal leaves no half of a file.
     let probe = Wanted { limit: Some(1), ..asked.list(None) };
     admin.read(move |_, view| findings::page(view, &probe)).await?;
-    if matches!(format, Format::Sarif)
-        && asked
-            .state
-            .iter()
-            .flat_map(|words| words.split(','))
-            .any(|word| word.parse().is_ok_and(FindingState::is_closed))
-    {
-        return Err(Problem::bad("what is closed is absent in SARIF").remedy("take csv or json for closed findings"));
-    }
     let Ok(permit) = Arc::clone(&admin.exports).try_acquire_owned() else {
         return Err(Problem::too_many("others are taking files out just now", Duration::from_secs(10)));
     };
@@ -134,11 +129,16 @@ pub(super) async fn show(State(admin): Shared, Query(asked): Query<Asked>) -> Re
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut writer = BufWriter::with_capacity(CHUNK_BYTES, Sent { sender, handle });
-        if let Err(error) = write(&admin, &asked, format, &mut writer).and_then(|()| writer.flush()) {
-            tracing::warn!("an export ended early: {error}");
-            // Without it what was sent would look whole.
-            if let Ok(sent) = writer.into_inner() {
-                sent.sender.abort(error);
+        let written = write(&admin, &asked, format, &sarif, &mut writer);
+        let written = written.and_then(|written| writer.flush().map(|()| written));
+        let Ok(Sent { mut sender, handle }) = writer.into_inner() else { return };
+        match written {
+            // Whoever asked may be gone.
+            Ok(written) => drop(handle.block_on(sender.send_trailers(written.trailers()))),
+            Err(error) => {
+                tracing::warn!("an export ended early: {error}");
+                // Without it what was sent would look whole.
+                sender.abort(error);
             }
         }
     });
@@ -148,6 +148,7 @@ pub(super) async fn show(State(admin): Shared, Query(asked): Query<Asked>) -> Re
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CONTENT_DISPOSITION, disposition),
         (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
+        (header::TRAILER, HeaderValue::from_static(TRAILERS)),
     ];
     Ok((headers, Body::new(channel)).into_response())
 }
@@ -189,52 +190,87 @@ impl Write for Sent {
     }
 }
 
-fn write(admin: &Admin, asked: &Asked, format: Format, out: &mut impl Write) -> io::Result<()> {
+/// What was written, and what was left out: told behind the file to whoever takes trailers (RFC 9110, section 6.5).
+#[derive(Debug, Default)]
+struct Written {
+    findings: u64,
+    runs: u64,
+    /// Findings whose records are damaged.
+    damaged: u64,
+    /// Branches that no read was complete of yet.
+    unread: u64,
+    /// Branches with damaged records.
+    unsure: u64,
+}
+
+/// The names of what [`Written`] tells.
+pub(crate) const FINDINGS: HeaderName = HeaderName::from_static("hydrophone-findings");
+pub(crate) const RUNS: HeaderName = HeaderName::from_static("hydrophone-runs");
+pub(crate) const DAMAGED: HeaderName = HeaderName::from_static("hydrophone-damaged");
+pub(crate) const UNREAD: HeaderName = HeaderName::from_static("hydrophone-unread-branches");
+pub(crate) const UNSURE: HeaderName = HeaderName::from_static("hydrophone-damaged-branches");
+const TRAILERS: &str =
+    "hydrophone-findings, hydrophone-runs, hydrophone-damaged, hydrophone-unread-branches, hydrophone-damaged-branches";
+
+impl Written {
+    fn trailers(&self) -> HeaderMap {
+        let counts = [
+            (FINDINGS, self.findings),
+            (RUNS, self.runs),
+            (DAMAGED, self.damaged),
+            (UNREAD, self.unread),
+            (UNSURE, self.unsure),
+        ];
+        counts.into_iter().map(|(name, count)| (name, HeaderValue::from(count))).collect()
+    }
+}
+
+fn write(admin: &Admin, asked: &Asked, format: Format, told: &sarif::Told, out: &mut dyn Write) -> io::Result<Written> {
+    let list = |cursor| asked.list(cursor);
     match format {
         Format::Csv => {
             let mut rows = csv::Writer::from_writer(out);
             rows.write_record(shapes::columns())?;
-            each(
-                admin,
-                |cursor| asked.list(cursor),
-                |finding| Ok(rows.write_record(shapes::cells(&serde_json::to_value(finding)?))?),
-            )?;
-            rows.flush()
+            let mut row =
+                |finding: &shapes::Finding| Ok(rows.write_record(shapes::cells(&serde_json::to_value(finding)?))?);
+            let written = each(admin, &list, &mut row)?;
+            rows.flush()?;
+            Ok(written)
         }
         Format::Json => {
             out.write_all(b"{\"findings\":[")?;
             let mut is_first = true;
-            each(
-                admin,
-                |cursor| asked.list(cursor),
-                |finding| {
-                    out.write_all(if std::mem::take(&mut is_first) { b"\n" } else { b",\n" })?;
-                    Ok(serde_json::to_writer(&mut *out, finding)?)
-                },
-            )?;
-            out.write_all(b"\n]}\n")
+            let written = each(admin, &list, &mut |finding| {
+                out.write_all(if std::mem::take(&mut is_first) { b"\n" } else { b",\n" })?;
+                Ok(serde_json::to_writer(&mut *out, finding)?)
+            })?;
+            out.write_all(b"\n]}\n")?;
+            Ok(written)
         }
-        Format::Sarif => sarif(admin, asked, out),
+        Format::Sarif => sarif::write(admin, asked, told, out),
     }
 }
 
-/// Feeds the findings of all pages. No read of the store lasts while something is sent.
+/// Feeds the findings of all pages, and counts them. No read of the store lasts while something is sent.
 fn each(
     admin: &Admin,
-    wanted: impl Fn(Option<String>) -> Wanted,
-    mut each: impl FnMut(&shapes::Finding) -> io::Result<()>,
-) -> io::Result<()> {
+    wanted: &dyn Fn(Option<String>) -> Wanted,
+    each: &mut dyn FnMut(&shapes::Finding) -> io::Result<()>,
+) -> io::Result<Written> {
     let mut cursor = None;
+    let mut written = Written::default();
     loop {
         if admin.work.is_stopping() {
             return Err(io::Error::other("the daemon is stopping"));
         }
         let wanted = wanted(cursor);
         let page = admin.store.read(|view| findings::page(view, &wanted)).map_err(failed)?;
-        page.findings.iter().try_for_each(&mut each)?;
+        page.findings.iter().try_for_each(&mut *each)?;
+        written.findings += page.findings.len() as u64;
+        written.damaged += page.damaged;
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(());
+            return Ok(written);
         }
     }
 }
@@ -242,102 +278,4 @@ fn each(
 #[allow(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn failed(problem: Problem) -> io::Error {
     io::Error::other(problem.detail().to_owned())
-}
-
-fn sarif(admin: &Admin, asked: &Asked, out: &mut impl Write) -> io::Result<()> {
-    let places = places(admin, asked).map_err(failed)?;
-    let mut log = Log::begin(out, Suppressions::All, |source: &str, key: &str| rule(admin, source, key))?;
-    for (project, scope) in places {
-        // Nothing is known of one that was not read: a run without results would say that all is closed.
-        if scope.synced_at.is_none() {
-            continue;
-        }
-        let analysed_at = views::time(scope.analysed_at);
-        let (organization, kind) = (&project.organization, scope.kind);
-        log.run(&Head {
-            source: organization.source.as_str(),
-            organization: organization.key.as_str(),
-            project: project.key.as_str(),
-            branch: scope.name.as_str(),
-            kind,
-            revision: None,
-            analysed_at: analysed_at.as_deref(),
-            repository_url: None,
-        })?;
-        let of_scope = |cursor| Wanted {
-            organization: Some(organization.to_string()),
-            project: Some(project.key.to_string()),
-            branch: Some(scope.name.to_string()),
-            scope: Some(if kind == ScopeKind::Branch { "branch" } else { "pull_request" }.to_owned()),
-            with: Some("flows".to_owned()),
-            sort: None,
-            ..asked.list(cursor)
-        };
-        each(admin, of_scope, |finding| result(&mut log, finding))?;
-    }
-    log.finish()?;
-    Ok(())
-}
-
-/// The branches and pull requests that the filters leave.
-fn places(admin: &Admin, asked: &Asked) -> Result<Vec<(Project, Scope)>, Problem> {
-    let wanted = asked.list(None);
-    admin.store.read(|view| {
-        let chosen = findings::scopes(view, &wanted)?;
-        let is_shown = |id: &ScopeId, scope: &Scope| {
-            chosen.as_ref().is_none_or(|chosen| chosen.contains(id))
-                && (scope.retired_at.is_none() || wanted.retired || wanted.branch.is_some())
-        };
-        let mut found = Vec::new();
-        for (id, project) in catalogue::projects(view)? {
-            let scopes = catalogue::scopes(view, id)?.into_iter().filter(|(id, scope)| is_shown(id, scope));
-            found.extend(scopes.map(|(_, scope)| (project.clone(), scope)));
-        }
-        Ok(found)
-    })
-}
-
-fn rule(admin: &Admin, source: &str, key: &str) -> io::Result<Option<Rule>> {
-    let (Ok(source), Ok(key)) = (SourceName::parse(source), RuleKey::parse(key)) else { return Ok(None) };
-    let found = admin.store.read(|view| {
-        let Some(of) = catalogue::source(view, &source)? else { return Ok(None) };
-        Ok(catalogue::rule(view, &source, &key)?.map(|rule| views::rule(&of, &key, rule)))
-    });
-    let found: Option<shapes::Rule> = found.map_err(failed)?;
-    Ok(found.map(|rule| Rule { name: rule.name, description: rule.description, cwe: rule.cwe, url: Some(rule.url) }))
-}
-
-fn result<W: Write, R>(log: &mut Log<W, R>, finding: &shapes::Finding) -> io::Result<()>
-where
-    R: FnMut(&str, &str) -> io::Result<Option<Rule>>,
-{
-    let range = |range: shapes::Range| TextRange {
-        start_line: range.start_line,
-        end_line: range.end_line,
-        start_offset: range.start_offset,
-        end_offset: range.end_offset,
-    };
-    let step = |step: &shapes::FlowStep| FlowStep {
-        path: step.path.clone(),
-        range: step.range.map(range),
-        message: step.message.clone(),
-    };
-    let flows: Vec<Flow> = finding.flows.iter().map(|flow| Flow(flow.iter().map(step).collect())).collect();
-    log.result(&Finding {
-        id: &finding.id,
-        key: &finding.key,
-        kind: finding.kind.parse().map_err(io::Error::other)?,
-        rule: finding.rule.as_deref(),
-        message: &finding.message,
-        severity: finding.severity.parse::<Severity>().map_err(io::Error::other)?,
-        state: finding.state.parse().map_err(io::Error::other)?,
-        path: finding.path.as_deref(),
-        line: finding.line,
-        range: finding.range.map(range),
-        flows: &flows,
-        cwe: &finding.cwe,
-        line_hash: finding.sonar["hash"].as_str(),
-        url: &finding.url,
-        sonar: &finding.sonar,
-    })
 }

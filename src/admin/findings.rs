@@ -103,6 +103,7 @@ pub(super) fn page(view: &Reader, wanted: &Wanted) -> Result<shapes::FindingList
         total_exact: page.total_exact,
         partial: page.next.is_some() && findings.len() < most,
         examined: page.examined as u64,
+        damaged: page.damaged,
         findings,
         next: page.next.as_ref().map(At::to_cursor),
     })

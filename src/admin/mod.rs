@@ -10,7 +10,7 @@ mod describe;
 mod destinations;
 mod document;
 mod events;
-mod export;
+pub(crate) mod export;
 mod filters;
 mod findings;
 mod guard;

@@ -27,7 +27,8 @@ pub(super) struct Operation {
     pub(super) what: &'static str,
     /// The least that somebody must be; none where anybody may who reaches the address.
     pub(super) role: Option<Role>,
-    pub(super) described: fn() -> Described,
+    /// What it takes and answers, where somebody wants to know.
+    pub(super) described: Option<fn() -> Described>,
     route: MethodRouter<Arc<Admin>>,
 }
 
@@ -57,13 +58,14 @@ const REPEATABLE: [&str; 11] = [
     "/destinations/{name}/dead-letters/{finding}/replay",
 ];
 
-/// The operations of one part, being listed.
-struct Part {
+/// The operations of one part, being listed. What makes descriptions is half a megabyte of program, so that only what
+/// asks for them has them.
+struct Part<const DESCRIBED: bool> {
     name: &'static str,
     list: Vec<Operation>,
 }
 
-impl Part {
+impl<const DESCRIBED: bool> Part<DESCRIBED> {
     fn of(name: &'static str) -> Self {
         Self { name, list: Vec::new() }
     }
@@ -80,7 +82,7 @@ impl Part {
             part: self.name,
             what,
             role: Some(role),
-            described: H::describe,
+            described: DESCRIBED.then_some(H::describe as fn() -> Described),
             route: on(filter, handler),
         });
         self
@@ -100,8 +102,8 @@ impl Part {
     }
 }
 
-/// The table.
-pub(super) fn all() -> Vec<Operation> {
+/// The table, with descriptions or without.
+pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
     const GET: &Method = &Method::GET;
     const POST: &Method = &Method::POST;
     const PUT: &Method = &Method::PUT;
@@ -109,7 +111,7 @@ pub(super) fn all() -> Vec<Operation> {
     const DELETE: &Method = &Method::DELETE;
     use Role::{Admin, Operator, Viewer};
     let parts = [
-        Part::of("status").add(Viewer, GET, "/status", status::show, "Show the box's health").add(
+        Part::<DESCRIBED>::of("status").add(Viewer, GET, "/status", status::show, "Show the box's health").add(
             Viewer,
             GET,
             "/events",
@@ -320,7 +322,7 @@ pub(super) fn all() -> Vec<Operation> {
 /// The router of the table.
 pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     let mut router = Router::new();
-    for operation in all() {
+    for operation in all::<false>() {
         let needs = guard::Needs {
             admin: Arc::clone(admin),
             role: operation.role,

@@ -827,6 +827,9 @@ pub struct FindingList {
     /// Findings that were looked through for this page.
     #[serde(default)]
     pub examined: u64,
+    /// Records on the way that are damaged: what they hold is not known, so that they are in no page.
+    #[serde(default)]
+    pub damaged: u64,
     /// Where the next page begins.
     pub next: Option<String>,
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -142,6 +143,32 @@ impl Client {
         self.call(Method::GET, path, Bytes::new(), CALL_MAX)
     }
 
+    /// Reads something of any length, as it comes; answers what stands behind it.
+    pub fn stream(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<HeaderMap, Failure> {
+        self.runtime.block_on(async {
+            let request = request(Method::GET, path, Bytes::new())?;
+            let mut response = self.in_time(self.begin(request)).await?;
+            if !response.status().is_success() {
+                let body = self.in_time(whole(response.body_mut())).await?;
+                return Err(refused(response.status(), &String::from_utf8_lossy(&body)));
+            }
+            let mut trailers = HeaderMap::new();
+            while let Some(frame) = self.in_time(async { Ok(response.frame().await) }).await? {
+                match frame.map_err(|error| lost(&error))?.into_data() {
+                    Ok(data) => each(&data)?,
+                    Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+                }
+            }
+            Ok(trailers)
+        })
+    }
+
+    /// Does a part of a call that nothing says the length of.
+    async fn in_time<T>(&self, part: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let out = |_| Failure::TimedOut { socket: self.socket.clone(), limit: CALL_MAX };
+        tokio::time::timeout(CALL_MAX, part).await.map_err(out)?
+    }
+
     /// Adds or starts something.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer<T>, Failure> {
         self.call(Method::POST, path, encoded(body)?, CALL_MAX)
@@ -222,14 +249,7 @@ impl Client {
         body: Bytes,
         limit: Duration,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{BASE_PATH}/{path}"))
-            .header(header::HOST, "localhost")
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| Failure::Lost(error.to_string()))?;
+        let request = request(method, path, body)?;
         match tokio::time::timeout(limit, self.send(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::TimedOut { socket: self.socket.clone(), limit }),
@@ -237,19 +257,18 @@ impl Client {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure> {
-        let lost = |error: hyper::Error| Failure::Lost(error.to_string());
+        let mut response = self.begin(request).await?;
+        let body = whole(response.body_mut()).await?;
+        Ok((response.status(), body))
+    }
+
+    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-        let driver = tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(lost)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
-            let text = if error.is::<LengthLimitError>() { "it is too long".to_owned() } else { error.to_string() };
-            Failure::Lost(text)
-        })?;
-        driver.abort();
-        Ok((status, body.to_bytes()))
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| lost(&error))?;
+        // It ends with the answer, or with the runtime.
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(|error| lost(&error))
     }
 
     fn not_connected(&self, error: &io::Error) -> Failure {
@@ -262,6 +281,30 @@ impl Client {
             _ => Failure::Lost(format!("{}: {error}", socket.display())),
         }
     }
+}
+
+fn request(method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+    Request::builder()
+        .method(method)
+        .uri(format!("{BASE_PATH}/{path}"))
+        .header(header::HOST, "localhost")
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::TE, "trailers")
+        .body(Full::new(body))
+        .map_err(|error| Failure::Lost(error.to_string()))
+}
+
+async fn whole(body: &mut Incoming) -> Result<Bytes, Failure> {
+    let collected = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
+        let text = if error.is::<LengthLimitError>() { "it is too long".to_owned() } else { error.to_string() };
+        Failure::Lost(text)
+    })?;
+    Ok(collected.to_bytes())
+}
+
+fn lost(error: &hyper::Error) -> Failure {
+    Failure::Lost(error.to_string())
 }
 
 /// Ctrl-C, as it arrives.

@@ -105,6 +105,12 @@ fn words<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> PossibleValuesParse
 impl Filters {
     /// The path of a page of the findings that are meant.
     pub fn path(&self, rows: u64, cursor: Option<&str>) -> String {
+        let rows = rows.to_string();
+        self.path_of(&["findings"], &[("limit", Some(&rows)), ("cursor", cursor)])
+    }
+
+    /// The path of something about the findings that are meant.
+    pub fn path_of(&self, segments: &[&str], more: &[(&str, Option<&str>)]) -> String {
         let joined = |words: &[String]| (!words.is_empty()).then(|| words.join(","));
         let parameters = [
             ("organization", self.organization.clone()),
@@ -117,10 +123,9 @@ impl Filters {
             ("search", self.search.clone()),
             ("retired", self.retired.then(|| "true".to_owned())),
             ("filtered", self.filtered.then(|| "true".to_owned())),
-            ("limit", Some(rows.to_string())),
-            ("cursor", cursor.map(str::to_owned)),
         ];
-        path_with(&["findings"], &parameters.each_ref().map(|(name, value)| (*name, value.as_deref())))
+        let parameters = parameters.each_ref().map(|(name, value)| (*name, value.as_deref()));
+        path_with(segments, &[&parameters[..], more].concat())
     }
 }
 

@@ -205,6 +205,8 @@ pub struct Page {
     pub next: Option<At>,
     /// Findings that were looked through.
     pub examined: usize,
+    /// Records on the way that are damaged: what they hold is not known, so that they are in no page.
+    pub damaged: u64,
 }
 
 /// How a finding's title is looked up: the rule's name by the scope's source.
@@ -274,7 +276,7 @@ fn from_candidates(
     let mut rest = held.into_iter().filter(|(_, finding)| after.is_none_or(|after| At::of(order, finding) > *after));
     let findings: Vec<_> = rest.by_ref().take(most).collect();
     let next = rest.next().and(findings.last()).map(|(_, finding)| At::of(order, finding));
-    Ok(Page { findings, total, total_exact: true, next, examined })
+    Ok(Page { findings, total, total_exact: true, next, examined, damaged: 0 })
 }
 
 /// Goes through the order until the page is full, enough was looked through or time is up.
@@ -288,7 +290,7 @@ fn walk(
     let began = Instant::now();
     let (mut findings, mut next, mut examined) = (Vec::new(), None, 0);
     let mut last = after.cloned();
-    each_place(view, filter, (order, after), &mut |at, scope, finding| {
+    let damaged = each_place(view, filter, (order, after), &mut |at, scope, finding| {
         // A page that took too long to begin gets on by one finding all the same.
         let is_late = examined > 0 && began.elapsed() >= READ_MAX;
         if findings.len() >= most || examined >= LIST_EXAMINED_MAX || is_late {
@@ -304,20 +306,22 @@ fn walk(
         }
         true
     })?;
-    Ok(Page { findings, total: 0, total_exact: false, next, examined })
+    Ok(Page { findings, total: 0, total_exact: false, next, examined, damaged })
 }
 
 /// Takes a place of a list and what is there: nothing where the filter's scopes leave it out. Says whether to go on.
 type Each<'e> = &'e mut dyn FnMut(At, ScopeId, Option<Finding>) -> bool;
 
-/// Feeds the findings of a filter's scopes in order; the filter's other parts are for the caller to check.
+/// Feeds the findings of a filter's scopes in order; the filter's other parts are for the caller to check. Tells how
+/// many records on the way are damaged.
 fn each_place(
     view: &Reader,
     filter: &Filter,
     (order, after): (Order, Option<&At>),
     each: Each,
-) -> Result<(), StoreError> {
-    let reading = Reading { findings: view.rows(tables::FINDINGS)?, scopes: view.rows(tables::SCOPES)?, filter };
+) -> Result<u64, StoreError> {
+    let (findings, scopes) = (view.rows(tables::FINDINGS)?, view.rows(tables::SCOPES)?);
+    let reading = Reading { findings, scopes, filter, is_damaged: false.into(), damaged: 0.into() };
     match (order, after) {
         (Order::Severity, Some(At::Severity(after))) => by_severity(view, &reading, Some(*after), each),
         (Order::Severity, _) => by_severity(view, &reading, None, each),
@@ -325,7 +329,8 @@ fn each_place(
         (Order::Newest, _) => by_age(view, &reading, None, each),
         (Order::Path, Some(At::Path(after))) => by_path(view, &reading, Some(after), each),
         (Order::Path, _) => by_path(view, &reading, None, each),
-    }
+    }?;
+    Ok(reading.damaged.get())
 }
 
 type Table = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -335,6 +340,9 @@ struct Reading<'f> {
     findings: Table,
     scopes: Table,
     filter: &'f Filter,
+    /// Whether the record that was looked at last is damaged, and how many before it were.
+    is_damaged: std::cell::Cell<bool>,
+    damaged: std::cell::Cell<u64>,
 }
 
 impl Reading<'_> {
@@ -347,7 +355,19 @@ impl Reading<'_> {
             return Ok(None);
         }
         // One damaged finding must not hide the others.
-        Ok(ReadableTable::get(&self.findings, key)?.and_then(|value| codec::open(key, value.value()).ok()))
+        let Some(value) = ReadableTable::get(&self.findings, key)? else { return Ok(None) };
+        let finding = codec::open(key, value.value()).ok();
+        self.is_damaged.set(finding.is_none());
+        Ok(finding)
+    }
+
+    /// Hands a place on; false if there is enough.
+    fn tell(&self, each: Each, at: At, scope: ScopeId, finding: Option<Finding>) -> bool {
+        let is_damaged = self.is_damaged.take();
+        let goes_on = each(at, scope, finding);
+        // Where a page ends before it, it is the next one's.
+        self.damaged.set(self.damaged.get() + u64::from(is_damaged && goes_on));
+        goes_on
     }
 
     /// Scopes that are few enough to be merged from orders of their own.
@@ -364,7 +384,7 @@ impl Reading<'_> {
             };
             // An entry that a damaged finding left behind leads to its successor, which has a place of its own.
             let finding = self.get(scope, &key.0)?.filter(|finding| Place::of(finding) == place);
-            if !each(at, scope, finding) {
+            if !self.tell(each, at, scope, finding) {
                 return Ok(false);
             }
         }
@@ -439,7 +459,7 @@ fn by_path(view: &Reader, reading: &Reading, after: Option<&Vec<u8>>, each: Each
                 None => None,
             };
             let found = found.filter(|finding| path_key(finding).0 == key.value());
-            if !each(at, ScopeId(scope), found) {
+            if !reading.tell(each, at, ScopeId(scope), found) {
                 return Ok(());
             }
         }

@@ -1,12 +1,14 @@
 //! SARIF from the real daemon: what is exported is valid, and complete.
 
+use hydrophone::store::FILE_NAME;
 use serde_json::Value;
 
 use self::judge::{assert_fit_for_github, assert_valid};
 use crate::steps::{NEWEST_SERVER, assert_tells, holding_shop, organization, sync};
-use crate::support::connect;
+use crate::support::damage::damage;
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Hotspot, Issue, Severity, Sonar, Step};
+use crate::support::{connect, import};
 
 #[path = "../support/sarif.rs"]
 mod judge;
@@ -147,6 +149,32 @@ fn branches_without_findings_are_told_and_those_that_were_never_read_are_not() {
         assert!(told.contains(&expected), "{expected:?} in {told:?}");
     }
     assert_eq!((told.len(), err.as_str()), (4, ""));
+}
+
+/// Who reads a log takes what is absent for closed.
+#[test]
+fn a_branch_with_a_damaged_record_has_no_run_and_is_told_as_left_out() {
+    let sonar = sonar();
+    sonar.edit(|model| {
+        model.add_project("", "bank", "Bank");
+        model.add_issue("bank", "main", Issue::vulnerability("java:S1", "src/B.java", 1).with_key("Z"));
+    });
+    let gateway = holding_shop(&sonar);
+    import(&gateway, organization(&sonar), &["bank"]);
+    sync(&gateway);
+    // Whoever cannot ask Sonar cannot mend it.
+    sonar.set_offline(true);
+    let folder = gateway.stop();
+    damage(&folder.path().join("state").join(FILE_NAME), "findings", 0);
+    let gateway = Gateway::start_in(folder, &[]).unwrap();
+
+    let (log, err) = exported(&gateway, &[]);
+    assert_eq!(runs(&log), [("sonar/sonar/bank/main/".to_owned(), vec!["Z".to_owned()])]);
+    assert_tells(&err, &["Left out 1 branch with 1 finding whose record is damaged"]);
+    let said = gateway.cli(&["export", "--format", "json"]);
+    let held: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(held["findings"].as_array().unwrap().len(), 7, "eight, but for the damaged one");
+    assert_tells(&said.err, &["Left out 1 finding whose record is damaged"]);
 }
 
 #[test]

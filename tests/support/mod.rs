@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod conviso;
+pub mod damage;
 pub mod defectdojo;
 pub mod gateway;
 pub mod https;

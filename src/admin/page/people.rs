@@ -448,7 +448,7 @@ pub(super) async fn export(state: State<Arc<Admin>>, file: Query<audit::File>) -
 fn subject(target: &str) -> Option<String> {
     static PATTERNS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         let pages = super::places().into_iter().map(|place| place.path);
-        routes::all().into_iter().map(|operation| operation.path).chain(pages).collect()
+        routes::all::<false>().into_iter().map(|operation| operation.path).chain(pages).collect()
     });
     let fits = |pattern: &str| {
         let (mut parts, mut words) = (target.split('/'), pattern.split('/'));
