@@ -88,7 +88,8 @@ fn the_process_has_no_rights_that_it_does_not_need() {
     }
     // Root itself, among the file systems that the process sees.
     let pid = pid.to_string();
-    let within = |program: &[&str]| try_run("nsenter", &[&["--target", &pid, "--mount", "--wd=/", "--"], program].concat());
+    let within =
+        |program: &[&str]| try_run("nsenter", &[&["--target", &pid, "--mount", "--wd=/", "--"], program].concat());
     for folder in ["/etc/hydrophone", "/usr", "/var", "/opt", "/boot"] {
         let said = within(&["touch", &format!("{folder}/file")]);
         assert!(said.err.contains("Read-only file system"), "{folder}: {said:?}");
@@ -185,7 +186,10 @@ fn an_upgrade_under_load_loses_and_refuses_no_call() {
     assert_eq!(accepted.difference(&kept).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(open_findings(), 3);
     assert_eq!(fs::read_to_string("/etc/hydrophone/mine").unwrap(), "kept");
-    assert_eq!(must("dpkg-query", &["--show", "--showformat=${Version}", "hydrophone"]), concat!(env!("CARGO_PKG_VERSION"), "-1"));
+    assert_eq!(
+        must("dpkg-query", &["--show", "--showformat=${Version}", "hydrophone"]),
+        concat!(env!("CARGO_PKG_VERSION"), "-1")
+    );
 }
 
 #[test]

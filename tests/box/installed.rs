@@ -15,7 +15,8 @@ use crate::support::tls;
 /// The unit.
 pub const UNIT: &str = "hydrophone.service";
 /// What `systemctl enable` enables with it.
-pub const SOCKETS: [&str; 3] = ["hydrophone-webhook.socket", "hydrophone-admin-tls.socket", "hydrophone-admin-local.socket"];
+pub const SOCKETS: [&str; 3] =
+    ["hydrophone-webhook.socket", "hydrophone-admin-tls.socket", "hydrophone-admin-local.socket"];
 /// Where what is kept is kept.
 pub const STATE: &str = "/var/lib/hydrophone";
 
@@ -78,7 +79,10 @@ pub fn package(former: bool, ending: &str) -> String {
 /// A system without it, whatever the test before this one left.
 pub fn without() {
     let container = fs::read_to_string("/run/systemd/container").unwrap_or_default();
-    assert!(container.trim() == "systemd-nspawn" && Path::new("/mnt").read_dir().is_ok(), "only packaging/box runs this");
+    assert!(
+        container.trim() == "systemd-nspawn" && Path::new("/mnt").read_dir().is_ok(),
+        "only packaging/box runs this"
+    );
     for unit in [UNIT].iter().chain(&SOCKETS) {
         try_run("systemctl", &["disable", "--now", unit]);
     }
