@@ -1,29 +1,40 @@
 //! Builds everything, runs it, and takes it down in order: first the listeners, then the workers, then the store.
 
-use std::io;
+mod failure;
+mod listeners;
+mod reload;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
-use crate::admin::{self, Admin, NoSocket};
+use self::failure::StartError;
+use self::listeners::Passed;
+use self::reload::Readable;
+use crate::admin::{self, Admin};
 use crate::domain::limits;
 use crate::domain::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, check_url};
 use crate::ingress::directory::Directory;
 use crate::ingress::{Counters, Ingress};
 use crate::store::records::SecretBytes;
-use crate::store::{OpenError, Store, StoreError, settings};
+use crate::store::{Store, StoreError, settings};
 use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
 use crate::sys::dice::Dice;
-use crate::sys::tls::{BadIdentity, Identity, own_names};
+use crate::sys::loops::Watched;
+use crate::sys::notify::LongStart;
+use crate::sys::shown::{Files, Shown};
+use crate::sys::tls::{Identity, own_names};
 use crate::sys::trust::Trust;
+use crate::sys::watchdog::Watchdog;
 use crate::sys::{clock, log, notify};
 use crate::work::Work;
 use crate::work::deliver::Deliver;
@@ -47,64 +58,38 @@ pub struct Options<'a> {
     pub public_url: Option<String>,
     /// A damaged database is renamed and a new one begun.
     pub set_damaged_aside: bool,
+    /// Where an administrator may have put a certificate for the listeners.
+    pub certificate: Option<Files>,
     /// Logs as JSON.
     pub log_json: bool,
-}
-
-/// Why the daemon does not start.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("webhooks cannot be taken on {address}: {error}{hint}")]
-    Listen { address: SocketAddr, error: io::Error, hint: &'static str },
-    #[error("the page cannot be served on {address}: {error}{hint}")]
-    Page { address: SocketAddr, error: io::Error, hint: &'static str },
-    #[error(transparent)]
-    Socket(#[from] NoSocket),
-    #[error(transparent)]
-    Certificate(#[from] BadIdentity),
-    #[error("--public-url {0}")]
-    PublicUrl(String),
-    #[error("the daemon cannot start its threads: {0}")]
-    Runtime(io::Error),
-}
-
-impl StartError {
-    /// 78 where only a person can change anything, so that the service manager does not try again; else 1.
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Open(OpenError::NotWritable { .. } | OpenError::Newer { .. } | OpenError::Damaged { .. })
-            | Self::PublicUrl(_) => ExitCode::from(78),
-            _ => ExitCode::FAILURE,
-        }
-    }
 }
 
 /// Runs the gateway until it is told to stop.
 pub fn serve(options: &Options) -> ExitCode {
     log::start(options.log_json);
-    match run(options) {
+    // First of all: no thread runs yet.
+    match Passed::take().and_then(|passed| run(options, passed)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("hydrophone does not start: {error}");
+            error.tell();
             error.exit_code()
         }
     }
 }
 
-fn run(options: &Options) -> Result<(), StartError> {
+fn run(options: &Options, passed: Passed) -> Result<(), StartError> {
     if let Some(url) = &options.public_url {
         check_url(url).map_err(StartError::PublicUrl)?;
     }
     let bell = Arc::new(Bell::default());
+    let start = LongStart::begin("opening the database");
     let store = if options.set_damaged_aside {
         Store::open_or_set_aside(options.state, bell, clock::now())?
     } else {
         Store::open(options.state, bell)?
     };
+    drop(start);
+    log::choose(reload::level(&store)?.as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
@@ -114,7 +99,7 @@ fn run(options: &Options) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    let result = runtime.block_on(run_with(options, &store));
+    let result = runtime.block_on(run_with(options, passed, &store));
     // Whatever is still being done for an API call may end, but not hold the daemon up.
     runtime.shutdown_timeout(Duration::from_secs(1));
     store.close();
@@ -124,44 +109,30 @@ fn run(options: &Options) -> Result<(), StartError> {
     result
 }
 
-async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError> {
+async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> Result<(), StartError> {
     let started_at = clock::now();
     // Taken before anybody is told that we run: a signal that comes at once must end us in order, too.
     let signals = Signals::take();
     // Bound before anything else is made, so that a port that is taken leaves nothing behind.
-    let webhooks = match options.webhook_listen {
-        Some(wanted) => {
-            let listener = listen(wanted).await?;
-            let address = listener.local_addr().map_err(|error| failed(wanted, error))?;
-            Some((listener, address))
-        }
-        None => None,
-    };
-    let address = webhooks.as_ref().map(|(_, address)| *address);
-    let pages = match options.admin_listen {
-        Some(wanted) => {
-            let listener = TcpListener::bind(wanted).await.map_err(|error| unserved(wanted, error))?;
-            let address = listener.local_addr().map_err(|error| unserved(wanted, error))?;
-            Some((listener, address))
-        }
-        None => None,
-    };
+    let webhooks = passed.webhooks(options.webhook_listen).await?;
+    let pages = passed.pages(options.admin_listen).await?;
+    let address = webhooks.address;
     let (free_space_min, workers) = store.read::<_, StoreError>(|view| {
         Ok((settings::number_of(view, FREE_SPACE_MIN)?, settings::number_of(view, SYNC_WORKERS)?))
     })?;
     store.set_free_space_min(free_space_min * 1024 * 1024);
-    let takes_tls = webhooks.is_some() && !options.webhook_plain;
-    let identity =
-        (takes_tls || pages.is_some()).then(|| identity(store, options.public_url.as_deref())).transpose()?;
-    let tls = match &identity {
-        Some(identity) if takes_tls => Some(TlsAcceptor::from(identity.server(&[HTTP_1])?)),
-        _ => None,
-    };
+    let takes_tls = address.is_some() && !options.webhook_plain;
+    let shown = (takes_tls || pages.address.is_some())
+        .then(|| reload::certificate(store, options.certificate.as_ref(), options.public_url.as_deref()))
+        .transpose()?
+        .map(Shown::new);
+    let tls = shown.as_ref().filter(|_| takes_tls).map(|shown| TlsAcceptor::from(shown.server(&[HTTP_1])));
     let directory = Arc::new(Directory::default());
     directory.reload(store)?;
     let counters = Arc::new(Counters::default());
     let clock = Clock::system();
-    let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
+    let trust = Trust::load();
+    let sources = Arc::new(Sources::new(store.clone(), trust.clone(), clock.clone()));
     let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock, Dice::system());
     let deliver = Deliver::new(Arc::clone(&work));
     let admin = Admin::new(
@@ -174,22 +145,26 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
         !options.webhook_plain,
         options.public_url.clone(),
         started_at,
-        pages.as_ref().map(|(_, address)| *address),
+        pages.address,
     );
-    let socket = admin::bind(options.socket)?;
+    if let Some(shown) = &shown {
+        admin.show(Arc::clone(shown));
+    }
+    let local = passed.local(options.socket)?;
     let (stop, stopped) = watch::channel(false);
-    let ingress = webhooks.map(|(listener, _)| {
-        tokio::spawn(Ingress::new(store.clone(), directory, counters).serve(listener, tls, stopped.clone()))
-    });
-    let page = match (pages, &identity) {
-        (Some((listener, address)), Some(identity)) => {
-            tell_set_up(&admin, address)?;
-            let tls = TlsAcceptor::from(identity.server(&[HTTP_2, HTTP_1])?);
-            Some(tokio::spawn(admin::serve_network(listener, tls, Arc::clone(&admin), stopped.clone())))
+    let mut servers = JoinSet::new();
+    let ingress = Ingress::new(store.clone(), directory, counters);
+    for listener in webhooks.all {
+        servers.spawn(Arc::clone(&ingress).serve(listener, tls.clone(), stopped.clone()));
+    }
+    if let (Some(address), Some(shown)) = (pages.address, &shown) {
+        tell_set_up(&admin, address)?;
+        let tls = TlsAcceptor::from(shown.server(&[HTTP_2, HTTP_1]));
+        for listener in pages.all {
+            servers.spawn(admin::serve_network(listener, tls.clone(), Arc::clone(&admin), stopped.clone()));
         }
-        _ => None,
-    };
-    let api = tokio::spawn(admin::serve(socket, admin, stopped));
+    }
+    servers.spawn(admin::serve(local.listener, Arc::clone(&admin), stopped));
     let mut threads = work.start(usize::try_from(workers).unwrap_or(1));
     threads.push(deliver.start());
     let doing = match address {
@@ -200,22 +175,22 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
     tracing::info!("hydrophone {} {doing}", env!("CARGO_PKG_VERSION"));
     tracing::info!("admin socket {}, state folder {}", options.socket.display(), options.state.display());
     notify::ready(&doing);
-
-    signals.told_to_stop().await;
+    let _watchdog = watchdog();
+    let readable = Readable {
+        store: store.clone(),
+        files: options.certificate.clone(),
+        public_url: options.public_url.clone(),
+        shown,
+        trust,
+    };
+    life(signals, &admin, &doing, Arc::new(readable)).await;
     tracing::info!("stopping");
     notify::stopping();
     work.stop();
     // The receivers are gone only if both servers have ended already.
     let _ = stop.send(true);
-    let drained = async {
-        if let Some(ingress) = ingress {
-            let _ = ingress.await;
-        }
-        if let Some(page) = page {
-            let _ = page.await;
-        }
-        let _ = api.await;
-    };
+    // What went wrong in one of them was told there.
+    let drained = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
@@ -228,63 +203,81 @@ async fn run_with(options: &Options<'_>, store: &Store) -> Result<(), StartError
         tracing::warn!("what routine reads proved could not be written down: {error}");
     }
     // Only now, so that no command finds a socket that nobody answers on.
-    let _ = std::fs::remove_file(options.socket);
+    if let Some(own) = local.own {
+        let _ = std::fs::remove_file(own);
+    }
     Ok(())
 }
 
 /// How long connections, and then workers, may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// The signals that ask us to stop. From the moment they are taken, none of them ends the process by itself.
+/// Carries out what the service manager asks for, and tells it how things are, until the daemon is to stop.
+async fn life(mut signals: Signals, admin: &Arc<Admin>, doing: &str, readable: Arc<Readable>) {
+    let mut look = tokio::time::interval(STATUS_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.reload.recv() => reload(doing, Arc::clone(&readable)).await,
+            _ = look.tick(), if notify::is_awaited() => {
+                let state = admin.in_short().await;
+                notify::status(&format!("{doing}; {state}"));
+            }
+        }
+    }
+}
+
+/// How often `systemctl status` is told anew how things are.
+const STATUS_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Reads anew what can be, and says what changed.
+async fn reload(doing: &str, readable: Arc<Readable>) {
+    tracing::info!("reading certificates, authorities and the log's level anew");
+    notify::reloading();
+    let read = tokio::task::spawn_blocking(move || readable.reload()).await;
+    let (changes, trouble) = read.unwrap_or_else(|panic| (Vec::new(), Some(panic.to_string())));
+    let changed = if changes.is_empty() { "nothing has changed".to_owned() } else { changes.join("; ") };
+    tracing::info!("reloaded: {changed}");
+    if let Some(trouble) = trouble {
+        tracing::error!("{trouble}");
+        notify::ready(&format!("{doing}; {trouble}"));
+    } else {
+        notify::ready(&format!("{doing}; reloaded: {changed}"));
+    }
+}
+
+/// Has the service manager told that all is well, while the loops turn and connections are answered.
+fn watchdog() -> Option<Watchdog> {
+    let runtime = tokio::runtime::Handle::current();
+    let turns = Arc::new(Watched::task("connections"));
+    Watchdog::start(move || {
+        // What was asked before is still to be answered.
+        if turns.is_resting() {
+            turns.begin(limits::ACCEPT_STEP_MAX);
+            let turns = Arc::clone(&turns);
+            drop(runtime.spawn(async move { turns.rest() }));
+        }
+    })
+}
+
+/// The signals that are for us. From the moment they are taken, none of them ends the process by itself.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    reload: Signal,
 }
 
 impl Signals {
     fn take() -> Self {
         let take = |kind| signal(kind).expect("the system has signals");
-        Self { terminate: take(SignalKind::terminate()), interrupt: take(SignalKind::interrupt()) }
-    }
-
-    async fn told_to_stop(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        Self {
+            terminate: take(SignalKind::terminate()),
+            interrupt: take(SignalKind::interrupt()),
+            reload: take(SignalKind::hangup()),
         }
     }
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| failed(address, error))
-}
-
-fn unserved(address: SocketAddr, error: io::Error) -> StartError {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program has this port: choose another one with --admin-listen, `--admin-listen off`, or stop that program"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need a right that hydrophone does not have: choose another one with --admin-listen"
-        }
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address: see `ip address`",
-        _ => "",
-    };
-    StartError::Page { address, error, hint }
-}
-
-fn failed(address: SocketAddr, error: io::Error) -> StartError {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program has this port: choose another one with --webhook-listen, or stop that program"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need a right that hydrophone does not have: choose another one with --webhook-listen"
-        }
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address: see `ip address`",
-        _ => "",
-    };
-    StartError::Listen { address, error, hint }
 }
 
 /// The box's certificate, made at the first start.

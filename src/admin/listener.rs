@@ -19,6 +19,7 @@ use tower::ServiceExt;
 use super::access::Peer;
 use super::{Admin, of_network};
 use crate::domain::limits;
+use crate::sys::loops::Watched;
 
 /// Serves the page and the API until told to stop, then lets requests end.
 pub async fn serve_network(
@@ -29,7 +30,9 @@ pub async fn serve_network(
 ) {
     let connections = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
     let router = of_network(&admin);
+    let turns = Watched::task("page's listener");
     loop {
+        turns.rest();
         let permit = tokio::select! {
             () = stopped(&mut stop) => break,
             permit = Arc::clone(&connections).acquire_owned() => permit.expect("nobody closes the semaphore"),
@@ -46,12 +49,14 @@ pub async fn serve_network(
                 }
             },
         };
+        turns.begin(limits::ACCEPT_STEP_MAX);
         let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
         tokio::spawn(async move {
             connection(stream, &tls, router, Peer(from), stop).await;
             drop(permit);
         });
     }
+    drop(turns);
     drop(listener);
     let all = u32::try_from(limits::ADMIN_CONNECTIONS_MAX).expect("the limit fits");
     if timeout(limits::COMMIT_WAIT_MAX, connections.acquire_many(all)).await.is_err() {

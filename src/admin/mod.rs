@@ -36,7 +36,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -56,6 +56,7 @@ use crate::domain::time::Timestamp;
 use crate::ingress::Counters;
 use crate::ingress::directory::Directory;
 use crate::store::{Reader, Store};
+use crate::sys::shown::Shown;
 use crate::work::Work;
 use crate::work::deliver::Deliver;
 
@@ -81,6 +82,8 @@ pub struct Admin {
     pub started_at: Timestamp,
     /// Where the page and the API are served over the network; nowhere if they are not.
     pub page_address: Option<SocketAddr>,
+    /// What the listeners show, where one of them speaks TLS.
+    shown: OnceLock<Arc<Shown>>,
     access: access::Access,
     pulse: status::Beat,
     news: events::News,
@@ -125,6 +128,7 @@ impl Admin {
             public_url,
             started_at,
             page_address,
+            shown: OnceLock::new(),
             access: access::Access::default(),
             pulse: status::Beat::default(),
             news: events::News::default(),
@@ -136,6 +140,17 @@ impl Admin {
             previews: Arc::new(Semaphore::new(1)),
             tests: Mutex::default(),
         })
+    }
+
+    /// Has it known what the listeners show.
+    pub fn show(&self, shown: Arc<Shown>) {
+        // There is one set of listeners.
+        let _ = self.shown.set(shown);
+    }
+
+    /// The certificate that this box shows, DER; nothing if it speaks no TLS.
+    fn certificate(&self) -> Option<Vec<u8>> {
+        self.shown.get().map(|shown| shown.certificate())
     }
 
     /// Does something that blocks, as one of a few at a time.
@@ -223,6 +238,14 @@ fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
 pub struct NoSocket {
     path: PathBuf,
     error: io::Error,
+}
+
+impl NoSocket {
+    /// Whether only a person can change anything about it.
+    pub fn needs_person(&self) -> bool {
+        // What answers there may be about to end.
+        self.error.kind() != io::ErrorKind::AddrInUse
+    }
 }
 
 /// Binds the admin socket: readable and writable for the service's user and group. The state folder's lock has

@@ -9,9 +9,10 @@ use axum::extract::{Path, State};
 
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes};
-use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, known};
+use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, LOG_LEVEL, known};
 use crate::store::settings;
 use crate::store::settings::number_of;
+use crate::sys::log;
 
 /// `GET /config`.
 pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::SettingList>, Problem> {
@@ -69,8 +70,11 @@ pub(super) async fn set_all(admin: &Arc<Admin>, values: Vec<(&'static str, Optio
                 }
                 Ok(())
             })?;
-            let free = admin.store.read::<_, Problem>(|view| Ok(number_of(view, FREE_SPACE_MIN)?))?;
+            let (free, level) = admin
+                .store
+                .read::<_, Problem>(|view| Ok((number_of(view, FREE_SPACE_MIN)?, settings::value(view, LOG_LEVEL)?)))?;
             admin.store.set_free_space_min(free * 1024 * 1024);
+            log::choose(level.as_deref());
             Ok(())
         })
         .await

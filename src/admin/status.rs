@@ -72,6 +72,12 @@ impl Admin {
         pulse
     }
 
+    /// How the box is, in a line.
+    pub async fn in_short(self: &Arc<Self>) -> String {
+        let told = self.run(|admin| Ok(in_short(&whole(admin)))).await;
+        told.unwrap_or_else(|_| "its state cannot be told".to_owned())
+    }
+
     /// Has [`needs`](Self::needs) be true.
     pub(super) async fn look_at_needs(self: &Arc<Self>) {
         if self.fresh_pulse().is_none() {
@@ -89,6 +95,18 @@ impl Admin {
 /// How many of the conditions need a person.
 pub(super) fn needs(conditions: &[shapes::Condition]) -> usize {
     conditions.iter().filter(|condition| condition.severity != "info").count()
+}
+
+/// Numbers, and what a person should look at first: errors come before warnings.
+fn in_short(status: &shapes::Status) -> String {
+    let shapes::InventoryCounts { sources, projects, open, .. } = &status.inventory;
+    let open: u64 = open.iter().map(|severity| severity.count).sum();
+    let counts = format!("sources {sources}, projects {projects}, open findings {open}");
+    match (needs(&status.conditions), status.conditions.first()) {
+        (0, _) | (_, None) => counts,
+        (1, Some(first)) => format!("{counts}; needs a person: {}", first.text),
+        (more, Some(first)) => format!("{counts}; {more} things need a person, the first: {}", first.text),
+    }
 }
 
 fn print(value: &impl serde::Serialize) -> u64 {
@@ -469,13 +487,19 @@ fn of_store(admin: &Admin) -> Vec<Condition> {
             remedy: "check the disk; `hydrophone sync --full` reads the findings anew".to_owned(),
         });
     }
+    conditions.extend(admin.shown.get().and_then(|shown| shown.trouble()).map(|trouble| Condition {
+        urgency: Urgency::Error,
+        code: "certificate_broken",
+        text: format!("the listeners show the former certificate: {trouble}"),
+        remedy: "mend it, then run `systemctl reload hydrophone`".to_owned(),
+    }));
     conditions.extend(admin.work.clock_standing().condition());
     if admin.work.sources.trust().fell_back() {
         conditions.push(Condition {
             urgency: Urgency::Info,
             code: "no_system_authorities",
             text: "the system has no certificate authorities; those that hydrophone brings along are used".to_owned(),
-            remedy: "install the package ca-certificates and restart hydrophone".to_owned(),
+            remedy: "install the package ca-certificates and run `systemctl reload hydrophone`".to_owned(),
         });
     }
     conditions

@@ -1,20 +1,25 @@
 //! The flags of `serve`. What they do is the daemon's; a flag that was given wins over the stored setting for that
 //! run, so each of them can tell whether it was given.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::Paths;
 use crate::daemon::{self, Options};
+use crate::sys::shown::Files;
 
 /// Run the gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(after_help = "Set HYDROPHONE_LOG to choose what is logged, such as `info,hydrophone=debug`.\n\n\
     Example: try it without installing\n  hydrophone serve --state ./state\n\
     and in another terminal\n  hydrophone --state ./state source add --help\n\n\
-    Exit codes: 0 stopped, 1 failed, 2 wrong usage, 78 configuration refused.")]
+    Sockets that systemd passes (named webhook, admin-tls, admin-local) win over both listeners' addresses and the \
+    admin socket's path. SIGHUP reads the certificate, the system's certificate authorities and the log's level anew.\n\n\
+    Exit codes: 0 stopped, 1 failed, 2 wrong usage, 70 a fault of hydrophone, 78 a person has to change something.")]
 pub struct Serve {
     /// Take webhooks at this address, or `off` to take none and only poll [default: 0.0.0.0:8443].
     #[arg(long, value_name = "ADDR", value_parser = listen)]
@@ -28,6 +33,12 @@ pub struct Serve {
     /// Name this address to Sonar as the webhooks' own.
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Show this certificate on both listeners, PEM with its chain [default: tls.crt in $CONFIGURATION_DIRECTORY, if there].
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM [default: tls.key in $CONFIGURATION_DIRECTORY, if there].
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Rename a damaged database and begin a new one; looks at every page, so the start takes longer.
     #[arg(long)]
     pub set_damaged_aside: bool,
@@ -55,9 +66,19 @@ impl Serve {
             webhook_plain: self.webhook_plain,
             public_url: self.public_url,
             set_damaged_aside: self.set_damaged_aside,
+            certificate: certificate(self.tls_cert.zip(self.tls_key), |name| std::env::var_os(name)),
             log_json: self.log_format == Some(LogFormat::Json),
         })
     }
+}
+
+/// The files of a certificate that were asked for, or where systemd says that configuration lies.
+fn certificate(asked_for: Option<(PathBuf, PathBuf)>, environment: impl Fn(&str) -> Option<OsString>) -> Option<Files> {
+    if let Some((certificate, key)) = asked_for {
+        return Some(Files { certificate, key, asked_for: true });
+    }
+    let folder = super::first_folder(&environment("CONFIGURATION_DIRECTORY")?)?;
+    Some(Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key"), asked_for: false })
 }
 
 /// Where something is served.

@@ -62,6 +62,16 @@ pub const COMMIT_AIM: Duration = Duration::from_millis(100);
 /// Time that one batch may hold the writer while no webhook waits. Once one does, the batch is over.
 pub const BATCH_MAX: Duration = Duration::from_millis(300);
 
+/// A read or a commit after which its loop counts as one that stands still. The service manager then waits for another
+/// minute, which a card that tidies itself up may need.
+pub const STORE_STEP_MAX: Duration = Duration::from_secs(5);
+
+/// The same for what needs the whole file, which is small then: a card reads and writes megabytes in a second.
+pub const STORE_CHORE_MAX: Duration = Duration::from_mins(5);
+
+/// The same for what an accept loop does between two connections, and for the runtime that answers them.
+pub const ACCEPT_STEP_MAX: Duration = Duration::from_secs(5);
+
 /// The longest time that a burst of deliveries may go without a commit from which the store opens at once after a
 /// kill (quick repair).
 pub const QUICK_REPAIR_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -116,6 +126,10 @@ pub const SONAR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// One call to Sonar from connect to last byte.
 pub const SONAR_CALL_MAX: Duration = Duration::from_secs(30);
+
+/// What a call over the network may take beyond its own limit before its loop counts as one that stands still: names are
+/// looked up and answers read with limits of their own.
+pub const CALL_SLACK: Duration = Duration::from_secs(15);
 
 /// Pages of changed issues that are read before the whole is read instead.
 pub const RECENT_PAGES_MAX: u32 = 20;

@@ -28,6 +28,8 @@ pub const KEEP_CLOSED: &str = "keep-closed-days";
 pub const KEEP_DELIVERIES: &str = "keep-delivery-days";
 /// Days that a pull request is kept which Sonar does not list any more.
 pub const KEEP_RETIRED: &str = "keep-retired-days";
+/// What is logged.
+pub const LOG_LEVEL: &str = "log-level";
 /// The address at which Sonar reaches the webhook listener.
 pub const PUBLIC_URL: &str = "public-url";
 /// Threads that read Sonar.
@@ -80,6 +82,12 @@ pub const KNOWN: &[Known] = &[
         default: Some("30"),
         help: "days after which a pull request is deleted, with its findings, that Sonar does not list any more",
         check: |value| number(value, 1, 36_500),
+    },
+    Known {
+        key: LOG_LEVEL,
+        default: Some("info"),
+        help: "what is logged: error, warn, info, debug or trace, for parts such as info,hydrophone::work=debug; HYDROPHONE_LOG wins over it",
+        check: check_log_level,
     },
     Known {
         key: PAUSE_SECONDS,
@@ -138,6 +146,25 @@ fn number(value: &str, least: u64, most: u64) -> Result<(), String> {
     }
 }
 
+/// Checks what chooses the lines of the log: a level, or levels of parts of the program.
+fn check_log_level(value: &str) -> Result<(), String> {
+    let is_level = |level: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&level);
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-'))
+    };
+    let is_right = value.len() <= 500
+        && value.split(',').all(|one| match one.split_once('=') {
+            Some((part, level)) => is_part(part) && is_level(level),
+            None => is_level(one),
+        });
+    if is_right {
+        Ok(())
+    } else {
+        Err("must be error, warn, info, debug or trace, or parts with one such as info,hydrophone::work=debug"
+            .to_owned())
+    }
+}
+
 /// Checks an address that others shall reach us at: http or https, a host, no path that ends in a slash is needed.
 pub fn check_url(value: &str) -> Result<(), String> {
     let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
@@ -150,5 +177,20 @@ pub fn check_url(value: &str) -> Result<(), String> {
         Some(host) if !host.is_empty() && value.len() <= 470 => Ok(()),
         Some(_) => Err("must name a host and have at most 470 characters".to_owned()),
         None => Err("must begin with https:// (or http:// behind a tunnel that adds TLS)".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_level_is_a_level_or_levels_of_parts() {
+        for good in ["info", "debug", "off", "info,hydrophone::work=debug", "warn,hydrophone=trace,redb=off"] {
+            assert_eq!(check_log_level(good), Ok(()), "{good}");
+        }
+        for bad in ["", "loud", "INFO", "info,", "=debug", "a b=info", "hydrophone=loud", "info;debug"] {
+            assert!(check_log_level(bad).is_err(), "{bad}");
+        }
     }
 }

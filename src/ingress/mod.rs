@@ -27,6 +27,7 @@ use crate::domain::limits;
 use crate::domain::signature::{self, Signature};
 use crate::store::{Accepted, Arrival, Reply, Store, StoreError};
 use crate::sys::clock;
+use crate::sys::loops::Watched;
 
 /// Calls by how they ended, since the start.
 #[derive(Debug, Default)]
@@ -69,7 +70,9 @@ impl Ingress {
         tls: Option<TlsAcceptor>,
         mut stop: watch::Receiver<bool>,
     ) {
+        let turns = Watched::task("webhook listener");
         loop {
+            turns.rest();
             let permit = tokio::select! {
                 () = stopped(&mut stop) => break,
                 permit = Arc::clone(&self.connections).acquire_owned() => permit.expect("nobody closes the semaphore"),
@@ -86,8 +89,10 @@ impl Ingress {
                     }
                 },
             };
+            turns.begin(limits::ACCEPT_STEP_MAX);
             tokio::spawn(Arc::clone(&self).connection(stream, tls.clone(), permit, stop.clone()));
         }
+        drop(turns);
         drop(listener);
         let all = u32::try_from(limits::WEBHOOK_CONNECTIONS_MAX).expect("the limit fits");
         if timeout(limits::COMMIT_WAIT_MAX, self.connections.acquire_many(all)).await.is_err() {

@@ -10,8 +10,9 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, heade
 
 use super::{BadDestination, Trouble};
 use crate::domain::destination::Destination;
-use crate::domain::limits::{PLATFORM_ANSWER_BYTES_MAX, PLATFORM_CALL_MAX};
+use crate::domain::limits::{CALL_SLACK, PLATFORM_ANSWER_BYTES_MAX, PLATFORM_CALL_MAX};
 use crate::domain::time::Timestamp;
+use crate::sys::loops;
 use crate::sys::reach::{self, Obstacle};
 use crate::sys::trust::{Authorities, Distrust, Trust};
 
@@ -22,6 +23,7 @@ pub struct Http {
     base: String,
     host: String,
     headers: HeaderMap,
+    call_max: Duration,
 }
 
 impl fmt::Debug for Http {
@@ -93,6 +95,7 @@ impl Http {
             base: format!("{scheme}://{host}/{path}{slash}"),
             host,
             headers: HeaderMap::new(),
+            call_max,
         })
     }
 
@@ -171,6 +174,7 @@ impl Http {
         headers: &[(HeaderName, String)],
         body: Vec<u8>,
     ) -> Result<Answer, Lost> {
+        let _step = loops::within(self.call_max + CALL_SLACK);
         let unsent = |trouble: Trouble| Lost { trouble, sent: false };
         let uri: Uri = url.parse().map_err(|_| {
             unsent(Trouble::refused(format!("{url:?} is no address"), "check the destination's address"))

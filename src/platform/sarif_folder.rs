@@ -28,7 +28,7 @@ use crate::domain::ids::ScopeKind;
 use crate::domain::limits::SARIF_VERSIONS_MAX;
 use crate::domain::message::{Message, Place, Target};
 use crate::domain::signature::to_hex;
-use crate::sys::clock;
+use crate::sys::{clock, loops};
 
 /// A folder that holds each scope as a file.
 pub struct SarifFolder {
@@ -162,6 +162,8 @@ impl Platform for SarifFolder {
     }
 
     fn publish(&mut self, place: &Place, _target: &mut Target, findings: &mut Findings<'_>) -> Result<(), Trouble> {
+        // A share on the network may hang for as long as it likes: that is no reason to end the gateway.
+        let _rest = loops::resting();
         self.replace(place, findings).map_err(|broken| match broken {
             Broken::Write(error) => self.trouble(&error),
             Broken::Told(trouble) => trouble,

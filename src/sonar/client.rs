@@ -22,9 +22,11 @@ use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Observed;
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeKind, ScopeName, SourceName};
 use crate::domain::limits::{
-    PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION, SONAR_PAGE_ROWS,
+    CALL_SLACK, PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION,
+    SONAR_PAGE_ROWS,
 };
 use crate::domain::time::{Timestamp, http_date};
+use crate::sys::loops;
 use crate::sys::reach::{BadWay, address, proxy};
 use crate::sys::trust::{Authorities, BadAuthorities, Trust};
 
@@ -642,6 +644,7 @@ impl Client {
         token: Option<HeaderValue>,
         read: impl FnOnce(&mut Answer<'_>) -> Result<T, BadAnswer>,
     ) -> Result<(T, HeaderMap), FetchError> {
+        let _step = loops::within(SONAR_CALL_MAX + CALL_SLACK);
         let mut request = self.agent.get(base.url(path, query));
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, token);

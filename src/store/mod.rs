@@ -16,6 +16,7 @@ pub mod destinations;
 pub mod findings;
 pub mod hooks;
 pub mod lists;
+mod place;
 pub mod records;
 pub mod retention;
 mod schema;
@@ -42,7 +43,7 @@ use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::sys::answer::{self, Awaited};
 use crate::sys::bell::Bell;
-use crate::sys::{guard, random};
+use crate::sys::{guard, loops, notify, random};
 
 pub use self::deliveries::{Accepted, Arrival};
 pub use self::writer::Reply;
@@ -133,16 +134,24 @@ pub enum OpenError {
     )]
     InUse(PathBuf),
     /// The folder or the file cannot be written.
-    #[error("cannot write to the state folder {}: {error}; it must exist and belong to the user that runs hydrophone", .path.display())]
+    #[error("cannot write to the state folder {}: {error}; {}", .path.display(), place::remedy(path, error))]
     NotWritable {
         /// The folder.
         path: PathBuf,
         /// The system's word.
         error: io::Error,
     },
+    /// The folder is not what a state folder must be.
+    #[error("the state folder {}: {why}", .path.display())]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
     /// Written by a newer version.
     #[error(
-        "the database in {} has format {found}, this version knows up to {known}; install the newer hydrophone again, or start with an empty folder", .path.display()
+        "the database in {} has format {found}, this version knows up to {known}; install the newer hydrophone again, put back a backup that was made before the upgrade, or start with an empty folder, which reads everything anew from Sonar", .path.display()
     )]
     Newer {
         /// The folder.
@@ -171,15 +180,29 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether only a person can change anything about it.
+    pub fn needs_person(&self) -> bool {
+        !matches!(self, Self::InUse(_) | Self::Unusable { .. })
+    }
+
+    /// The system's number of the error, if it is one of its.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::NotWritable { error, .. } => error.raw_os_error(),
+            _ => None,
+        }
+    }
+
     fn of(error: DatabaseError, folder: &Path) -> Self {
         use io::ErrorKind;
         let (folder, path) = (folder.to_owned(), folder.join(FILE_NAME));
         match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse(folder),
             DatabaseError::Storage(redb::StorageError::Io(error)) => match error.kind() {
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                    Self::NotWritable { path: folder, error }
-                }
+                ErrorKind::PermissionDenied
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded => Self::NotWritable { path: folder, error },
                 ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
                     Self::Damaged { path, problem: "it does not have a database's form".to_owned() }
                 }
@@ -265,13 +288,20 @@ impl Store {
     fn open_as(first: Opening, folder: &Path, bell: Arc<Bell>) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
         let not_writable = |error| OpenError::NotWritable { path: folder.to_owned(), error };
-        make_private(folder, &path).map_err(not_writable)?;
+        place::check(folder).map_err(|why| OpenError::Unsafe { path: folder.to_owned(), why })?;
+        place::make(folder, &path).map_err(not_writable)?;
         let file = path.clone();
         let opener: Opener = Box::new(move |opening| match opening {
             Opening::First | Opening::FirstChecked => builder(opening).create(&file),
             Opening::Again | Opening::AgainChecked => builder(opening).open(&file),
         });
-        Self::start(first, opener, folder.to_owned(), bell)
+        let is_new = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+        Self::start(first, opener, folder.to_owned(), bell).inspect_err(|_| {
+            if is_new {
+                // What was begun, and failed such as for lack of room, must not look like a damaged database later.
+                let _ = std::fs::remove_file(&path);
+            }
+        })
     }
 
     /// Opens a database on a storage of one's own, for tests of faults.
@@ -294,7 +324,10 @@ impl Store {
                 schema::Unfit::Damaged(problem) => OpenError::Damaged { path: path.clone(), problem },
                 schema::Unfit::Store(error) => match error {
                     StoreError::Failed(problem) if !SUSPECT.swap(false, Ordering::Relaxed) => {
-                        OpenError::Unusable { path: path.clone(), problem }
+                        match place::no_room(&folder) {
+                            Some(error) => OpenError::NotWritable { path: folder.clone(), error },
+                            None => OpenError::Unusable { path: path.clone(), problem },
+                        }
                     }
                     error => OpenError::Damaged { path: path.clone(), problem: error.to_string() },
                 },
@@ -337,7 +370,11 @@ impl Store {
 
     /// What every read does, once for all of them; `read` says whether it went well.
     fn look(&self, read: &mut dyn FnMut(&Reader) -> bool) -> Result<(), StoreError> {
+        // Whoever has the store for itself is watched.
+        let waiting = loops::resting();
         let handle = self.shared.handle.read().unwrap_or_else(PoisonError::into_inner);
+        drop(waiting);
+        let _step = loops::within(limits::STORE_STEP_MAX);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is being opened anew".to_owned()))?;
         // redb may panic over a damaged page; that must not take more than this read with it.
         let looked = guard::quietly(|| Ok(read(&Reader(database.begin_read()?)))).unwrap_or_else(|panic| {
@@ -410,6 +447,7 @@ impl Store {
     /// As [`accept`](Self::accept), and waits for the reply.
     pub fn accept_and_wait(&self, arrival: Arrival) -> Result<Accepted, StoreError> {
         let (reply, answer) = mpsc::sync_channel(1);
+        let _rest = loops::resting();
         self.accept(arrival, Box::new(WaitedFor(reply)));
         answer.recv().unwrap_or(Err(StoreError::Closed))
     }
@@ -492,6 +530,7 @@ impl Store {
             let _ = reply.send(result);
             outcome
         }));
+        let _rest = loops::resting();
         answer.recv().unwrap_or(Err(StoreError::Closed))
     }
 
@@ -573,6 +612,11 @@ impl Shared {
 fn builder(opening: Opening) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(limits::STORE_CACHE_BYTES);
+    if matches!(opening, Opening::First | Opening::FirstChecked) {
+        builder.set_repair_callback(|repair| {
+            notify::status(&format!("looking through the database, {:.0} %", repair.progress() * 100.0));
+        });
+    }
     builder.set_check_integrity_on_open(matches!(opening, Opening::FirstChecked | Opening::AgainChecked));
     if opening == Opening::AgainChecked {
         // redb takes a commit back whose pages are not whole, as after a power cut. While we run, the last commit was
@@ -606,16 +650,6 @@ fn set_aside(file: &Path, now: Timestamp) -> io::Result<PathBuf> {
         std::fs::File::open(folder)?.sync_all()?;
     }
     Ok(aside)
-}
-
-/// Makes the folder and an empty file that only this user may read; redb fills it.
-fn make_private(folder: &Path, file: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    if !folder.is_dir() {
-        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
-    }
-    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file)?;
-    Ok(())
 }
 
 /// What both kinds of transaction can be asked.

@@ -17,9 +17,10 @@ use super::tables::{self, Key};
 use super::{Batch, OpenError, Opening, SUSPECT, Shared, StoreError, schema};
 use crate::domain::limits::{
     BATCH_MAX, COMMIT_AIM, DELIVERIES_PER_COMMIT_MAX, FINDINGS_PER_COMMIT_MAX, FINDINGS_PER_COMMIT_MIN,
-    QUICK_REPAIR_INTERVAL_MAX,
+    QUICK_REPAIR_INTERVAL_MAX, STORE_CHORE_MAX, STORE_STEP_MAX,
 };
 use crate::sys::guard::{self, EndWithMe};
+use crate::sys::loops::{self, Watched};
 
 /// Where the outcome of a delivery goes. A reply that is dropped unsent means that nothing was stored.
 pub trait Reply: Send {
@@ -199,6 +200,7 @@ pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
         .name("writer".to_owned())
         .spawn(move || {
             let _guard = EndWithMe("writer");
+            let _watched = Watched::thread("writer");
             let mut writer =
                 Writer { shared, quick_repair_at: Instant::now(), full: None, findings_max: FINDINGS_PER_COMMIT_MIN };
             while writer.turn() {}
@@ -231,12 +233,17 @@ struct Writer {
 impl Writer {
     /// Works off what is next; false when the store was closed.
     fn turn(&mut self) -> bool {
+        let waiting = loops::resting();
         let turn = self.shared.queue.next();
+        drop(waiting);
         if matches!(turn, Turn::Close) {
             return false;
         }
+        let step = loops::within(if matches!(turn, Turn::Chore(_)) { STORE_CHORE_MAX } else { STORE_STEP_MAX });
         let is_probe = matches!(turn, Turn::Probe);
-        match guard::quietly(|| self.take(turn)) {
+        let taken = guard::quietly(|| self.take(turn));
+        drop(step);
+        match taken {
             // A probe wrote nothing, so nobody has to be woken.
             Ok(Ok(())) if is_probe => {}
             Ok(Ok(())) => self.shared.bell.ring(),
@@ -409,6 +416,8 @@ impl Writer {
     /// Replaces the handle after an error: redb answers everything with an error until it is opened anew. Readers
     /// are waited for, and see an error while there is no handle.
     fn reopen(&mut self, problem: &str) {
+        // A look at every page takes as long as the file is large, and a disk that is away is waited for.
+        let _rest = loops::resting();
         tracing::error!("the store failed and is opened anew: {problem}");
         let opening = if SUSPECT.swap(false, Ordering::Relaxed) { Opening::AgainChecked } else { Opening::Again };
         let mut delay = Duration::from_millis(50);

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::loops;
+
 struct Slot<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
@@ -49,6 +51,8 @@ impl<T> Drop for Answerer<T> {
 impl<T> Awaited<T> {
     /// Waits for the answer; nothing if none comes.
     pub fn wait(self) -> Option<T> {
+        // Who is to answer is watched, too.
+        let _rest = loops::resting();
         let mut state = self.0.state();
         while !state.over {
             state = self.0.wake.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::loops;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -25,6 +27,7 @@ impl Bell {
 
     /// Waits until the bell was rung more often than `heard`, or for so long at most.
     pub fn wait(&self, heard: u64, most: Duration) {
+        let _rest = loops::resting();
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
         drop(
             self.rung.wait_timeout_while(rings, most, |rings| *rings == heard).unwrap_or_else(PoisonError::into_inner),

@@ -20,7 +20,9 @@ impl Drop for EndWithMe {
 
 /// Ends the process, exit code 78, as only a person can help: the service manager does not start it anew.
 pub fn end_for_a_person(why: &dyn std::fmt::Display) -> ! {
+    let why = why.to_string();
     tracing::error!("hydrophone stops: {why}");
+    super::notify::failed(&why, None);
     std::process::exit(78)
 }
 

@@ -1,36 +1,64 @@
 //! Logs go to stderr: as text with journal priorities under systemd, as plain text on a terminal, or as JSON.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// What chooses the lines that are logged.
 const FILTER: &str = "HYDROPHONE_LOG";
 
-/// Begins to log. `HYDROPHONE_LOG` filters (`debug`, `info,hydrophone::work=debug`); without it `info` and above.
+/// What the lines go through, once logging has begun.
+static CHOICE: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Begins to log. `HYDROPHONE_LOG` filters (`debug`, `info,hydrophone::work=debug`); without it `info` and above, until
+/// [`choose`] says otherwise.
 pub fn start(json: bool) {
-    let wanted = std::env::var(FILTER).ok().filter(|wanted| !wanted.trim().is_empty());
+    let wanted = given();
     let parsed = wanted.as_deref().map(str::parse::<Targets>).transpose();
-    let filter =
-        parsed.as_ref().ok().cloned().flatten().unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let (filter, handle) = reload::Layer::new(parsed.as_ref().ok().cloned().flatten().unwrap_or_else(usual));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
-    // A second start, as in tests that run two daemons in one process, keeps the first one's choice.
-    let _ = if json {
+    let begun = if json {
         registry.with(lines.json()).try_init()
     } else {
         let priorities = std::env::var_os("JOURNAL_STREAM").is_some();
         registry.with(lines.event_format(Lines { priorities })).try_init()
     };
+    // A second start, as in tests that run two daemons in one process, keeps the first one's choice.
+    if begun.is_ok() {
+        let _ = CHOICE.set(handle);
+    }
     if let (Err(error), Some(wanted)) = (parsed, wanted) {
         tracing::warn!("{FILTER} is `{wanted}`, which is no filter ({error}): `info` and above is logged");
     }
+}
+
+/// Logs what this setting lets through, or what is usual; what `HYDROPHONE_LOG` says stands. True if that is another
+/// choice than before.
+pub fn choose(setting: Option<&str>) -> bool {
+    let Some(choice) = CHOICE.get().filter(|_| given().is_none()) else { return false };
+    // The setting was checked when it was set.
+    let wanted = setting.and_then(|text| text.parse().ok()).unwrap_or_else(usual);
+    if choice.with_current(|known| *known == wanted).unwrap_or(true) {
+        return false;
+    }
+    choice.reload(wanted).is_ok()
+}
+
+fn given() -> Option<String> {
+    std::env::var(FILTER).ok().filter(|wanted| !wanted.trim().is_empty())
+}
+
+fn usual() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO)
 }
 
 /// One line an event; with `<priority>` first where the journal reads it (sd-daemon(3)).

@@ -1,11 +1,11 @@
-//! The webhook listener's TLS: a certificate that is made at the first start, and the server's configuration.
+//! The box's own certificate, made at the first start, and what a certificate says.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 
 /// A certificate chain and its key.
@@ -40,16 +40,12 @@ impl Identity {
         Ok(Self { certificate: certificate.der().to_vec(), key: key.serialize_der() })
     }
 
-    /// The server's side of TLS 1.2 and 1.3 on ring, for protocols by their ALPN names, the best first.
-    pub fn server(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, BadIdentity> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    /// With its key in a form that can sign.
+    pub fn certified(&self) -> Result<Arc<CertifiedKey>, BadIdentity> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![CertificateDer::from(self.certificate.clone())], key)?;
-        server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(Arc::new(server))
+        let chain = vec![CertificateDer::from(self.certificate.clone())];
+        let provider = rustls::crypto::ring::default_provider();
+        Ok(Arc::new(CertifiedKey::from_der(chain, key, &provider)?))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -30,7 +30,7 @@ use ureq::unversioned::transport::{
 /// The roots of this box. A handle: clones share what was read, and nothing is read before it is needed.
 #[derive(Clone, Default)]
 pub struct Trust {
-    roots: Arc<OnceLock<Roots>>,
+    roots: Arc<Mutex<Option<Arc<Roots>>>>,
 }
 
 struct Roots {
@@ -90,21 +90,69 @@ impl Trust {
         self.roots().fell_back
     }
 
+    /// Reads the system's roots anew, where they were read; how many there were and are, if those are others. The next
+    /// connections believe them.
+    pub fn reload(&self) -> Option<(usize, usize)> {
+        let mut roots = self.locked();
+        let before = roots.take()?;
+        let now = Arc::new(Roots::read());
+        let counts = (before.store.len(), now.store.len());
+        let is_same = before.store.roots == now.store.roots;
+        // What was read before is kept where nothing changed, with the connections' configurations.
+        *roots = Some(if is_same { before } else { now });
+        (!is_same).then_some(counts)
+    }
+
     /// The roots, and the authorities given beside them. Without any the set is shared, not copied.
     pub fn roots_with(&self, authorities: &Authorities) -> Arc<RootCertStore> {
-        let store = &self.roots().store;
-        if authorities.0.is_empty() {
-            return Arc::clone(store);
-        }
-        let mut store = RootCertStore::clone(store);
-        store.add_parsable_certificates(authorities.0.iter().cloned());
-        Arc::new(store)
+        self.roots().with(authorities)
     }
 
     /// How to speak TLS as a client, with ring.
     pub fn client_config(&self, authorities: &Authorities) -> Arc<ClientConfig> {
+        self.roots().client_config(authorities)
+    }
+
+    /// An agent that believes these roots and authorities. Roots are read at the first TLS connection.
+    pub fn agent(&self, config: Config, authorities: Authorities) -> Agent {
+        let tls = TlsConnector { trust: self.clone(), authorities, config: Mutex::default() };
+        let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
+        Agent::with_parts(config, connector, DefaultResolver::default())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Arc<Roots>>> {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn roots(&self) -> Arc<Roots> {
+        Arc::clone(self.locked().get_or_insert_with(|| Arc::new(Roots::read())))
+    }
+}
+
+impl Roots {
+    fn read() -> Self {
+        let mut store = RootCertStore::empty();
+        // Files that cannot be read are skipped: a folder of roots often holds a broken one.
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let fell_back = store.is_empty();
+        if fell_back {
+            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        Self { store: Arc::new(store), fell_back }
+    }
+
+    fn with(&self, authorities: &Authorities) -> Arc<RootCertStore> {
+        if authorities.0.is_empty() {
+            return Arc::clone(&self.store);
+        }
+        let mut store = RootCertStore::clone(&self.store);
+        store.add_parsable_certificates(authorities.0.iter().cloned());
+        Arc::new(store)
+    }
+
+    fn client_config(&self, authorities: &Authorities) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Verifier::new(self.roots_with(authorities), &provider);
+        let verifier = Verifier::new(self.with(authorities), &provider);
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring has the ciphers of TLS 1.2 and 1.3")
@@ -112,26 +160,6 @@ impl Trust {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Arc::new(config)
-    }
-
-    /// An agent that believes these roots and authorities. Roots are read at the first TLS connection.
-    pub fn agent(&self, config: Config, authorities: Authorities) -> Agent {
-        let tls = TlsConnector { trust: self.clone(), authorities, config: OnceLock::new() };
-        let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
-        Agent::with_parts(config, connector, DefaultResolver::default())
-    }
-
-    fn roots(&self) -> &Roots {
-        self.roots.get_or_init(|| {
-            let mut store = RootCertStore::empty();
-            // Files that cannot be read are skipped: a folder of roots often holds a broken one.
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            let fell_back = store.is_empty();
-            if fell_back {
-                store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            }
-            Roots { store: Arc::new(store), fell_back }
-        })
     }
 }
 
@@ -265,7 +293,24 @@ fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {
 struct TlsConnector {
     trust: Trust,
     authorities: Authorities,
-    config: OnceLock<Arc<ClientConfig>>,
+    /// Made from these roots.
+    config: Mutex<Option<(Arc<Roots>, Arc<ClientConfig>)>>,
+}
+
+impl TlsConnector {
+    /// The configuration, made anew where the roots were read anew.
+    fn config(&self) -> Arc<ClientConfig> {
+        let roots = self.trust.roots();
+        let mut made = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((of, config)) if Arc::ptr_eq(of, &roots) => Arc::clone(config),
+            _ => {
+                let config = roots.client_config(&self.authorities);
+                *made = Some((roots, Arc::clone(&config)));
+                config
+            }
+        }
+    }
 }
 
 impl fmt::Debug for TlsConnector {
@@ -288,8 +333,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name =
             ServerName::try_from(host).map_err(|_| ureq::Error::Tls("a host name that no certificate can have"))?;
-        let config = self.config.get_or_init(|| self.trust.client_config(&self.authorities));
-        let mut connection = ClientConnection::new(Arc::clone(config), name).map_err(ureq::Error::Rustls)?;
+        let mut connection = ClientConnection::new(self.config(), name).map_err(ureq::Error::Rustls)?;
         let mut socket = TransportAdapter::new(transport.boxed(), details.current_time.clone());
         socket.set_timeout(details.timeout);
         while connection.is_handshaking() {
@@ -374,7 +418,7 @@ mod tests {
     #[test]
     fn without_authorities_of_its_own_a_connection_shares_the_roots() {
         let trust = Trust::load();
-        assert!(trust.roots.get().is_none(), "nothing is read before it is needed");
+        assert!(trust.locked().is_none(), "nothing is read before it is needed");
         let shared = trust.clone().roots_with(&Authorities::default());
         assert!(Arc::ptr_eq(&shared, &trust.roots_with(&Authorities::default())));
         assert!(!shared.is_empty());

@@ -39,6 +39,7 @@ use crate::sys::bell::Bell;
 use crate::sys::clock::Clock;
 use crate::sys::dice::Dice;
 use crate::sys::guard::EndWithMe;
+use crate::sys::loops::Watched;
 
 /// What workers share.
 pub struct Work {
@@ -182,6 +183,7 @@ impl Work {
             .name(name.to_owned())
             .spawn(move || {
                 let _guard = EndWithMe("worker");
+                let _watched = Watched::thread(thread::current().name().unwrap_or("worker"));
                 run(&work);
             })
             .expect("the system can start a thread")

@@ -17,6 +17,7 @@ use crate::sonar::dialect::{Dialect, Mode, Version};
 use crate::store::records::Source;
 use crate::store::{Store, StoreError, catalogue, settings};
 use crate::sys::clock::Clock;
+use crate::sys::loops;
 use crate::sys::trust::Trust;
 
 /// A source that can be asked.
@@ -192,6 +193,8 @@ impl Gate {
 impl Pacer for Gate {
     fn before(&self) -> Result<(), FetchError> {
         let rate = self.rate();
+        // The pace may ask for a long wait.
+        let _rest = loops::resting();
         loop {
             let leave = self.state().pace.ask(rate, is_urgent(), self.clock.steady());
             let wait = match leave {

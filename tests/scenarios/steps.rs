@@ -153,7 +153,7 @@ pub(crate) fn serve(command: &mut Command, arguments: &[&str]) -> Said {
     if !arguments.contains(&"--admin-listen") {
         command.args(["--admin-listen", "off"]);
     }
-    command.env_remove("NOTIFY_SOCKET").env_remove("HYDROPHONE_SOCKET");
+    command.env_remove("NOTIFY_SOCKET").env_remove("HYDROPHONE_SOCKET").env_remove("CONFIGURATION_DIRECTORY");
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = rustix::process::Pid::from_child(&child);
     let (sender, ended) = mpsc::channel();

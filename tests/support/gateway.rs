@@ -115,17 +115,25 @@ impl Gateway {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let mut command = program();
         command.env(LOG_FILTER, filter);
-        Self::start_as(command, folder, &[]).unwrap_or_else(|log| panic!("the gateway does not start:\n{log}"))
+        Self::start_as(command, folder, &[], [Stdio::null(), Stdio::null()])
+            .unwrap_or_else(|log| panic!("the gateway does not start:\n{log}"))
     }
 
     /// Starts a gateway in a folder; without success, returns what it logged.
     pub fn start_in(folder: Arc<tempfile::TempDir>, flags: &[&str]) -> Result<Self, String> {
         let mut command = program();
         command.env_remove(LOG_FILTER);
-        Self::start_as(command, folder, flags)
+        Self::start_as(command, folder, flags, [Stdio::null(), Stdio::null()])
     }
 
-    fn start_as(mut command: Command, folder: Arc<tempfile::TempDir>, flags: &[&str]) -> Result<Self, String> {
+    /// Starts a gateway by a command to which its arguments are added, with these as stdin and stdout; without success,
+    /// returns what it logged.
+    pub fn start_as(
+        mut command: Command,
+        folder: Arc<tempfile::TempDir>,
+        flags: &[&str],
+        [stdin, stdout]: [Stdio; 2],
+    ) -> Result<Self, String> {
         command.arg("serve").arg("--state").arg(folder.path().join("state"));
         if !flags.contains(&"--webhook-listen") {
             command.args(["--webhook-listen", "127.0.0.1:0"]);
@@ -138,9 +146,10 @@ impl Gateway {
             .env_remove("HYDROPHONE_SOCKET")
             .env_remove("STATE_DIRECTORY")
             .env_remove("RUNTIME_DIRECTORY")
+            .env_remove("CONFIGURATION_DIRECTORY")
             .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -242,6 +251,12 @@ impl Gateway {
             // The command line has no event to wait for; each question takes a process and a moment anyway.
             std::thread::yield_now();
         }
+    }
+
+    /// Has it read anew what can be, as `systemctl reload` does.
+    pub fn reload(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("it runs");
     }
 
     /// Ends it as the service manager would.

@@ -5,18 +5,17 @@ use axum::extract::State;
 
 use crate::admin::{Problem, Shared, shapes};
 use crate::domain::time::Timestamp;
-use crate::store::settings::{self, CERTIFICATE};
 use crate::sys::{clock, tls};
 
 /// `GET /certificate`.
 pub(in crate::admin) async fn show(State(admin): Shared) -> Result<Json<shapes::Certificate>, Problem> {
     let certificate = admin
-        .read(|admin, view| {
-            let stored = settings::secret(view, CERTIFICATE)?.ok_or_else(|| {
+        .run(|admin| {
+            let shown = admin.certificate().ok_or_else(|| {
                 Problem::missing("this box has no certificate: neither listener speaks TLS by itself")
             })?;
-            let read = tls::describe(stored.as_bytes())
-                .ok_or_else(|| Problem::internal("the box's own certificate cannot be read"))?;
+            let read =
+                tls::describe(&shown).ok_or_else(|| Problem::internal("the box's own certificate cannot be read"))?;
             let mut listeners = Vec::new();
             if let Some(address) = admin.webhook_address.filter(|_| admin.webhook_tls) {
                 listeners.push(shapes::CertificateUse { what: "webhooks".to_owned(), address: address.to_string() });

@@ -29,7 +29,7 @@ use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectKey};
 use crate::domain::limits::{HANDSHAKE_MAX, WEBHOOK_TEST_ANSWER_BYTES_MAX, WEBHOOK_TEST_STEP_MAX};
 use crate::domain::signature::{self, Secret, to_hex};
 use crate::domain::time::Timestamp;
-use crate::store::{catalogue, deliveries, settings};
+use crate::store::{catalogue, deliveries};
 use crate::sys::reach::is_private;
 use crate::sys::trust::{Authorities, Distrust, Trust, distrust_of};
 use crate::sys::{clock, random};
@@ -55,8 +55,7 @@ pub(in crate::admin) async fn test(
             }
             let secret = webhook.secret.as_deref().ok_or_else(|| Problem::conflict("the webhook has no secret"))?;
             let secret = Secret::parse(secret).map_err(|error| Problem::conflict(error.to_string()))?;
-            let own = admin.store.read::<_, Problem>(|view| Ok(settings::secret(view, settings::CERTIFICATE)?))?;
-            let own = own.map(|own| own.as_bytes().to_vec()).filter(|_| admin.webhook_tls);
+            let own = admin.certificate().filter(|_| admin.webhook_tls);
             let uri = webhook.url.parse();
             let uri = uri.map_err(|_| Problem::conflict(format!("the address {} cannot be called", webhook.url)))?;
             let mark = to_hex(&random::bytes::<16>());

@@ -22,6 +22,7 @@ use crate::platform::{self, BadDestination, Platform};
 use crate::store::records::SecretBytes;
 use crate::store::{StoreError, destinations};
 use crate::sys::guard::EndWithMe;
+use crate::sys::loops::{self, Watched};
 use crate::sys::trust::Trust;
 
 pub use self::preview::{Preview, preview};
@@ -59,6 +60,8 @@ impl Deliver {
             }
         }
         let threads = std::mem::take(&mut *self.threads());
+        // Each of them is watched.
+        let _rest = loops::resting();
         for thread in threads.into_values() {
             // Its panic has ended the process already.
             let _ = thread.join();
@@ -131,6 +134,7 @@ fn thread(name: String, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         .stack_size(512 * 1024)
         .spawn(move || {
             let _guard = EndWithMe("worker");
+            let _watched = Watched::thread(thread::current().name().unwrap_or("worker"));
             run();
         })
         .expect("the system can start a thread")
