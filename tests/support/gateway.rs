@@ -54,9 +54,16 @@ pub struct Said {
     pub err: String,
 }
 
-/// The program under test. An example cannot have the program built beside it, so it is the program itself when its
-/// first argument is [`AS_HYDROPHONE`].
+/// The program under test: the one that `HYDROPHONE_BINARY` names, such as a static one, started by `HYDROPHONE_RUNNER`
+/// where it is for another processor; else the one that was built with the tests. An example cannot have it built beside
+/// it, so it is the program itself when its first argument is [`AS_HYDROPHONE`].
 pub fn program() -> Command {
+    if let Some(binary) = std::env::var_os("HYDROPHONE_BINARY") {
+        let Some(runner) = std::env::var_os("HYDROPHONE_RUNNER") else { return Command::new(binary) };
+        let mut command = Command::new(runner);
+        command.arg(binary);
+        return command;
+    }
     if let Some(program) = option_env!("CARGO_BIN_EXE_hydrophone") {
         return Command::new(program);
     }
