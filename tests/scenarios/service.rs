@@ -8,6 +8,8 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use base64::Engine as _;
 use hydrophone::sys::tls::Identity;
@@ -21,7 +23,7 @@ use crate::support::{connect, import, tls};
 /// What a service manager has for one service.
 struct Manager {
     folder: Arc<tempfile::TempDir>,
-    told: UnixDatagram,
+    told: Receiver<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -29,8 +31,18 @@ impl Manager {
     fn new() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         std::fs::DirBuilder::new().mode(0o700).create(folder.path().join("state")).unwrap();
-        let told = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        told.set_read_timeout(Some(SOON)).unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        let (heard, told) = channel();
+        // Read all the time, as a service manager does: the kernel keeps ten messages, and whoever tells more waits.
+        thread::spawn(move || {
+            let mut bytes = [0; 8192];
+            while let Ok(length) = socket.recv(&mut bytes) {
+                let message = String::from_utf8(bytes[..length].to_vec()).unwrap();
+                if message.is_empty() || heard.send(message).is_err() {
+                    return;
+                }
+            }
+        });
         Self { folder, told, environment: Vec::new() }
     }
 
@@ -67,9 +79,7 @@ impl Manager {
 
     /// The next message.
     fn message(&self) -> String {
-        let mut bytes = [0; 8192];
-        let length = self.told.recv(&mut bytes).expect("the gateway tells something");
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
+        self.told.recv_timeout(SOON).expect("the gateway tells something")
     }
 
     /// Waits for a message that has this in it.
@@ -86,6 +96,13 @@ impl Manager {
     fn sockets(&self) -> (TcpListener, UnixListener) {
         let webhook = TcpListener::bind("127.0.0.1:0").unwrap();
         (webhook, UnixListener::bind(self.folder.path().join("state/admin.sock")).unwrap())
+    }
+}
+
+impl Drop for Manager {
+    /// Ends the reading.
+    fn drop(&mut self) {
+        let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"", self.folder.path().join("notify")));
     }
 }
 
