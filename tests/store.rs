@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
+#[path = "support/damage.rs"]
+mod damage;
 #[path = "support/disk.rs"]
 mod disk;
 
@@ -28,7 +30,6 @@ use hydrophone::store::{
     settings,
 };
 use hydrophone::sys::bell::Bell;
-use redb::{ReadableDatabase, ReadableTable};
 
 use crate::disk::{Disk, SOON};
 
@@ -519,28 +520,18 @@ fn fill(batch: &mut hydrophone::store::Batch) -> Result<(ProjectId, ScopeId), St
     Ok((id, scope))
 }
 
-/// Flips a bit in the middle of a table's value, as a bad block would, past the store's own checks.
+fn database(disk: &Disk) -> redb::Database {
+    redb::Database::builder().create_with_backend(disk.clone()).unwrap()
+}
+
+/// See [`damage::damage`].
 fn damage(disk: &Disk, table: &str, nth: usize) {
-    let mut before = 0..nth;
-    damage_at(disk, table, |_| before.next().is_none());
+    damage::damage_nth(&database(disk), table, nth);
 }
 
 /// As [`damage`], in the first value whose key is meant.
-fn damage_at(disk: &Disk, table: &str, mut is_meant: impl FnMut(&[u8]) -> bool) {
-    let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
-    let database = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
-    let (key, mut value) = {
-        let view = database.begin_read().unwrap();
-        let rows = view.open_table(table).unwrap();
-        let mut rows = rows.iter().unwrap().map(Result::unwrap);
-        let (key, value) = rows.find(|(key, _)| is_meant(key.value())).expect("there is one");
-        (key.value().to_vec(), value.value().to_vec())
-    };
-    let middle = value.len() / 2;
-    value[middle] ^= 1;
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(table).unwrap().insert(key.as_slice(), value.as_slice()).unwrap();
-    transaction.commit().unwrap();
+fn damage_at(disk: &Disk, table: &str, is_meant: impl FnMut(&[u8]) -> bool) {
+    damage::damage_at(&database(disk), table, is_meant);
 }
 
 /// What can be read of a filled store.

@@ -3,21 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::calls::{Hook, body};
-use crate::steps::{CLOUD, add_source, assert_tells, organization, sonar_with, text};
+use crate::steps::{CLOUD, NEWEST_SERVER, add_source, assert_tells, organization, reachable, sonar_with, text};
 use crate::support::gateway::{Gateway, program, run};
-use crate::support::sonar::{Mode, Sonar};
-use crate::support::{connect_with, import, trust};
-
-const LAN: Mode = Mode::Server { version: "2026.3.0.1", mqr: true };
-
-fn scene(sonar: &Sonar, token: &str) -> Gateway {
-    let gateway = Gateway::start();
-    connect_with(&gateway, sonar, token);
-    import(&gateway, organization(sonar), &["shop"]);
-    gateway.json(&["config", "set", "public-url", gateway.address()]);
-    trust(&gateway, sonar);
-    gateway
-}
+use crate::support::sonar::Sonar;
 
 /// What the doctor says, whatever its verdict.
 fn look(gateway: &Gateway, more: &[&str]) -> Value {
@@ -39,9 +27,9 @@ fn all(found: &Value, check: &str) -> String {
 
 #[test]
 fn a_box_that_is_well_is_told_so_hop_by_hop() {
-    for mode in [CLOUD, LAN] {
+    for mode in [CLOUD, NEWEST_SERVER] {
         let sonar = sonar_with(mode, &["A"]);
-        let gateway = scene(&sonar, sonar.admin_token());
+        let gateway = reachable(&sonar, sonar.admin_token());
         gateway.json(&["webhook", "register", organization(&sonar)]);
         sonar.analyse("shop", "main", |analysis| analysis.fix("A"));
         sonar.wait_deliveries(1);
@@ -77,7 +65,7 @@ fn a_box_that_is_well_is_told_so_hop_by_hop() {
 #[test]
 fn what_the_token_lacks_and_what_that_costs_is_told() {
     let sonar = sonar_with(CLOUD, &["A"]);
-    let gateway = scene(&sonar, sonar.token());
+    let gateway = reachable(&sonar, sonar.token());
     gateway.json(&["webhook", "show", "acme"]);
     let found = look(&gateway, &["sonar"]);
     assert_tells(
@@ -93,8 +81,8 @@ fn what_the_token_lacks_and_what_that_costs_is_told() {
 
 #[test]
 fn sonars_own_log_names_what_its_calls_fail_with() {
-    let sonar = sonar_with(LAN, &["A"]);
-    let gateway = scene(&sonar, sonar.admin_token());
+    let sonar = sonar_with(NEWEST_SERVER, &["A"]);
+    let gateway = reachable(&sonar, sonar.admin_token());
     assert_eq!(lines(&look(&gateway, &[]), "calls"), [""; 0], "no webhook was made yet");
     gateway.json(&["webhook", "show", "sonar"]);
     let missing = all(&look(&gateway, &[]), "calls");
@@ -112,7 +100,7 @@ fn sonars_own_log_names_what_its_calls_fail_with() {
 
 #[test]
 fn the_certificate_that_is_not_believed_is_named() {
-    let sonar = Sonar::start_tls(LAN);
+    let sonar = Sonar::start_tls(NEWEST_SERVER);
     sonar.edit(|model| {
         model.add_project("acme", "shop", "Web shop");
     });
@@ -130,8 +118,8 @@ fn the_certificate_that_is_not_believed_is_named() {
 
 #[test]
 fn without_the_daemon_it_looks_at_what_can_be_seen() {
-    let sonar = sonar_with(LAN, &["A"]);
-    let gateway = scene(&sonar, sonar.admin_token());
+    let sonar = sonar_with(NEWEST_SERVER, &["A"]);
+    let gateway = reachable(&sonar, sonar.admin_token());
     let folder = gateway.kill();
     let state = folder.path().join("state");
     let said = run(program().arg("--state").arg(&state).args(["--json", "doctor"]), "");
@@ -154,8 +142,8 @@ fn without_the_daemon_it_looks_at_what_can_be_seen() {
 /// Secrets in every place that takes one, and a look for each of them in what support is sent.
 #[test]
 fn a_bundle_for_support_holds_no_secret() {
-    let sonar = sonar_with(LAN, &["A"]);
-    let gateway = scene(&sonar, sonar.admin_token());
+    let sonar = sonar_with(NEWEST_SERVER, &["A"]);
+    let gateway = reachable(&sonar, sonar.admin_token());
     gateway.json(&["webhook", "register", "sonar"]);
     let taken_over = "planted-taken-over-webhook-secret";
     gateway.json_with(&["webhook", "secret", "sonar", "--project", "shop", "--secret-file", "-"], taken_over);

@@ -3,21 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::calls::{Hook, body};
-use crate::steps::{CLOUD, assert_tells, conditions, organization, sonar_with, text, told};
+use crate::steps::{CLOUD, assert_tells, conditions, organization, reachable, sonar_with, text, told};
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Mode, Sonar};
-use crate::support::{connect_with, import, trust};
 
 const LAN: Mode = Mode::Server { version: "10.6.0.92116", mqr: true };
-
-fn scene(sonar: &Sonar, token: &str) -> Gateway {
-    let gateway = Gateway::start();
-    connect_with(&gateway, sonar, token);
-    import(&gateway, organization(sonar), &["shop"]);
-    gateway.json(&["config", "set", "public-url", gateway.address()]);
-    trust(&gateway, sonar);
-    gateway
-}
 
 fn secret_in_sonar(sonar: &Sonar) -> Option<String> {
     sonar.edit(|model| model.webhooks.first().and_then(|hook| hook.secret.clone()))
@@ -31,7 +21,7 @@ fn secrets(gateway: &Gateway, organization: &str) -> Vec<Value> {
 fn sonar_is_given_the_new_secret_and_the_former_one_is_taken_for_the_overlap() {
     for mode in [CLOUD, LAN] {
         let sonar = sonar_with(mode, &["A"]);
-        let (gateway, org) = (scene(&sonar, sonar.admin_token()), organization(&sonar));
+        let (gateway, org) = (reachable(&sonar, sonar.admin_token()), organization(&sonar));
         gateway.json(&["webhook", "register", org]);
         let former = Hook::of(&gateway, org);
         former.accepted(&body("shop", "T1"));
@@ -63,7 +53,7 @@ fn sonar_is_given_the_new_secret_and_the_former_one_is_taken_for_the_overlap() {
 #[test]
 fn a_secret_that_somebody_knows_ends_at_once() {
     let sonar = sonar_with(CLOUD, &["A"]);
-    let gateway = scene(&sonar, sonar.admin_token());
+    let gateway = reachable(&sonar, sonar.admin_token());
     gateway.json(&["webhook", "register", "acme"]);
     let former = Hook::of(&gateway, "acme");
     gateway.json(&["webhook", "rotate", "acme", "--overlap", "12h"]);
@@ -81,7 +71,7 @@ fn a_secret_that_somebody_knows_ends_at_once() {
 #[test]
 fn where_sonar_cannot_be_told_the_clicks_are_named_and_no_call_is_lost() {
     let sonar = sonar_with(CLOUD, &["A"]);
-    let gateway = scene(&sonar, sonar.token());
+    let gateway = reachable(&sonar, sonar.token());
     let former = Hook::of(&gateway, "acme");
     former.accepted(&body("shop", "T1"));
     let said = gateway.cli(&["webhook", "rotate", "acme", "--overlap", "1d"]);
@@ -100,7 +90,7 @@ fn where_sonar_cannot_be_told_the_clicks_are_named_and_no_call_is_lost() {
 #[test]
 fn an_overlap_has_bounds() {
     let sonar = sonar_with(CLOUD, &["A"]);
-    let gateway = scene(&sonar, sonar.token());
+    let gateway = reachable(&sonar, sonar.token());
     let rotate = |overlap: &str| gateway.cli(&["webhook", "rotate", "acme", "--overlap", overlap]);
     assert_eq!((rotate("soon").code, rotate("7").code, rotate("-1d").code), (2, 2, 2));
     let long = rotate("91d");
@@ -119,7 +109,7 @@ fn an_overlap_has_bounds() {
 #[test]
 fn what_is_removed_leaves_sonar_too_where_that_is_asked_for() {
     let sonar = sonar_with(LAN, &["A"]);
-    let gateway = scene(&sonar, sonar.admin_token());
+    let gateway = reachable(&sonar, sonar.admin_token());
     let count = || sonar.edit(|model| model.webhooks.len());
     gateway.json(&["webhook", "register", "sonar"]);
     gateway.json(&["webhook", "register", "sonar", "--project", "shop"]);
@@ -138,7 +128,7 @@ fn what_is_removed_leaves_sonar_too_where_that_is_asked_for() {
 #[test]
 fn where_sonar_refuses_to_forget_a_webhook_nothing_is_removed() {
     let sonar = sonar_with(CLOUD, &["A"]);
-    let gateway = scene(&sonar, sonar.admin_token());
+    let gateway = reachable(&sonar, sonar.admin_token());
     gateway.json(&["webhook", "register", "acme", "--project", "shop"]);
     gateway.json_with(&["source", "token", "sonar", "--token-file", "-"], sonar.token());
     let refused = gateway.refused(&["project", "remove", "acme", "shop", "--unregister"], "");

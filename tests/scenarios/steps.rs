@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::gateway::{Gateway, SOON, Said, program, run};
 use crate::support::sonar::{Call, Issue, Mode, Sonar};
-use crate::support::{findings, import};
+use crate::support::{connect_with, findings, import, trust};
 
 pub(crate) const CLOUD: Mode = Mode::Cloud;
 pub(crate) const NEWEST_SERVER: Mode = Mode::Server { version: "2026.3.0.1", mqr: true };
@@ -170,4 +170,14 @@ pub(crate) fn serve(command: &mut Command, arguments: &[&str]) -> Said {
 /// Runs a command line that needs no gateway.
 pub(crate) fn alone(arguments: &[&str]) -> Said {
     run(program().args(arguments), "")
+}
+
+/// A gateway that holds the project `shop`, and that Sonar can reach and believes.
+pub(crate) fn reachable(sonar: &Sonar, token: &str) -> Gateway {
+    let gateway = Gateway::start();
+    connect_with(&gateway, sonar, token);
+    import(&gateway, organization(sonar), &["shop"]);
+    gateway.json(&["config", "set", "public-url", gateway.address()]);
+    trust(&gateway, sonar);
+    gateway
 }

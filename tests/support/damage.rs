@@ -3,14 +3,28 @@
 #![allow(dead_code, reason = "shared by programs of which none uses all of it")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
 /// Flips a bit in the middle of the nth value of a table, as a bad block would, past the store's own checks.
-pub fn damage(file: &std::path::Path, table: &str, nth: usize) {
-    use redb::{ReadableDatabase, ReadableTable};
-    let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
-    let database = redb::Database::open(file).unwrap();
+pub fn damage(file: &Path, table: &str, nth: usize) {
+    damage_nth(&Database::open(file).unwrap(), table, nth);
+}
+
+/// The same in a database that is open.
+pub fn damage_nth(database: &Database, table: &str, nth: usize) {
+    let mut before = 0..nth;
+    damage_at(database, table, |_| before.next().is_none());
+}
+
+/// The same in the first value whose key is meant.
+pub fn damage_at(database: &Database, table: &str, mut is_meant: impl FnMut(&[u8]) -> bool) {
+    let table = TableDefinition::<&[u8], &[u8]>::new(table);
     let (key, mut value) = {
         let rows = database.begin_read().unwrap().open_table(table).unwrap();
-        let (key, value) = rows.iter().unwrap().nth(nth).expect("there is one").unwrap();
+        let mut rows = rows.iter().unwrap().map(Result::unwrap);
+        let (key, value) = rows.find(|(key, _)| is_meant(key.value())).expect("there is one");
         (key.value().to_vec(), value.value().to_vec())
     };
     let middle = value.len() / 2;
