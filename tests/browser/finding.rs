@@ -4,6 +4,7 @@ use serde_json::json;
 use thirtyfour::Key;
 
 use crate::browser::Browser;
+use crate::support::import;
 use crate::world::{World, sign_in};
 
 /// The names of the files on the list.
@@ -53,6 +54,30 @@ fn what_is_filtered_and_searched_stands_in_the_address_bar() {
     browser.see("#total", "5 findings match.");
     browser.back();
     browser.see("main", "No finding matches");
+}
+
+#[test]
+fn of_many_projects_one_is_found_by_a_part_of_its_name() {
+    let world = World::with_shop();
+    let keys: Vec<String> = (1..=25).map(|number| format!("service-{number}")).collect();
+    world.sonar.edit(|model| keys.iter().for_each(|key| model.add_project("acme", key, key)));
+    import(&world.gateway, "acme", &keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let browser = world.browser_of("vera");
+    browser.go("/findings");
+    browser.write("input[name=project]", "web");
+    // What is suggested is what has this in it; the first is taken.
+    browser.keys(Key::Down);
+    browser.keys(Key::Enter);
+    browser.arrive("/findings?project=web-shop");
+    browser.see("#total", "5 findings match.");
+    browser.press("[aria-label=\"Filters in use\"] a");
+    browser.arrive("/findings");
+
+    // What nothing is called stays in the field, and says so.
+    browser.write("input[name=project]", "web");
+    browser.keys(Key::Enter);
+    browser.see("main", "No finding matches");
+    assert_eq!(browser.run("return document.querySelector('input[name=project]').value", &[]), "web");
 }
 
 #[test]

@@ -115,6 +115,10 @@ const FILTERS: [&str; 11] = [
 const ROWS: usize = 25;
 const ROWS_MAX: usize = 100;
 
+/// As many choices are read through. Of more, one types a part of the name; and a browser takes a fifth of the time that
+/// it has for its first paint to lay out a selection of some hundred.
+const CHOICES_MAX: usize = 25;
+
 const CLOSED: &str = "fixed,removed";
 const ALL: &str = "open,confirmed,accepted,false_positive,fixed,removed";
 
@@ -264,6 +268,12 @@ fn decided(address: &Address) -> Markup {
 fn choice(name: &str, label: &str, any: &str, options: &[(&str, &str)], address: &Address) -> Markup {
     let chosen = address.get(name);
     let is_known = chosen.is_none_or(|chosen| options.iter().any(|(value, _)| *value == chosen));
+    if options.len() > CHOICES_MAX {
+        return html! {
+            input.in name=(name) list={ "all-" (name) } value=[chosen] placeholder=(any) aria-label=(label) autocomplete="off";
+            datalist id={ "all-" (name) } { @for (value, _) in options { option value=(value); } }
+        };
+    }
     html! {
         select.in name=(name) aria-label=(label) {
             option value="" { (any) }

@@ -198,6 +198,10 @@ for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("change", (event) => {
     if (event.target.matches("select")) form.requestSubmit();
   });
+  // A suggestion that is taken is chosen; what is typed waits for Enter.
+  form.addEventListener("input", ({ target, inputType }) => {
+    if (target.list && (!inputType || inputType === "insertReplacementText")) form.requestSubmit();
+  });
   // An address says what is filtered, and nothing of what is not.
   form.addEventListener("formdata", ({ formData }) => {
     for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
