@@ -83,9 +83,9 @@ fn a_socket_has_the_name_and_the_place_that_the_program_knows() {
 /// systemd 252 starts a service whose credential is missing only if it is named without a path.
 #[test]
 fn a_credential_that_is_missing_does_not_keep_the_service_from_starting() {
-    for (file, key) in [("hydrophone.service", "LoadCredential"), ("encrypted-key.conf", "LoadCredentialEncrypted")] {
-        assert_eq!(values(&text(file), key), ["hydrophone.key"], "{file}");
-    }
+    let unit = text("hydrophone.service");
+    assert_eq!(values(&unit, "LoadCredential"), ["hydrophone.key"]);
+    assert_eq!(values(&unit, "LoadCredentialEncrypted"), ["hydrophone.key.encrypted"]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ pub fn with_project(findings: usize) -> (Sonar, Hook) {
 
 /// Ids of all deliveries in the log.
 pub fn deliveries() -> Vec<String> {
-    let list = ask(&["delivery", "list", "--limit", "1000"], "");
+    let list = ask(&["delivery", "list", "--limit", "1000000"], "");
     list["deliveries"].as_array().unwrap().iter().map(|delivery| delivery["id"].as_str().unwrap().to_owned()).collect()
 }
 
