@@ -60,7 +60,11 @@ fn what_is_filtered_and_searched_stands_in_the_address_bar() {
 fn of_many_projects_one_is_found_by_a_part_of_its_name() {
     let world = World::with_shop();
     let keys: Vec<String> = (1..=25).map(|number| format!("service-{number}")).collect();
-    world.sonar.edit(|model| keys.iter().for_each(|key| model.add_project("acme", key, key)));
+    world.sonar.edit(|model| {
+        for key in &keys {
+            model.add_project("acme", key, key);
+        }
+    });
     import(&world.gateway, "acme", &keys.iter().map(String::as_str).collect::<Vec<_>>());
     let browser = world.browser_of("vera");
     browser.go("/findings");
