@@ -285,7 +285,7 @@ fn look_around(gateway: &Gateway, sonar: &Sonar) {
         sonar.url()
     ));
     say("\nThe same without this demonstration's program, once it is built:\n");
-    say("cargo run -q --release --bin hydrophone -- status");
+    say("cargo run -q --bin hydrophone -- status");
 }
 
 /// Runs a command that has no other arguments than those shown.
