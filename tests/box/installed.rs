@@ -87,7 +87,9 @@ pub fn without() {
         try_run("systemctl", &["disable", "--now", unit]);
     }
     try_run("dpkg", &["--purge", "hydrophone"]);
-    try_run("rpm", &["--erase", "hydrophone"]);
+    if Path::new("/usr/bin/rpm").exists() {
+        try_run("rpm", &["--erase", "hydrophone"]);
+    }
     for folder in [STATE, "/etc/hydrophone", "/run/hydrophone", "/run/systemd/system/hydrophone.service.d"] {
         let _ = fs::remove_dir_all(folder);
     }
