@@ -237,14 +237,25 @@ async fn life(mut signals: Signals, admin: &Arc<Admin>, doing: &str, readable: A
     let mut look = tokio::time::interval(STATUS_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let reloads = tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.reload.recv() => reload(doing, Arc::clone(&readable)).await,
-            _ = look.tick(), if notify::is_awaited() => {
+            _ = signals.reload.recv() => true,
+            _ = look.tick(), if notify::is_awaited() => false,
+        };
+        let task = async {
+            if reloads {
+                reload(doing, Arc::clone(&readable)).await;
+            } else {
                 let state = admin.in_short().await;
                 notify::status(&format!("{doing}; {state}"));
             }
+        };
+        // A store that answers nobody must not keep the daemon from ending.
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            () = task => {}
         }
     }
 }
