@@ -154,7 +154,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         pages.address,
     );
     if let Some(shown) = &shown {
-        admin.show(Arc::clone(shown));
+        admin.show(Arc::clone(shown), options.certificate.clone());
     }
     let local = passed.local(options.socket)?;
     let (stop, stopped) = watch::channel(false);
