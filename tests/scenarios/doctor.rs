@@ -279,7 +279,7 @@ fn without_the_daemon_it_looks_at_what_can_be_seen() {
     let nothing = tempfile::tempdir().unwrap();
     let said = run(program().arg("--state").arg(nothing.path()).arg("doctor"), "");
     assert_eq!(said.code, 1);
-    assert_tells(&said.out, &["FAULT   daemon", "FAULT   store", "→ start it"]);
+    assert_tells(&said.out, &["FAULT   daemon", "FAULT   store", "→ start it", "→ look after the disk"]);
     assert_eq!(std::fs::read_dir(nothing.path()).unwrap().count(), 0, "it makes nothing");
 }
 
