@@ -283,6 +283,9 @@ fn without_the_daemon_it_looks_at_what_can_be_seen() {
     assert_eq!(std::fs::read_dir(nothing.path()).unwrap().count(), 0, "it makes nothing");
 }
 
+/// An address that is all that keeps others out; nobody listens there.
+const CAPABILITY: &str = "http://127.0.0.1:9/webhook/6f1c2d3e-4b5a-4c3d-9e8f-0123456789ab";
+
 /// Secrets in every place that takes one, and a look for each of them in what support is sent.
 #[test]
 fn a_bundle_for_support_holds_no_secret() {
@@ -294,7 +297,7 @@ fn a_bundle_for_support_holds_no_secret() {
     gateway.json_with(&["user", "add", "ines", "--role", "admin", "--password-file", "-"], "planted password");
     let token = text(&gateway.json(&["token", "add", "ci", "--role", "viewer"]), "secret");
     // Nothing listens there.
-    let events = ["destination", "add", "events", "siem", "--url", "http://127.0.0.1:9", "--unchecked", "--paused"];
+    let events = ["destination", "add", "events", "siem", "--url", CAPABILITY, "--unchecked", "--paused"];
     let proxied = [&events[..], &["--proxy", "http://robot:planted-proxy-password@127.0.0.1:9"]].concat();
     let made = text(&gateway.json(&proxied), "secret");
     let hook = Hook::of(&gateway, "sonar");
@@ -303,9 +306,14 @@ fn a_bundle_for_support_holds_no_secret() {
     assert!(body.contains("planted"), "{body}");
     hook.accepted(&body);
     let path = gateway.folder().join("bundle.json");
+    // What is there already keeps neither its permission nor a link its target.
+    let target = gateway.folder().join("target");
+    std::fs::write(&target, "untouched").unwrap();
+    std::os::unix::fs::symlink(&target, &path).unwrap();
     let said = gateway.cli(&["doctor", "--bundle", path.to_str().unwrap()]);
     assert!(said.err.contains("wrote "), "{said:?}");
     let bundle = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "untouched");
     let own = gateway.json(&["webhook", "show", "sonar", "--project", "shop", "--reveal"]);
     let endpoint = |url: &str| url.split("/hooks/").nth(1).unwrap().to_owned();
     let secrets = [
@@ -315,6 +323,7 @@ fn a_bundle_for_support_holds_no_secret() {
         token,
         made,
         hook.secret.clone(),
+        "6f1c2d3e".to_owned(),
         endpoint(&hook.path),
         endpoint(&text(&own, "url")),
     ];
