@@ -257,7 +257,7 @@ fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
 
 /// Why the admin socket cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin socket {} cannot be made: {error}", .path.display())]
+#[error("the admin socket {} cannot be made: {error}; {}", .path.display(), remedy(path, error))]
 pub struct NoSocket {
     path: PathBuf,
     error: io::Error,
