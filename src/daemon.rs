@@ -154,7 +154,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         pages.address,
     );
     if let Some(shown) = &shown {
-        admin.show(Arc::clone(shown));
+        admin.show(Arc::clone(shown), options.certificate.clone());
     }
     let local = passed.local(options.socket)?;
     let (stop, stopped) = watch::channel(false);
@@ -237,14 +237,25 @@ async fn life(mut signals: Signals, admin: &Arc<Admin>, doing: &str, readable: A
     let mut look = tokio::time::interval(STATUS_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let reloads = tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.reload.recv() => reload(doing, Arc::clone(&readable)).await,
-            _ = look.tick(), if notify::is_awaited() => {
+            _ = signals.reload.recv() => true,
+            _ = look.tick(), if notify::is_awaited() => false,
+        };
+        let task = async {
+            if reloads {
+                reload(doing, Arc::clone(&readable)).await;
+            } else {
                 let state = admin.in_short().await;
                 notify::status(&format!("{doing}; {state}"));
             }
+        };
+        // A store that answers nobody must not keep the daemon from ending.
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            () = task => {}
         }
     }
 }

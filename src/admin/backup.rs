@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::Channel;
@@ -14,13 +14,26 @@ use tokio::sync::oneshot;
 
 use super::answers::Sent;
 use super::{Problem, Shared, export, shapes};
+use crate::domain::access::Caller;
 use crate::store::backup::BackupError;
 use crate::sys::clock;
 use crate::sys::seal::passphrase::Wrapping;
 
 /// `POST /backup`: everything as of one moment, as a file. Secrets in it stay sealed; with a wrapping, the key that opens
 /// them is in it, sealed with that.
-pub(super) async fn make(State(admin): Shared, Sent(asked): Sent<shapes::BackupAsked>) -> Result<Response, Problem> {
+///
+/// Only over the socket: whoever asks over the network chooses the wrapping, and would have every secret in plain text with a
+/// session or token that was stolen. What the API otherwise never tells stays on the box.
+pub(super) async fn make(
+    State(admin): Shared,
+    Extension(caller): Extension<Caller>,
+    Sent(asked): Sent<shapes::BackupAsked>,
+) -> Result<Response, Problem> {
+    if asked.wrapping.is_some() && caller != Caller::Socket {
+        return Err(Problem::forbidden("the key of this box is not given out over the network")
+            .at("wrapping")
+            .remedy("on the box itself: hydrophone backup FILE --with-keys; or take a backup without it"));
+    }
     let wrapping = match asked.wrapping.as_deref() {
         None => None,
         Some(text) => Some(wrapping(text).ok_or_else(|| Problem::bad("this is no wrapping").at("wrapping"))?),
@@ -96,10 +109,20 @@ fn wrapping(text: &str) -> Option<Wrapping> {
 
 /// `GET /verify`: reads every record.
 pub(super) async fn verify(State(admin): Shared) -> Result<Json<shapes::Verified>, Problem> {
-    let Ok(_permit) = Arc::clone(&admin.exports).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&admin.exports).try_acquire_owned() else {
         return Err(Problem::too_many("others are reading everything just now", Duration::from_secs(10)));
     };
-    let verified = admin.block(|admin| Ok(admin.store.verify()?)).await?;
+    // It goes with this request: whoever asked may hang up.
+    let asking = Arc::new(());
+    let asked = Arc::downgrade(&asking);
+    let verified = admin
+        .block(move |admin| {
+            // The reading is what is limited, not the waiting for it.
+            let _permit = permit;
+            Ok(admin.store.verify(&|| asked.strong_count() > 0)?)
+        })
+        .await?;
+    drop(asking);
     let tables = verified.tables.into_iter();
     let tables =
         tables.map(|table| shapes::VerifiedTable { table: table.table, rows: table.rows, damaged: table.damaged });

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -29,14 +30,42 @@ pub(super) struct Needs {
     pub(super) role: Option<Role>,
     pub(super) what: &'static str,
     pub(super) changes: bool,
+    pub(super) despite: Despite,
     /// Whether it may be asked for twice with an `Idempotency-Key`.
     pub(super) repeatable: bool,
+}
+
+/// What a change is done in spite of. Of most, a part would be done on a box whose secrets cannot be read, and a part not;
+/// and each is in the audit log before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Despite {
+    /// It is not.
+    Nothing,
+    /// A lock: it touches no sealed secret.
+    Lock,
+    /// A lock, and a store that does not answer: it only looks, and that is what it looks at.
+    LockAndStore,
 }
 
 impl Needs {
     /// Of something that whoever may look may see.
     pub(super) fn look(admin: &Arc<Admin>, what: &'static str) -> Self {
-        Self { admin: Arc::clone(admin), role: Some(Role::Viewer), what, changes: false, repeatable: false }
+        Self {
+            admin: Arc::clone(admin),
+            role: Some(Role::Viewer),
+            what,
+            changes: false,
+            despite: Despite::Nothing,
+            repeatable: false,
+        }
+    }
+}
+
+impl Needs {
+    /// Why it is not done as the box is.
+    fn refusal(&self) -> Option<Problem> {
+        let locked = self.admin.store.locked().filter(|_| self.changes && self.despite == Despite::Nothing)?;
+        Some(StoreError::Locked(locked).into())
     }
 }
 
@@ -44,7 +73,12 @@ impl Needs {
 /// done, and its outcome after.
 pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
-    let Some(role) = needs.role else { return next.run(request).await };
+    let Some(role) = needs.role else {
+        return match needs.refusal() {
+            Some(problem) => problem.into_response(),
+            None => next.run(request).await,
+        };
+    };
     let Some(caller) = caller else { return Problem::unknown_caller().into_response() };
     if caller.role() < role {
         return Problem::forbidden(format!(
@@ -58,10 +92,8 @@ pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: N
     if !needs.changes {
         return tagged(request, next).await;
     }
-    if let Some(locked) = needs.admin.store.locked()
-        && !WHILE_LOCKED.iter().any(|path| request.uri().path().ends_with(path))
-    {
-        return Problem::from(StoreError::Locked(locked)).into_response();
+    if let Some(problem) = needs.refusal() {
+        return problem.into_response();
     }
     match repeats::key(request.headers()) {
         Ok(Some(key)) if needs.repeatable => once(needs, caller, key, request, next).await,
@@ -97,13 +129,19 @@ async fn once(needs: Needs, caller: Caller, key: String, request: Request, next:
 /// Writes into the audit log what is done, and how it ended.
 async fn noted(needs: Needs, caller: &Caller, request: Request, next: Next) -> Response {
     let entry = entry(caller, &request, needs.what);
-    let number = match needs.admin.run(move |admin| Ok(note(admin, entry)?)).await {
-        Ok(number) => number,
-        Err(problem) => return problem.into_response(),
+    let noting = needs.admin.run(move |admin| Ok(note(admin, entry)?));
+    let number = if needs.despite == Despite::LockAndStore {
+        tokio::time::timeout(NOTE_MAX, noting).await.ok().and_then(Result::ok)
+    } else {
+        match noting.await {
+            Ok(number) => Some(number),
+            Err(problem) => return problem.into_response(),
+        }
     };
     let run = async { (next.run(request).await, REMARK.with(RefCell::take)) };
     let (response, remark) = REMARK.scope(RefCell::default(), run).await;
     let status = response.status().as_u16();
+    let Some(number) = number else { return response };
     // That it was begun is in the log in any case.
     let _ = needs
         .admin
@@ -180,8 +218,8 @@ fn matches_tag(known: &str, tag: &str) -> bool {
     known.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
-/// What may be done on a box whose secrets cannot be read. Of everything else a part would be done, and a part not.
-const WHILE_LOCKED: [&str; 3] = ["/session", "/sign-out", "/backup"];
+/// What is done without being in the audit log waits so long for it.
+const NOTE_MAX: Duration = Duration::from_secs(1);
 
 /// Addresses in the audit log are cut to this.
 const TARGET_CHARACTERS_MAX: usize = 300;

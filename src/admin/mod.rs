@@ -58,7 +58,7 @@ use crate::domain::time::Timestamp;
 use crate::ingress::Counters;
 use crate::ingress::directory::Directory;
 use crate::store::{Reader, Store};
-use crate::sys::shown::Shown;
+use crate::sys::shown::{Files, Shown};
 use crate::work::Work;
 use crate::work::deliver::Deliver;
 
@@ -86,6 +86,8 @@ pub struct Admin {
     pub page_address: Option<SocketAddr>,
     /// What the listeners show, where one of them speaks TLS.
     shown: OnceLock<Arc<Shown>>,
+    /// Where an administrator may put another one.
+    files: OnceLock<Files>,
     access: access::Access,
     pulse: status::Beat,
     news: events::News,
@@ -133,6 +135,7 @@ impl Admin {
             started_at,
             page_address,
             shown: OnceLock::new(),
+            files: OnceLock::new(),
             access: access::Access::default(),
             pulse: status::Beat::default(),
             news: events::News::default(),
@@ -147,10 +150,25 @@ impl Admin {
         })
     }
 
-    /// Has it known what the listeners show.
-    pub fn show(&self, shown: Arc<Shown>) {
+    /// Has it known what the listeners show, and where an administrator may put another one.
+    pub fn show(&self, shown: Arc<Shown>, files: Option<Files>) {
         // There is one set of listeners.
         let _ = self.shown.set(shown);
+        if let Some(files) = files {
+            let _ = self.files.set(files);
+        }
+    }
+
+    /// What to do for another certificate.
+    fn renewal(&self) -> String {
+        let (certificate, key) = match self.files.get() {
+            Some(files) => (files.certificate.display().to_string(), files.key.display().to_string()),
+            None => ("/etc/hydrophone/tls.crt".to_owned(), "/etc/hydrophone/tls.key".to_owned()),
+        };
+        format!(
+            "put one with its chain into {certificate} and its key into {key}, then: systemctl reload hydrophone; or have a \
+             proxy or tunnel speak TLS, and start this box with --webhook-plain"
+        )
     }
 
     /// The certificate that this box shows, DER; nothing if it speaks no TLS.
@@ -239,7 +257,7 @@ fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
 
 /// Why the admin socket cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin socket {} cannot be made: {error}", .path.display())]
+#[error("the admin socket {} cannot be made: {error}; {}", .path.display(), remedy(path, error))]
 pub struct NoSocket {
     path: PathBuf,
     error: io::Error,
@@ -250,6 +268,31 @@ impl NoSocket {
     pub fn needs_person(&self) -> bool {
         // What answers there may be about to end.
         self.error.kind() != io::ErrorKind::AddrInUse
+    }
+
+    /// The system's number of the error, if it is one of its.
+    pub fn errno(&self) -> Option<i32> {
+        self.error.raw_os_error()
+    }
+}
+
+/// What to do about a socket that cannot be made.
+fn remedy(path: &Path, error: &io::Error) -> String {
+    let folder = path.parent().unwrap_or(path).display();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop that one, or give this one another with --socket".to_owned(),
+        io::ErrorKind::AlreadyExists => "move that file away, or name another path with --socket".to_owned(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            format!(
+                "the user that runs hydrophone must be able to write to {folder}; or name another path with --socket"
+            )
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            format!("make the folder {folder}, or name another path with --socket")
+        }
+        // The path of a socket has room for 107 bytes.
+        io::ErrorKind::InvalidInput => "name a shorter path with --socket".to_owned(),
+        _ => "name another path with --socket".to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::describe::{Described, Describes};
+use super::guard::Despite;
 use super::{
     Admin, access, assets, backup, changes, deliveries, destinations, doctor, document, events, export, filters,
     findings, guard, imports, projects, settings, sources, status, trend, triage, webhooks,
@@ -27,6 +28,8 @@ pub(super) struct Operation {
     pub(super) what: &'static str,
     /// The least that somebody must be; none where anybody may who reaches the address.
     pub(super) role: Option<Role>,
+    /// What it is done in spite of.
+    pub(super) despite: Despite,
     /// What it takes and answers, where somebody wants to know.
     pub(super) described: Option<fn() -> Described>,
     route: MethodRouter<Arc<Admin>>,
@@ -82,6 +85,7 @@ impl<const DESCRIBED: bool> Part<DESCRIBED> {
             part: self.name,
             what,
             role: Some(role),
+            despite: Despite::Nothing,
             described: DESCRIBED.then_some(H::describe as fn() -> Described),
             route: on(filter, handler),
         });
@@ -100,6 +104,14 @@ impl<const DESCRIBED: bool> Part<DESCRIBED> {
         }
         self
     }
+
+    /// The last one is done in spite of that.
+    fn despite(mut self, what: Despite) -> Self {
+        if let Some(last) = self.list.last_mut() {
+            last.despite = what;
+        }
+        self
+    }
 }
 
 /// The table, with descriptions or without.
@@ -114,7 +126,8 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
         Part::<DESCRIBED>::of("status")
             .add(Viewer, GET, "/status", status::show, "Show the box's health")
             .add(Viewer, GET, "/events", events::show, "Follow what happens")
-            .add(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work"),
+            .add(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work")
+            .despite(Despite::LockAndStore),
         Part::of("sources")
             .add(Viewer, GET, "/sources", sources::list, "List sources")
             .add(Admin, POST, "/sources", sources::add, "Connect a source")
@@ -306,11 +319,14 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
             .add(Admin, PUT, "/config/{key}", settings::set, "Change a setting")
             .add(Viewer, GET, "/certificate", settings::certificate::show, "Show the box's certificate")
             .add(Admin, POST, "/backup", backup::make, "Take a backup")
+            .despite(Despite::Lock)
             .add(Admin, GET, "/verify", backup::verify, "Read every record"),
         Part::of("access")
             .open(POST, "/session", access::login::begin, "Log in")
+            .despite(Despite::Lock)
             .add(Viewer, GET, "/session", access::login::show, "Show who is asking")
             .add(Viewer, DELETE, "/session", access::login::end, "Log out")
+            .despite(Despite::Lock)
             .open(POST, "/setup", access::login::set_up, "Choose a password with a one-time code")
             .add(Admin, GET, "/users", access::users::list, "List users")
             .add(Admin, POST, "/users", access::users::add, "Add a user")
@@ -335,9 +351,33 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
             role: operation.role,
             what: operation.what,
             changes: operation.changes(),
+            despite: operation.despite,
             repeatable: operation.repeatable(),
         };
         router = router.route(operation.path, operation.route.layer(from_fn_with_state(needs, guard::let_in)));
     }
     router
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_locked_box_who_asks_and_what_helps_is_all_that_is_done() {
+        let mut done = Vec::new();
+        for operation in all::<false>() {
+            assert!(operation.changes() || operation.despite == Despite::Nothing, "{}", operation.path);
+            if operation.despite != Despite::Nothing {
+                done.push((operation.method.to_string(), operation.path, operation.despite));
+            }
+        }
+        let expected = [
+            ("POST", "/doctor", Despite::LockAndStore),
+            ("POST", "/backup", Despite::Lock),
+            ("POST", "/session", Despite::Lock),
+            ("DELETE", "/session", Despite::Lock),
+        ];
+        assert_eq!(done, expected.map(|(method, path, despite)| (method.to_owned(), path, despite)));
+    }
 }

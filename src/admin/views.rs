@@ -13,12 +13,12 @@ use crate::domain::ids::{
     SourceName,
 };
 use crate::domain::limits;
+use crate::domain::masking::without_password;
 use crate::domain::message;
 use crate::domain::schedule::{Due, Task};
 use crate::domain::settings::REREAD_MINUTES;
 use crate::domain::time::Timestamp;
 use crate::store::records::{Asset, Change, Delivery, Project, Rule, Scope, Settlement, Source};
-use crate::store::secrets::without_password;
 use crate::store::{Reader, StoreError, agenda, catalogue, findings, lists, settings};
 use crate::sys::clock;
 

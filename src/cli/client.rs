@@ -182,6 +182,16 @@ impl Client {
         self.call(Method::POST, path, encoded(body)?, CALL_MAX)
     }
 
+    /// Asks for something that is of no use later than within this time.
+    pub fn post_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<Answer<T>, Failure> {
+        self.call(Method::POST, path, encoded(body)?, limit)
+    }
+
     /// Adds or starts something that may take minutes, such as an import of all projects.
     pub fn post_long<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer<T>, Failure> {
         self.call(Method::POST, path, encoded(body)?, LONG_CALL_MAX)

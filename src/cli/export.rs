@@ -248,6 +248,13 @@ impl Draft {
         Ok(Self { file, path, finished: false })
     }
 
+    /// Writes a whole text as a file.
+    pub(super) fn write(wanted: &Path, text: &str) -> Result<(), Failure> {
+        let draft = Self::beside(wanted)?;
+        writeln!(&draft.file, "{text}").map_err(|error| cannot_write(wanted, &error))?;
+        draft.finish(wanted)
+    }
+
     pub(super) fn finish(mut self, wanted: &Path) -> Result<(), Failure> {
         let named = self.file.sync_all().and_then(|()| std::fs::rename(&self.path, wanted));
         named.map_err(|error| cannot_write(wanted, &error))?;

@@ -92,7 +92,7 @@ pub enum Command {
     /// Connect SonarQube Cloud or a SonarQube Server.
     #[command(subcommand)]
     Source(source::Command),
-    /// List the organizations that the tokens see.
+    /// List the organizations that the tokens see, and choose what of them is shown and passed on.
     #[command(subcommand)]
     Organization(organization::Command),
     /// Choose the projects to keep in step.
@@ -101,7 +101,7 @@ pub enum Command {
     /// Group projects into what the security team manages.
     #[command(subcommand)]
     Asset(asset::Command),
-    /// Show what to paste into Sonar's webhook settings.
+    /// Have Sonar call this box: show what to paste, register, rotate, test.
     #[command(subcommand)]
     Webhook(webhook::Command),
     /// Look into the log of webhook calls.
@@ -117,7 +117,7 @@ pub enum Command {
     Finding(finding::Command),
     /// Write the inventory to a file.
     Export(export::Export),
-    /// Show and change settings.
+    /// Show and change settings, and carry a whole set-up from box to box.
     #[command(subcommand)]
     Config(config::Command),
     /// Say who may use the page.

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::admin::{Admin, shapes};
+use crate::admin::Admin;
+use crate::admin::shapes::{self, DiagnosisLine};
+use crate::domain::limits::FREE_SPACE_BYTES_MIN;
 use crate::ingress::Counters;
 use crate::ingress::directory::Directory;
 use crate::store::Store;
@@ -17,16 +19,21 @@ use crate::work::deliver::Deliver;
 use crate::work::progress::Progress;
 use crate::work::sources::Sources;
 
-/// Looks at everything that can be seen from the state folder and the network.
-pub fn look(state: &Path, source: Option<&str>) -> shapes::Diagnosis {
-    let down = line(
-        "daemon",
-        "fault",
-        "the daemon does not run".to_owned(),
-        Some(
+/// Looks at everything that can be seen from the state folder and the network; `silence` is what came instead of an answer
+/// where something holds the daemon's socket.
+pub fn look(state: &Path, source: Option<&str>, silence: Option<&str>) -> shapes::Diagnosis {
+    let (text, remedy) = match silence {
+        None => (
+            "the daemon does not run",
             "start it: systemctl start hydrophone; if it ends again: systemctl status hydrophone, journalctl -u hydrophone",
         ),
-    );
+        Some(silence) => (
+            silence,
+            "it does not start, or hangs: systemctl status hydrophone and journalctl -u hydrophone say why; then: \
+             systemctl restart hydrophone",
+        ),
+    };
+    let down = line("daemon", "fault", text.to_owned(), Some(remedy));
     let mut diagnosis = match Store::open_to_look(state) {
         Ok(store) => {
             let found = of_store(&store, source);
@@ -45,11 +52,17 @@ pub fn look(state: &Path, source: Option<&str>) -> shapes::Diagnosis {
     diagnosis
 }
 
-fn unopened(state: &Path, error: &str) -> Vec<shapes::DiagnosisLine> {
-    let mut lines = vec![line("store", "fault", error.to_owned(), None)];
+fn unopened(state: &Path, error: &str) -> Vec<DiagnosisLine> {
+    // What is the matter, and after it what to do.
+    let (text, remedy) = error.split_once("; ").unwrap_or((error, "journalctl -u hydrophone says more"));
+    let mut lines = vec![line("store", "fault", text.to_owned(), Some(remedy))];
     if let Some((free, all)) = wear::space(state) {
         let text = format!("{} MiB of {} MiB are free where {} is", free >> 20, all >> 20, state.display());
-        lines.push(line("disk", if free >> 20 < 64 { "fault" } else { "ok" }, text, None));
+        lines.push(if free < FREE_SPACE_BYTES_MIN {
+            line("disk", "fault", format!("{text}: webhooks are answered 503"), Some("free some space on that disk"))
+        } else {
+            line("disk", "ok", text, None)
+        });
     }
     lines.push(line(
         "name",
@@ -76,12 +89,6 @@ fn of_store(store: &Store, source: Option<&str>) -> shapes::Diagnosis {
     })
 }
 
-fn line(check: &str, verdict: &str, text: String, remedy: Option<&str>) -> shapes::DiagnosisLine {
-    shapes::DiagnosisLine {
-        check: check.to_owned(),
-        subject: None,
-        verdict: verdict.to_owned(),
-        text,
-        remedy: remedy.map(str::to_owned),
-    }
+fn line(check: &str, verdict: &str, text: String, remedy: Option<&str>) -> DiagnosisLine {
+    DiagnosisLine::new(check, None, verdict, text, remedy.map(str::to_owned))
 }

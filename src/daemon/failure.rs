@@ -65,6 +65,7 @@ impl StartError {
             Self::Open(error) => error.errno(),
             Self::Listen { error, .. } | Self::Page { error, .. } | Self::Runtime(error) => error.raw_os_error(),
             Self::Files(error) => error.errno(),
+            Self::Socket(error) => error.errno(),
             _ => None,
         }
     }

@@ -107,6 +107,21 @@ const BEGINNINGS: [&str; 20] = [
     "-----BEGIN",
 ];
 
+/// The address of a proxy with what stands for a name and a password in the place of them. One without a scheme is taken,
+/// too.
+pub fn without_password(url: &str) -> String {
+    let begin = url.find("://").map_or(0, |scheme| scheme + 3);
+    match url.rfind('@') {
+        Some(at) if at >= begin => format!("{}***{}", &url[..begin], &url[at..]),
+        _ => url.to_owned(),
+    }
+}
+
+/// Whether the address of a proxy holds a name or a password.
+pub fn has_login(url: &str) -> bool {
+    url.rfind('@').is_some_and(|at| url.find("://").is_none_or(|scheme| at > scheme))
+}
+
 fn has_password(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -118,6 +133,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_proxy_is_shown_without_its_login() {
+        for (given, shown) in [
+            ("http://box:hunter2@proxy:3128", "http://***@proxy:3128"),
+            ("box:hun@ter2@proxy:3128", "***@proxy:3128"),
+            ("http://@proxy", "http://***@proxy"),
+        ] {
+            assert_eq!((without_password(given).as_str(), has_login(given)), (shown, true));
+        }
+        for plain in ["http://proxy:3128", "proxy:3128", ""] {
+            assert_eq!((without_password(plain).as_str(), has_login(plain)), (plain, false));
+        }
+    }
 
     #[test]
     fn properties_and_what_looks_like_a_secret_are_hidden_and_the_rest_is_shown() {

@@ -11,6 +11,7 @@ use super::records::SecretBytes;
 use super::tables::{self, Key, Table};
 use super::{Batch, StoreError, View, get, keys};
 use crate::domain::destination::Destination;
+use crate::domain::masking::{has_login, without_password};
 use crate::sys::seal::{self, BadKey, KeyId, Place};
 
 use super::records::Source;
@@ -189,7 +190,7 @@ fn of_proxy<R: Proxied>(key: &[u8]) -> Key {
 
 /// Stores a record; the password of its proxy is kept as a secret, and not in it.
 pub(super) fn put_proxied<R: Proxied>(batch: &Batch, table: Table, key: &Key, record: &R) -> Result<(), StoreError> {
-    let Some(whole) = record.proxy().filter(|proxy| has_password(proxy)) else {
+    let Some(whole) = record.proxy().filter(|proxy| has_login(proxy)) else {
         delete(batch, &of_proxy::<R>(&key.0))?;
         return batch.put(table, key, record);
     };
@@ -207,7 +208,7 @@ pub(super) fn delete_proxied<R: Proxied>(batch: &Batch, table: Table, key: &Key)
 
 /// Gives a record that was read its proxy's password back. A locked store shows it without.
 pub(super) fn with_proxy<R: Proxied>(view: &impl View, key: &[u8], mut record: R) -> Result<R, StoreError> {
-    if record.proxy().is_some_and(has_password) {
+    if record.proxy().is_some_and(has_login) {
         match secret(view, &of_proxy::<R>(key)) {
             Ok(Some(whole)) => record.set_proxy(whole.as_text().to_owned()),
             // Whoever uses it is told by the proxy.
@@ -216,18 +217,6 @@ pub(super) fn with_proxy<R: Proxied>(view: &impl View, key: &[u8], mut record: R
         }
     }
     Ok(record)
-}
-
-/// An address with what stands for a name and a password in the place of them.
-pub fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}***{}", &url[..scheme + 3], &url[at..]),
-        _ => url.to_owned(),
-    }
-}
-
-fn has_password(url: &str) -> bool {
-    matches!((url.find("://"), url.rfind('@')), (Some(scheme), Some(at)) if at > scheme)
 }
 
 /// Notes which key seals the store, from here on.

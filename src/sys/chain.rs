@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -58,9 +58,11 @@ pub enum NoChain {
 /// # Errors
 /// If it does not come to a certificate.
 pub fn look(way: &Way, trust: &Trust, authorities: &Authorities) -> Result<Chain, NoChain> {
+    let end = Instant::now() + LOOK_MAX;
+    let open = |host: &str, port| Ok(Limited { stream: connect(host, port)?, end });
     let mut stream = match &way.proxy {
-        None => connect(&way.host, way.port)?,
-        Some(proxy) => tunnel(connect(&proxy.host, proxy.port)?, way, &proxy.host, proxy.login.as_deref())?,
+        None => open(&way.host, way.port)?,
+        Some(proxy) => tunnel(open(&proxy.host, proxy.port)?, way, &proxy.host, proxy.login.as_deref())?,
     };
     let seen = Arc::new(Mutex::new(Vec::new()));
     let name = ServerName::try_from(way.host.clone()).map_err(|error| NoChain::Tls(error.to_string()))?;
@@ -90,19 +92,45 @@ pub fn connect(host: &str, port: u16) -> Result<TcpStream, NoChain> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses.take(ADDRESSES_MAX) {
         match TcpStream::connect_timeout(&address, STEP_MAX) {
-            Ok(stream) => {
-                let limited =
-                    stream.set_read_timeout(Some(STEP_MAX)).and_then(|()| stream.set_write_timeout(Some(STEP_MAX)));
-                limited.map_err(|error| NoChain::Connection { host: host.to_owned(), port, error })?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(NoChain::Connection { host: host.to_owned(), port, error: last })
 }
 
-fn tunnel(mut stream: TcpStream, way: &Way, proxy: &str, login: Option<&str>) -> Result<TcpStream, NoChain> {
+/// A connection with one end for all that is read and written: whoever sends a byte now and then does not hold up a look.
+struct Limited {
+    stream: TcpStream,
+    end: Instant,
+}
+
+impl Limited {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left.min(STEP_MAX)) }
+    }
+}
+
+impl Read for Limited {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(bytes)
+    }
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn tunnel(mut stream: Limited, way: &Way, proxy: &str, login: Option<&str>) -> Result<Limited, NoChain> {
     let refused = |answer: String| NoChain::Proxy { host: proxy.to_owned(), answer };
     let broken = |error: io::Error| refused(error.to_string());
     let host = if way.host.contains(':') { format!("[{}]", way.host) } else { way.host.clone() };
@@ -197,6 +225,9 @@ impl Chain {
 
 /// One step: the connection, and each wait for the other side's next word.
 const STEP_MAX: Duration = Duration::from_secs(4);
+
+/// What is sent and read of one look, all together: it is a part of one that has 17 s.
+const LOOK_MAX: Duration = Duration::from_secs(10);
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 2;
@@ -302,6 +333,24 @@ mod tests {
         let (text, remedy) = family.look(shown, true).fault("localhost", NOW).unwrap();
         assert_eq!(text, "the certificate \"CN=sonar\", issued by \"CN=Middle\", has expired");
         assert!(remedy.contains("renew it on localhost"), "{remedy}");
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut proxy, _) = listener.accept().unwrap();
+        proxy.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        // It is there to be read.
+        assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+        let way = Way { host: "sonar.example".to_owned(), port: 443, tls: true, proxy: None };
+        let limited = |stream: &TcpStream, end| Limited { stream: stream.try_clone().unwrap(), end };
+        let mut late = limited(&stream, Instant::now());
+        assert_eq!(late.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(late.write(&[0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let error = tunnel(late, &way, "proxy.example", None).err().unwrap().to_string();
+        assert!(error.starts_with("the proxy proxy.example does not connect: "), "{error}");
+        assert!(tunnel(limited(&stream, Instant::now() + LOOK_MAX), &way, "proxy.example", None).is_ok());
     }
 
     #[test]

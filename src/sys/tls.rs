@@ -86,6 +86,9 @@ pub struct Described {
     pub not_after: i64,
 }
 
+/// Whose the certificates are that this box makes for itself.
+pub const OWN_SUBJECT: &str = "CN=Hydrophone";
+
 /// Reads a certificate (DER); nothing if it is none.
 pub fn describe(der: &[u8]) -> Option<Described> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
@@ -122,7 +125,7 @@ mod tests {
         let names = ["box.example", "127.0.0.1", "::1"].map(str::to_owned);
         let identity = Identity::self_signed(names.to_vec()).expect("it is made");
         let described = describe(&identity.certificate).expect("it can be read");
-        assert_eq!((described.subject.as_str(), described.self_signed), ("CN=Hydrophone", true));
+        assert_eq!((described.subject.as_str(), described.self_signed), (OWN_SUBJECT, true));
         assert_eq!(described.names, names);
         assert_eq!((described.not_before, described.not_after), (1_704_067_200, 2_082_758_400));
         assert_eq!((described.fingerprint.len(), described.fingerprint.matches(':').count()), (95, 31));

@@ -286,7 +286,10 @@ fn distrust(error: rustls::Error, last_of_chain: &CertificateDer<'_>) -> Distrus
         return Distrust::Other(error.to_string());
     };
     match problem {
-        CertificateError::UnknownIssuer => Distrust::UnknownIssuer { issuer: issuer(last_of_chain) },
+        // An authority that was made anew under its former name signs with another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            Distrust::UnknownIssuer { issuer: issuer(last_of_chain) }
+        }
         CertificateError::NotValidForName => Distrust::WrongName { presented: Vec::new() },
         CertificateError::NotValidForNameContext { presented, .. } => {
             Distrust::WrongName { presented: presented.iter().take(NAMES_MAX).map(|name| plain_name(name)).collect() }

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         println!("\nLittle data: these figures say that the measuring works, and nothing else.");
     } else if over > 0 {
         println!("\n{over} over their limits");
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

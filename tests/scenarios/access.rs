@@ -190,6 +190,24 @@ fn the_document_describes_every_name_and_refers_to_nothing_that_is_not_there() {
     }
 }
 
+/// Whoever has stolen a token or a session would choose a wrapping that they can open, and have every secret of the box.
+#[test]
+fn the_key_is_not_given_out_over_the_network() {
+    let appliance = Appliance::start();
+    appliance.user("ines", "admin");
+    let (token, cookie) = (format!("Bearer {}", appliance.token("root", "admin")), appliance.cookie("ines"));
+    let own = appliance.page.clone();
+    let callers =
+        [&[("Authorization", token.as_str())][..], &[("Cookie", cookie.as_str()), ("Origin", own.as_str())][..]];
+    for caller in callers {
+        let answer = appliance.ask("POST", "/api/v1/backup", caller, &json!({ "wrapping": "AAAA" }));
+        assert_eq!((answer.status, answer.json()["field"].as_str()), (403, Some("wrapping")), "{answer:?}");
+        assert!(answer.json()["remedy"].as_str().unwrap().contains("hydrophone backup FILE --with-keys"), "{answer:?}");
+        let answer = appliance.ask("POST", "/api/v1/backup", caller, &json!({}));
+        assert_eq!(answer.status, 200, "without the key it is given");
+    }
+}
+
 #[test]
 fn a_page_of_another_site_can_change_nothing_with_our_cookie() {
     let appliance = Appliance::start();

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::calls::Hook;
+use crate::calls::{Hook, body};
 use crate::steps::{
     CLOUD, assert_refused, assert_tells, conditions, holding_shop, members, sonar_with, states, vulnerability,
 };
@@ -15,14 +15,6 @@ use crate::support::gateway::{Gateway, Said, program, run};
 use crate::support::sonar::Sonar;
 
 const PASSPHRASE: &str = "correct horse battery staple";
-
-fn call(task: &str) -> String {
-    json!({
-        "taskId": task, "status": "SUCCESS", "project": {"key": "shop", "name": "Web shop"},
-        "branch": {"name": "main", "type": "LONG", "isMain": true}
-    })
-    .to_string()
-}
 
 /// A gateway that holds a project, with a key to its secrets that the test knows nothing of.
 fn holding(sonar: &Sonar) -> (Gateway, Hook) {
@@ -52,14 +44,15 @@ fn a_backup_under_load_becomes_a_box_that_lacks_nothing_and_goes_on() {
         }
     });
     let (gateway, hook) = holding(&sonar);
-    let acknowledged: Vec<String> = (0..20).map(|number| hook.accepted(&call(&format!("before-{number}")))).collect();
+    let acknowledged: Vec<String> =
+        (0..20).map(|number| hook.accepted(&body("shop", &format!("before-{number}")))).collect();
     let backup = file(gateway.folder(), "gateway.bak");
     let stop = AtomicBool::new(false);
     let during = std::thread::scope(|scope| {
         let caller = scope.spawn(|| {
             let mut count = 0;
             while !stop.load(Ordering::Relaxed) {
-                hook.accepted(&call(&format!("during-{count}")));
+                hook.accepted(&body("shop", &format!("during-{count}")));
                 count += 1;
             }
             count
@@ -110,7 +103,7 @@ fn a_backup_under_load_becomes_a_box_that_lacks_nothing_and_goes_on() {
     assert_eq!(bulk["branches"][0]["stored_total"], bulk["branches"][0]["sonar_total"], "{bulk}");
     // Token and webhook secret are there.
     let hook = Hook { address: gateway.address().to_owned(), ..hook };
-    hook.accepted(&call("after"));
+    hook.accepted(&body("shop", "after"));
     sonar.analyse("shop", "main", |analysis| analysis.fix("A"));
     gateway.json(&["sync", "--wait", "--timeout", "60"]);
     assert_eq!(states(&gateway, "shop"), ["A fixed", "B open"]);

@@ -1,9 +1,17 @@
 //! The doctor: what is wrong is named with what helps, and what support is sent holds no secret.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::calls::{Hook, body};
-use crate::steps::{CLOUD, NEWEST_SERVER, add_source, assert_tells, organization, reachable, sonar_with, text};
+use crate::steps::{
+    CLOUD, NEWEST_SERVER, add_source, assert_tells, holding_shop, organization, reachable, sonar_with, text,
+};
 use crate::support::gateway::{Gateway, program, run};
 use crate::support::sonar::Sonar;
 
@@ -110,10 +118,155 @@ fn the_certificate_that_is_not_believed_is_named() {
     let added = add_source(&gateway, &sonar, "lab", sonar.token(), &["--ca-file", file.to_str().unwrap()]);
     assert_eq!(added.code, 0, "{added:?}");
     assert_tells(&all(&look(&gateway, &[]), "tls"), &["ok: the certificate is trusted: issued by \""]);
-    // The same Server, trusted by nobody: the database of a box that knows no such authority.
-    let other = Gateway::start();
-    let refused = add_source(&other, &sonar, "lab", sonar.token(), &[]);
-    assert_eq!(refused.code, 1, "such a source cannot be added: {refused:?}");
+    // Somebody gives the Server a certificate of another authority.
+    sonar.change_authority();
+    let found = look(&gateway, &[]);
+    assert_tells(
+        &all(&found, "tls"),
+        &["fault: ", "\"CN=sonarqube.example.com\" was issued by ", "Example Private CA", "have it trusted: --ca-file"],
+    );
+    assert_eq!(lines(&found, "token"), [""; 0], "the token is not sent there");
+}
+
+/// What stands on the way to a Sonar or a destination, each named by the step that fails.
+#[test]
+fn each_step_that_fails_is_named() {
+    let sonar = sonar_with(CLOUD, &["A"]);
+    let gateway = holding_shop(&sonar);
+    let url = format!("http://{}", closed());
+    let line = ["destination", "add", "events", "siem", "--url", &url, "--unchecked", "--paused"];
+    gateway.json(&line);
+    sonar.edit(|model| model.tokens.iter_mut().for_each(|token| token.expires = Some(0)));
+    let found = look(&gateway, &[]);
+    assert_tells(&all(&found, "token"), &["fault: ", "expired", "hydrophone source token sonar --token-file FILE"]);
+    assert_tells(&all(&found, "destination"), &["fault: ", "hydrophone destination edit"]);
+}
+
+/// Starts it where the environment names this proxy, or none.
+fn start_behind(folder: Arc<tempfile::TempDir>, proxy: Option<SocketAddr>) -> Gateway {
+    let mut command = program();
+    match proxy {
+        Some(proxy) => command.env("ALL_PROXY", format!("http://{proxy}")),
+        None => command.env_remove("ALL_PROXY"),
+    };
+    Gateway::start_as(command, folder, &[], [Stdio::null(), Stdio::null()]).unwrap_or_else(|log| panic!("{log}"))
+}
+
+/// A proxy that knows one machine, whatever it is called.
+fn proxy_to(target: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut near, mut far) = (stream.unwrap(), TcpStream::connect(&target).unwrap());
+            let mut reader = BufReader::new(near.try_clone().unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let mut back = far.try_clone().unwrap();
+            std::thread::spawn(move || std::io::copy(&mut back, &mut near));
+            std::thread::spawn(move || std::io::copy(&mut reader, &mut far));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_name_that_is_not_known_and_a_proxy_that_takes_nobody_are_named() {
+    let sonar = sonar_with(NEWEST_SERVER, &["A"]);
+    let target = sonar.url().trim_start_matches("http://").to_owned();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let gateway = start_behind(Arc::clone(&folder), Some(proxy_to(target)));
+    let line = ["source", "add", "lab", "--server", "http://sonar.invalid", "--token-file", "-"];
+    gateway.json_with(&line, sonar.token());
+    let found = look(&gateway, &[]);
+    assert_tells(&format!("{}\n{}", all(&found, "proxy"), all(&found, "token")), &["ok: 127.0.0.1:", "ok: a user's"]);
+    gateway.stop();
+    let gateway = start_behind(Arc::clone(&folder), None);
+    let told = all(&look(&gateway, &[]), "name");
+    assert_tells(&told, &["fault: the name sonar.invalid is not known (DNS)", "/etc/resolv.conf"]);
+    gateway.stop();
+    let gateway = start_behind(folder, Some(closed()));
+    let told = all(&look(&gateway, &[]), "proxy");
+    assert_tells(&told, &["fault: 127.0.0.1 port", "does not take the connection", "NO_PROXY"]);
+}
+
+/// Where nobody listens any more.
+fn closed() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// The listeners show a certificate of an administrator's: that is the one to be looked at, and not the box's own.
+#[test]
+fn the_certificate_of_the_files_is_looked_at_and_they_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (file("tls.crt"), file("tls.key"));
+    let put = |days: i64| {
+        let issued = issued(days);
+        std::fs::write(&certificate, issued.0).unwrap();
+        std::fs::write(&key, issued.1).unwrap();
+    };
+    put(10);
+    let gateway = Gateway::start_with(&["--tls-cert", &certificate, "--tls-key", &key]);
+    let told = all(&look(&gateway, &[]), "certificate");
+    assert_tells(&told, &["warning: good for box.example, issued by CN=Example Issuer", &certificate, &key]);
+    assert_tells(&told, &["systemctl reload hydrophone"]);
+    for (number, (days, verdict)) in [(90, "ok: "), (-1, "fault: ")].into_iter().enumerate() {
+        put(days);
+        gateway.reload();
+        gateway.wait("another certificate", |gateway| {
+            (gateway.log().matches("the listeners show another certificate").count() > number).then_some(())
+        });
+        assert_tells(&all(&look(&gateway, &[]), "certificate"), &[verdict, "issued by CN=Example Issuer"]);
+    }
+}
+
+/// A certificate that ends in so many days, and its key, PEM.
+fn issued(days: i64) -> (String, String) {
+    let named = |name: &str| {
+        let mut parameters = rcgen::CertificateParams::new(vec!["box.example".to_owned()]).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        parameters
+    };
+    let (issuer_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let mut parameters = named("box.example");
+    let span = std::time::Duration::from_hours(24 * days.unsigned_abs());
+    let now = std::time::SystemTime::now();
+    parameters.not_after = if days < 0 { now - span } else { now + span }.into();
+    parameters.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    let issuer = rcgen::Issuer::new(named("Example Issuer"), issuer_key);
+    (parameters.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+}
+
+/// Whoever asks and goes away must not have more and more looked at: what was begun goes on.
+#[test]
+fn while_a_look_goes_on_there_is_no_second_one() {
+    let sonar = sonar_with(CLOUD, &["A"]);
+    let gateway = holding_shop(&sonar);
+    // Neither Sonar nor the way to this box answers, so that all of the look is under way.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    gateway.json(&["config", "set", "public-url", &format!("https://{}", silent.local_addr().unwrap())]);
+    gateway.json(&["webhook", "show", "acme"]);
+    let hold = sonar.hold("/api/authentication/validate");
+    let mut stream = UnixStream::connect(gateway.state().join("admin.sock")).unwrap();
+    let head = "POST /api/v1/doctor HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2";
+    stream.write_all(format!("{head}\r\n\r\n{{}}").as_bytes()).unwrap();
+    hold.wait_held(1);
+    let called = silent.accept().unwrap();
+    drop(stream);
+    // The first of them may come before it is noticed that nobody waits any more.
+    for _ in 0..10 {
+        let said = gateway.cli(&["doctor"]);
+        assert_tells(&said.err, &["the doctor is looking at this box already", "try again"]);
+    }
+    drop((called, silent));
+    hold.release();
+    gateway.wait("the first look's end", |gateway| {
+        gateway.cli(&["--json", "doctor"]).out.contains("\"running\":true").then_some(())
+    });
 }
 
 #[test]
@@ -135,9 +288,12 @@ fn without_the_daemon_it_looks_at_what_can_be_seen() {
     let nothing = tempfile::tempdir().unwrap();
     let said = run(program().arg("--state").arg(nothing.path()).arg("doctor"), "");
     assert_eq!(said.code, 1);
-    assert_tells(&said.out, &["FAULT   daemon", "FAULT   store", "→ start it"]);
+    assert_tells(&said.out, &["FAULT   daemon", "FAULT   store", "→ start it", "→ look after the disk"]);
     assert_eq!(std::fs::read_dir(nothing.path()).unwrap().count(), 0, "it makes nothing");
 }
+
+/// An address that is all that keeps others out; nobody listens there.
+const CAPABILITY: &str = "http://127.0.0.1:9/webhook/6f1c2d3e-4b5a-4c3d-9e8f-0123456789ab";
 
 /// Secrets in every place that takes one, and a look for each of them in what support is sent.
 #[test]
@@ -150,7 +306,7 @@ fn a_bundle_for_support_holds_no_secret() {
     gateway.json_with(&["user", "add", "ines", "--role", "admin", "--password-file", "-"], "planted password");
     let token = text(&gateway.json(&["token", "add", "ci", "--role", "viewer"]), "secret");
     // Nothing listens there.
-    let events = ["destination", "add", "events", "siem", "--url", "http://127.0.0.1:9", "--unchecked", "--paused"];
+    let events = ["destination", "add", "events", "siem", "--url", CAPABILITY, "--unchecked", "--paused"];
     let proxied = [&events[..], &["--proxy", "http://robot:planted-proxy-password@127.0.0.1:9"]].concat();
     let made = text(&gateway.json(&proxied), "secret");
     let hook = Hook::of(&gateway, "sonar");
@@ -159,9 +315,14 @@ fn a_bundle_for_support_holds_no_secret() {
     assert!(body.contains("planted"), "{body}");
     hook.accepted(&body);
     let path = gateway.folder().join("bundle.json");
+    // What is there already keeps neither its permission nor a link its target.
+    let target = gateway.folder().join("target");
+    std::fs::write(&target, "untouched").unwrap();
+    std::os::unix::fs::symlink(&target, &path).unwrap();
     let said = gateway.cli(&["doctor", "--bundle", path.to_str().unwrap()]);
     assert!(said.err.contains("wrote "), "{said:?}");
     let bundle = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "untouched");
     let own = gateway.json(&["webhook", "show", "sonar", "--project", "shop", "--reveal"]);
     let endpoint = |url: &str| url.split("/hooks/").nth(1).unwrap().to_owned();
     let secrets = [
@@ -171,6 +332,7 @@ fn a_bundle_for_support_holds_no_secret() {
         token,
         made,
         hook.secret.clone(),
+        "6f1c2d3e".to_owned(),
         endpoint(&hook.path),
         endpoint(&text(&own, "url")),
     ];

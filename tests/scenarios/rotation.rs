@@ -50,6 +50,24 @@ fn sonar_is_given_the_new_secret_and_the_former_one_is_taken_for_the_overlap() {
     }
 }
 
+/// A box that got another address may have two webhooks in Sonar, and both call it. The one that were left with the former
+/// secret would be refused from the end of the overlap on.
+#[test]
+fn each_webhook_that_leads_here_is_given_the_new_secret() {
+    let sonar = sonar_with(CLOUD, &["A"]);
+    let gateway = reachable(&sonar, sonar.admin_token());
+    gateway.json(&["webhook", "register", "acme"]);
+    sonar.edit(|model| {
+        let mut former = model.webhooks[0].clone();
+        (former.key, former.url) = ("AZformer".to_owned(), former.url.replace("127.0.0.1", "localhost"));
+        model.webhooks.push(former);
+    });
+    assert_eq!(gateway.json(&["webhook", "rotate", "acme"])["done"], "known");
+    let new = Hook::of(&gateway, "acme").secret;
+    let secrets: Vec<_> = sonar.edit(|model| model.webhooks.iter().map(|hook| hook.secret.clone()).collect());
+    assert_eq!(secrets, [Some(new.clone()), Some(new)]);
+}
+
 #[test]
 fn a_secret_that_somebody_knows_ends_at_once() {
     let sonar = sonar_with(CLOUD, &["A"]);

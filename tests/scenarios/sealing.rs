@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::calls::Hook;
+use crate::calls::{Hook, body};
 use crate::steps::{
     CLOUD, NEWEST_SERVER, add_source, assert_refused, assert_tells, conditions, holding_shop, sonar_with, states,
 };
 use crate::support::gateway::{Gateway, Said, program, run};
+use crate::support::https::ask;
 use crate::support::import;
 
 const KEY: &str = "hydrophone.key";
@@ -29,14 +30,6 @@ fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-fn call(task: &str) -> String {
-    json!({
-        "taskId": task, "status": "SUCCESS", "project": {"key": "shop", "name": "Web shop"},
-        "branch": {"name": "main", "type": "LONG", "isMain": true}
-    })
-    .to_string()
 }
 
 #[test]
@@ -85,7 +78,7 @@ fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
     let sonar = sonar_with(CLOUD, &["A", "B"]);
     let gateway = holding_shop(&sonar);
     let hook = Hook::of(&gateway, "acme");
-    hook.accepted(&call("T1"));
+    hook.accepted(&body("shop", "T1"));
     let folder = gateway.stop();
     let kept = folder.path().join("kept.key");
     std::fs::rename(key_of(&folder), &kept).unwrap();
@@ -109,11 +102,11 @@ fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
         assert_eq!(gateway.json(&["delivery", "list"])["deliveries"].as_array().map(Vec::len), Some(1));
         // Webhooks are asked to come again, whatever their signature; an unknown one is still unknown.
         let here = Hook { address: gateway.address().to_owned(), ..hook.clone() };
-        let answer = here.post(&call("T2"));
+        let answer = here.post(&body("shop", "T2"));
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(answer.header("Retry-After").is_some(), "{answer:?}");
         let nobody = Hook { path: format!("/hooks/{}", "0".repeat(32)), ..here.clone() };
-        assert_eq!(nobody.post(&call("T2")).status, 404);
+        assert_eq!(nobody.post(&body("shop", "T2")).status, 404);
         // Nothing is changed by halves.
         for line in [
             &["sync"][..],
@@ -122,10 +115,20 @@ fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
             &["source", "token", "sonar", "--token-file", "-"],
             &["source", "check", "sonar"],
             &["config", "set", "public-url", "https://a.example"],
+            // Whatever a thing is called.
+            &["asset", "remove", "backup"],
+            &["asset", "remove", "session"],
+            &["user", "remove", "sign-out"],
+            &["project", "remove", "acme", "backup"],
         ] {
             let said = gateway.cli_with(line, "sixteen-letters!!");
             assert_refused(&said, &["the box is locked", "put the key back"]);
         }
+        // Why it is locked can be looked into.
+        let said = gateway.cli(&["--json", "doctor"]);
+        let found: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+        assert_eq!(found["running"], true);
+        assert_tells(&found["lines"].to_string(), &["the box is locked", "hydrophone.key", "the database answers"]);
         // Nobody is asked anything without a token.
         assert_eq!(sonar.requests().len(), 0);
         gateway.stop();
@@ -134,8 +137,29 @@ fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
     let gateway = Gateway::start_in(Arc::clone(&folder), &[]).unwrap();
     assert!(!conditions(&gateway).contains(&"locked".to_owned()));
     let here = Hook { address: gateway.address().to_owned(), ..hook };
-    here.accepted(&call("T2"));
+    here.accepted(&body("shop", "T2"));
     gateway.json(&["sync", "--wait", "--timeout", "30"]);
+}
+
+/// What takes no login changes something all the same.
+#[test]
+fn a_locked_box_lets_people_log_in_and_nobody_choose_a_password() {
+    let gateway = Gateway::start_with(&["--admin-listen", "127.0.0.1:0"]);
+    let line = ["user", "add", "ines", "--role", "admin", "--password-file", "-"];
+    gateway.json_with(&line, "correct horse battery");
+    let folder = gateway.stop();
+    std::fs::remove_file(key_of(&folder)).unwrap();
+    let gateway = Gateway::start_in(folder, &["--admin-listen", "127.0.0.1:0"]).unwrap_or_else(|log| panic!("{log}"));
+    let page = gateway.json(&["status"])["page"].as_str().unwrap().to_owned();
+    let post = |path: &str, body: serde_json::Value| {
+        ask(&page, "POST", path, &[("Content-Type", "application/json")], &body.to_string())
+    };
+    let chosen = json!({ "user": "ines", "code": "0", "password": "another horse battery" });
+    let answer = post("/api/v1/setup", chosen);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_tells(&answer.body, &["the box is locked", "put the key back"]);
+    let answer = post("/api/v1/session", json!({ "user": "ines", "password": "correct horse battery" }));
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[test]

@@ -345,6 +345,16 @@ fn a_refusal_of_sonar_stands_on_the_page_with_the_clicks_that_help() {
     assert_tells(&refused.body, &["sonar.validateWebhooks", "Enable local webhooks validation", "Register it for me"]);
     sonar.edit(|model| model.settings.validate_webhooks = false);
     assert_eq!(visitor.led(&format!("{WEBHOOK}/register"), &[]), format!("{WEBHOOK}#registered"));
+    let secret = || sonar.edit(|model| model.webhooks[0].secret.clone());
+    let former = secret();
+    for (typed, wrong) in [("soon", "It is not a number of hours."), ("9999", "An overlap is of 90 days at most.")] {
+        let bad = visitor.post(&format!("{WEBHOOK}/rotate"), &[("overlap", typed)]);
+        assert_eq!(bad.status, 400);
+        assert_tells(&bad.body, &["href=\"#overlap\"", "aria-invalid=\"true\"", wrong]);
+    }
+    assert_eq!(secret(), former, "nothing is done with a span that nobody meant");
+    visitor.led(&format!("{WEBHOOK}/rotate"), &[("overlap", "24")]);
+    assert_ne!(secret(), former);
     visitor.led(&format!("{WEBHOOK}/unregister"), &[]);
     assert_eq!(sonar.edit(|model| model.webhooks.len()), 0);
 }

@@ -46,6 +46,29 @@ fn a_state_folder_that_anybody_can_change_is_refused() {
 }
 
 #[test]
+fn an_admin_socket_that_cannot_be_made_is_told_with_what_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let long = folder.path().join("x".repeat(120));
+    for (path, remedy) in [
+        (folder.path().join("nowhere/admin.sock"), "make the folder "),
+        (file.join("admin.sock"), "make the folder "),
+        (file.clone(), "move that file away"),
+        (long, "name a shorter path"),
+    ] {
+        let path = path.to_str().unwrap();
+        let line = ["--state", state.to_str().unwrap(), "--webhook-listen", "127.0.0.1:0", "--socket", path];
+        let said = serve(&mut program(), &line);
+        assert_eq!(said.code, 78, "{said:?}");
+        let last = said.err.lines().last().unwrap();
+        assert_tells(last, &[&format!("the admin socket {path} cannot be made: "), remedy, "--socket"]);
+    }
+    assert!(file.is_file(), "it is left as it was");
+}
+
+#[test]
 fn root_leaves_no_files_in_somebody_elses_state_folder() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can give files away");

@@ -1,22 +1,24 @@
 //! The box itself: its clock, store, disk and certificate, what it knows to be wrong, and its destinations.
 
 use super::Notes;
-use crate::admin::{Admin, status};
+use crate::admin::{Admin, Problem, status};
 use crate::domain::clock::Standing;
 use crate::domain::destination::Destination;
 use crate::domain::ids::DestinationId;
+use crate::domain::limits;
 use crate::domain::settings::FREE_SPACE_MIN;
 use crate::store::settings::{self, CERTIFICATE};
 use crate::store::{StoreError, destinations};
 use crate::sys::wear::{self, Wear};
 use crate::sys::{clock, tls};
 
-pub(super) fn look(admin: &Admin, notes: &Notes) {
+/// `running` tells whether this is the daemon itself, which knows what its listeners show.
+pub(super) fn look(admin: &Admin, running: bool, notes: &Notes) {
     notes.ok("daemon", versions());
     the_clock(admin, notes);
     store(admin, notes);
     disk(admin, notes);
-    certificate(admin, notes);
+    certificate(admin, running, notes);
     conditions(admin, notes);
 }
 
@@ -57,15 +59,27 @@ fn store(admin: &Admin, notes: &Notes) {
         }
         Ok(_) => {}
     }
-    if let (Ok(size), 0) = (admin.store.size(), damaged) {
-        let (file, live) = (size.file >> 20, size.live >> 20);
-        notes.ok("store", format!("the database answers; {file} MiB, of which {live} MiB are in use"));
+    if damaged == 0 {
+        notes.ok("store", format!("the database answers; {}", size(admin)));
+    }
+}
+
+/// The file's size. How much of it is in use is counted in small files alone: that reads all of it, and nobody else has it
+/// meanwhile.
+fn size(admin: &Admin) -> String {
+    let bytes = admin.store.file_bytes();
+    let mib = bytes.map_or_else(|| "its size is not known".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    let is_small = bytes.is_some_and(|bytes| bytes <= limits::COMPACT_FILE_BYTES_MAX);
+    match is_small.then(|| admin.store.size()) {
+        Some(Ok(size)) => format!("{mib}, of which {} MiB are in use", size.live >> 20),
+        _ => mib,
     }
 }
 
 fn disk(admin: &Admin, notes: &Notes) {
     let folder = admin.store.folder();
-    let least = admin.store.read::<_, StoreError>(|view| settings::number_of(view, FREE_SPACE_MIN)).unwrap_or(64);
+    let least = admin.store.read::<_, StoreError>(|view| settings::number_of(view, FREE_SPACE_MIN));
+    let least = least.unwrap_or(limits::FREE_SPACE_BYTES_MIN >> 20);
     match wear::space(folder) {
         None => notes.unknown("disk", format!("the space on the disk of {} cannot be seen", folder.display())),
         Some((free, all)) => {
@@ -101,25 +115,43 @@ fn disk(admin: &Admin, notes: &Notes) {
     }
 }
 
-fn certificate(admin: &Admin, notes: &Notes) {
-    let read = admin.store.read::<_, StoreError>(|view| settings::secret(view, CERTIFICATE));
-    let Ok(stored) = read else { return };
-    let Some(shown) = stored.and_then(|stored| tls::describe(stored.as_bytes())) else {
-        return notes
-            .ok("certificate", "no listener of this box speaks TLS by itself: that is a proxy's or tunnel's part");
+fn certificate(admin: &Admin, running: bool, notes: &Notes) {
+    let shown = if running {
+        admin.certificate()
+    } else {
+        // What the listeners show is known to the daemon alone; this is what they show without files of an administrator's.
+        let stored = admin.store.read::<_, StoreError>(|view| settings::secret(view, CERTIFICATE));
+        stored.ok().flatten().map(|stored| stored.as_bytes().to_vec())
     };
-    let kind =
-        if shown.self_signed { "made by this box itself".to_owned() } else { format!("issued by {}", shown.issuer) };
-    let days = (shown.not_after - clock::now().0 / 1000) / 86_400;
-    let text = format!("good for {}, {kind}; {days} days left", shown.names.join(", "));
-    let remedy =
-        "let a proxy or tunnel with a certificate of its own speak TLS, and start this box with --webhook-plain";
-    if days < 0 {
-        notes.fault("certificate", format!("{text}: it has ended"), remedy);
+    let Some(shown) = shown else {
+        return if running {
+            let text = "no listener of this box speaks TLS by itself: that is a proxy's or tunnel's part";
+            notes.ok("certificate", text);
+        } else {
+            notes.unknown("certificate", "which one the listeners show is known while the daemon runs");
+        };
+    };
+    let Some(shown) = tls::describe(&shown) else {
+        return notes.fault("certificate", "the one that the listeners show cannot be read", admin.renewal());
+    };
+    let now = clock::now().0 / 1000;
+    let days = (shown.not_after - now) / 86_400;
+    let text = format!("good for {}, {}; {days} days left", shown.names.join(", "), kind(&shown));
+    let text = if running { text } else { format!("{text} (the box's own; files may stand before it)") };
+    if shown.not_after <= now {
+        notes.fault("certificate", format!("{text}: it has ended"), admin.renewal());
     } else if days < CERTIFICATE_DAYS_MIN {
-        notes.warning("certificate", text, remedy);
+        notes.warning("certificate", text, admin.renewal());
     } else {
         notes.ok("certificate", text);
+    }
+}
+
+fn kind(shown: &tls::Described) -> String {
+    match (shown.self_signed, shown.subject.as_str()) {
+        (true, tls::OWN_SUBJECT) => "made by this box itself".to_owned(),
+        (true, _) => "signed by itself".to_owned(),
+        (false, _) => format!("issued by {}", shown.issuer),
     }
 }
 
@@ -155,7 +187,17 @@ pub(super) fn destination(admin: &Admin, id: DestinationId, destination: &Destin
                 }
             }
         }
-        Err(trouble) => notes.problem("destination", &trouble.into()),
+        Err(trouble) => {
+            let problem = Problem::from(trouble);
+            let usual = || {
+                format!(
+                    "see that it runs and that this box reaches it; its address or proxy is changed by: hydrophone destination \
+                     edit {}",
+                    destination.name
+                )
+            };
+            notes.fault("destination", problem.detail(), problem.hint().map_or_else(usual, str::to_owned));
+        }
     }
 }
 

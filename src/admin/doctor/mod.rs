@@ -13,6 +13,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::answers::{Query, Sent};
+use super::shapes::DiagnosisLine;
 use super::webhooks::{self, Of};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::SourceName;
@@ -28,27 +29,27 @@ pub(super) async fn look(
     let only = new.source.as_deref().map(SourceName::parse).transpose()?;
     let asked = only.clone();
     let admin_of_round = Arc::clone(&admin);
-    let round = admin.run(move |_| Round::begin(&admin_of_round, only.as_ref())).await?;
-    let ways = ways(&admin, asked).await?;
+    let round = admin.run(move |_| Round::begin(&admin_of_round, only.as_ref(), true)).await?;
+    let ways = ways(&admin, asked, &round.turn).await?;
     let diagnosis = admin.block(move |_| Ok(round.end(ways))).await?;
     Ok(Json(diagnosis))
 }
 
 /// The same on a box whose daemon does not run: nobody listens, so the way to it cannot be tried.
 fn without_daemon(admin: &Arc<Admin>, only: Option<&SourceName>) -> Result<shapes::Diagnosis, Problem> {
-    Ok(shapes::Diagnosis { running: false, ..Round::begin(admin, only)?.end(Vec::new()) })
+    Ok(shapes::Diagnosis { running: false, ..Round::begin(admin, only, false)?.end(Vec::new()) })
 }
 
 /// Where a part of a round says what it finds.
 pub(super) struct Notes {
     part: usize,
     subject: Option<String>,
-    to: Sender<(usize, Option<shapes::DiagnosisLine>)>,
+    to: Sender<(usize, Option<DiagnosisLine>)>,
 }
 
 impl Notes {
     fn note(&self, check: &str, verdict: &str, text: impl Into<String>, remedy: Option<String>) {
-        let line = line(check, self.subject.as_deref(), verdict, text.into(), remedy);
+        let line = DiagnosisLine::new(check, self.subject.as_deref(), verdict, text.into(), remedy);
         // Nobody may be waiting any more.
         let _ = self.to.send((self.part, Some(line)));
     }
@@ -68,27 +69,6 @@ impl Notes {
     pub(super) fn unknown(&self, check: &str, text: impl Into<String>) {
         self.note(check, "unknown", text, None);
     }
-
-    /// A problem of the API's as a fault.
-    pub(super) fn problem(&self, check: &str, problem: &Problem) {
-        self.note(check, "fault", problem.detail(), problem.hint().map(str::to_owned));
-    }
-}
-
-fn line(
-    check: &str,
-    subject: Option<&str>,
-    verdict: &str,
-    text: String,
-    remedy: Option<String>,
-) -> shapes::DiagnosisLine {
-    shapes::DiagnosisLine {
-        check: check.to_owned(),
-        subject: subject.map(str::to_owned),
-        verdict: verdict.to_owned(),
-        text,
-        remedy,
-    }
 }
 
 /// What is looked at together.
@@ -100,47 +80,50 @@ struct Round {
     at: String,
     /// What each part looks at.
     parts: Vec<(&'static str, Option<String>)>,
-    heard: Receiver<(usize, Option<shapes::DiagnosisLine>)>,
-    running: Running,
+    heard: Receiver<(usize, Option<DiagnosisLine>)>,
+    turn: Arc<Turn>,
 }
 
-/// There is one look at a time, as each asks every platform. Held until it ends.
-struct Running(Arc<Admin>);
+/// There is one look at a time, as each asks every platform. Held by each part of it until that ends, whether or not
+/// somebody still waits: otherwise whoever asks and goes away, again and again, would have more and more threads.
+struct Turn(Arc<Admin>);
 
-impl Drop for Running {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.0.diagnosing.store(false, Ordering::Release);
     }
 }
 
 impl Round {
-    fn begin(admin: &Arc<Admin>, only: Option<&SourceName>) -> Result<Self, Problem> {
-        let parts = parts(admin, only)?;
+    fn begin(admin: &Arc<Admin>, only: Option<&SourceName>, running: bool) -> Result<Self, Problem> {
+        let parts = parts(admin, only, running)?;
         if admin.diagnosing.swap(true, Ordering::AcqRel) {
             return Err(
                 Problem::conflict("the doctor is looking at this box already").remedy("try again in half a minute")
             );
         }
-        let running = Running(Arc::clone(admin));
+        let turn = Arc::new(Turn(Arc::clone(admin)));
         let (to, heard) = channel();
         let mut begun = Vec::new();
         for (part, (check, subject, look)) in parts.into_iter().enumerate() {
             let notes = Notes { part, subject: subject.clone(), to: to.clone() };
-            let admin = Arc::clone(admin);
+            let turn = Arc::clone(&turn);
             let thread = std::thread::Builder::new().name("doctor".to_owned()).spawn(move || {
-                look(&admin, &notes);
+                look(&turn.0, &notes);
+                // Before it says so: whoever has the answer may ask again at once.
+                drop(turn);
                 let _ = notes.to.send((notes.part, None));
             });
             // What has no thread is told as what has not answered.
             drop(thread);
             begun.push((check, subject));
         }
-        Ok(Self { begun: Instant::now(), at: clock::now().to_string(), parts: begun, heard, running })
+        Ok(Self { begun: Instant::now(), at: clock::now().to_string(), parts: begun, heard, turn })
     }
 
     /// Waits for what is still being looked at, and puts it together.
-    fn end(self, ways: Vec<shapes::DiagnosisLine>) -> shapes::Diagnosis {
-        let mut found: Vec<Vec<shapes::DiagnosisLine>> = vec![Vec::new(); self.parts.len()];
+    fn end(self, ways: Vec<DiagnosisLine>) -> shapes::Diagnosis {
+        let mut found: Vec<Vec<DiagnosisLine>> = vec![Vec::new(); self.parts.len()];
         let mut open: Vec<bool> = vec![true; self.parts.len()];
         while open.contains(&true) {
             let left = ROUND_MAX.saturating_sub(self.begun.elapsed());
@@ -153,7 +136,7 @@ impl Round {
         for (part, _) in open.iter().enumerate().filter(|(_, open)| **open) {
             let (check, subject) = &self.parts[part];
             let text = format!("no answer within {} s", ROUND_MAX.as_secs());
-            found[part].push(line(check, subject.as_deref(), "unknown", text, None));
+            found[part].push(DiagnosisLine::new(check, subject.as_deref(), "unknown", text, None));
         }
         let mut diagnosis = shapes::Diagnosis {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -163,7 +146,7 @@ impl Round {
             verdict: String::new(),
             lines: found.into_iter().flatten().chain(ways).collect(),
         };
-        drop(self.running);
+        drop(self.turn);
         diagnosis.judge();
         diagnosis
     }
@@ -172,7 +155,7 @@ impl Round {
 /// What is looked at, of which thing, and how.
 type Named = (&'static str, Option<String>, Part);
 
-fn parts(admin: &Admin, only: Option<&SourceName>) -> Result<Vec<Named>, Problem> {
+fn parts(admin: &Admin, only: Option<&SourceName>, running: bool) -> Result<Vec<Named>, Problem> {
     let read =
         admin.store.read::<_, StoreError>(|view| Ok((catalogue::sources(view)?, destinations::destinations(view)?)));
     let (sources, destinations) = read.unwrap_or_else(|error| {
@@ -183,7 +166,7 @@ fn parts(admin: &Admin, only: Option<&SourceName>) -> Result<Vec<Named>, Problem
     if let Some(only) = only.filter(|only| !sources.iter().any(|source| source.name == **only)) {
         return Err(views::no_source(only));
     }
-    let of_home: Part = Box::new(home::look);
+    let of_home: Part = Box::new(move |admin, notes| home::look(admin, running, notes));
     let mut parts = vec![("store", None, of_home)];
     for source in sources.into_iter().filter(|source| only.is_none_or(|only| source.name == *only)) {
         let name = source.name.to_string();
@@ -199,10 +182,10 @@ fn parts(admin: &Admin, only: Option<&SourceName>) -> Result<Vec<Named>, Problem
 }
 
 /// Tries the way that Sonar takes to this box, for each webhook that there is.
-async fn ways(admin: &Arc<Admin>, only: Option<SourceName>) -> Result<Vec<shapes::DiagnosisLine>, Problem> {
+async fn ways(admin: &Arc<Admin>, only: Option<SourceName>, turn: &Arc<Turn>) -> Result<Vec<DiagnosisLine>, Problem> {
     if admin.webhook_address.is_none() {
         let text = "this box takes no webhooks (--webhook-listen off): SonarQube is polled, with the same results";
-        return Ok(vec![line("webhook", None, "ok", text.to_owned(), None)]);
+        return Ok(vec![DiagnosisLine::new("webhook", None, "ok", text.to_owned(), None)]);
     }
     let known: Vec<Hook> = admin
         .read(move |_, view| {
@@ -213,13 +196,21 @@ async fn ways(admin: &Arc<Admin>, only: Option<SourceName>) -> Result<Vec<shapes
         .unwrap_or_else(|_| Vec::new());
     if known.is_empty() {
         let remedy = "hydrophone webhook show ORG; until Sonar calls, it is polled".to_owned();
-        return Ok(vec![line("webhook", None, "unknown", "no webhook was made yet".to_owned(), Some(remedy))]);
+        return Ok(vec![DiagnosisLine::new(
+            "webhook",
+            None,
+            "unknown",
+            "no webhook was made yet".to_owned(),
+            Some(remedy),
+        )]);
     }
     let mut tests = Vec::new();
     for hook in known.into_iter().take(WAYS_MAX) {
         let admin = Arc::clone(admin);
         let whose = hook.project.as_ref().map_or_else(|| hook.organization.to_string(), ToString::to_string);
+        let turn = Arc::clone(turn);
         let test = tokio::spawn(async move {
+            let _turn = turn;
             let of = Query(Of { project: hook.project.map(|project| project.to_string()) });
             let test = webhooks::test::test(State(admin), Path(hook.organization.to_string()), of);
             tokio::time::timeout(WAY_MAX, test).await
@@ -234,7 +225,7 @@ async fn ways(admin: &Arc<Admin>, only: Option<SourceName>) -> Result<Vec<shapes
             Ok(Err(_)) => ("unknown", format!("the way to this box was not gone within {} s", WAY_MAX.as_secs()), None),
             Err(_) => ("unknown", "the test failed inside hydrophone; its log says more".to_owned(), None),
         };
-        lines.push(line("webhook", Some(&whose), verdict, text, remedy));
+        lines.push(DiagnosisLine::new("webhook", Some(&whose), verdict, text, remedy));
     }
     Ok(lines)
 }
@@ -286,3 +277,79 @@ const WAYS_MAX: usize = 5;
 
 /// Kept by [`Admin`]: whether a look is going on.
 pub(super) type Diagnosing = AtomicBool;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::admin;
+    use crate::ingress::{Counters, directory::Directory};
+    use crate::store::Store;
+    use crate::sys::bell::Bell;
+    use crate::sys::clock::Clock;
+    use crate::sys::dice::Dice;
+    use crate::sys::trust::Trust;
+    use crate::work::deliver::Deliver;
+    use crate::work::{Work, progress::Progress, sources::Sources};
+
+    fn box_in(folder: &std::path::Path) -> Arc<Admin> {
+        let store = Store::open(folder, Arc::new(Bell::default())).unwrap();
+        let clock = Clock::system();
+        let sources = Arc::new(Sources::new(store.clone(), Trust::load(), clock.clone()));
+        let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock, Dice::system());
+        let deliver = Deliver::new(Arc::clone(&work));
+        let (directory, counters) = (Arc::new(Directory::default()), Arc::new(Counters::default()));
+        Admin::new(store, work, deliver, directory, counters, None, false, None, clock::now(), None)
+    }
+
+    fn of_store(diagnosis: &shapes::Diagnosis) -> Vec<(&str, &str)> {
+        let lines = diagnosis.lines.iter().filter(|line| line.check == "store");
+        lines.map(|line| (line.verdict.as_str(), line.text.as_str())).collect()
+    }
+
+    /// To count what is in use all of the file is read, and nobody else has it meanwhile: of two gigabytes on a card, that keeps
+    /// webhooks waiting until they are refused.
+    #[test]
+    fn a_large_database_is_told_by_its_size_and_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let admin = box_in(folder.path());
+        let small = admin.diagnose(None).unwrap();
+        assert!(of_store(&small)[0].1.ends_with(" MiB are in use"), "{small:?}");
+        // A file with a hole takes no room.
+        let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("hydrophone.redb")).unwrap();
+        file.set_len(2 << 30).unwrap();
+        assert_eq!(of_store(&admin.diagnose(None).unwrap()), [("ok", "the database answers; 2048 MiB")]);
+    }
+
+    /// A store that takes nothing cannot have it in the audit log that somebody wants to know why.
+    #[test]
+    fn a_store_that_does_not_answer_is_told_although_it_notes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let admin = box_in(folder.path());
+        let socket = folder.path().join("admin.sock");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let listener = runtime.block_on(async { admin::bind(&socket).unwrap() });
+        runtime.spawn(admin::serve(listener, Arc::clone(&admin), stopped));
+        admin.store.close();
+        let post = |path: &str| {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            let head = format!("POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close");
+            write!(stream, "{head}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let answer = post("doctor");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("the database does not answer: "), "{answer}");
+        let answer = post("sync");
+        assert!(answer.starts_with("HTTP/1.1 503 "), "what changes something is not done: {answer}");
+        runtime.shutdown_background();
+    }
+}

@@ -36,7 +36,8 @@ use axum::response::{Redirect, Response};
 use axum::routing::{MethodFilter, get, on};
 
 pub(super) use self::error::nowhere;
-use super::{Admin, guard};
+use super::Admin;
+use super::guard::{self, Despite};
 use crate::domain::access::Role;
 
 /// One page, or one thing that a page's form does.
@@ -47,6 +48,8 @@ struct Place {
     role: Option<Role>,
     /// What it does, as the audit log shows it.
     what: &'static str,
+    /// What it is done in spite of.
+    despite: Despite,
     route: axum::routing::MethodRouter<Arc<Admin>>,
 }
 
@@ -62,7 +65,20 @@ where
     T: 'static,
 {
     let filter = MethodFilter::try_from(method.clone()).expect("the methods of the table are ordinary ones");
-    Place { method: method.clone(), path, role: role.into(), what, route: on(filter, handler) }
+    Place {
+        method: method.clone(),
+        path,
+        role: role.into(),
+        what,
+        despite: Despite::Nothing,
+        route: on(filter, handler),
+    }
+}
+
+impl Place {
+    fn despite(self, despite: Despite) -> Self {
+        Self { despite, ..self }
+    }
 }
 
 /// All pages, and what their forms do.
@@ -72,10 +88,10 @@ fn places() -> Vec<Place> {
     use Role::{Admin, Operator, Viewer};
     vec![
         place(None, GET, "/sign-in", sign::show, "Show the sign-in page"),
-        place(None, POST, "/sign-in", sign::sign_in, "Log in"),
+        place(None, POST, "/sign-in", sign::sign_in, "Log in").despite(Despite::Lock),
         place(None, GET, "/setup", sign::welcome, "Show the page of the one-time code"),
         place(None, POST, "/setup", sign::choose, "Choose a password with a one-time code"),
-        place(None, POST, "/sign-out", sign::sign_out, "Log out"),
+        place(None, POST, "/sign-out", sign::sign_out, "Log out").despite(Despite::Lock),
         place(Viewer, GET, "/", overview::show, "Show the overview"),
         place(Admin, GET, "/connect", connect::begin, "Show the set-up"),
         place(Admin, GET, "/connect/source", connect::show_source, "Show the set-up"),
@@ -194,7 +210,8 @@ fn places() -> Vec<Place> {
         place(Admin, POST, "/settings", settings::save, "Change settings"),
         place(Viewer, GET, "/about", settings::about, "Show what this box is"),
         place(Operator, GET, "/doctor", doctor::show, "Show the doctor"),
-        place(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work"),
+        place(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work")
+            .despite(Despite::LockAndStore),
         place(Admin, GET, "/users", people::show, "List users and tokens"),
         place(Admin, POST, "/users", people::add, "Add a user"),
         place(Admin, POST, "/users/{name}/invite", people::invite, "Make a user a new link"),
@@ -225,6 +242,7 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
             role: place.role,
             what: place.what,
             changes: place.method != Method::GET,
+            despite: place.despite,
             repeatable: false,
         };
         router = router.route(place.path, place.route.layer(from_fn_with_state(needs, guard::let_in)));
@@ -284,3 +302,15 @@ const STRICT: [(&str, &str); 5] = [
     ("cross-origin-opener-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_locked_box_people_can_log_in_and_out_and_have_it_looked_at() {
+        let done: Vec<_> = places().into_iter().filter(|place| place.despite != Despite::Nothing).collect();
+        assert!(done.iter().all(|place| place.method == Method::POST));
+        assert_eq!(done.iter().map(|place| place.path).collect::<Vec<_>>(), ["/sign-in", "/sign-out", "/doctor"]);
+    }
+}

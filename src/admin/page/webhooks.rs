@@ -45,6 +45,8 @@ pub(super) enum News {
     Rotated(Box<shapes::WebhookRotation>),
     /// An address that was typed, and what is wrong with it.
     Address(String, String),
+    /// What is wrong with the span for which the former secret is to be taken.
+    Overlap(String),
 }
 
 /// What goes along with every form of the page.
@@ -210,11 +212,26 @@ pub(super) async fn rotate(
 ) -> Result<Response, Problem> {
     let whose = Whose::of(place, &along);
     let (path, of) = whose.own();
-    let new = shapes::NewRotation { overlap_hours: along.overlap.parse().ok() };
-    match hooks::rotate::rotate(state.clone(), path, of, Sent(new)).await {
+    let overlap_hours = match along.overlap.trim() {
+        "" => None,
+        typed => match typed.parse() {
+            Ok(hours) => Some(hours),
+            Err(_) => return not_rotated(&state, &caller, whose, "It is not a number of hours.").await,
+        },
+    };
+    match hooks::rotate::rotate(state.clone(), path, of, Sent(shapes::NewRotation { overlap_hours })).await {
+        Err(problem) if problem.field() == Some("overlap_hours") => {
+            let text = format!("{}.", capital(problem.detail()));
+            not_rotated(&state, &caller, whose, &text).await
+        }
         Ok(Json(done)) if done.problem.is_some() => page(&state, &caller, whose, News::Rotated(Box::new(done))).await,
         done => told(&state, &caller, whose, done.map(drop)).await,
     }
+}
+
+async fn not_rotated(admin: &Arc<Admin>, caller: &Caller, whose: Whose, text: &str) -> Result<Response, Problem> {
+    let page = page(admin, caller, whose, News::Overlap(text.to_owned())).await?;
+    Ok((StatusCode::BAD_REQUEST, page).into_response())
 }
 
 async fn told(
@@ -324,6 +341,9 @@ impl Shown {
                 News::Rotated(done) => { (secrets::by_hand(done)) }
                 News::Address(_, text) => {
                     (summary("One field needs another look.", &html! { a href="#public-url" { "Public address" } ": " (text) }))
+                }
+                News::Overlap(text) => {
+                    (summary("One field needs another look.", &html! { a href="#overlap" { "Take the former one" } ": " (text) }))
                 }
                 _ => {}
             }

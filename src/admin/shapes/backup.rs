@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 /// What a backup is to hold.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct BackupAsked {
-    /// The key of the box goes with it, sealed with this: made of a passphrase by `hydrophone backup --with-keys`.
+    /// The key of the box goes with it, sealed with this: made of a passphrase by `hydrophone backup --with-keys`. Taken over
+    /// the local socket alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrapping: Option<String>,
 }

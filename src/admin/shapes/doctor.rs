@@ -45,6 +45,14 @@ pub struct DiagnosisLine {
     pub remedy: Option<String>,
 }
 
+impl DiagnosisLine {
+    /// Puts one together.
+    pub fn new(check: &str, subject: Option<&str>, verdict: &str, text: String, remedy: Option<String>) -> Self {
+        let subject = subject.map(str::to_owned);
+        Self { check: check.to_owned(), subject, verdict: verdict.to_owned(), text, remedy }
+    }
+}
+
 impl Diagnosis {
     /// Works out the worst verdict.
     pub fn judge(&mut self) {

@@ -64,13 +64,16 @@ pub(super) fn tell(admin: &Admin, hook: &Hook, place: &Place) -> Result<&'static
     let secret = webhook.secret.as_deref().ok_or_else(|| Problem::conflict("the webhook has no secret"))?;
     let new = NewWebhook { name: &name(), url: &webhook.url, secret };
     let (connected, listed) = place.ask(admin, hook)?;
-    let told = if let Some(known) = listed.first() {
-        connected.client.update_webhook(&known.key, &new).map(|()| "known")
-    } else {
+    // Each of them signs its calls, such as one that leads to a former address of this box.
+    for known in &listed {
+        connected.client.update_webhook(&known.key, &new).map_err(|error| place.refusal(error))?;
+    }
+    if listed.is_empty() {
         let (organization, project) = (&hook.organization.key, hook.project.as_ref());
-        connected.client.create_webhook(organization, project, &new).map(|()| "created")
-    };
-    let done = told.map_err(|error| place.refusal(error))?;
+        let made = connected.client.create_webhook(organization, project, &new);
+        made.map_err(|error| place.refusal(error))?;
+    }
+    let done = if listed.is_empty() { "created" } else { "known" };
     note(admin, hook, true)?;
     Ok(done)
 }

@@ -1,12 +1,13 @@
 //! `config export` and `config apply`: a box's set-up as one document, and a box brought to what one says.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::super::Session;
 use super::super::client::{Answer, Client, Failure};
+use super::super::export::Draft;
 use super::super::table::clean;
 use super::document::Document;
 use super::plan::{Call, How, Step, plan};
@@ -17,8 +18,7 @@ pub(super) fn export(session: &mut Session, path: Option<&Path>) -> Result<(), F
     let document = state::read(&session.client)?;
     let text = serde_json::to_string_pretty(&document).map_err(|error| Failure::Lost(error.to_string()))?;
     let Some(path) = path.filter(|path| *path != Path::new("-")) else { return session.out.document(&text) };
-    let written = std::fs::File::create(path).and_then(|mut file| writeln!(file, "{text}"));
-    written.map_err(|error| input(format!("cannot write {}: {error}", path.display())))?;
+    Draft::write(path, &text)?;
     if session.out.json {
         return session.out.document(&json!({ "file": path.display().to_string() }).to_string());
     }

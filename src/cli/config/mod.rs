@@ -103,6 +103,8 @@ fn set(session: &mut Session, key: &str, value: String) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use serde_json::json;
 
     use super::super::client::tests::FakeDaemon;
@@ -115,5 +117,34 @@ mod tests {
         assert_eq!(told(&daemon, &["config", "set", "public-url", "x"]).0, "public-url is now x.\n");
         let bodies: Vec<_> = daemon.asked().into_iter().map(|(_, body)| body).collect();
         assert_eq!(bodies, [json!({"value": null}), json!({"value": "x"})]);
+    }
+
+    /// A link could lead to a file of the system's, and a disk that is full could leave neither the former file nor this one.
+    #[test]
+    fn an_export_takes_the_place_of_a_link_or_file_and_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("export.json"), folder.path().join("other"));
+        std::fs::write(&other, "untouched").unwrap();
+        let parts = ["settings", "sources", "organizations", "assets", "projects", "webhooks", "destinations", "users"];
+        let daemon = FakeDaemon::start(move |_, _| {
+            (200, serde_json::Value::from_iter(parts.map(|one| (one, json!([])))).to_string())
+        });
+        let line = ["config", "export", path.to_str().unwrap()];
+        for linked in [true, false] {
+            let _ = std::fs::remove_file(&path);
+            if linked {
+                symlink("other", &path).unwrap();
+            } else {
+                std::fs::write(&path, "former").unwrap();
+            }
+            let (text, done) = told(&daemon, &line);
+            assert!(done.is_ok(), "{text} {done:?}");
+            let made = std::fs::symlink_metadata(&path).unwrap();
+            assert!(made.is_file(), "the link is gone");
+            assert_eq!(made.permissions().mode() & 0o777, 0o600);
+            assert!(std::fs::read_to_string(&path).unwrap().contains("\"hydrophone\": 1"));
+        }
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "untouched");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

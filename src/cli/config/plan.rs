@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::client::{path, path_with};
 use super::document::{Document, Reference, Text, members, setting};
+use crate::domain::masking::{has_login, without_password};
 use crate::domain::settings::known;
 
 /// A call of the API.
@@ -291,6 +292,14 @@ impl Plan {
                     optional(&mut body, "ca_pem", one.ca.as_ref(), &place)?;
                     lines.extend(one.secret.as_ref().map(|_| "secret".to_owned()));
                     lines.extend(one.ca.as_ref().map(|_| "ca".to_owned()));
+                    let is_secret = |proxy: &Text| match proxy {
+                        Text::Plain(text) => has_login(text),
+                        Text::At(_) => true,
+                    };
+                    // One that is a difference is among the lines already.
+                    let is_told = lines.iter().any(|line| line.starts_with("proxy: "));
+                    let proxy = one.proxy.as_ref().filter(|proxy| is_secret(proxy) && !is_told);
+                    lines.extend(proxy.map(|_| "proxy".to_owned()));
                 }
                 if self.how.secrets || matches!(one.proxy, Some(Text::Plain(_))) {
                     proxied(&mut body, one.proxy.as_ref(), &place)?;
@@ -365,21 +374,32 @@ fn without(members: &Map<String, Value>, names: &[&str]) -> Map<String, Value> {
         .collect()
 }
 
-/// What the document names and the box has otherwise. References are not compared: nobody can read a secret back.
+/// What the document names and the box has otherwise. Secrets are not compared, as nobody can read one back: references, and
+/// a proxy with a login where the box has one with a login.
 fn differences(now: &Map<String, Value>, wanted: &Map<String, Value>, apart: &[&str]) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, wish) in wanted.iter().filter(|(name, _)| !apart.contains(&name.as_str())) {
         let former = now.get(name).unwrap_or(&Value::Null);
+        let is_secret = |value: &Value| is_reference(value) || is_proxy_with_login(name, value);
         if is_reference(wish)
-            || is_reference(former)
+            || (is_reference(former) && is_secret(wish))
             || ordered(former) == ordered(wish)
             || (former.is_null() && is_empty(wish))
         {
             continue;
         }
+        let shown = |value: &Value| match value {
+            Value::String(proxy) if name == "proxy" => without_password(proxy),
+            _ if is_reference(value) => "one that is not shown".to_owned(),
+            other => self::shown(other),
+        };
         lines.push(format!("{name}: {} → {}", shown(former), shown(wish)));
     }
     lines
+}
+
+fn is_proxy_with_login(name: &str, value: &Value) -> bool {
+    name == "proxy" && value.as_str().is_some_and(has_login)
 }
 
 fn is_reference(value: &Value) -> bool {
@@ -452,4 +472,51 @@ fn proxied(body: &mut Map<String, Value>, proxy: Option<&Text>, place: &str) -> 
         Some(Text::At(reference)) => body.insert("proxy".to_owned(), resolved(reference, place, "proxy")?),
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn box_with(proxy: &Value) -> Document {
+        Document {
+            destinations: Some(vec![
+                serde_json::from_value(json!({ "name": "siem", "kind": "events", "proxy": proxy })).unwrap(),
+            ]),
+            ..Document::default()
+        }
+    }
+
+    fn lines(now: &Value, wanted: &Value, how: How) -> Vec<String> {
+        let steps = plan(&box_with(now), &box_with(wanted), how).unwrap();
+        steps.into_iter().flat_map(|step| step.lines).collect()
+    }
+
+    #[test]
+    fn a_proxys_password_is_not_shown_and_a_proxy_without_one_is_another() {
+        let (usual, hidden) = (How::default(), json!({ "env": "HYDROPHONE_DESTINATION_SIEM_PROXY" }));
+        let (plain, login) = (json!("http://proxy:3128"), json!("http://box:hunter2@proxy:3128"));
+        assert_eq!(lines(&Value::Null, &login, usual), ["proxy: none → http://***@proxy:3128"]);
+        assert_eq!(lines(&plain, &login, usual), ["proxy: http://proxy:3128 → http://***@proxy:3128"]);
+        assert_eq!(lines(&hidden, &plain, usual), ["proxy: one that is not shown → http://proxy:3128"]);
+        // Nobody can tell whether that is another one.
+        assert_eq!(lines(&hidden, &login, usual), [""; 0]);
+        assert_eq!(lines(&hidden, &hidden, usual), [""; 0]);
+        let secrets = How { secrets: true, ..usual };
+        assert_eq!(lines(&hidden, &login, secrets), ["proxy"]);
+        assert_eq!(lines(&hidden, &plain, secrets), ["proxy: one that is not shown → http://proxy:3128"]);
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_changed_is_refused_without_the_password() {
+        let of = |proxy: &Value| Document {
+            sources: Some(vec![
+                serde_json::from_value(json!({ "name": "eu", "kind": "cloud", "proxy": proxy })).unwrap(),
+            ]),
+            ..Document::default()
+        };
+        let refused =
+            plan(&of(&json!("http://proxy:1")), &of(&json!("http://box:hunter2@proxy:1")), How::default()).unwrap_err();
+        assert!(refused.contains("http://***@proxy:1") && !refused.contains("hunter2"), "{refused}");
+    }
 }

@@ -1,8 +1,7 @@
 //! A file for support: what helps to see what is wrong, and no secret. Nothing secret is asked for; and whatever looks like
 //! one is removed from every text all the same, since people paste tokens into the oddest places.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -10,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::Session;
 use super::super::client::Failure;
+use super::super::export::Draft;
 use crate::admin::shapes::Diagnosis;
 use crate::domain::masking::mask;
 use crate::domain::time::Timestamp;
@@ -31,17 +31,7 @@ const PARTS: [(&str, &str); 8] = [
 pub(super) fn write(session: &Session, diagnosis: &Diagnosis, path: &Path, with_findings: bool) -> Result<(), Failure> {
     let document = document(session, diagnosis, with_findings, clock::now());
     let text = serde_json::to_string_pretty(&document).map_err(|error| Failure::Lost(error.to_string()))?;
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| writeln!(file, "{text}"));
-    written.map_err(|error| Failure::Input {
-        text: format!("cannot write {}: {error}", path.display()),
-        hint: "Name a file in a folder that may be written to.",
-    })
+    Draft::write(path, &text)
 }
 
 fn document(session: &Session, diagnosis: &Diagnosis, with_findings: bool, now: Timestamp) -> Value {
@@ -61,6 +51,7 @@ fn document(session: &Session, diagnosis: &Diagnosis, with_findings: bool, now: 
     }
     document.insert("log".to_owned(), log());
     let mut document = Value::Object(document);
+    cut_addresses(&mut document);
     mask(&mut document);
     scrub(&mut document);
     document
@@ -96,6 +87,47 @@ fn log() -> Value {
     }
 }
 
+/// Leaves of the addresses of destinations and settings no more than where they lead, wherever they are told: with some,
+/// what stands after that is all that keeps others out.
+fn cut_addresses(document: &mut Value) {
+    let mut known = BTreeSet::new();
+    for part in ["destinations", "settings"] {
+        note_addresses(&document[part], &mut known);
+    }
+    // One may begin as another does: the longer ones come first.
+    for whole in known.into_iter().rev() {
+        if let Some(origin) = origin(&whole) {
+            replace(document, &whole, &format!("{origin}/[removed]"));
+        }
+    }
+}
+
+fn note_addresses(value: &Value, known: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => members.values().for_each(|member| note_addresses(member, known)),
+        Value::Array(items) => items.iter().for_each(|item| note_addresses(item, known)),
+        Value::String(text) => drop(origin(text).is_some() && known.insert(text.clone())),
+        _ => {}
+    }
+}
+
+fn replace(value: &mut Value, text: &str, by: &str) {
+    match value {
+        Value::Object(members) => members.values_mut().for_each(|member| replace(member, text, by)),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, text, by)),
+        Value::String(whole) if whole.contains(text) => *whole = whole.replace(text, by),
+        _ => {}
+    }
+}
+
+/// Scheme, host and port of a text that is an address with more than that.
+fn origin(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_address = matches!(scheme, "http" | "https") && !text.contains(char::is_whitespace);
+    let end = rest.find(['/', '?', '#']).filter(|end| rest[*end..].len() > 1)?;
+    is_address.then(|| &text[..scheme.len() + 3 + end])
+}
+
 /// Removes what is random from every text: webhooks' endpoints and secrets, tokens of SonarQube Cloud, one-time codes.
 fn scrub(value: &mut Value) {
     match value {
@@ -121,15 +153,33 @@ fn scrubbed(text: &str) -> String {
 }
 
 fn is_of_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
 
-/// Whether a word is what a machine made up: long, of hex digits, or of letters and digits in turns.
+/// Whether a word is what a machine made up: long, and of hex digits, such as a UUID, or of letters and digits in turns, or
+/// with a part in which small and capital letters and digits have no order.
 fn is_random(word: &str) -> bool {
-    let hex = word.len() >= 24 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let turns = word.as_bytes().windows(2).filter(|two| two[0].is_ascii_digit() != two[1].is_ascii_digit()).count();
-    hex || (word.len() >= 24 && turns >= 6)
+    let plain: Vec<u8> = word.bytes().filter(u8::is_ascii_alphanumeric).collect();
+    if plain.len() < RANDOM_CHARACTERS_MIN {
+        return false;
+    }
+    let is_hex = plain.iter().all(u8::is_ascii_hexdigit) && plain.iter().any(u8::is_ascii_digit);
+    is_hex
+        || turns(&plain, |byte| (byte.is_ascii_digit(), false)) >= 6
+        // What people name has hyphens and underscores between words, and capitals where words begin.
+        || word.split(['_', '-']).map(str::as_bytes).any(|part| {
+            let mixed = turns(part, |byte| (byte.is_ascii_digit(), byte.is_ascii_uppercase()));
+            part.len() * 2 >= RANDOM_CHARACTERS_MIN && mixed * 3 >= part.len()
+        })
 }
+
+/// How often the next character is of another kind.
+fn turns(text: &[u8], kind: fn(u8) -> (bool, bool)) -> usize {
+    text.windows(2).filter(|two| kind(two[0]) != kind(two[1])).count()
+}
+
+/// Shorter words are names, and keys of Sonar's.
+const RANDOM_CHARACTERS_MIN: usize = 24;
 
 #[cfg(test)]
 mod tests {
@@ -140,7 +190,21 @@ mod tests {
         let endpoint = "0123456789abcdef0123456789abcdef";
         assert_eq!(scrubbed(&format!("https://h.example/hooks/{endpoint}?x")), "https://h.example/hooks/[removed]?x");
         assert_eq!(scrubbed("token aB3dE5fG7hI9jK1lM3nO5pQ7 in a line"), "token [removed] in a line");
+        for random in [
+            "6f1c2d3e-4b5a-4c3d-9e8f-0123456789ab",
+            "kXqPzRtWvBnMaSdFgHjKlYuI",
+            "aB3dE5fG7hI9jK1lM3nO5pQ7",
+            "dGhpc19pc19h-cmFuZG9t_dG9rZW4",
+            "0123456789abcdef01234567",
+        ] {
+            assert_eq!(scrubbed(&format!("at {random}.")), "at [removed].");
+        }
         for plain in [
+            "My-Own-Project-With-Many-Words",
+            "FindingSecurityHotspotReviewed",
+            "hydrophone_delivery_attempts_total",
+            "0-x86_64-unknown-linux-musleabihf",
+            "2026-11-22T19:16:07.123Z gateway-2 hydrophone[1]",
             "the certificate \"CN=Hydrophone\" is valid until 2036-01-01T00:00:00Z",
             "",
             "webhook_secret_ends",
@@ -148,5 +212,24 @@ mod tests {
         ] {
             assert_eq!(scrubbed(plain), plain);
         }
+    }
+
+    #[test]
+    fn an_address_of_a_destination_is_cut_wherever_it_is_told() {
+        let mut document = json!({
+            "destinations": [{ "url": "https://n8n.example/webhook/abc" }, { "url": "https://n8n.example/webhook/abc/d?e" }],
+            "settings": { "public-url": "https://box.example:8443", "other": "https://box.example/in/here" },
+            "sources": [{ "url": "https://sonar.example/sonar" }],
+            "log": ["GET https://n8n.example/webhook/abc/d?e failed, https://n8n.example/webhook/abc did not"],
+        });
+        cut_addresses(&mut document);
+        let cut = "https://n8n.example/[removed]";
+        let expected = json!({
+            "destinations": [{ "url": cut }, { "url": cut }],
+            "settings": { "public-url": "https://box.example:8443", "other": "https://box.example/[removed]" },
+            "sources": [{ "url": "https://sonar.example/sonar" }],
+            "log": [format!("GET {cut} failed, {cut} did not")],
+        });
+        assert_eq!(document, expected);
     }
 }

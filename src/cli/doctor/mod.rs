@@ -3,6 +3,7 @@
 mod bundle;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -17,7 +18,7 @@ use crate::daemon;
 #[command(
     after_help = "Clock, name, proxy, certificates, token and its permissions of each source; the way that Sonar takes to \
     this box,\nand Sonar's own log of its calls; database, disk and its wear, certificate, destinations. It takes 20 seconds \
-    at most.\nWhile the daemon does not run, what can be seen without it.\n\n\
+    at most.\nWhile the daemon does not run or answer, what can be seen without it.\n\n\
     --bundle writes a file for support: versions, settings, status, verdicts, heads of the last webhook calls, the log's \
     end;\nwithout secrets, and without findings unless --with-findings is given.\n\n\
     Examples:\n  hydrophone doctor\n  hydrophone doctor lab\n  hydrophone doctor --bundle support.json\n\n\
@@ -37,11 +38,25 @@ pub struct Doctor {
 impl Doctor {
     /// Does it.
     pub(super) fn run(self, session: &mut Session) -> Result<(), Failure> {
+        self.run_within(session, ANSWER_MAX)
+    }
+
+    fn run_within(self, session: &mut Session, limit: Duration) -> Result<(), Failure> {
         let new = NewDiagnosis { source: self.source.clone() };
-        let diagnosis = match session.client.post("doctor", &new) {
+        let diagnosis = match session.client.post_within("doctor", &new, limit) {
             Ok(answer) => answer,
-            Err(Failure::NoDaemon { .. }) => {
-                let found = daemon::doctor::look(&session.paths.state, self.source.as_deref());
+            // The service manager holds the socket of a service that does not start: whoever connects is never answered, or
+            // the connection ends.
+            Err(failure @ (Failure::NoDaemon { .. } | Failure::TimedOut { .. } | Failure::Lost(_))) => {
+                let found = match failure {
+                    Failure::NoDaemon { .. } => {
+                        daemon::doctor::look(&session.paths.state, self.source.as_deref(), None)
+                    }
+                    failure => {
+                        let why = failure.to_string();
+                        daemon::doctor::look(&session.paths.state, self.source.as_deref(), Some(&why))
+                    }
+                };
                 let document = serde_json::to_string(&found).map_err(|error| Failure::Lost(error.to_string()))?;
                 Answer { value: found, document }
             }
@@ -92,13 +107,59 @@ fn label(line: &DiagnosisLine) -> String {
     }
 }
 
+/// A daemon that runs has answered within 20 s.
+const ANSWER_MAX: Duration = Duration::from_secs(25);
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
 
-    use super::super::client::Failure;
+    use serde_json::{Value, json};
+
+    use super::super::table::tests::Shared;
+    use super::super::{Client, Paths};
+    use super::*;
+
     use super::super::client::tests::FakeDaemon;
     use super::super::tests::told;
+
+    /// Runs the doctor against a socket, with a limit of no length where nobody will answer.
+    fn looked(folder: &std::path::Path, limit: Duration) -> Value {
+        let shared = Shared::default();
+        let socket = folder.join("admin.sock");
+        let paths = Paths { state: folder.join("state"), socket: socket.clone() };
+        let client = Client::new(&socket).unwrap();
+        let mut session = Session { client, out: Output::to(Box::new(shared.clone()), true), paths };
+        let doctor = Doctor { source: None, bundle: None, with_findings: false };
+        let done = doctor.run_within(&mut session, limit);
+        assert!(matches!(done, Err(Failure::Told)), "{done:?}");
+        session.out.flush().unwrap();
+        serde_json::from_str(&shared.text()).unwrap()
+    }
+
+    /// The service manager holds the socket and starts the service when somebody connects. Where that cannot start, the
+    /// connection stays without an answer, or ends: just then somebody wants to know why.
+    #[test]
+    fn where_the_socket_is_held_and_nobody_answers_it_looks_without_the_daemon() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("admin.sock")).unwrap();
+        let found = looked(folder.path(), Duration::ZERO);
+        assert_eq!((&found["running"], &found["lines"][0]["check"]), (&json!(false), &json!("daemon")));
+        assert!(found["lines"][0]["text"].as_str().unwrap().contains("did not answer within"), "{found}");
+        assert_eq!(found["lines"][1]["check"], "store", "{found}");
+        drop(listener.accept().unwrap());
+
+        let closing = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 16]);
+        });
+        let found = looked(folder.path(), ANSWER_MAX);
+        closing.join().unwrap();
+        assert_eq!(found["running"], false);
+        assert!(found["lines"][0]["text"].as_str().unwrap().contains("no usable answer from the daemon"), "{found}");
+        assert!(found["lines"][0]["remedy"].as_str().unwrap().contains("systemctl status hydrophone"), "{found}");
+    }
 
     #[test]
     fn each_line_has_its_verdict_and_a_fault_is_told_by_the_exit_code() {

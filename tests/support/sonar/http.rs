@@ -13,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 
 use super::super::web::{Moment, Reply, Wire, gone, http_date, parse_pairs};
 use super::api::{self, Answer, Asked, Host};
@@ -25,20 +24,14 @@ const FORM_BYTES_MAX: usize = 1 << 20;
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Accepts connections until the runtime ends.
-pub(super) async fn serve(
-    listener: std::net::TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    shared: Arc<Shared>,
-    host: Host,
-) {
+pub(super) async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, host: Host) {
     let listener = TcpListener::from_std(listener).expect("the listener was made non-blocking");
-    let tls = tls.map(TlsAcceptor::from);
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         if shared.offline.load(Ordering::SeqCst) {
             continue;
         }
-        let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        let (shared, tls) = (Arc::clone(&shared), lock(&shared.tls).clone().map(TlsAcceptor::from));
         tokio::spawn(async move {
             let reset = Arc::new(AtomicBool::new(false));
             let stream = Wire::new(stream, Arc::clone(&reset));

@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_rustls::rustls::ServerConfig;
 
 #[allow(unused_imports, reason = "every test that includes this uses its own part of it")]
 pub use self::{
@@ -77,6 +78,8 @@ struct Shared {
     model: Mutex<Model>,
     calls: Mutex<Vec<Call>>,
     traps: Traps,
+    /// What new connections are shown, with HTTPS.
+    tls: Mutex<Option<Arc<ServerConfig>>>,
     offline: AtomicBool,
     sender: Sender,
     runtime: Handle,
@@ -147,14 +150,15 @@ impl Sonar {
             model: Mutex::new(model),
             calls: Mutex::default(),
             traps: Traps::default(),
+            tls: Mutex::new(tls),
             offline: AtomicBool::new(false),
             sender: Sender::new(),
             runtime: runtime.handle().clone(),
         });
-        runtime.spawn(http::serve(web, tls.clone(), Arc::clone(&shared), Host::Web));
+        runtime.spawn(http::serve(web, Arc::clone(&shared), Host::Web));
         let api_url = if mode == Mode::Cloud {
             let (api, api_url) = listen();
-            runtime.spawn(http::serve(api, tls, Arc::clone(&shared), Host::Api));
+            runtime.spawn(http::serve(api, Arc::clone(&shared), Host::Api));
             api_url
         } else {
             format!("{url}/api/v2")
@@ -166,6 +170,11 @@ impl Sonar {
     /// The private authority's certificate, when started with HTTPS.
     pub fn ca_pem(&self) -> Option<String> {
         self.ca_pem.clone()
+    }
+
+    /// From now on its certificate is of another authority, which has the same name.
+    pub fn change_authority(&self) {
+        *lock(&self.shared.tls) = Some(tls::server().0);
     }
 
     /// The web address; the v1 API is under `/api`.

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::Shown;
+use super::{News, Shown};
+use crate::admin::page::frame::wrong;
 use crate::admin::page::words::{capital, when_told};
 use crate::admin::shapes;
 use crate::domain::access::Role;
@@ -15,6 +16,10 @@ impl Shown {
     /// Not in the set-up, where the first one has not been used yet.
     pub(super) fn secrets(&self) -> Markup {
         let secrets = &self.webhook.secrets;
+        let problem = match &self.news {
+            News::Overlap(text) => Some(text.as_str()),
+            _ => None,
+        };
         html! {
             @if !self.whose.setting_up {
                 section.stack #secrets { h2 { "Its secret" }
@@ -30,7 +35,8 @@ impl Shown {
                         p.soft { "A new one is given to Sonar where the token may. Calls signed with the former one are still taken, so that none is lost meanwhile." }
                         (self.whose.form("rotate", &html! {
                             label for="overlap" { "Take the former one" }
-                            select.in #overlap name="overlap" { @for (hours, words) in OVERLAPS { option value=(hours) { (words) } } }
+                            select.in #overlap name="overlap" aria-invalid=[problem.map(|_| "true")] aria-describedby="overlap-e" { @for (hours, words) in OVERLAPS { option value=(hours) { (words) } } }
+                            (wrong("overlap-e", problem))
                             button.button { "Make a new secret" }
                         }))
                     }
