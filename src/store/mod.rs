@@ -370,7 +370,7 @@ impl Store {
         let (database, keyring) = guard::quietly(|| {
             let mut database = opener(first).map_err(|error| OpenError::of(error, &folder))?;
             SUSPECT.store(false, Ordering::Relaxed);
-            let keyring = schema::prepare(&mut database, key).map_err(|error| match error {
+            let keyring = schema::prepare(&database, key).map_err(|error| match error {
                 schema::Unfit::Key(bad) => OpenError::Key(bad),
                 schema::Unfit::Newer(found) => OpenError::Newer { path: folder.clone(), found, known: schema::NEWEST },
                 schema::Unfit::Damaged(problem) => OpenError::Damaged { path: path.clone(), problem },
@@ -384,6 +384,17 @@ impl Store {
                     error => OpenError::Damaged { path: path.clone(), problem: error.to_string() },
                 },
             })?;
+            // Whoever only looks changes nothing.
+            if first != Opening::Again
+                && let Err(error) = schema::scrub_where_due(&mut database, &keyring)
+            {
+                tracing::warn!(
+                    "free pages of the database may still hold secrets from before they were sealed: {error}; the next start tries again"
+                );
+                // After an error redb refuses all further work.
+                drop(database);
+                database = opener(Opening::Again).map_err(|error| OpenError::of(error, &folder))?;
+            }
             Ok((database, keyring))
         })
         .unwrap_or_else(|_| Err(OpenError::Damaged { path, problem: DAMAGED_PAGE.to_owned() }))?;

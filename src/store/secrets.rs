@@ -379,6 +379,35 @@ mod tests {
         }
     }
 
+    /// What free pages still hold is worth a try at each start, and no reason not to start. Who only looks does not try.
+    #[test]
+    fn a_database_whose_free_pages_cannot_be_emptied_is_opened_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        unsealed(folder.path());
+        let due = |store: &Store| {
+            let due = store.read::<_, StoreError>(is_unscrubbed).unwrap();
+            store.close();
+            due
+        };
+        let file = folder.path().join(FILE_NAME);
+        // While there is one, redb does not compact.
+        let database = Database::open(&file).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let savepoint = transaction.persistent_savepoint().unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        for _ in 0..2 {
+            assert!(due(&open(folder.path())));
+        }
+        let database = Database::open(&file).unwrap();
+        let transaction = database.begin_write().unwrap();
+        assert!(transaction.delete_persistent_savepoint(savepoint).unwrap());
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(due(&Store::open_to_look(folder.path()).unwrap()));
+        assert!(!due(&open(folder.path())));
+    }
+
     #[test]
     fn a_store_without_its_key_is_locked_and_whole() {
         let folder = tempfile::tempdir().unwrap();
