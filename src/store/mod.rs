@@ -172,6 +172,14 @@ pub enum OpenError {
         /// The newest format that this version knows.
         known: u32,
     },
+    /// Written by a newer version, in a form of file that this one does not know.
+    #[error("the database {} has a form that this version does not know ({problem}); install the newer hydrophone again, put back a backup that was made before the upgrade (`sudo hydrophone restore FILE`), or start with an empty folder, which reads everything anew from Sonar", .path.display())]
+    NewerFile {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
     /// The file is no database, or a damaged one.
     #[error("the database {} is damaged ({problem}); put a backup in its place (`hydrophone restore FILE`), or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one with last night's configuration, where that was copied: findings are read anew from Sonar", .path.display())]
     Damaged {
@@ -224,7 +232,7 @@ impl OpenError {
             },
             // Of a redb that is newer than ours; redb has no error of its own for it.
             DatabaseError::Storage(redb::StorageError::Corrupted(problem)) if problem.contains("format version") => {
-                Self::Unusable { path, problem: format!("it may be a newer version's: {problem}") }
+                Self::NewerFile { path, problem }
             }
             other => Self::Damaged { path, problem: other.to_string() },
         }
@@ -292,7 +300,11 @@ impl Store {
         let found = guard::quietly(|| opener(path.clone())(Opening::Again));
         let database = found.unwrap_or_else(|_| Err(redb::StorageError::Corrupted(DAMAGED_PAGE.to_owned()).into()));
         let database = database.map_err(|error| OpenError::of(error, folder))?;
-        if !schema::is_newest(&database) {
+        let found = schema::format_of(&database);
+        if let Some(found) = found.filter(|&found| found > schema::NEWEST) {
+            return Err(OpenError::Newer { path: folder.to_owned(), found, known: schema::NEWEST });
+        }
+        if found != Some(schema::NEWEST) {
             let problem = "it is of another version; start the service, which can tell more".to_owned();
             return Err(OpenError::Unusable { path, problem });
         }

@@ -95,9 +95,9 @@ pub(super) fn scrub_where_due(database: &mut Database, keyring: &Keyring) -> Res
     write(database, keyring, secrets::note_scrubbed)
 }
 
-/// Whether this is a database of the newest format, and not an empty file in its place.
-pub(super) fn is_newest(database: &Database) -> bool {
-    matches!(found(database), Ok(Some(NEWEST)))
+/// The database's format; nothing where it is not to be found, as in an empty file in its place.
+pub(super) fn format_of(database: &Database) -> Option<u32> {
+    found(database).ok().flatten()
 }
 
 fn has_tables(database: &Database) -> Result<bool, StoreError> {
@@ -185,6 +185,32 @@ mod tests {
         assert!(prepare(&database, &Place::nowhere()).is_ok());
         write(&database, &Keyring::NONE, |batch| set_format(batch, NEWEST + 1)).unwrap();
         assert!(matches!(prepare(&database, &Place::nowhere()), Err(Unfit::Newer(found)) if found == NEWEST + 1));
+    }
+
+    /// The way back is another one than that of a disk that fails, and a look must tell it, too.
+    #[test]
+    fn a_database_of_a_newer_version_is_told_from_a_damaged_one() {
+        use crate::store::{FILE_NAME, OpenError, Store};
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        let open = || Store::open(folder.path(), std::sync::Arc::default()).err();
+        Store::open(folder.path(), std::sync::Arc::default()).unwrap().close();
+        let database = Database::open(&file).unwrap();
+        write(&database, &Keyring::NONE, |batch| set_format(batch, NEWEST + 1)).unwrap();
+        drop(database);
+        let looked = Store::open_to_look(folder.path()).err();
+        assert!(matches!(looked, Some(OpenError::Newer { found, .. }) if found == NEWEST + 1), "{looked:?}");
+        // The form of redb's own file, at the head of each of its two commits.
+        let mut bytes = std::fs::read(&file).unwrap();
+        (bytes[64], bytes[192]) = (9, 9);
+        std::fs::write(&file, &bytes).unwrap();
+        for refused in [open(), Store::open_to_look(folder.path()).err()] {
+            let refused = refused.unwrap();
+            assert!(matches!(refused, OpenError::NewerFile { .. }) && refused.needs_person(), "{refused}");
+            let said = refused.to_string();
+            assert!(said.contains("found 9") && said.contains("install the newer hydrophone"), "{said}");
+        }
+        assert!(std::fs::read(&file).unwrap() == bytes, "it stays as it is");
     }
 
     #[test]
