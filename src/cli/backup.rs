@@ -15,7 +15,7 @@ use super::export::Draft;
 use super::secret::read_secret;
 use super::table::{Output, cell, counted, number, table};
 use crate::admin::shapes::{BackupAsked, Verified, VerifiedTable};
-use crate::daemon::offline::{self, Checked, KEY_NAME};
+use crate::daemon::offline::{self, Checked, ENCRYPTED_KEY_NAME, KEY_NAME};
 use crate::sys::seal::passphrase::{CHARACTERS_MIN, Wrapping};
 
 /// Write everything that the running gateway holds into one file, as of one moment.
@@ -162,8 +162,11 @@ impl Restore {
         warn_damaged(out, &checked)?;
         if let Some(file) = shown(&restored.key) {
             out.line(format!(
-                "The key is in {file}. To bind it to this box's TPM: systemd-creds encrypt --name={KEY_NAME} {file} \
-                 /etc/credstore.encrypted/{KEY_NAME}, then delete that file."
+                "The key is in {file}, and the service takes it from there, also where a credential holds another key. To \
+                 bind it to this box's TPM: `install -d -m 700 /etc/credstore.encrypted`, `systemd-creds encrypt \
+                 --name={ENCRYPTED_KEY_NAME} {file} /etc/credstore.encrypted/{ENCRYPTED_KEY_NAME}`, move {file} out of the \
+                 state folder, restart hydrophone, see that `hydrophone status` does not call it locked, and only then delete \
+                 the file."
             ))?;
         } else if !has_key {
             out.line(format!(

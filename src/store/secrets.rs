@@ -35,9 +35,9 @@ impl std::fmt::Display for Locked {
 
 impl Locked {
     /// What a person can do about it.
-    pub const REMEDY: &'static str = "put the key back, as the credential hydrophone.key or as the file hydrophone.key in the \
-        state folder (mode 0600, owned by the service's user), and restart hydrophone; it is in a backup that was made \
-        with --with-keys";
+    pub const REMEDY: &'static str = "put the key back, as one of the credentials hydrophone.key.encrypted and hydrophone.key \
+        or as the file hydrophone.key in the state folder (mode 0600, owned by the service's user), and restart hydrophone; it \
+        is in a backup that was made with --with-keys";
 }
 
 /// What secrets are opened and sealed with.
@@ -67,7 +67,7 @@ impl Keyring {
     pub(super) fn of(view: &impl View, place: &Place) -> Result<Result<Self, BadKey>, StoreError> {
         let needed = get::<u64>(view, tables::META, &sealed_with())?.map(KeyId);
         let Some(needed) = needed else { return Ok(Self::new(place)) };
-        Ok(place.find().map(|found| match found {
+        Ok(place.find_needed(needed).map(|found| match found {
             Some(key) if key.id() == needed => Self::Open(Arc::new(key)),
             found => Self::Locked(Locked { needed, given: found.map(|key| key.id()) }),
         }))
