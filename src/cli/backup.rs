@@ -108,8 +108,10 @@ fn warn_damaged(out: &mut Output, checked: &Checked) -> Result<(), Failure> {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Everything is checked before anything is touched, and the former database is kept under another \
-    name beside the new one.\n\n\
-    Example:\n  systemctl stop hydrophone\n  hydrophone restore gateway.bak\n  systemctl start hydrophone"
+    name beside the new one. What was changed since the backup was made is as it was then: tokens, users and webhook \
+    secrets are to be looked at again.\n\n\
+    Example:\n  systemctl stop hydrophone.service 'hydrophone-*.socket'\n  sudo hydrophone restore gateway.bak\n  \
+    systemctl start hydrophone"
 )]
 pub struct Restore {
     /// Read this backup.
@@ -176,6 +178,11 @@ impl Restore {
                 checked.head.key()
             ))?;
         }
+        out.line(format!(
+            "Everything is as it was at {made_at}, also what was taken back since: look at API tokens (`hydrophone token \
+             list`) and users (`hydrophone user list`), and rotate webhook secrets that were rotated since (`hydrophone webhook \
+             rotate`). Everybody has to sign in again."
+        ))?;
         out.line("Now start it: systemctl start hydrophone")
     }
 }

@@ -141,7 +141,7 @@ impl From<redb::SetDurabilityError> for StoreError {
 pub enum OpenError {
     /// Another process has it.
     #[error(
-        "the state folder {} is in use by another hydrophone; stop that one (`systemctl stop hydrophone`), or give this one another folder with --state", .0.display()
+        "the state folder {} is in use by another hydrophone; stop that one (`systemctl stop hydrophone.service 'hydrophone-*.socket'`), or give this one another folder with --state", .0.display()
     )]
     InUse(PathBuf),
     /// The folder or the file cannot be written.
@@ -358,8 +358,9 @@ impl Store {
             Opening::Again | Opening::AgainChecked => builder(opening).open(&file),
         });
         let is_new = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
-        Self::start(first, opener, folder.to_owned(), bell, key).inspect_err(|_| {
-            if is_new {
+        Self::start(first, opener, folder.to_owned(), bell, key).inspect_err(|error| {
+            // Whoever has it may have begun it just now.
+            if is_new && !matches!(error, OpenError::InUse(_)) {
                 // What was begun, and failed such as for lack of room, must not look like a damaged database later.
                 let _ = std::fs::remove_file(&path);
             }

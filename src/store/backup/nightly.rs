@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::restore::{build, check};
+use super::restore::{build, check, leave_numbers_out};
 use super::{BackupError, RestoreError, name};
 use crate::domain::time::Timestamp;
 use crate::store::codec::{self, Record};
@@ -36,9 +36,6 @@ const COPIED: &[Table] = &[
     tables::TOKEN_NAMES,
 ];
 
-/// Numbers that were given since the copy was made must not be given again: far more than a day uses.
-const NUMBERS_LEFT_OUT: u64 = 1 << 20;
-
 impl Store {
     /// Copies what cannot be read again. Returns how many rows that are.
     pub fn copy_nightly(&self, now: Timestamp) -> Result<u64, BackupError> {
@@ -65,7 +62,7 @@ pub(in crate::store) fn revive(folder: &Path) -> Result<Option<Timestamp>, Resto
     }
     let (head, _) = check(&path)?;
     let (file, built) = (folder.join(FILE_NAME), folder.join("hydrophone.redb.restoring"));
-    build(&path, &built, Some(&alive))?;
+    drop(build(&path, &built, None, &alive)?);
     std::fs::rename(&built, &file).map_err(|error| RestoreError::Write { path: file, error })?;
     Ok(Some(head.made_at))
 }
@@ -77,8 +74,7 @@ fn alive(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         if key == schema::KEY || key == secrets::SEALED_WITH {
             return Some(value.to_vec());
         }
-        let next: u64 = key.starts_with(b"next/").then(|| codec::open(key, value).ok())??;
-        return Some(codec::seal(key, &(next + NUMBERS_LEFT_OUT)));
+        return leave_numbers_out(table, key, value);
     }
     if is(tables::PROJECTS) {
         return changed(key, value, |project: Project| Project { main: None, error: None, moved: None, ..project });
@@ -98,6 +94,7 @@ fn changed<R: Record>(key: &[u8], value: &[u8], change: impl FnOnce(R) -> R) -> 
 mod tests {
     use std::sync::Arc;
 
+    use super::super::restore::NUMBERS_LEFT_OUT;
     use super::*;
     use crate::domain::ids::{AssetName, OrganizationKey, OrganizationRef, ProjectKey, ScopeId, SourceName};
     use crate::domain::selection::Selection;
