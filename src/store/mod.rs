@@ -180,8 +180,19 @@ pub enum OpenError {
         /// What was found.
         problem: String,
     },
+    /// There is no database, and a copy of the configuration of one that was there.
+    #[error("the database {} is not there, and the copy of its configuration is; put a backup in its place (`sudo hydrophone restore FILE`), or begin a new one with that configuration {}, or remove {} and {} to begin an empty one", .0.display(), SET_ASIDE, backup::NIGHTLY_NAME, backup::FORMER_NIGHTLY_NAME)]
+    Gone(PathBuf),
+    /// The copy that a new database was to be made of cannot be used.
+    #[error("nothing was changed in {}, as no database can be made of the copy of its configuration: {problem}; mend that, put a backup in its place (`sudo hydrophone restore FILE`), or remove {} and {} to begin an empty one", .folder.display(), backup::NIGHTLY_NAME, backup::FORMER_NIGHTLY_NAME)]
+    Copy {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file is no database, or a damaged one.
-    #[error("the database {} is damaged ({problem}); put a backup in its place (`hydrophone restore FILE`), or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one with last night's configuration, where that was copied: findings are read anew from Sonar", .path.display())]
+    #[error("the database {} is damaged ({problem}); put a backup in its place (`sudo hydrophone restore FILE`), or have it kept under another name and a new one begun with last night's configuration, where that was copied {}: findings are read anew from Sonar", .path.display(), SET_ASIDE)]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -200,6 +211,11 @@ pub enum OpenError {
         problem: String,
     },
 }
+
+/// How to begin anew: by hand, and where systemd starts the gateway.
+const SET_ASIDE: &str = "(start once with `hydrophone serve --set-damaged-aside`; where it is installed, write `[Service]` and \
+    `Environment=HYDROPHONE_SET_DAMAGED_ASIDE=1` with `systemctl edit --runtime hydrophone`, then `systemctl restart hydrophone`, \
+    then `systemctl revert hydrophone`)";
 
 impl OpenError {
     /// Whether only a person can change anything about it.
@@ -324,33 +340,25 @@ impl Store {
     }
 
     /// As [`open_with`](Self::open_with), after a look at every page. A damaged database is renamed, with the time, and a new one
-    /// is begun, from the nightly copy where there is one; any other reason not to open it stands.
+    /// is begun, from the nightly copy where there is one; so it is where there is only the copy. Any other reason not to open
+    /// it stands.
     pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, key: &Place, now: Timestamp) -> Result<Self, OpenError> {
         match Self::open_as(Opening::FirstChecked, folder, Arc::clone(&bell), key) {
-            Err(OpenError::Damaged { path, problem }) => {
-                let aside =
-                    set_aside(&path, now).map_err(|error| OpenError::NotWritable { path: folder.to_owned(), error })?;
-                tracing::warn!(
-                    "the database is damaged ({problem}); it is kept as {}, and a new one is begun",
-                    aside.display()
-                );
-                match backup::revive(folder) {
-                    Ok(Some(at)) => tracing::warn!(
-                        "sources, projects, destinations, users and settings are as they were at {at}; findings are read anew"
-                    ),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!("the nightly copy of the configuration is of no use: {error}"),
-                }
-                Self::open_as(Opening::First, folder, bell, key)
-            }
-            other => other,
+            Err(OpenError::Damaged { problem, .. }) => begin_anew(folder, Some(&problem), now)?,
+            Err(OpenError::Gone(_)) => begin_anew(folder, None, now)?,
+            other => return other,
         }
+        Self::open_as(Opening::First, folder, bell, key)
     }
 
     fn open_as(first: Opening, folder: &Path, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
         let not_writable = |error| OpenError::NotWritable { path: folder.to_owned(), error };
         place::check(folder).map_err(|why| OpenError::Unsafe { path: folder.to_owned(), why })?;
+        // An empty file is one that was begun and never written to.
+        if std::fs::metadata(&path).map_or(true, |file| file.len() == 0) && backup::has_copy(folder) {
+            return Err(OpenError::Gone(path));
+        }
         place::make(folder, &path).map_err(not_writable)?;
         let file = path.clone();
         let opener: Opener = Box::new(move |opening| match opening {
@@ -716,8 +724,35 @@ fn builder(opening: Opening) -> redb::Builder {
 
 const DAMAGED_PAGE: &str = "a page of it does not hold what was written";
 
-/// Gives a damaged database another name, and returns it. Nothing is overwritten.
-fn set_aside(file: &Path, now: Timestamp) -> io::Result<PathBuf> {
+/// Puts a database that was made of the nightly copy in the place of a damaged one, or one that is gone. There is one of them
+/// at any moment, so that nothing that is cut short looks like a new box.
+fn begin_anew(folder: &Path, problem: Option<&str>, now: Timestamp) -> Result<(), OpenError> {
+    let path = folder.join(FILE_NAME);
+    let not_writable = |error| OpenError::NotWritable { path: folder.to_owned(), error };
+    let unusable =
+        |error: backup::RestoreError| OpenError::Copy { folder: folder.to_owned(), problem: error.to_string() };
+    let revived = backup::revive(folder).map_err(unusable)?;
+    if let Some(problem) = problem {
+        let aside = set_aside(&path, revived.is_some(), now).map_err(not_writable)?;
+        tracing::warn!(
+            "the database is damaged ({problem}); it is kept as {}, and a new one is begun",
+            aside.display()
+        );
+    }
+    if let Some(revived) = revived {
+        std::fs::rename(&revived.built, &path)
+            .and_then(|()| std::fs::File::open(folder)?.sync_all())
+            .map_err(not_writable)?;
+        tracing::warn!(
+            "sources, projects, destinations, users and settings are as they were at {}; findings are read anew",
+            revived.made_at
+        );
+    }
+    Ok(())
+}
+
+/// Gives a damaged database another name, or one more, and returns it. Nothing is overwritten.
+fn set_aside(file: &Path, stays: bool, now: Timestamp) -> io::Result<PathBuf> {
     let time: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
     let name = |number: u32| match number {
         1 => format!("{FILE_NAME}.damaged-{time}"),
@@ -728,7 +763,7 @@ fn set_aside(file: &Path, now: Timestamp) -> io::Result<PathBuf> {
         .map(|number| file.with_file_name(name(number)))
         .find(|path| path.symlink_metadata().is_err())
         .ok_or(io::ErrorKind::AlreadyExists)?;
-    std::fs::rename(file, &aside)?;
+    if stays { std::fs::hard_link(file, &aside) } else { std::fs::rename(file, &aside) }?;
     if let Some(folder) = file.parent() {
         // The new file must not outlive a power cut that the other name does not.
         std::fs::File::open(folder)?.sync_all()?;

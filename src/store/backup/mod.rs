@@ -28,8 +28,8 @@ use crate::sys::guard;
 use crate::sys::seal::passphrase::Wrapping;
 
 pub use self::format::{BadBackup, Head};
-pub use self::nightly::NIGHTLY_NAME;
-pub(super) use self::nightly::revive;
+pub use self::nightly::{FORMER_NIGHTLY_NAME, NIGHTLY_NAME};
+pub(super) use self::nightly::{has_copy, revive};
 pub use self::restore::{RestoreError, Restored, check, restore};
 
 /// Why there is no backup.
