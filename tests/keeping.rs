@@ -844,6 +844,6 @@ fn former_secrets_of_webhooks_are_forgotten_at_the_end_of_their_overlap() {
     assert_eq!(home.write(move |batch| Lot::Secrets.prune(batch, &keep, now)), 1);
     assert!(!due(&home));
     let left = home.read(hooks::all).remove(0);
-    let texts: Vec<_> = left.1.iter().map(|secret| secret.as_text().to_owned()).collect();
+    let texts: Vec<_> = left.1.iter().map(|secret| secret.1.as_text().to_owned()).collect();
     assert_eq!((left.0.secrets.len(), texts), (1, vec!["the second secret of it".to_owned()]));
 }

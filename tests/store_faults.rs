@@ -26,6 +26,7 @@ use hydrophone::domain::reconcile::{ChangeKind, Staged};
 use hydrophone::domain::schedule::{Due, Reason, Task};
 use hydrophone::domain::selection::Selection;
 use hydrophone::domain::time::Timestamp;
+use hydrophone::store::backup::BackupError;
 use hydrophone::store::records::{Change, Delivery, Project, Scope, SealedCrawl};
 use hydrophone::store::{
     Accepted, Arrival, Batch, OpenError, Reply, Store, StoreError, agenda, catalogue, crawls, deliveries, findings,
@@ -284,6 +285,27 @@ fn add_project(batch: &mut Batch, key: &str) -> Result<(ProjectId, ScopeId), Sto
 
 fn organization() -> OrganizationRef {
     OrganizationRef { source: SourceName::parse("sonar").unwrap(), key: OrganizationKey::parse("acme").unwrap() }
+}
+
+/// A backup notes what is written while it is read. Where the commit fails that begins it, that has to end, too, or no
+/// backup is made until the next start.
+#[test]
+fn a_backup_that_could_not_begin_does_not_keep_the_next_one_from_being_made() {
+    let disk = Disk::default();
+    let store = open(&disk).unwrap();
+    disk.edit(|platters| platters.failures = 1);
+    let failed = store.backup(&mut Vec::new(), None, NOW);
+    assert!(matches!(failed, Err(BackupError::Store(_))), "{failed:?}");
+    let end = Instant::now() + SOON;
+    loop {
+        match store.backup(&mut Vec::new(), None, NOW) {
+            Ok(_) => break,
+            // It is being opened anew.
+            Err(BackupError::Store(_)) => assert!(Instant::now() < end, "it is not opened anew"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    store.close();
 }
 
 fn open(disk: &Disk) -> Result<Store, OpenError> {

@@ -101,10 +101,13 @@ pub(super) async fn secret(
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
             let hook = hook(admin, &organization, project.as_ref())?;
             let secret = SecretBytes::new(new.secret.clone().into_bytes());
-            let changed = hook.clone();
-            admin
+            let of = hook.clone();
+            let replaced = admin
                 .store
-                .write::<_, Problem>(move |batch| Ok(hooks::replace_secret(batch, changed, &secret, clock::now())?))?;
+                .write::<_, Problem>(move |batch| Ok(hooks::replace_secret(batch, &of, &secret, clock::now())?));
+            if !replaced? {
+                return Err(Problem::conflict("the webhook was removed meanwhile"));
+            }
             // It was made with the former secret.
             admin.tests.lock().unwrap_or_else(PoisonError::into_inner).remove(&hook.endpoint);
             admin.directory.reload(&admin.store)?;
@@ -156,8 +159,8 @@ fn hook(admin: &Admin, organization: &OrganizationRef, project: Option<&ProjectK
 pub(super) fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> Result<shapes::Webhook, Problem> {
     // As it is now: whoever asks may have changed it.
     let hook = &hooks::hook(view, &hook.organization, hook.project.as_ref())?.unwrap_or_else(|| hook.clone());
-    let secrets = if reveal { hooks::secrets_of(view, hook)? } else { Vec::new() };
-    let secret = secrets.first().map(|secret| secret.as_text().to_owned());
+    let secret = if reveal { hooks::present_secret(view, hook)? } else { None };
+    let secret = secret.map(|secret| secret.as_text().to_owned());
     let source = catalogue::source(view, &hook.organization.source)?
         .ok_or_else(|| views::no_source(&hook.organization.source))?;
     let address = public_url(admin, view, &source)?;

@@ -15,7 +15,7 @@ use super::export::Draft;
 use super::secret::read_secret;
 use super::table::{Output, cell, counted, number, table};
 use crate::admin::shapes::{BackupAsked, Verified, VerifiedTable};
-use crate::daemon::offline::{self, Checked, KEY_NAME};
+use crate::daemon::offline::{self, Checked, ENCRYPTED_KEY_NAME, KEY_NAME};
 use crate::sys::seal::passphrase::{CHARACTERS_MIN, Wrapping};
 
 /// Write everything that the running gateway holds into one file, as of one moment.
@@ -108,8 +108,10 @@ fn warn_damaged(out: &mut Output, checked: &Checked) -> Result<(), Failure> {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Everything is checked before anything is touched, and the former database is kept under another \
-    name beside the new one.\n\n\
-    Example:\n  systemctl stop hydrophone\n  hydrophone restore gateway.bak\n  systemctl start hydrophone"
+    name beside the new one. What was changed since the backup was made is as it was then: tokens, users and webhook \
+    secrets are to be looked at again.\n\n\
+    Example:\n  systemctl stop hydrophone.service 'hydrophone-*.socket'\n  sudo hydrophone restore gateway.bak\n  \
+    systemctl start hydrophone"
 )]
 pub struct Restore {
     /// Read this backup.
@@ -162,8 +164,11 @@ impl Restore {
         warn_damaged(out, &checked)?;
         if let Some(file) = shown(&restored.key) {
             out.line(format!(
-                "The key is in {file}. To bind it to this box's TPM: systemd-creds encrypt --name={KEY_NAME} {file} \
-                 /etc/credstore.encrypted/{KEY_NAME}, then delete that file."
+                "The key is in {file}, and the service takes it from there, also where a credential holds another key. To \
+                 bind it to this box's TPM: `install -d -m 700 /etc/credstore.encrypted`, `systemd-creds encrypt \
+                 --name={ENCRYPTED_KEY_NAME} {file} /etc/credstore.encrypted/{ENCRYPTED_KEY_NAME}`, move {file} out of the \
+                 state folder, restart hydrophone, see that `hydrophone status` does not call it locked, and only then delete \
+                 the file."
             ))?;
         } else if !has_key {
             out.line(format!(
@@ -173,6 +178,11 @@ impl Restore {
                 checked.head.key()
             ))?;
         }
+        out.line(format!(
+            "Everything is as it was at {made_at}, also what was taken back since: look at API tokens (`hydrophone token \
+             list`) and users (`hydrophone user list`), and rotate webhook secrets that were rotated since (`hydrophone webhook \
+             rotate`). Everybody has to sign in again."
+        ))?;
         out.line("Now start it: systemctl start hydrophone")
     }
 }

@@ -259,7 +259,12 @@ impl Draft {
         let named = self.file.sync_all().and_then(|()| std::fs::rename(&self.path, wanted));
         named.map_err(|error| cannot_write(wanted, &error))?;
         self.finished = true;
-        Ok(())
+        // Its new name must outlive a power cut, too. Who may write to a folder need not be let read it.
+        let folder = wanted.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match File::open(folder) {
+            Ok(folder) => folder.sync_all().map_err(|error| cannot_write(wanted, &error)),
+            Err(_) => Ok(()),
+        }
     }
 }
 

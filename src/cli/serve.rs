@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
 use super::Paths;
@@ -39,8 +40,9 @@ pub struct Serve {
     /// Its private key, PEM [default: tls.key in $CONFIGURATION_DIRECTORY, if there].
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Rename a damaged database and begin a new one; looks at every page, so the start takes longer.
-    #[arg(long)]
+    /// Rename a damaged database and begin a new one; looks at every page, so the start takes longer. Changes nothing where
+    /// the database is whole.
+    #[arg(long, env = "HYDROPHONE_SET_DAMAGED_ASIDE", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub set_damaged_aside: bool,
     /// Write logs in this form [default: text].
     #[arg(long, value_name = "FORMAT", value_enum)]

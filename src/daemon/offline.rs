@@ -43,6 +43,9 @@ pub fn has_key(state: &Path, key: KeyId) -> bool {
 /// The name of the key's file, and of its credential.
 pub const KEY_NAME: &str = seal::NAME;
 
+/// The name of its credential that lies encrypted on the disk.
+pub const ENCRYPTED_KEY_NAME: &str = seal::ENCRYPTED_NAME;
+
 /// Reads every record of the database in a state folder in which no daemon runs.
 pub fn verify(state: &Path) -> Result<Verified, OpenError> {
     backup::verify_stopped(state)

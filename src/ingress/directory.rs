@@ -65,9 +65,9 @@ impl Directory {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let hooks = store.read(hooks::all)?;
         let endpoints = hooks.into_iter().map(|(hook, secrets)| {
-            let secrets = secrets.iter().zip(&hook.secrets);
             let secrets = secrets
-                .filter_map(|(text, known)| {
+                .into_iter()
+                .filter_map(|(known, text)| {
                     let secret = Secret::parse(text.as_text()).ok()?;
                     Some(KnownSecret { id: known.id, secret, expires_at: known.expires_at })
                 })

@@ -70,16 +70,22 @@ impl Cursor {
 
     /// Where to go on if the log has changes from `oldest` to `newest`, and whether the follower has to be told
     /// everything anew: it was overtaken, or knows a change that there is none of, as after a restore.
-    fn standing(&self, oldest: ChangeNumber, newest: ChangeNumber) -> (Self, bool) {
+    fn standing(
+        &self,
+        oldest: ChangeNumber,
+        newest: ChangeNumber,
+        is_kept: impl Fn(ChangeNumber) -> Result<bool, StoreError>,
+    ) -> Result<(Self, bool), StoreError> {
         let known = match self {
-            Self::New => return (Self::seed(newest), false),
+            Self::New => return Ok((Self::seed(newest), false)),
             Self::Seeding { began, .. } => *began,
             Self::At(number) => *number,
         };
-        if known > newest || known.0.saturating_add(1) < oldest.0 {
-            return (Self::seed(newest), true);
+        let is_overtaken = known.0.saturating_add(1) < oldest.0;
+        if known > newest || is_overtaken || (oldest..newest).contains(&known) && !is_kept(known)? {
+            return Ok((Self::seed(newest), true));
         }
-        (self.clone(), false)
+        Ok((self.clone(), false))
     }
 
     fn seed(began: ChangeNumber) -> Self {
@@ -150,7 +156,8 @@ impl Followed {
 /// the log there are no items, and the cursor stays as it is.
 pub fn follow(view: &impl View, cursor: &Cursor, most: usize) -> Result<Followed, StoreError> {
     let newest = super::findings::last_change(view)?;
-    let (cursor, reseeded) = cursor.standing(oldest(view, newest)?, newest);
+    let is_kept = |number: ChangeNumber| has(view, tables::CHANGES, &Key::new().u64(number.0));
+    let (cursor, reseeded) = cursor.standing(oldest(view, newest)?, newest, is_kept)?;
     let (began, scope, key, reseeded) = match cursor {
         Cursor::Seeding { began, scope, key } => (began, scope, key, reseeded),
         Cursor::At(number) => {
@@ -315,12 +322,15 @@ pub fn before(view: &impl View, time: Timestamp) -> Result<ChangeNumber, StoreEr
     let (mut low, mut high) = (oldest(view, newest)?.0, newest.0 + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        let at = match get::<Change>(view, tables::CHANGES, &Key::new().u64(middle)) {
-            Err(StoreError::Damaged { .. }) => None,
-            found => found?.map(|change| change.at),
-        };
+        // Numbers may be left out.
+        let rows = view.rows(tables::CHANGES)?;
+        let next = rows.range::<&[u8]>(Key::new().u64(middle).0.as_slice()..)?.next().transpose()?;
+        let (number, at) = next.map_or((middle, None), |(key, value)| {
+            let change = codec::open::<Change>(key.value(), value.value());
+            (tables::u64_at(key.value(), 0).unwrap_or(middle), change.ok().map(|change| change.at))
+        });
         // One that cannot be read is looked at again rather than left out.
-        if at.is_some_and(|at| at < time) { low = middle + 1 } else { high = middle }
+        if at.is_some_and(|at| at < time) { low = number + 1 } else { high = middle }
     }
     Ok(ChangeNumber(low.saturating_sub(1)))
 }
@@ -333,28 +343,31 @@ pub fn of_scope(
     (from, until): (Timestamp, Timestamp),
     most: usize,
 ) -> Result<(Vec<(ChangeNumber, Change)>, bool), StoreError> {
-    let first = before(view, from)?.0 + 1;
-    let newest = super::findings::last_change(view)?.0;
+    let first = Key::new().u64(before(view, from)?.0 + 1);
+    let rows = view.rows(tables::CHANGES)?;
     let mut found = Vec::new();
-    for number in first..=newest {
-        if number - first >= EXAMINED_MAX || found.len() >= most {
+    for (examined, row) in rows.range::<&[u8]>(first.0.as_slice()..)?.enumerate() {
+        if examined >= EXAMINED_MAX || found.len() >= most {
             return Ok((found, false));
         }
-        let change = match get::<Change>(view, tables::CHANGES, &Key::new().u64(number)) {
-            Err(StoreError::Damaged { .. }) => continue,
-            change => change?,
+        let (key, value) = row?;
+        let (Some(number), Ok(change)) =
+            (tables::u64_at(key.value(), 0), codec::open::<Change>(key.value(), value.value()))
+        else {
+            continue;
         };
-        match change {
-            Some(change) if change.at > until => break,
-            Some(change) if change.scope == scope => found.push((ChangeNumber(number), change)),
-            _ => {}
+        if change.at > until {
+            break;
+        }
+        if change.scope == scope {
+            found.push((ChangeNumber(number), change));
         }
     }
     Ok((found, true))
 }
 
 /// See [`of_scope`].
-const EXAMINED_MAX: u64 = 20_000;
+const EXAMINED_MAX: usize = 20_000;
 
 /// When the newest change was.
 pub fn newest_at(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
@@ -368,6 +381,7 @@ pub fn newest_at(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Counter;
 
     fn at(number: u64) -> Cursor {
         Cursor::At(ChangeNumber(number))
@@ -375,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_overtaken_when_the_change_after_it_is_gone() {
-        let standing = |cursor: Cursor| cursor.standing(ChangeNumber(5), ChangeNumber(9));
+        let standing = |cursor: Cursor| cursor.standing(ChangeNumber(5), ChangeNumber(9), |_| Ok(true)).unwrap();
         for kept in [4, 5, 9] {
             assert_eq!(standing(at(kept)), (at(kept), false), "{kept}");
         }
@@ -391,9 +405,22 @@ mod tests {
 
     #[test]
     fn of_a_log_without_changes_only_a_cursor_at_its_end_is_good() {
-        let standing = |cursor: Cursor| cursor.standing(ChangeNumber(10), ChangeNumber(9)).1;
+        let none = |_| Ok(false);
+        let standing = |cursor: Cursor| cursor.standing(ChangeNumber(10), ChangeNumber(9), none).unwrap().1;
         assert_eq!([8, 9, 10].map(|number| standing(at(number))), [true, false, true]);
-        assert!(!at(0).standing(ChangeNumber(1), ChangeNumber(0)).1);
+        assert!(!at(0).standing(ChangeNumber(1), ChangeNumber(0), none).unwrap().1);
+    }
+
+    /// A backup of change 7 was put back, and what came after it has numbers from 20: who knows 8 knows what never was.
+    #[test]
+    fn a_cursor_at_a_change_that_a_restore_took_back_is_told_everything_anew() {
+        let kept = |number: ChangeNumber| Ok((5..=7).contains(&number.0) || number.0 >= 20);
+        let standing = |known: u64, newest| at(known).standing(ChangeNumber(5), ChangeNumber(newest), kept).unwrap().1;
+        assert_eq!(
+            [4, 7, 8, 19, 20, 21, 22].map(|known| standing(known, 21)),
+            [false, false, true, true, false, false, true]
+        );
+        assert_eq!([4, 7, 8].map(|known| standing(known, 7)), [false, false, true]);
     }
 
     #[test]
@@ -408,5 +435,50 @@ mod tests {
         for bad in ["", "0", "zz", &text[1..], &text[2..], &format!("{text}00"), &"0".repeat(5000)] {
             assert_eq!(Cursor::from_text(bad), None, "{bad}");
         }
+    }
+
+    /// After a restore numbers are left out. Nobody may stop at them, or count them.
+    #[test]
+    fn numbers_that_are_left_out_are_passed_over() {
+        use crate::domain::finding::State;
+        use crate::domain::ids::FindingId;
+        use crate::domain::reconcile::ChangeKind;
+        use crate::store::Store;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), std::sync::Arc::default()).unwrap();
+        let far = 1 << 20;
+        let numbers = [5, 6, 7, far, far + 1];
+        let written = store.write::<_, StoreError>(move |batch| {
+            Counter::Change.set(batch, far + 2)?;
+            numbers.into_iter().enumerate().try_for_each(|(place, number)| {
+                let at = Timestamp(i64::try_from(place).unwrap() * 10);
+                let (kind, finding, scope) = (ChangeKind::Opened, FindingId(number), ScopeId(1));
+                let change =
+                    Change { at, kind, finding, scope, from: None, to: State::Open, by: None, via: None, why: None };
+                batch.put(tables::CHANGES, &Key::new().u64(number), &change)
+            })
+        });
+        assert_eq!(written, Ok(()));
+        let looked = store.read::<_, StoreError>(|view| {
+            for (time, expected) in [(0, 4), (5, 5), (10, 5), (25, 7), (30, 7), (35, far), (40, far), (99, far + 1)] {
+                assert_eq!(before(view, Timestamp(time))?, ChangeNumber(expected), "{time}");
+            }
+            let (found, is_all) = of_scope(view, ScopeId(1), (Timestamp(5), Timestamp(35)), 9)?;
+            let found: Vec<u64> = found.into_iter().map(|(number, _)| number.0).collect();
+            assert_eq!((found, is_all), (vec![6, 7, far], true));
+            let told = |known: u64| {
+                let followed = follow(view, &at(known), 9)?;
+                let numbers = followed.items.iter().filter_map(|item| match item {
+                    Item::Change(number, _) => Some(number.0),
+                    Item::Current(..) => None,
+                });
+                Ok::<_, StoreError>((numbers.collect::<Vec<_>>(), followed.reseeded))
+            };
+            assert_eq!(told(7)?, (vec![far, far + 1], false));
+            assert_eq!(told(8)?, (Vec::new(), true), "it was taken back");
+            assert_eq!(told(far + 1)?, (Vec::new(), false));
+            Ok(())
+        });
+        assert_eq!(looked, Ok(()));
     }
 }

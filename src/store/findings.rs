@@ -671,9 +671,12 @@ pub fn changes_of(view: &impl View, id: FindingId) -> Result<Vec<(ChangeNumber, 
         .collect()
 }
 
-/// The newest change's number; 0 if there was none.
+/// The newest change's number; 0 if there was none. After a restore it is far behind the next one's.
 pub fn last_change(view: &impl View) -> Result<ChangeNumber, StoreError> {
-    Ok(ChangeNumber(Counter::Change.next(view)?.saturating_sub(1)))
+    match super::last_key(view, tables::CHANGES)?.and_then(|key| tables::u64_at(&key, 0)) {
+        Some(number) => Ok(ChangeNumber(number)),
+        None => Ok(ChangeNumber(Counter::Change.next(view)?.saturating_sub(1))),
+    }
 }
 
 /// The number that the next new finding will get.

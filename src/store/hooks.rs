@@ -43,35 +43,39 @@ pub fn records(view: &impl View) -> Result<Vec<Hook>, StoreError> {
     Ok(hooks)
 }
 
-/// Every endpoint with the secrets that belong to it, in the order of the record.
-pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<SecretBytes>)>, StoreError> {
+/// A secret that can be read, with what is known of it.
+pub type Whole = (HookSecret, SecretBytes);
+
+/// Every endpoint with its secrets that can be read.
+pub fn all(view: &impl View) -> Result<Vec<(Hook, Vec<Whole>)>, StoreError> {
     let hooks = records(view)?;
     let mut found = Vec::with_capacity(hooks.len());
     for hook in hooks {
-        match secrets_of(view, &hook) {
-            Ok(secrets) => found.push((hook, secrets)),
-            // The others must work; calls to this one are answered 401.
-            Err(StoreError::Damaged { what }) => {
-                tracing::error!("a {what} of {} is damaged: take its secret over anew", hook.organization);
-                found.push((hook, Vec::new()));
+        let mut whole = Vec::with_capacity(hook.secrets.len());
+        for known in &hook.secrets {
+            match secret_of(view, &hook, known) {
+                Ok(secret) => whole.push((known.clone(), secret)),
+                // The others must work; a call that is signed with this one is answered 401.
+                Err(StoreError::Damaged { what }) => {
+                    tracing::error!("a {what} of {} is damaged: take its secret over anew", hook.organization);
+                }
+                // The listener says 503 until the key is there.
+                Err(StoreError::Locked(_)) => {}
+                Err(error) => return Err(error),
             }
-            // The listener says 503 until the key is there.
-            Err(StoreError::Locked(_)) => found.push((hook, Vec::new())),
-            Err(error) => return Err(error),
         }
+        found.push((hook, whole));
     }
     Ok(found)
 }
 
-/// The secrets of an endpoint, the present one first.
-pub fn secrets_of(view: &impl View, hook: &Hook) -> Result<Vec<SecretBytes>, StoreError> {
-    hook.secrets
-        .iter()
-        .map(|secret| {
-            secrets::secret(view, &secret_key(hook.endpoint, secret.id))?
-                .ok_or(StoreError::Damaged { what: "webhook secret" })
-        })
-        .collect()
+fn secret_of(view: &impl View, hook: &Hook, known: &HookSecret) -> Result<SecretBytes, StoreError> {
+    secrets::secret(view, &secret_key(hook.endpoint, known.id))?.ok_or(StoreError::Damaged { what: "webhook secret" })
+}
+
+/// The secret that an endpoint has at present.
+pub fn present_secret(view: &impl View, hook: &Hook) -> Result<Option<SecretBytes>, StoreError> {
+    hook.secrets.first().map(|known| secret_of(view, hook, known)).transpose()
 }
 
 /// The endpoint that is there, or the one given.
@@ -98,15 +102,17 @@ pub fn make(
     Ok(hook)
 }
 
-/// Replaces every secret of an endpoint by one.
-pub fn replace_secret(batch: &Batch, mut hook: Hook, secret: &SecretBytes, now: Timestamp) -> Result<(), StoreError> {
+/// Replaces every secret of an endpoint by one; false if the endpoint is gone.
+pub fn replace_secret(batch: &Batch, of: &Hook, secret: &SecretBytes, now: Timestamp) -> Result<bool, StoreError> {
+    let Some(mut hook) = known(batch, of)? else { return Ok(false) };
     let id = hook.secrets.iter().map(|secret| secret.id).max().unwrap_or(0) + 1;
     for former in &hook.secrets {
         forget_secret(batch, hook.endpoint, former.id)?;
     }
     hook.secrets = vec![HookSecret { id, made_at: now, expires_at: None }];
     secrets::put(batch, &secret_key(hook.endpoint, id), secret)?;
-    put(batch, &hook)
+    put(batch, &hook)?;
+    Ok(true)
 }
 
 /// Puts a secret in the first place; those before it stay valid until then at the most. Returns the endpoint as it is now;
@@ -247,4 +253,95 @@ pub(super) fn remove(batch: &Batch, of: impl Fn(&Hook) -> bool) -> Result<(), St
         batch.delete(tables::HOOKS, &key(&hook.organization, hook.project.as_ref()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::ids::{OrganizationKey, SourceName};
+    use crate::store::{Store, keys};
+    use crate::sys::bell::Bell;
+
+    fn acme() -> OrganizationRef {
+        OrganizationRef { source: SourceName::parse("eu").unwrap(), key: OrganizationKey::parse("acme").unwrap() }
+    }
+
+    fn text(text: &str) -> SecretBytes {
+        SecretBytes::new(text.as_bytes().to_vec())
+    }
+
+    /// A store with an endpoint, its first secret, and what `then` made of it.
+    fn with_hook(
+        then: impl FnOnce(&mut Batch, Hook) -> Result<(), StoreError> + Send + 'static,
+    ) -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Arc::new(Bell::default())).unwrap();
+        let written = store.write::<_, StoreError>(move |batch| {
+            let hook = make(batch, &acme(), None, EndpointId([7; 16]), &text("first"), Timestamp(1))?;
+            then(batch, hook)
+        });
+        assert_eq!(written, Ok(()));
+        (folder, store)
+    }
+
+    fn known_secrets(store: &Store) -> Vec<(u32, String)> {
+        let all = store.read::<_, StoreError>(all).unwrap();
+        all.into_iter()
+            .flat_map(|(_, secrets)| secrets)
+            .map(|(known, secret)| (known.id, secret.as_text().to_owned()))
+            .collect()
+    }
+
+    /// A secret that is over, or soon will be, must not take the one with it that SonarQube signs with.
+    #[test]
+    fn a_damaged_secret_leaves_the_others_of_its_endpoint() {
+        let (_folder, store) = with_hook(|batch, hook| {
+            rotate(batch, &hook, &text("second"), Timestamp(2), Timestamp(9))?;
+            batch.put_bytes(tables::SECRETS, &secret_key(hook.endpoint, 1), b"\x82noise")
+        });
+        assert_eq!(known_secrets(&store), [(2, "second".to_owned())]);
+        let damaged = store.write::<_, StoreError>(|batch| {
+            batch.delete(tables::SECRETS, &secret_key(EndpointId([7; 16]), 2))?;
+            rotate(batch, &hook(batch, &acme(), None)?.unwrap(), &text("third"), Timestamp(3), Timestamp(9)).map(drop)
+        });
+        assert_eq!(damaged, Ok(()));
+        assert_eq!(known_secrets(&store), [(3, "third".to_owned())]);
+        let present = store.read::<_, StoreError>(|view| {
+            let hook = hook(view, &acme(), None)?.unwrap();
+            Ok((
+                present_secret(view, &hook)?,
+                present_secret(view, &Hook { secrets: hook.secrets[1..].to_vec(), ..hook }),
+            ))
+        });
+        let (present, former) = present.unwrap();
+        assert_eq!(present, Some(text("third")));
+        assert_eq!(
+            former,
+            Err(StoreError::Damaged { what: "webhook secret" }),
+            "a former one is not told as the present one"
+        );
+    }
+
+    /// Between reading an endpoint and replacing its secret others may have changed or removed it.
+    #[test]
+    fn a_secret_is_replaced_of_the_endpoint_as_it_is_now() {
+        let (_folder, store) = with_hook(|batch, seen| {
+            rotate(batch, &seen, &text("second"), Timestamp(2), Timestamp(9))?;
+            assert!(replace_secret(batch, &seen, &text("own"), Timestamp(3))?);
+            Ok(())
+        });
+        assert_eq!(known_secrets(&store), [(3, "own".to_owned())]);
+        let rows = store.read::<_, StoreError>(|view| keys(view, tables::SECRETS, &Key::new().tail(b"hook/"), 9));
+        assert_eq!(rows.unwrap().len(), 1, "no former secret is left");
+        let (_folder, store) = with_hook(|batch, seen| {
+            remove(batch, |_| true)?;
+            assert!(!replace_secret(batch, &seen, &text("own"), Timestamp(3))?);
+            Ok(())
+        });
+        let left =
+            store.read::<_, StoreError>(|view| Ok((records(view)?, keys(view, tables::SECRETS, &Key::new(), 9)?)));
+        assert_eq!(left, Ok((Vec::new(), Vec::new())), "what was removed does not come back");
+    }
 }

@@ -11,12 +11,15 @@ pub mod backup;
 pub mod catalogue;
 pub mod changes;
 mod codec;
+mod counter;
 pub mod crawls;
 pub mod deliveries;
 pub mod destinations;
+mod error;
 pub mod findings;
 pub mod hooks;
 pub mod lists;
+mod opening;
 mod place;
 pub mod records;
 pub mod retention;
@@ -30,220 +33,33 @@ mod words;
 mod writer;
 
 use std::cell::RefCell;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
-use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle,
-    WriteTransaction,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
 use self::codec::Record;
+use self::counter::Counter;
+use self::error::SUSPECT;
+use self::opening::{DAMAGED_PAGE, Opener, Opening, builder};
 use self::secrets::{Keyring, Locked};
 use self::tables::{Key, Table};
 use self::touched::{Rows, Watch};
 use self::writer::{Delivered, Queue};
 use crate::domain::limits;
-use crate::domain::time::Timestamp;
 use crate::sys::answer::{self, Awaited};
 use crate::sys::bell::Bell;
-use crate::sys::seal::{BadKey, Place};
-use crate::sys::{guard, loops, notify, random};
+use crate::sys::{guard, loops};
 
 pub use self::deliveries::{Accepted, Arrival};
+pub use self::error::StoreError;
+pub use self::opening::OpenError;
 pub use self::writer::Reply;
 
 /// The database's name in the state folder.
 pub const FILE_NAME: &str = "hydrophone.redb";
-
-/// Why the store cannot do something just now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// Reading or writing failed; the store is being opened anew.
-    #[error("the store failed and is being opened anew: {0}")]
-    Failed(String),
-    /// Too little free space to admit anything but deletions.
-    #[error("only {} MiB are free where the store is; below {} MiB nothing new is taken in", .free / 1_048_576, .least / 1_048_576)]
-    Full {
-        /// Bytes that are free.
-        free: u64,
-        /// Bytes that must be.
-        least: u64,
-    },
-    /// A value's checksum or form is wrong. Only this value is lost.
-    #[error("a stored {what} is damaged")]
-    Damaged {
-        /// What kind of value.
-        what: &'static str,
-    },
-    /// Secrets cannot be read or written without the key that they are sealed with.
-    #[error("the box is locked: {0}")]
-    Locked(Locked),
-    /// What was staged may be gone, as the store was opened anew since.
-    #[error("the store was opened anew in the middle of a read")]
-    Stale,
-    /// The daemon is stopping.
-    #[error("the store is closed")]
-    Closed,
-}
-
-/// Whether something was met since the last look that only a damaged page, or a bug, explains. The writer then opens
-/// the file anew with all its checksums.
-static SUSPECT: AtomicBool = AtomicBool::new(false);
-
-impl From<redb::StorageError> for StoreError {
-    fn from(error: redb::StorageError) -> Self {
-        if matches!(error, redb::StorageError::Corrupted(_)) {
-            SUSPECT.store(true, Ordering::Relaxed);
-        }
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<redb::TableError> for StoreError {
-    fn from(error: redb::TableError) -> Self {
-        match error {
-            redb::TableError::Storage(error) => error.into(),
-            // All tables are made with the file.
-            other => {
-                SUSPECT.store(true, Ordering::Relaxed);
-                Self::Failed(other.to_string())
-            }
-        }
-    }
-}
-
-macro_rules! from_redb {
-    ($($type:ident),+) => {
-        $(impl From<redb::$type> for StoreError {
-            fn from(error: redb::$type) -> Self {
-                match error {
-                    redb::$type::Storage(error) => error.into(),
-                    other => Self::Failed(other.to_string()),
-                }
-            }
-        })+
-    };
-}
-from_redb!(TransactionError, CommitError);
-
-impl From<redb::SetDurabilityError> for StoreError {
-    fn from(error: redb::SetDurabilityError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-/// Why the store cannot be opened at start. Each says what a person can do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "the state folder {} is in use by another hydrophone; stop that one (`systemctl stop hydrophone`), or give this one another folder with --state", .0.display()
-    )]
-    InUse(PathBuf),
-    /// The folder or the file cannot be written.
-    #[error("cannot write to the state folder {}: {error}; {}", .path.display(), place::remedy(path, error))]
-    NotWritable {
-        /// The folder.
-        path: PathBuf,
-        /// The system's word.
-        error: io::Error,
-    },
-    /// The folder is not what a state folder must be.
-    #[error("the state folder {}: {why}", .path.display())]
-    Unsafe {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong, and the remedy.
-        why: String,
-    },
-    /// Written by a newer version.
-    #[error(
-        "the database in {} has format {found}, this version knows up to {known}; install the newer hydrophone again, put back a backup that was made before the upgrade, or start with an empty folder, which reads everything anew from Sonar", .path.display()
-    )]
-    Newer {
-        /// The folder.
-        path: PathBuf,
-        /// The database's format.
-        found: u32,
-        /// The newest format that this version knows.
-        known: u32,
-    },
-    /// The file is no database, or a damaged one.
-    #[error("the database {} is damaged ({problem}); put a backup in its place (`hydrophone restore FILE`), or start once with `hydrophone serve --set-damaged-aside`, which keeps it under another name and begins a new one with last night's configuration, where that was copied: findings are read anew from Sonar", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The key that its secrets are sealed with is of no use.
-    #[error(transparent)]
-    Key(#[from] BadKey),
-    /// The disk does not give the file, or not now.
-    #[error("the database {} cannot be used: {problem}; look after the disk (`df`, `dmesg`), then start again", .path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// The system's word.
-        problem: String,
-    },
-}
-
-impl OpenError {
-    /// Whether only a person can change anything about it.
-    pub fn needs_person(&self) -> bool {
-        !matches!(self, Self::InUse(_) | Self::Unusable { .. })
-    }
-
-    /// The system's number of the error, if it is one of its.
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            Self::NotWritable { error, .. } => error.raw_os_error(),
-            _ => None,
-        }
-    }
-
-    fn of(error: DatabaseError, folder: &Path) -> Self {
-        use io::ErrorKind;
-        let (folder, path) = (folder.to_owned(), folder.join(FILE_NAME));
-        match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse(folder),
-            DatabaseError::Storage(redb::StorageError::Io(error)) => match error.kind() {
-                ErrorKind::PermissionDenied
-                | ErrorKind::ReadOnlyFilesystem
-                | ErrorKind::StorageFull
-                | ErrorKind::QuotaExceeded => Self::NotWritable { path: folder, error },
-                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
-                    Self::Damaged { path, problem: "it does not have a database's form".to_owned() }
-                }
-                _ => Self::Unusable { path, problem: error.to_string() },
-            },
-            // Of a redb that is newer than ours; redb has no error of its own for it.
-            DatabaseError::Storage(redb::StorageError::Corrupted(problem)) if problem.contains("format version") => {
-                Self::Unusable { path, problem: format!("it may be a newer version's: {problem}") }
-            }
-            other => Self::Damaged { path, problem: other.to_string() },
-        }
-    }
-}
-
-/// Opens the database; makes it only the first time.
-type Opener = Box<dyn Fn(Opening) -> Result<Database, DatabaseError> + Send + Sync>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opening {
-    First,
-    /// The first time, comparing every page with its checksum.
-    FirstChecked,
-    /// After an error: if the file is not there any more, a new one must not take its place.
-    Again,
-    /// As `Again`, comparing every page with its checksum.
-    AgainChecked,
-}
 
 /// The store. Cheap to clone; the writer thread ends when [`Store::close`] is called.
 #[derive(Clone)]
@@ -278,135 +94,6 @@ struct Shared {
 }
 
 impl Store {
-    /// Opens or makes the database in a folder, which is made too if its parent exists. The bell rings after
-    /// every commit.
-    pub fn open(folder: &Path, bell: Arc<Bell>) -> Result<Self, OpenError> {
-        Self::open_with(folder, bell, &Place::folder(folder))
-    }
-
-    /// Opens a database that is there, to look into it where no daemon runs. One of an earlier format is left to the daemon,
-    /// which leads it to the newest one.
-    pub fn open_to_look(folder: &Path) -> Result<Self, OpenError> {
-        let path = folder.join(FILE_NAME);
-        let opener = |file: PathBuf| move |opening| builder(opening).open(&file);
-        let found = guard::quietly(|| opener(path.clone())(Opening::Again));
-        let database = found.unwrap_or_else(|_| Err(redb::StorageError::Corrupted(DAMAGED_PAGE.to_owned()).into()));
-        let database = database.map_err(|error| OpenError::of(error, folder))?;
-        if !schema::is_newest(&database) {
-            let problem = "it is of another version; start the service, which can tell more".to_owned();
-            return Err(OpenError::Unusable { path, problem });
-        }
-        drop(database);
-        Self::start(
-            Opening::Again,
-            Box::new(opener(path)),
-            folder.to_owned(),
-            Arc::new(Bell::default()),
-            &Place::of_process(folder),
-        )
-    }
-
-    /// As [`open`](Self::open), with the key from a place of one's own.
-    pub fn open_with(folder: &Path, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
-        Self::open_as(Opening::First, folder, bell, key)
-    }
-
-    /// As [`open_with`](Self::open_with), after a look at every page. A damaged database is renamed, with the time, and a new one
-    /// is begun, from the nightly copy where there is one; any other reason not to open it stands.
-    pub fn open_or_set_aside(folder: &Path, bell: Arc<Bell>, key: &Place, now: Timestamp) -> Result<Self, OpenError> {
-        match Self::open_as(Opening::FirstChecked, folder, Arc::clone(&bell), key) {
-            Err(OpenError::Damaged { path, problem }) => {
-                let aside =
-                    set_aside(&path, now).map_err(|error| OpenError::NotWritable { path: folder.to_owned(), error })?;
-                tracing::warn!(
-                    "the database is damaged ({problem}); it is kept as {}, and a new one is begun",
-                    aside.display()
-                );
-                match backup::revive(folder) {
-                    Ok(Some(at)) => tracing::warn!(
-                        "sources, projects, destinations, users and settings are as they were at {at}; findings are read anew"
-                    ),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!("the nightly copy of the configuration is of no use: {error}"),
-                }
-                Self::open_as(Opening::First, folder, bell, key)
-            }
-            other => other,
-        }
-    }
-
-    fn open_as(first: Opening, folder: &Path, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
-        let path = folder.join(FILE_NAME);
-        let not_writable = |error| OpenError::NotWritable { path: folder.to_owned(), error };
-        place::check(folder).map_err(|why| OpenError::Unsafe { path: folder.to_owned(), why })?;
-        place::make(folder, &path).map_err(not_writable)?;
-        let file = path.clone();
-        let opener: Opener = Box::new(move |opening| match opening {
-            Opening::First | Opening::FirstChecked => builder(opening).create(&file),
-            Opening::Again | Opening::AgainChecked => builder(opening).open(&file),
-        });
-        let is_new = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
-        Self::start(first, opener, folder.to_owned(), bell, key).inspect_err(|_| {
-            if is_new {
-                // What was begun, and failed such as for lack of room, must not look like a damaged database later.
-                let _ = std::fs::remove_file(&path);
-            }
-        })
-    }
-
-    /// Opens a database on a storage of one's own, for tests of faults. Its secrets are sealed with a key that everybody
-    /// knows.
-    pub fn open_on<B: StorageBackend>(
-        storage: impl Fn() -> B + Send + Sync + 'static,
-        bell: Arc<Bell>,
-    ) -> Result<Self, OpenError> {
-        let opener: Opener = Box::new(move |opening| builder(opening).create_with_backend(storage()));
-        Self::start(Opening::First, opener, PathBuf::new(), bell, &Place::nowhere())
-    }
-
-    fn start(first: Opening, opener: Opener, folder: PathBuf, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
-        let path = folder.join(FILE_NAME);
-        // A plain opening trusts the file and may panic where it is damaged.
-        let (database, keyring) = guard::quietly(|| {
-            let mut database = opener(first).map_err(|error| OpenError::of(error, &folder))?;
-            SUSPECT.store(false, Ordering::Relaxed);
-            let keyring = schema::prepare(&mut database, key).map_err(|error| match error {
-                schema::Unfit::Key(bad) => OpenError::Key(bad),
-                schema::Unfit::Newer(found) => OpenError::Newer { path: folder.clone(), found, known: schema::NEWEST },
-                schema::Unfit::Damaged(problem) => OpenError::Damaged { path: path.clone(), problem },
-                schema::Unfit::Store(error) => match error {
-                    StoreError::Failed(problem) if !SUSPECT.swap(false, Ordering::Relaxed) => {
-                        match place::no_room(&folder) {
-                            Some(error) => OpenError::NotWritable { path: folder.clone(), error },
-                            None => OpenError::Unusable { path: path.clone(), problem },
-                        }
-                    }
-                    error => OpenError::Damaged { path: path.clone(), problem: error.to_string() },
-                },
-            })?;
-            Ok((database, keyring))
-        })
-        .unwrap_or_else(|_| Err(OpenError::Damaged { path, problem: DAMAGED_PAGE.to_owned() }))?;
-        let shared = Arc::new(Shared {
-            handle: RwLock::new(Some(database)),
-            opener,
-            folder,
-            queue: Queue::default(),
-            bell,
-            // Tickets only have to differ from those that an earlier process left on the agenda.
-            tickets: AtomicU64::new(u64::from_be_bytes(random::bytes())),
-            free_space_min: AtomicU64::new(limits::FREE_SPACE_BYTES_MIN),
-            reopened: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            writer: RwLock::new(None),
-            keyring,
-            watch: Watch::default(),
-        });
-        let thread = writer::start(Arc::clone(&shared));
-        *shared.writer.write().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        Ok(Self { shared })
-    }
-
     /// Reads the last commit. Keep it short: a long reader pins pages (`limits::READ_MAX`).
     pub fn read<T, E: From<StoreError>>(&self, read: impl FnOnce(&Reader) -> Result<T, E>) -> Result<T, E> {
         let (mut read, mut result) = (Some(read), None);
@@ -669,49 +356,6 @@ impl Shared {
     }
 }
 
-fn builder(opening: Opening) -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(limits::STORE_CACHE_BYTES);
-    if matches!(opening, Opening::First | Opening::FirstChecked) {
-        builder.set_repair_callback(|repair| {
-            notify::status(&format!("looking through the database, {:.0} %", repair.progress() * 100.0));
-        });
-    }
-    builder.set_check_integrity_on_open(matches!(opening, Opening::FirstChecked | Opening::AgainChecked));
-    if opening == Opening::AgainChecked {
-        // redb takes a commit back whose pages are not whole, as after a power cut. While we run, the last commit was
-        // synced and perhaps answered: it is damaged, and nobody may take it back unasked.
-        builder.set_repair_callback(|repair| {
-            if (0.2..0.5).contains(&repair.progress()) {
-                repair.abort();
-            }
-        });
-    }
-    builder
-}
-
-const DAMAGED_PAGE: &str = "a page of it does not hold what was written";
-
-/// Gives a damaged database another name, and returns it. Nothing is overwritten.
-fn set_aside(file: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let time: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    let name = |number: u32| match number {
-        1 => format!("{FILE_NAME}.damaged-{time}"),
-        number => format!("{FILE_NAME}.damaged-{time}-{number}"),
-    };
-    // One name a second and some more; whoever has as many has another trouble.
-    let aside = (1..=100)
-        .map(|number| file.with_file_name(name(number)))
-        .find(|path| path.symlink_metadata().is_err())
-        .ok_or(io::ErrorKind::AlreadyExists)?;
-    std::fs::rename(file, &aside)?;
-    if let Some(folder) = file.parent() {
-        // The new file must not outlive a power cut that the other name does not.
-        std::fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(aside)
-}
-
 /// What both kinds of transaction can be asked.
 pub trait View {
     /// A table that can be read.
@@ -838,80 +482,6 @@ impl<'t> Batch<'t> {
     fn next_small_number(&self, counter: Counter) -> Result<u32, StoreError> {
         let number = self.next_number(counter)?;
         u32::try_from(number).map_err(|_| StoreError::Failed(format!("the {} numbers are used up", counter.name())))
-    }
-}
-
-/// What is numbered, from 1; a number is used once.
-#[derive(Debug, Clone, Copy)]
-enum Counter {
-    Delivery,
-    Asset,
-    Project,
-    Scope,
-    Finding,
-    Change,
-    Destination,
-    Audit,
-}
-
-impl Counter {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Delivery => "delivery",
-            Self::Asset => "asset",
-            Self::Project => "project",
-            Self::Scope => "scope",
-            Self::Finding => "finding",
-            Self::Change => "change",
-            Self::Destination => "destination",
-            Self::Audit => "audit",
-        }
-    }
-
-    fn key(self) -> Key {
-        Key::new().tail(b"next/").tail(self.name().as_bytes())
-    }
-
-    /// The next number. A counter that is damaged must not keep everything from being written: the rows that it counted
-    /// tell how far it had come, and rows that lead to such as are deleted by now.
-    fn next(self, view: &impl View) -> Result<u64, StoreError> {
-        match get(view, tables::META, &self.key()) {
-            Err(StoreError::Damaged { .. }) => {
-                let next = self.last(view)? + 1;
-                tracing::warn!("a counter is damaged; the next {} gets number {next}", self.name());
-                Ok(next)
-            }
-            found => Ok(found?.unwrap_or(1)),
-        }
-    }
-
-    fn set(self, batch: &Batch, next: u64) -> Result<(), StoreError> {
-        batch.put(tables::META, &self.key(), &next)
-    }
-
-    /// The highest number in use, as far as rows tell.
-    fn last(self, view: &impl View) -> Result<u64, StoreError> {
-        let small = |table| Ok::<_, StoreError>(last_key(view, table)?.and_then(|key| tables::u32_at(&key, 0)));
-        let large = |table| Ok::<_, StoreError>(last_key(view, table)?.and_then(|key| tables::u64_at(&key, 0)));
-        Ok(match self {
-            Self::Delivery => large(tables::DELIVERIES)?.max(large(tables::SETTLEMENTS)?),
-            Self::Asset => small(tables::ASSETS)?.map(u64::from),
-            Self::Project => small(tables::PROJECTS)?.max(small(tables::SCOPE_NAMES)?).map(u64::from),
-            // What is left of a removed one must not become a new one's.
-            Self::Scope => {
-                let of = [tables::SCOPES, tables::DISCARDED, tables::FINDINGS, tables::STAGING, tables::COUNTS];
-                of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
-            }
-            Self::Audit => large(tables::AUDIT)?,
-            Self::Finding => large(tables::FINDING_IDS)?.max(large(tables::FINDING_CHANGES)?),
-            Self::Change => large(tables::CHANGES)?,
-            // Of a removed one rows may be left that are still to be deleted.
-            Self::Destination => {
-                let of = [tables::DESTINATIONS, tables::REMOTES, tables::TARGETS, tables::DEAD_LETTERS];
-                of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
-            }
-        }
-        .unwrap_or(0))
     }
 }
 

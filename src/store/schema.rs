@@ -45,7 +45,7 @@ impl<E: Into<StoreError>> From<E> for Unfit {
 
 /// Makes the tables of a new database, leads an older one to the newest format, refuses a newer one. A database
 /// of the newest format is not written to, so that starting costs no write. Returns what its secrets are sealed with.
-pub(super) fn prepare(database: &mut Database, key: &Place) -> Result<Keyring, Unfit> {
+pub(super) fn prepare(database: &Database, key: &Place) -> Result<Keyring, Unfit> {
     let format = found(database)?;
     let keyring = match format {
         // Nothing of it is understood.
@@ -66,10 +66,6 @@ pub(super) fn prepare(database: &mut Database, key: &Place) -> Result<Keyring, U
                     Err(error) => return Err(Unfit::Damaged(error.to_string())),
                 }
             }
-            if secrets::is_unscrubbed(&reader)? {
-                drop(reader);
-                scrub(database, &keyring)?;
-            }
         }
         None => {
             write(database, &keyring, |batch| {
@@ -88,16 +84,20 @@ fn reader(database: &Database) -> Result<Reader, StoreError> {
     Ok(Reader::new(database.begin_read()?, &Keyring::NONE))
 }
 
-/// Overwrites, as far as redb can be brought to it, what free pages still hold of secrets that are sealed by now.
-fn scrub(database: &mut Database, keyring: &Keyring) -> Result<(), StoreError> {
+/// Overwrites, as far as redb can be brought to it, what free pages still hold of secrets that are sealed by now. Without
+/// success it stays due.
+pub(super) fn scrub_where_due(database: &mut Database, keyring: &Keyring) -> Result<(), StoreError> {
+    if !secrets::is_unscrubbed(&reader(database)?)? {
+        return Ok(());
+    }
     tracing::info!("the secrets are sealed from here on; what was stored of them before is being removed");
     database.compact().map_err(|error| StoreError::Failed(error.to_string()))?;
     write(database, keyring, secrets::note_scrubbed)
 }
 
-/// Whether this is a database of the newest format, and not an empty file in its place.
-pub(super) fn is_newest(database: &Database) -> bool {
-    matches!(found(database), Ok(Some(NEWEST)))
+/// The database's format; nothing where it is not to be found, as in an empty file in its place.
+pub(super) fn format_of(database: &Database) -> Option<u32> {
+    found(database).ok().flatten()
 }
 
 fn has_tables(database: &Database) -> Result<bool, StoreError> {
@@ -160,20 +160,20 @@ mod tests {
 
     #[test]
     fn a_new_database_gets_the_newest_format() {
-        let mut database = database();
-        assert!(prepare(&mut database, &Place::nowhere()).is_ok());
+        let database = database();
+        assert!(prepare(&database, &Place::nowhere()).is_ok());
         assert!(matches!(found(&database), Ok(Some(NEWEST))));
     }
 
     #[test]
     fn a_database_that_lacks_a_table_is_damaged_and_not_made_new() {
         for &table in tables::ALL {
-            let mut database = database();
-            assert!(prepare(&mut database, &Place::nowhere()).is_ok());
+            let database = database();
+            assert!(prepare(&database, &Place::nowhere()).is_ok());
             let transaction = database.begin_write().unwrap();
             assert!(transaction.delete_table(table).unwrap());
             transaction.commit().unwrap();
-            assert!(matches!(prepare(&mut database, &Place::nowhere()), Err(Unfit::Damaged(_))), "{table}");
+            assert!(matches!(prepare(&database, &Place::nowhere()), Err(Unfit::Damaged(_))), "{table}");
             let view = database.begin_read().unwrap();
             assert_eq!(view.list_tables().unwrap().count(), tables::ALL.len() - 1, "{table}");
         }
@@ -181,10 +181,36 @@ mod tests {
 
     #[test]
     fn a_newer_database_is_refused() {
-        let mut database = database();
-        assert!(prepare(&mut database, &Place::nowhere()).is_ok());
+        let database = database();
+        assert!(prepare(&database, &Place::nowhere()).is_ok());
         write(&database, &Keyring::NONE, |batch| set_format(batch, NEWEST + 1)).unwrap();
-        assert!(matches!(prepare(&mut database, &Place::nowhere()), Err(Unfit::Newer(found)) if found == NEWEST + 1));
+        assert!(matches!(prepare(&database, &Place::nowhere()), Err(Unfit::Newer(found)) if found == NEWEST + 1));
+    }
+
+    /// The way back is another one than that of a disk that fails, and a look must tell it, too.
+    #[test]
+    fn a_database_of_a_newer_version_is_told_from_a_damaged_one() {
+        use crate::store::{FILE_NAME, OpenError, Store};
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        let open = || Store::open(folder.path(), std::sync::Arc::default()).err();
+        Store::open(folder.path(), std::sync::Arc::default()).unwrap().close();
+        let database = Database::open(&file).unwrap();
+        write(&database, &Keyring::NONE, |batch| set_format(batch, NEWEST + 1)).unwrap();
+        drop(database);
+        let looked = Store::open_to_look(folder.path()).err();
+        assert!(matches!(looked, Some(OpenError::Newer { found, .. }) if found == NEWEST + 1), "{looked:?}");
+        // The form of redb's own file, at the head of each of its two commits.
+        let mut bytes = std::fs::read(&file).unwrap();
+        (bytes[64], bytes[192]) = (9, 9);
+        std::fs::write(&file, &bytes).unwrap();
+        for refused in [open(), Store::open_to_look(folder.path()).err()] {
+            let refused = refused.unwrap();
+            assert!(matches!(refused, OpenError::NewerFile { .. }) && refused.needs_person(), "{refused}");
+            let said = refused.to_string();
+            assert!(said.contains("found 9") && said.contains("install the newer hydrophone"), "{said}");
+        }
+        assert!(std::fs::read(&file).unwrap() == bytes, "it stays as it is");
     }
 
     #[test]

@@ -36,9 +36,9 @@ impl std::fmt::Display for Locked {
 
 impl Locked {
     /// What a person can do about it.
-    pub const REMEDY: &'static str = "put the key back, as the credential hydrophone.key or as the file hydrophone.key in the \
-        state folder (mode 0600, owned by the service's user), and restart hydrophone; it is in a backup that was made \
-        with --with-keys";
+    pub const REMEDY: &'static str = "put the key back, as one of the credentials hydrophone.key.encrypted and hydrophone.key \
+        or as the file hydrophone.key in the state folder (mode 0600, owned by the service's user), and restart hydrophone; it \
+        is in a backup that was made with --with-keys";
 }
 
 /// What secrets are opened and sealed with.
@@ -68,7 +68,7 @@ impl Keyring {
     pub(super) fn of(view: &impl View, place: &Place) -> Result<Result<Self, BadKey>, StoreError> {
         let needed = get::<u64>(view, tables::META, &sealed_with())?.map(KeyId);
         let Some(needed) = needed else { return Ok(Self::new(place)) };
-        Ok(place.find().map(|found| match found {
+        Ok(place.find_needed(needed).map(|found| match found {
             Some(key) if key.id() == needed => Self::Open(Arc::new(key)),
             found => Self::Locked(Locked { needed, given: found.map(|key| key.id()) }),
         }))
@@ -366,6 +366,35 @@ mod tests {
             assert!(!holds(folder.path(), "squ_0123456789"), "a token is left");
             assert!(!holds(folder.path(), "hunter2"), "a proxy's password is left");
         }
+    }
+
+    /// What free pages still hold is worth a try at each start, and no reason not to start. Who only looks does not try.
+    #[test]
+    fn a_database_whose_free_pages_cannot_be_emptied_is_opened_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        unsealed(folder.path());
+        let due = |store: &Store| {
+            let due = store.read::<_, StoreError>(is_unscrubbed).unwrap();
+            store.close();
+            due
+        };
+        let file = folder.path().join(FILE_NAME);
+        // While there is one, redb does not compact.
+        let database = Database::open(&file).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let savepoint = transaction.persistent_savepoint().unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        for _ in 0..2 {
+            assert!(due(&open(folder.path())));
+        }
+        let database = Database::open(&file).unwrap();
+        let transaction = database.begin_write().unwrap();
+        assert!(transaction.delete_persistent_savepoint(savepoint).unwrap());
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(due(&Store::open_to_look(folder.path()).unwrap()));
+        assert!(!due(&open(folder.path())));
     }
 
     #[test]

@@ -451,7 +451,7 @@ impl Writer {
             let opened = guard::quietly(|| (self.shared.opener)(opening))
                 .unwrap_or_else(|panic| Err(DatabaseError::Storage(StorageError::Corrupted(panic))));
             match opened {
-                Ok(database) if !schema::is_newest(&database) => {
+                Ok(database) if schema::format_of(&database) != Some(schema::NEWEST) => {
                     tracing::error!("the file in the store's place is not the store that was open");
                 }
                 Ok(database) => {

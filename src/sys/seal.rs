@@ -1,5 +1,5 @@
-//! The key that secrets are sealed with at rest, and where it comes from: a systemd credential, or else a file beside the
-//! database, made at the first start.
+//! The key that secrets are sealed with at rest, and where it comes from: one of two systemd credentials, or else a file
+//! beside the database, made at the first start. A database says which key it needs, and that one is looked for in all of them.
 //!
 //! The file protects copies of the database (backups, a card that was read while the box ran from another one) and not
 //! the disk that both lie on; a credential that is bound to the box's TPM protects the disk, too.
@@ -19,6 +19,12 @@ use super::random;
 
 /// The name of the credential, and of the file in the state folder.
 pub const NAME: &str = "hydrophone.key";
+
+/// The name of the credential that lies encrypted on the disk: a unit cannot name the same one in both ways.
+pub const ENCRYPTED_NAME: &str = "hydrophone.key.encrypted";
+
+/// The name of the key in the state folder that a restore is about to put in its place.
+pub const RESTORING_NAME: &str = "hydrophone.key.restoring";
 
 /// Tells keys apart without saying anything of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +100,12 @@ impl Key {
         }
         text.push('\n');
         text
+    }
+
+    /// Writes it as its file has it, and syncs that.
+    pub fn write_to(&self, file: &mut std::fs::File) -> io::Result<()> {
+        file.write_all(self.text().as_bytes())?;
+        file.sync_all()
     }
 
     /// Which key it is.
@@ -189,7 +201,7 @@ pub enum BadKey {
 }
 
 impl Place {
-    /// A credential of this process, else a file in the state folder.
+    /// A credential of this process, and a file in the state folder.
     pub fn of_process(state: &Path) -> Self {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
         Self { credentials: credentials.map(PathBuf::from), folder: Some(state.to_owned()) }
@@ -205,17 +217,63 @@ impl Place {
         Self { credentials: None, folder: None }
     }
 
-    /// The key that is there.
+    /// Where a key may lie, the first choice first, and whether that is a credential.
+    fn all(&self) -> Vec<(PathBuf, bool)> {
+        let credentials = self.credentials.iter();
+        let credentials = credentials.flat_map(|folder| [ENCRYPTED_NAME, NAME].map(|name| (folder.join(name), true)));
+        credentials.chain(self.folder.iter().map(|folder| (folder.join(NAME), false))).collect()
+    }
+
+    fn known_to_all(&self) -> Option<Key> {
+        self.folder.is_none().then(|| Key::of(Zeroizing::new([0; BYTES])))
+    }
+
+    /// The first key that is there.
     pub fn find(&self) -> Result<Option<Key>, BadKey> {
-        if let Some(folder) = &self.credentials
-            && let Some(key) = read(&folder.join(NAME), false)?
-        {
-            return Ok(Some(Key { is_credential: true, ..key }));
+        for (path, is_credential) in self.all() {
+            if let Some(key) = read(&path, is_credential)? {
+                return Ok(Some(key));
+            }
         }
-        match &self.folder {
-            Some(folder) => read(&folder.join(NAME), true),
-            None => Ok(Some(Key::of(Zeroizing::new([0; BYTES])))),
+        Ok(self.known_to_all())
+    }
+
+    /// The needed key, wherever it is; the first one that is there, if none of them is it.
+    pub fn find_needed(&self, needed: KeyId) -> Result<Option<Key>, BadKey> {
+        let (mut other, mut bad) = (None, None);
+        for (path, is_credential) in self.all() {
+            match read(&path, is_credential) {
+                Ok(Some(key)) if key.id() == needed => {
+                    if let Some(bad) = bad {
+                        tracing::warn!("{bad}; the key in {} is taken", path.display());
+                    }
+                    return Ok(Some(key));
+                }
+                Ok(key) => other = other.or(key),
+                Err(error) => bad = bad.or(Some(error)),
+            }
         }
+        match (self.end_restore(needed), bad) {
+            (Some(key), _) => Ok(Some(key)),
+            (None, Some(bad)) => Err(bad),
+            (None, None) => Ok(other.or_else(|| self.known_to_all())),
+        }
+    }
+
+    /// Puts the needed key in its place where a restore was cut short before it did. The key that was there before has been
+    /// given another name by then.
+    fn end_restore(&self, needed: KeyId) -> Option<Key> {
+        let folder = self.folder.as_ref()?;
+        let begun = folder.join(RESTORING_NAME);
+        let key = read(&begun, false).ok()?.filter(|key| key.id() == needed)?;
+        let path = folder.join(NAME);
+        match std::fs::rename(&begun, &path).and_then(|()| std::fs::File::open(folder)?.sync_all()) {
+            Ok(()) => tracing::warn!("a restore was cut short; its key is now in {}", path.display()),
+            Err(error) => {
+                tracing::warn!("a restore was cut short, and its key stays in {}: {error}", begun.display());
+            }
+        }
+        Some(key)
     }
 
     /// Makes a key and its file. One that was begun and not finished is not met again.
@@ -230,7 +288,7 @@ impl Place {
 }
 
 /// Reads a key from its file. A credential's mode is the service manager's business.
-fn read(path: &Path, private: bool) -> Result<Option<Key>, BadKey> {
+fn read(path: &Path, is_credential: bool) -> Result<Option<Key>, BadKey> {
     let unreadable = |error| BadKey::Unreadable { path: path.to_owned(), error };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -238,13 +296,14 @@ fn read(path: &Path, private: bool) -> Result<Option<Key>, BadKey> {
         Err(error) => return Err(unreadable(error)),
     };
     let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-    if private && mode & 0o077 != 0 {
+    if !is_credential && mode & 0o077 != 0 {
         return Err(BadKey::Shared { path: path.to_owned(), mode });
     }
     // Of something else no more is read than shows that it is something else.
     let mut text = Zeroizing::new(Vec::with_capacity(128));
     file.take(128).read_to_end(&mut text).map_err(unreadable)?;
-    Key::parse(&text).map(Some).ok_or_else(|| BadKey::Malformed(path.to_owned()))
+    let key = Key::parse(&text).ok_or_else(|| BadKey::Malformed(path.to_owned()))?;
+    Ok(Some(Key { is_credential, ..key }))
 }
 
 /// Writes a key to a file that only this user may read, whole or not at all. What is there is not overwritten.
@@ -256,8 +315,7 @@ pub fn write(path: &Path, key: &Key) -> io::Result<()> {
         _ => {}
     }
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&begun)?;
-    file.write_all(key.text().as_bytes())?;
-    file.sync_all()?;
+    key.write_to(&mut file)?;
     // A link, as it takes no other's place.
     let linked = std::fs::hard_link(&begun, path);
     std::fs::remove_file(&begun)?;
@@ -325,7 +383,36 @@ mod tests {
         assert!(matches!(place.make(), Err(BadKey::NotMade { .. })), "no key takes another's place");
         assert_eq!(place.find().unwrap().unwrap().id(), made.id());
         std::fs::write(credentials.path().join(NAME), "ab".repeat(32)).unwrap();
-        assert_ne!(place.find().unwrap().unwrap().id(), made.id());
+        let other = place.find().unwrap().unwrap();
+        assert!(other.id() != made.id() && other.is_credential());
+        write(&credentials.path().join(ENCRYPTED_NAME), &Key::random()).unwrap();
+        let first = place.find().unwrap().unwrap();
+        assert!(first.id() != other.id() && first.id() != made.id() && first.is_credential());
+        // Whichever a database needs is found, wherever it is.
+        for needed in [&made, &other, &first] {
+            let found = place.find_needed(needed.id()).unwrap().unwrap();
+            assert_eq!((found.id(), found.is_credential()), (needed.id(), needed.id() != made.id()));
+        }
+        assert_eq!(place.find_needed(KeyId(1)).unwrap().unwrap().id(), first.id());
+        // What is of no use keeps no other from being found, and is told where there is no other.
+        std::fs::write(credentials.path().join(NAME), "nonsense").unwrap();
+        assert_eq!(place.find_needed(made.id()).unwrap().unwrap().id(), made.id());
+        assert!(matches!(place.find_needed(other.id()), Err(BadKey::Malformed(_))));
+    }
+
+    #[test]
+    fn a_key_that_a_restore_did_not_come_to_put_in_place_is() {
+        let state = tempfile::tempdir().unwrap();
+        let place = Place::folder(state.path());
+        let (former, new) = (place.make().unwrap(), Key::random());
+        let begun = state.path().join(RESTORING_NAME);
+        write(&begun, &new).unwrap();
+        assert_eq!(place.find_needed(former.id()).unwrap().unwrap().id(), former.id());
+        assert_eq!(place.find_needed(KeyId(1)).unwrap().unwrap().id(), former.id());
+        assert!(begun.exists(), "nobody needs it");
+        assert_eq!(place.find_needed(new.id()).unwrap().unwrap().id(), new.id());
+        assert!(!begun.exists());
+        assert_eq!(place.find().unwrap().unwrap().id(), new.id());
     }
 
     #[test]

@@ -142,6 +142,32 @@ fn a_backup_holds_no_secret_and_without_its_key_the_box_is_locked() {
     assert!(!conditions(&restored).contains(&"locked".to_owned()));
 }
 
+/// A box may have a credential of its own, such as one bound to its TPM. The key that came with the backup is the needed one.
+#[test]
+fn a_backup_with_its_key_works_on_a_box_that_has_another_credential() {
+    let sonar = sonar_with(CLOUD, &["A"]);
+    let (gateway, _) = holding(&sonar);
+    let backup = file(gateway.folder(), "gateway.bak");
+    let name = backup.to_str().unwrap();
+    gateway.json_with(&["backup", name, "--with-keys", "--passphrase-file", "-"], PASSPHRASE);
+    let (fresh, credentials) = (Arc::new(tempfile::tempdir().unwrap()), tempfile::tempdir().unwrap());
+    for (credential, digits) in [("hydrophone.key", "ab"), ("hydrophone.key.encrypted", "cd")] {
+        std::fs::write(credentials.path().join(credential), digits.repeat(32)).unwrap();
+        let other =
+            Gateway::start_credited(Arc::clone(&fresh), credentials.path()).unwrap_or_else(|log| panic!("{log}"));
+        assert!(!conditions(&other).contains(&"locked".to_owned()), "{credential}");
+        let folder = other.stop();
+        assert!(!folder.path().join("state/hydrophone.key").exists(), "a key was made");
+    }
+    let said = offline(&fresh.path().join("state"), &["restore", name, "--passphrase-file", "-"], PASSPHRASE);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_tells(&said.out, &["also where a credential holds another key", "API tokens", "hydrophone user list"]);
+    assert_tells(&said.out, &["rotate webhook secrets", "sign in again", "hydrophone.key.encrypted"]);
+    let restored = Gateway::start_credited(fresh, credentials.path()).unwrap_or_else(|log| panic!("{log}"));
+    assert!(!conditions(&restored).contains(&"locked".to_owned()));
+    assert_eq!(restored.cli(&["source", "check", "sonar"]).code, 0);
+}
+
 #[test]
 fn a_restore_that_cannot_be_right_changes_nothing() {
     let sonar = sonar_with(CLOUD, &["A"]);
@@ -153,7 +179,7 @@ fn a_restore_that_cannot_be_right_changes_nothing() {
     assert_refused(&short, &["at least 12 characters"]);
     // A service that runs has its folder.
     let said = gateway.cli_with(&["restore", name, "--passphrase-file", "-"], PASSPHRASE);
-    assert_refused(&said, &["is in use", "systemctl stop hydrophone"]);
+    assert_refused(&said, &["is in use", "systemctl stop hydrophone.service 'hydrophone-*.socket'"]);
     let folder = gateway.stop();
     let state = folder.path().join("state");
     let before = listing(&state);

@@ -2,6 +2,7 @@
 //! when that is asked for.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use crate::support::gateway::{Gateway, Said, program, run};
@@ -82,6 +83,49 @@ fn a_damaged_database_is_refused_and_set_aside_only_when_that_is_asked_for() {
         Gateway::start_in(Arc::clone(&folder), &["--set-damaged-aside"]).unwrap().stop();
         assert_eq!(aside(&folder).len(), 1, "{what}");
     }
+}
+
+/// Where systemd starts the gateway, nobody can give it a flag for once; the environment can be given. It may stay, too.
+#[test]
+fn the_environment_asks_for_a_damaged_database_to_be_set_aside_and_changes_no_whole_one() {
+    let folder = used();
+    std::fs::write(file(&folder), "This is a letter to the editor.").unwrap();
+    let start = |value: &str| {
+        let mut command = program();
+        command.env("HYDROPHONE_SET_DAMAGED_ASIDE", value);
+        Gateway::start_as(command, Arc::clone(&folder), &[], [Stdio::null(), Stdio::null()])
+    };
+    let refused = start("0").err().unwrap();
+    assert!(refused.contains("is damaged") && refused.contains("HYDROPHONE_SET_DAMAGED_ASIDE=1"), "{refused}");
+    assert_eq!(aside(&folder), [""; 0]);
+    let gateway = start("1").unwrap_or_else(|log| panic!("{log}"));
+    gateway.json(&["asset", "add", "Panama"]);
+    gateway.stop();
+    for _ in 0..2 {
+        let gateway = start("1").unwrap_or_else(|log| panic!("{log}"));
+        assert_eq!(gateway.json(&["asset", "list"])["assets"][0]["name"], "Panama");
+        gateway.stop();
+        assert_eq!(aside(&folder).len(), 1);
+    }
+}
+
+/// An empty box in the place of one that was set up would look as if nothing were wrong with anything.
+#[test]
+fn a_database_that_is_gone_is_not_begun_anew_unasked_where_its_configuration_is_kept() {
+    let folder = used();
+    let state = folder.path().join("state");
+    std::fs::remove_file(file(&folder)).unwrap();
+    std::fs::write(state.join("hydrophone.nightly"), "not even a whole one").unwrap();
+    for flags in [&[][..], &["--set-damaged-aside"]] {
+        let said = refused(&state, flags);
+        assert_eq!((said.code, said.err.lines().count()), (78, 1), "{said:?}");
+        for part in ["hydrophone restore FILE", "remove hydrophone.nightly and hydrophone.nightly.former"] {
+            assert!(said.err.contains(part), "{}", said.err);
+        }
+        assert!(!file(&folder).exists());
+    }
+    std::fs::remove_file(state.join("hydrophone.nightly")).unwrap();
+    Gateway::start_in(folder, &[]).unwrap().stop();
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod restore;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redb::{ReadableDatabase, ReadableTable, TableHandle};
@@ -20,15 +21,15 @@ use super::secrets::Keyring;
 use super::tables::{self, Table};
 use super::touched::Row;
 use super::writer::Manner;
-use super::{DAMAGED_PAGE, FILE_NAME, OpenError, Opening, Store, StoreError, View, builder, codec, schema};
+use super::{DAMAGED_PAGE, FILE_NAME, OpenError, Opening, Shared, Store, StoreError, View, builder, codec, schema};
 use crate::domain::limits::{BACKUP_LAST_ROWS_MAX, BACKUP_PAGE_BYTES, BACKUP_PAGE_ROWS, BACKUP_TOUCHED_READ};
 use crate::domain::time::Timestamp;
 use crate::sys::guard;
 use crate::sys::seal::passphrase::Wrapping;
 
 pub use self::format::{BadBackup, Head};
-pub use self::nightly::NIGHTLY_NAME;
-pub(super) use self::nightly::revive;
+pub use self::nightly::{FORMER_NIGHTLY_NAME, NIGHTLY_NAME};
+pub(super) use self::nightly::{has_copy, revive};
 pub use self::restore::{RestoreError, Restored, check, restore};
 
 /// Why there is no backup.
@@ -48,6 +49,15 @@ pub enum BackupError {
         "more changed than can be noted while the backup was written; write it to a faster place, or when less is read from Sonar"
     )]
     TooMuch,
+}
+
+/// While it lasts, what is written is noted. It ends with whoever has it, also where the commit that was to begin it failed.
+struct Watching(Arc<Shared>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.watch.end();
+    }
 }
 
 /// A row with its value, or without one where it is gone.
@@ -71,15 +81,14 @@ impl Store {
     }
 
     fn copy_tables(&self, copied: &[Table], head: &Head, out: &mut dyn Write) -> Result<u64, BackupError> {
-        let shared = std::sync::Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared);
         // In the writer's turn: a batch that is under way now would go unnoted.
-        let begun = self.submit(Manner::Deletes, move |_| Ok::<_, StoreError>(shared.watch.begin())).wait()?;
-        if !begun {
-            return Err(BackupError::Busy);
-        }
-        let done = self.copy(copied, head, out);
-        self.shared.watch.end();
-        done
+        let begun = self.submit(Manner::Deletes, move |_| {
+            let is_ours = shared.watch.begin();
+            Ok::<_, StoreError>(is_ours.then_some(Watching(shared)))
+        });
+        let _watching = begun.wait()?.ok_or(BackupError::Busy)?;
+        self.copy(copied, head, out)
     }
 
     fn copy(&self, copied: &[Table], head: &Head, out: &mut dyn Write) -> Result<u64, BackupError> {
@@ -101,7 +110,7 @@ impl Store {
         loop {
             while self.copy_touched(&is_copied, &mut writer)? >= BACKUP_LAST_ROWS_MAX {}
             // Nothing is written in the writer's turn, so that what is read in it is of one moment.
-            let shared = std::sync::Arc::clone(&self.shared);
+            let shared = Arc::clone(&self.shared);
             let last = self.submit(Manner::Deletes, move |batch| {
                 if shared.watch.count() > BACKUP_LAST_ROWS_MAX {
                     return Ok(None);
@@ -275,7 +284,6 @@ fn is_whole(table: &str, key: &[u8], value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
 
     use super::*;
     use crate::store::records::SecretBytes;

@@ -2,21 +2,24 @@
 //! beside it, in a backup's form. Findings, their history and the log of calls are not in it.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::restore::{build, check};
+use super::restore::{build, check, leave_numbers_out};
 use super::{BackupError, RestoreError, name};
 use crate::domain::time::Timestamp;
 use crate::store::codec::{self, Record};
 use crate::store::destinations::Progress;
 use crate::store::records::Project;
 use crate::store::tables::{self, Key, Table};
-use crate::store::{FILE_NAME, Store, schema, secrets};
+use crate::store::{Store, schema, secrets};
 
 /// The copy's name in the state folder.
 pub const NIGHTLY_NAME: &str = "hydrophone.nightly";
+
+/// The name of the copy before.
+pub const FORMER_NIGHTLY_NAME: &str = "hydrophone.nightly.former";
 
 /// What is copied.
 const COPIED: &[Table] = &[
@@ -36,11 +39,8 @@ const COPIED: &[Table] = &[
     tables::TOKEN_NAMES,
 ];
 
-/// Numbers that were given since the copy was made must not be given again: far more than a day uses.
-const NUMBERS_LEFT_OUT: u64 = 1 << 20;
-
 impl Store {
-    /// Copies what cannot be read again. Returns how many rows that are.
+    /// Copies what cannot be read again, and keeps the copy before. Returns how many rows that are.
     pub fn copy_nightly(&self, now: Timestamp) -> Result<u64, BackupError> {
         let (path, begun) = (self.folder().join(NIGHTLY_NAME), self.folder().join("hydrophone.nightly.new"));
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&begun)?;
@@ -50,24 +50,48 @@ impl Store {
         out.flush()?;
         drop(out);
         file.sync_all()?;
+        match std::fs::rename(&path, self.folder().join(FORMER_NIGHTLY_NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         std::fs::rename(&begun, &path)?;
         File::open(self.folder())?.sync_all()?;
         Ok(rows)
     }
 }
 
-/// Makes a database of the nightly copy in a folder that has none. Returns when that was made, or nothing where there is no
-/// copy.
-pub(in crate::store) fn revive(folder: &Path) -> Result<Option<Timestamp>, RestoreError> {
-    let path = folder.join(NIGHTLY_NAME);
-    if !path.is_file() {
-        return Ok(None);
+/// A database that was made of a nightly copy, and is not in its place yet.
+pub(in crate::store) struct Revived {
+    /// Where it is.
+    pub(in crate::store) built: PathBuf,
+    /// When the copy was made.
+    pub(in crate::store) made_at: Timestamp,
+}
+
+fn copies(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    [NIGHTLY_NAME, FORMER_NIGHTLY_NAME].map(|name| folder.join(name)).into_iter().filter(|path| path.is_file())
+}
+
+/// Whether there is a nightly copy in a folder.
+pub(in crate::store) fn has_copy(folder: &Path) -> bool {
+    copies(folder).next().is_some()
+}
+
+/// Makes a database of the nightly copy, beside the place where it belongs; of the copy before, where the last one is
+/// damaged. Nothing where there is no copy.
+pub(in crate::store) fn revive(folder: &Path) -> Result<Option<Revived>, RestoreError> {
+    let mut bad = None;
+    for path in copies(folder) {
+        match check(&path) {
+            Ok((head, _)) => {
+                let built = folder.join("hydrophone.redb.restoring");
+                drop(build(&path, &built, None, &alive)?);
+                return Ok(Some(Revived { built, made_at: head.made_at }));
+            }
+            Err(error) => bad = bad.or(Some(error)),
+        }
     }
-    let (head, _) = check(&path)?;
-    let (file, built) = (folder.join(FILE_NAME), folder.join("hydrophone.redb.restoring"));
-    build(&path, &built, Some(&alive))?;
-    std::fs::rename(&built, &file).map_err(|error| RestoreError::Write { path: file, error })?;
-    Ok(Some(head.made_at))
+    bad.map_or(Ok(None), Err)
 }
 
 /// A row as it is of use without findings and branches; nothing where it is of none.
@@ -77,8 +101,7 @@ fn alive(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         if key == schema::KEY || key == secrets::SEALED_WITH {
             return Some(value.to_vec());
         }
-        let next: u64 = key.starts_with(b"next/").then(|| codec::open(key, value).ok())??;
-        return Some(codec::seal(key, &(next + NUMBERS_LEFT_OUT)));
+        return leave_numbers_out(table, key, value);
     }
     if is(tables::PROJECTS) {
         return changed(key, value, |project: Project| Project { main: None, error: None, moved: None, ..project });
@@ -98,10 +121,12 @@ fn changed<R: Record>(key: &[u8], value: &[u8], change: impl FnOnce(R) -> R) -> 
 mod tests {
     use std::sync::Arc;
 
+    use super::super::restore::NUMBERS_LEFT_OUT;
     use super::*;
     use crate::domain::ids::{AssetName, OrganizationKey, OrganizationRef, ProjectKey, ScopeId, SourceName};
     use crate::domain::selection::Selection;
     use crate::store::records::{Asset, SecretBytes};
+    use crate::store::{FILE_NAME, OpenError};
     use crate::store::{StoreError, catalogue, settings};
     use crate::sys::bell::Bell;
     use crate::sys::seal::Place;
@@ -156,14 +181,71 @@ mod tests {
         assert!(u64::from(added.unwrap().0) > NUMBERS_LEFT_OUT, "no number is given twice");
     }
 
-    /// A copy that is damaged itself must not keep the box from starting.
+    fn settle(path: &Path, name: &'static str) {
+        let store = Store::open(path, Arc::new(Bell::default())).unwrap();
+        let set = store.write::<_, StoreError>(move |batch| settings::set(batch, "public-url", Some(name)));
+        assert_eq!(set, Ok(()));
+        store.copy_nightly(Timestamp(2)).unwrap();
+        store.close();
+    }
+
+    fn settled(store: &Store) -> Option<String> {
+        store.read::<_, StoreError>(|view| settings::value(view, "public-url")).unwrap()
+    }
+
+    fn set_aside(path: &Path) -> Result<Store, OpenError> {
+        Store::open_or_set_aside(path, Arc::new(Bell::default()), &Place::folder(path), Timestamp(3))
+    }
+
+    /// Whoever begins with nothing has the only copy of the configuration overwritten an hour later. So a start never does
+    /// that by itself where there is a copy: the file may have been removed by mistake, or by a way back that was cut short.
     #[test]
-    fn a_copy_that_is_of_no_use_is_passed_over() {
+    fn a_database_that_is_gone_is_not_begun_anew_where_there_is_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        settle(path, "https://one.example");
+        let copy = std::fs::read(path.join(NIGHTLY_NAME)).unwrap();
+        for begun in [false, true] {
+            std::fs::remove_file(path.join(FILE_NAME)).unwrap();
+            if begun {
+                std::fs::write(path.join(FILE_NAME), "").unwrap();
+            }
+            let refused = Store::open(path, Arc::new(Bell::default())).err().unwrap();
+            assert!(matches!(refused, OpenError::Gone(_)) && refused.needs_person(), "{refused}");
+            assert_eq!(path.join(FILE_NAME).exists(), begun, "no database is begun");
+            assert_eq!(std::fs::read(path.join(NIGHTLY_NAME)).unwrap(), copy);
+            let store = set_aside(path).unwrap();
+            assert_eq!(settled(&store).as_deref(), Some("https://one.example"));
+            store.close();
+        }
+        std::fs::remove_file(path.join(FILE_NAME)).unwrap();
+        std::fs::remove_file(path.join(NIGHTLY_NAME)).unwrap();
+        assert_eq!(settled(&Store::open(path, Arc::new(Bell::default())).unwrap()), None, "without one it is");
+    }
+
+    /// A revival that fails must leave everything as it is: the damaged database, and the copy.
+    #[test]
+    fn a_copy_that_is_of_no_use_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         std::fs::write(path.join(FILE_NAME), "This is a letter to the editor.").unwrap();
         std::fs::write(path.join(NIGHTLY_NAME), "And this is another one.").unwrap();
-        let bell = Arc::new(Bell::default());
-        assert!(Store::open_or_set_aside(path, bell, &Place::folder(path), Timestamp(3)).is_ok());
+        let refused = set_aside(path).err().unwrap();
+        assert!(matches!(refused, OpenError::Copy { .. }) && refused.needs_person(), "{refused}");
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 2, "nothing was moved");
+        std::fs::remove_file(path.join(NIGHTLY_NAME)).unwrap();
+        assert!(set_aside(path).is_ok());
+    }
+
+    #[test]
+    fn the_copy_before_is_kept_and_takes_the_place_of_a_damaged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        settle(path, "https://one.example");
+        settle(path, "https://two.example");
+        std::fs::write(path.join(FILE_NAME), "This is a letter to the editor.").unwrap();
+        let whole = std::fs::read(path.join(NIGHTLY_NAME)).unwrap();
+        std::fs::write(path.join(NIGHTLY_NAME), &whole[..whole.len() / 2]).unwrap();
+        assert_eq!(settled(&set_aside(path).unwrap()).as_deref(), Some("https://one.example"));
     }
 }
