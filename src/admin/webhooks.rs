@@ -224,7 +224,15 @@ fn public_url(admin: &Admin, view: &Reader, source: &Source) -> Result<Option<St
     Ok(url.map(|url| url.trim_end_matches('/').to_owned()))
 }
 
-/// What the box can say of itself. Without a listener there is nothing to be told but the path.
+/// What the box can say of itself. Without a listener there is nothing to be told but the path; and nobody calls all
+/// addresses, nor is a certificate made for them.
 fn guessed_url(admin: &Admin) -> String {
-    if admin.webhook_address.is_some() { admin.listener_url() } else { String::new() }
+    match admin.webhook_address {
+        None => String::new(),
+        Some(address) if address.ip().is_unspecified() => {
+            let scheme = if admin.webhook_tls { "https" } else { "http" };
+            format!("{scheme}://localhost:{}", address.port())
+        }
+        Some(_) => admin.listener_url(),
+    }
 }

@@ -47,6 +47,10 @@ pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Bytes that a request's head may have.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 
+/// How long somebody who has connected and not called yet may still do so once the daemon is to stop: Sonar calls once, and
+/// whoever is silent must not hold up the next start.
+pub const LAST_CALL_MAX: Duration = Duration::from_secs(3);
+
 /// Header lines that a request may have. Sonar sends about eight.
 pub const HEADERS_MAX: usize = 64;
 

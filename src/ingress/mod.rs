@@ -6,7 +6,7 @@ pub mod directory;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -113,17 +113,23 @@ impl Ingress {
         stream: TcpStream,
         tls: Option<TlsAcceptor>,
         _permit: OwnedSemaphorePermit,
-        stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<bool>,
     ) {
         // Answers are small and complete: there is nothing to gain from waiting for more.
         let _ = stream.set_nodelay(true);
         match tls {
             None => self.requests(TokioIo::new(stream), stop).await,
-            Some(tls) => match timeout(limits::HANDSHAKE_MAX, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.requests(TokioIo::new(stream), stop).await,
-                Ok(Err(error)) => tracing::debug!("a webhook connection's TLS handshake failed: {error}"),
-                Err(_) => tracing::debug!("a webhook connection's TLS handshake took too long"),
-            },
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    shaken = timeout(limits::HANDSHAKE_MAX, tls.accept(stream)) => shaken.ok(),
+                    () = last_call(&mut stop) => None,
+                };
+                match shaken {
+                    Some(Ok(stream)) => self.requests(TokioIo::new(stream), stop).await,
+                    Some(Err(error)) => tracing::debug!("a webhook connection's TLS handshake failed: {error}"),
+                    None => tracing::debug!("a webhook connection's TLS handshake took too long"),
+                }
+            }
         }
     }
 
@@ -131,9 +137,18 @@ impl Ingress {
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
+        let begun = AtomicBool::new(false);
+        let told = stop.clone();
         let service = service_fn(|request| {
-            let ingress = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(ingress.answer(request).await) }
+            begun.store(true, Ordering::Relaxed);
+            let (ingress, told) = (&self, &told);
+            async move {
+                let mut answer = ingress.answer(request).await;
+                if *told.borrow() {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -146,6 +161,13 @@ impl Ingress {
             ended = connection.as_mut() => return note(ended),
             () = stopped(&mut stop) => {}
             () = tokio::time::sleep(limits::CONNECTION_AGE_MAX) => {}
+        }
+        // hyper would close a connection that nothing has come in on, and who has just connected would call in vain.
+        if !begun.load(Ordering::Relaxed) {
+            tokio::select! {
+                ended = connection.as_mut() => return note(ended),
+                () = tokio::time::sleep(limits::LAST_CALL_MAX) => {}
+            }
         }
         // Whoever neither sends nor reads any more does not hold the place for ever.
         connection.as_mut().graceful_shutdown();
@@ -282,6 +304,12 @@ fn note(ended: hyper::Result<()>) {
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the daemon is gone altogether, which is as good as being told to stop.
     let _ = stop.wait_for(|&stop| stop).await;
+}
+
+/// The end of the time that is left to those who have connected and not called yet.
+async fn last_call(stop: &mut watch::Receiver<bool>) {
+    stopped(stop).await;
+    tokio::time::sleep(limits::LAST_CALL_MAX).await;
 }
 
 /// A body, and its share of what all bodies together may take until it is stored.

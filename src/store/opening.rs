@@ -95,8 +95,8 @@ pub enum OpenError {
 
 /// How to begin anew: by hand, and where systemd starts the gateway.
 const SET_ASIDE: &str = "(start once with `hydrophone serve --set-damaged-aside`; where it is installed, write `[Service]` and \
-    `Environment=HYDROPHONE_SET_DAMAGED_ASIDE=1` with `systemctl edit --runtime hydrophone`, then `systemctl restart hydrophone`, \
-    then `systemctl revert hydrophone`)";
+    `Environment=HYDROPHONE_SET_DAMAGED_ASIDE=1` with `systemctl edit --runtime hydrophone`, then `systemctl restart hydrophone`; \
+    with a database that is whole it changes nothing, and the next boot forgets it)";
 
 impl OpenError {
     /// Whether only a person can change anything about it.
@@ -136,6 +136,15 @@ impl OpenError {
     }
 }
 
+/// Refuses a database of a newer version before it is opened for writing, which changes the file.
+fn not_newer(folder: &Path, file: &Path) -> Result<(), OpenError> {
+    match guard::quietly(|| schema::newer_in(file)) {
+        Ok(Some(found)) => Err(OpenError::Newer { path: folder.to_owned(), found, known: schema::NEWEST }),
+        // Whatever else is the matter shows when it is opened.
+        _ => Ok(()),
+    }
+}
+
 /// Opens the database; makes it only the first time.
 pub(super) type Opener = Box<dyn Fn(Opening) -> Result<Database, DatabaseError> + Send + Sync>;
 
@@ -161,14 +170,12 @@ impl Store {
     /// which leads it to the newest one.
     pub fn open_to_look(folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
+        not_newer(folder, &path)?;
         let opener = |file: PathBuf| move |opening| builder(opening).open(&file);
         let found = guard::quietly(|| opener(path.clone())(Opening::Again));
         let database = found.unwrap_or_else(|_| Err(redb::StorageError::Corrupted(DAMAGED_PAGE.to_owned()).into()));
         let database = database.map_err(|error| OpenError::of(error, folder))?;
         let found = schema::format_of(&database);
-        if let Some(found) = found.filter(|&found| found > schema::NEWEST) {
-            return Err(OpenError::Newer { path: folder.to_owned(), found, known: schema::NEWEST });
-        }
         if found != Some(schema::NEWEST) {
             let problem = "it is of another version; start the service, which can tell more".to_owned();
             return Err(OpenError::Unusable { path, problem });
@@ -208,6 +215,7 @@ impl Store {
         if std::fs::metadata(&path).map_or(true, |file| file.len() == 0) && backup::has_copy(folder) {
             return Err(OpenError::Gone(path));
         }
+        not_newer(folder, &path)?;
         place::make(folder, &path).map_err(not_writable)?;
         let file = path.clone();
         let opener: Opener = Box::new(move |opening| match opening {

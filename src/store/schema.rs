@@ -1,6 +1,8 @@
 //! The database's format: which one this version writes, and how older ones become it.
 
-use redb::{Database, ReadableDatabase};
+use std::path::Path;
+
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 
 use super::secrets::{self, Keyring};
 use super::tables::{self, Key};
@@ -80,7 +82,7 @@ pub(super) fn prepare(database: &Database, key: &Place) -> Result<Keyring, Unfit
     Ok(keyring)
 }
 
-fn reader(database: &Database) -> Result<Reader, StoreError> {
+fn reader(database: &impl ReadableDatabase) -> Result<Reader, StoreError> {
     Ok(Reader::new(database.begin_read()?, &Keyring::NONE))
 }
 
@@ -100,11 +102,17 @@ pub(super) fn format_of(database: &Database) -> Option<u32> {
     found(database).ok().flatten()
 }
 
+/// The format of a file that this version does not know yet, found without a change to a byte of it.
+pub(super) fn newer_in(file: &Path) -> Option<u32> {
+    let database = ReadOnlyDatabase::open(file).ok()?;
+    found(&database).ok().flatten().filter(|&found| found > NEWEST)
+}
+
 fn has_tables(database: &Database) -> Result<bool, StoreError> {
     Ok(database.begin_read()?.list_tables()?.next().is_some())
 }
 
-fn found(database: &Database) -> Result<Option<u32>, Unfit> {
+fn found(database: &impl ReadableDatabase) -> Result<Option<u32>, Unfit> {
     let reader = reader(database)?;
     match reader.transaction.open_table(tables::META) {
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),

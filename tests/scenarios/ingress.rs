@@ -496,3 +496,29 @@ fn behind_a_proxy_the_listener_takes_calls_without_tls() {
     assert_eq!(line.answer().unwrap().status, 413);
     assert_eq!(scene.hook.send(&call).status, 202);
 }
+
+/// Sonar calls once: one that had connected when the box began to stop, for an upgrade above all, would be lost.
+#[test]
+fn who_has_connected_before_it_stops_still_makes_the_call() {
+    for flags in [&[][..], &["--webhook-plain"]] {
+        let scene = Scene::with(flags);
+        let mut silent = Line::open(&scene.hook.address);
+        let mut halting = Line::open(&scene.hook.address);
+        let call = scene.hook.call(&body("shop", "T2")).bytes();
+        halting.write(&call[..40]);
+        // Connections are taken one after the other, so those above are.
+        scene.hook.accepted(&body("shop", "T1"));
+        scene.gateway.begin_stop();
+        silent.write(&scene.hook.call(&body("shop", "T3")).bytes());
+        halting.write(&call[40..]);
+        for line in [&mut silent, &mut halting] {
+            let answer = line.answer().unwrap_or_else(|| panic!("{flags:?}: no answer"));
+            assert_eq!((answer.status, answer.header("Connection")), (202, Some("close")), "{flags:?}");
+            assert!(line.is_closed());
+        }
+        let (code, folder) = scene.gateway.ended();
+        assert_eq!(code, Some(0));
+        let again = Gateway::start_in(folder, &[]).unwrap_or_else(|log| panic!("{log}"));
+        assert_eq!(deliveries(&again).len(), 3);
+    }
+}

@@ -260,16 +260,24 @@ impl Gateway {
         }
     }
 
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
     /// Has it read anew what can be, as `systemctl reload` does.
     pub fn reload(&self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("it runs");
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    /// Asks it to end, as the service manager would, and waits until it has begun to.
+    pub fn begin_stop(&self) {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait("it to stop", |gateway| gateway.log().contains("stopping").then_some(()));
     }
 
     /// Ends it as the service manager would.
     pub fn stop(mut self) -> Arc<tempfile::TempDir> {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+        self.signal(rustix::process::Signal::TERM);
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "it ended with {status}:\n{}", self.log());
         Arc::clone(&self.folder)

@@ -206,7 +206,7 @@ fn a_database_of_a_newer_version_stops_it_with_a_sentence_and_the_way_back() {
     assert_eq!((property("ActiveState").as_str(), property("NRestarts").as_str()), ("failed", "0"));
     let status = try_run("systemctl", &["status", "--no-pager", "--lines=20", UNIT]).out;
     assert!(status.contains("has format 23") && status.contains("install the newer hydrophone again"), "{status}");
-    assert_eq!(fs::read(&file).unwrap(), before, "it is left alone");
+    assert!(fs::read(&file).unwrap() == before, "it is left alone");
 }
 
 /// Gives the database a format that is not there yet.
