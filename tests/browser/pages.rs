@@ -46,6 +46,7 @@ pub const PAGES: [(&str, &str); 37] = [
     ("audit", "/audit"),
     ("settings", "/settings"),
     ("about", "/about"),
+    ("licences", "/about/licences"),
     ("doctor", "/doctor"),
 ];
 

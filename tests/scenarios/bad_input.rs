@@ -8,13 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use redb::ReadableDatabase;
 use serde_json::Value;
 
 use crate::steps::{
     ALL_STATES, CLOUD, NEWEST_SERVER, add_source, alone, assert_refused, assert_tells, branch, holding_shop, inventory,
     organization, serve, states, sync,
 };
+use crate::support::damage::make_newer;
 use crate::support::gateway::{Gateway, Said, program, run};
 use crate::support::sonar::{Browse, Fault, Issue, Mode, Sonar};
 use crate::support::{connect, connect_with, findings, import};
@@ -483,23 +483,8 @@ fn a_state_folder_in_use_is_refused_and_the_first_gateway_goes_on() {
 fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
     let folder = Gateway::start().stop();
     let file = folder.path().join("state/hydrophone.redb");
-    let meta: redb::TableDefinition<&[u8], &[u8]> = redb::TableDefinition::new("meta");
-    let rows = |database: &redb::Database| {
-        let table = database.begin_read().unwrap().open_table(meta).unwrap();
-        let rows: Vec<_> = redb::ReadableTable::iter(&table).unwrap().map(|row| row.unwrap()).collect();
-        rows.iter().map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).collect::<Vec<_>>()
-    };
-    let before = {
-        let database = redb::Database::open(&file).unwrap();
-        let transaction = database.begin_write().unwrap();
-        // A value: the version of its form with the mark that the checksum covers the key, CBOR, and the checksum.
-        let mut value = vec![0x81, 23];
-        let checksum = crc32fast::hash(&[&value[..], b"schema"].concat());
-        value.extend(checksum.to_le_bytes());
-        transaction.open_table(meta).unwrap().insert(&b"schema"[..], value.as_slice()).unwrap();
-        transaction.commit().unwrap();
-        rows(&database)
-    };
+    make_newer(&file);
+    let before = std::fs::read(&file).unwrap();
     let said = serve_in(&folder.path().join("state"));
     assert_eq!(said.code, 78, "{said:?}");
     let state = folder.path().join("state");
@@ -512,7 +497,7 @@ fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
             "put back a backup",
         ],
     );
-    assert_eq!(rows(&redb::Database::open(&file).unwrap()), before);
+    assert!(std::fs::read(&file).unwrap() == before, "not a byte of it is changed");
 }
 
 #[test]

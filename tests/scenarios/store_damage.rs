@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
+use crate::support::damage::make_newer;
 use crate::support::gateway::{Gateway, Said, program, run};
 
 const FILE: &str = "hydrophone.redb";
@@ -208,16 +209,7 @@ fn spoilt_of(bytes: &[u8]) -> usize {
 #[test]
 fn a_database_of_a_newer_version_is_never_set_aside() {
     let folder = used();
-    let table = redb::TableDefinition::<&[u8], &[u8]>::new("meta");
-    let database = redb::Database::open(file(&folder)).unwrap();
-    let transaction = database.begin_write().unwrap();
-    // Format 23: the value's version and the mark that the key is covered, the number in CBOR, the checksum of both and of the key.
-    let mut value = vec![0x81, 23];
-    let checksum = crc32fast::hash(&[&value[..], b"schema"].concat());
-    value.extend_from_slice(&checksum.to_le_bytes());
-    transaction.open_table(table).unwrap().insert(&b"schema"[..], value.as_slice()).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
+    make_newer(&file(&folder));
     for flags in [&[][..], &["--set-damaged-aside"]] {
         let said = refused(&folder.path().join("state"), flags);
         assert_eq!(said.code, 78, "{said:?}");

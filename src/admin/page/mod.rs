@@ -209,6 +209,7 @@ fn places() -> Vec<Place> {
         place(Viewer, GET, "/settings", settings::show, "List settings"),
         place(Admin, POST, "/settings", settings::save, "Change settings"),
         place(Viewer, GET, "/about", settings::about, "Show what this box is"),
+        place(Viewer, GET, "/about/licences", settings::licences, "Show the licences of the libraries"),
         place(Operator, GET, "/doctor", doctor::show, "Show the doctor"),
         place(Operator, POST, "/doctor", doctor::look, "Look at everything that has to work")
             .despite(Despite::LockAndStore),

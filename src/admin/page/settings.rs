@@ -1,12 +1,15 @@
 //! Settings, and what this box is.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
+use flate2::read::GzDecoder;
 use maud::{Markup, html};
 
 use super::fields::{Typed, sentence};
@@ -231,8 +234,62 @@ pub(super) async fn about(state: State<Arc<Admin>>, Extension(caller): Extension
             dt { "Database" } dd { (size(bytes)) }
             dt { "API" } dd { a href="/api/v1/openapi.json" { "Its description" } " " span.soft { "OpenAPI 3.1" } }
             @if caller.role() >= Role::Operator { dt { "Doctor" } dd { a href="/doctor" { "Look at everything that has to work" } } }
-            dt { "Licence" } dd { "MIT or Apache 2.0" }
+            dt { "Licence" } dd { "MIT or Apache 2.0" " " a href="/about/licences" { "Those of its libraries" } }
         }
     };
     Ok(Frame::of(&admin, "About this box", Here::Elsewhere, &caller).page(&main))
+}
+
+/// Where the packages put the licences of the libraries that are linked in.
+const LICENCES: [&str; 2] =
+    ["/usr/share/doc/hydrophone/third-party.txt.gz", "/usr/share/licenses/hydrophone/third-party.txt.gz"];
+
+/// Bytes of them that are shown; they are a tenth of it.
+const LICENCES_BYTES_MAX: u64 = 4 << 20;
+
+/// `GET /about/licences`.
+pub(super) async fn licences(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    let text = admin.block(|_| Ok(licences_in(&LICENCES))).await?;
+    let main = html! {
+        div.head { div { h1 { "Licences of the libraries" } } }
+        @match text {
+            Some(text) => pre.code.flat tabindex="0" aria-label="Licences" { (text) },
+            None => p { "They come with the packages, in " code { (LICENCES[0]) } ", and that file is not on this box. "
+                "The sources make it: " code { "packaging/materials licences" } "." },
+        }
+    };
+    Ok(Frame::of(&admin, "Licences", Here::Elsewhere, &caller).page(&main))
+}
+
+/// The first of the files that is there, unpacked.
+fn licences_in(files: &[&str]) -> Option<String> {
+    let file = files.iter().find_map(|path| File::open(path).ok())?;
+    let mut text = String::new();
+    GzDecoder::new(file).take(LICENCES_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn the_licences_of_either_package_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("third-party.txt.gz");
+        let path = path.to_str().unwrap();
+        assert_eq!(licences_in(&["/nowhere", path]), None);
+        let mut file = GzEncoder::new(File::create(path).unwrap(), Compression::default());
+        file.write_all(b"redb 4.5.0: MIT\n").unwrap();
+        file.finish().unwrap();
+        assert_eq!(licences_in(&["/nowhere", path]).as_deref(), Some("redb 4.5.0: MIT\n"));
+    }
 }

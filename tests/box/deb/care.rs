@@ -4,12 +4,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use super::{make_newer, start};
+use super::start;
 use crate::calls::Hook;
 use crate::installed::{
     SOCKETS, STATE, UNIT, active, ask, enable, journal, main_pid, must, open_findings, property, try_run, wait,
     with_project,
 };
+use crate::support::damage::make_newer;
 use crate::support::tls;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -137,7 +138,7 @@ fn what_only_a_person_can_mend_ends_the_calls_too_until_the_next_start() {
     must("systemctl", &["stop", UNIT]);
     let file = format!("{STATE}/hydrophone.redb");
     let before = fs::read(&file).unwrap();
-    make_newer(&file);
+    make_newer(Path::new(&file));
     let waiting = std::net::TcpStream::connect(Hook::ADDRESS).unwrap();
     wait("systemd to give up", || property("Result") == "start-limit-hit" || property("ActiveState") == "failed");
     wait("the door to be closed", || std::net::TcpStream::connect(Hook::ADDRESS).is_err());

@@ -12,6 +12,7 @@ use crate::installed::{
     SOCKETS, STATE, UNIT, active, ask, deliveries, enable, journal, main_pid, mode, must, open_findings, package,
     property, try_run, wait, with_project, without,
 };
+use crate::support::damage::make_newer;
 use crate::support::tls;
 
 fn install() {
@@ -199,7 +200,7 @@ fn a_database_of_a_newer_version_stops_it_with_a_sentence_and_the_way_back() {
     start();
     must("systemctl", &["stop", UNIT]);
     let file = format!("{STATE}/hydrophone.redb");
-    make_newer(&file);
+    make_newer(Path::new(&file));
     let before = fs::read(&file).unwrap();
     assert_ne!(try_run("systemctl", &["start", UNIT]).code, 0);
     assert_eq!(property("ExecMainStatus"), "78");
@@ -207,19 +208,6 @@ fn a_database_of_a_newer_version_stops_it_with_a_sentence_and_the_way_back() {
     let status = try_run("systemctl", &["status", "--no-pager", "--lines=20", UNIT]).out;
     assert!(status.contains("has format 23") && status.contains("install the newer hydrophone again"), "{status}");
     assert!(fs::read(&file).unwrap() == before, "it is left alone");
-}
-
-/// Gives the database a format that is not there yet.
-fn make_newer(file: &str) {
-    let meta: redb::TableDefinition<&[u8], &[u8]> = redb::TableDefinition::new("meta");
-    let database = redb::Database::open(file).unwrap();
-    let transaction = database.begin_write().unwrap();
-    // A value: the version of its form with the mark that the checksum covers the key, CBOR, and the checksum.
-    let mut value = vec![0x81, 23];
-    let checksum = crc32fast::hash(&[&value[..], b"schema"].concat());
-    value.extend(checksum.to_le_bytes());
-    transaction.open_table(meta).unwrap().insert(&b"schema"[..], value.as_slice()).unwrap();
-    transaction.commit().unwrap();
 }
 
 #[test]
