@@ -105,7 +105,9 @@ fn of_scope(asked: &Asked, project: &Project, scope: &Scope, cursor: Option<Stri
         branch: Some(scope.name.to_string()),
         scope: Some(if scope.kind == ScopeKind::Branch { "branch" } else { "pull_request" }.to_owned()),
         with: Some("flows".to_owned()),
-        sort: None,
+        // In the others a finding whose severity or path changes while pages are read may move past them: it would be
+        // absent, and count as closed.
+        sort: Some("newest".to_owned()),
         ..asked.list(cursor)
     }
 }
