@@ -82,7 +82,7 @@ fn of_many_projects_one_is_found_by_a_part_of_its_name() {
     // What nothing is called stays in the field, and says so.
     browser.write("input[name=project]", "web");
     browser.keys(Key::Enter);
-    browser.see("main", "No finding matches");
+    browser.see(".wrong", "Project web is not imported.");
     assert_eq!(browser.run("return document.querySelector('input[name=project]').value", &[]), "web");
 }
 

@@ -151,8 +151,15 @@ async fn listing(
 ) -> Result<Response, Problem> {
     let wanted = address.wanted()?;
     let (page, choices) = admin
-        .read(move |_, view| Ok((findings::page(view, &wanted)?, Choices::read(view, wanted.project.as_deref())?)))
+        .read(move |_, view| Ok((findings::page(view, &wanted), Choices::read(view, wanted.project.as_deref())?)))
         .await?;
+    let page = match page {
+        Ok(page) => page,
+        Err(problem) if problem.status().is_client_error() => {
+            return Ok(unlisted(admin, caller, address, &choices, &problem));
+        }
+        Err(problem) => return Err(problem),
+    };
     let main = html! {
         (head(&page, address, caller))
         (decided(address))
@@ -168,6 +175,20 @@ async fn listing(
     };
     let frame = Frame::of(admin, "Findings", Here::Findings, caller);
     Ok(if sent.is_some() { frame.at(address.here()) } else { frame }.page(&main))
+}
+
+/// No list, since nothing is called so, or no word is searched for: said below what was chosen and typed.
+fn unlisted(admin: &Arc<Admin>, caller: &Caller, address: &Address, choices: &Choices, problem: &Problem) -> Response {
+    let main = html! {
+        div.head { div { h1 { "Findings" } } }
+        div.stack {
+            (filters(address, choices))
+            (wrong("filter-e", Some(&sentence(problem.detail()))))
+            (chips(address))
+        }
+        section.empty { h2 { "No finding matches" } p { a href="/findings" { "Clear" } } }
+    };
+    (problem.status(), Frame::of(admin, "Findings", Here::Findings, caller).page(&main)).into_response()
 }
 
 fn refused(sent: &Sent<'_>) -> Markup {
