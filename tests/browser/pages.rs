@@ -9,7 +9,7 @@ use crate::world::World;
 
 /// All pages, by the names of their pictures. What stands in braces is filled by [`World::fill`]. A page that is missing
 /// here is missed by [`the_list_of_pages_is_whole`].
-pub const PAGES: [(&str, &str); 37] = [
+pub const PAGES: [(&str, &str); 38] = [
     ("overview", "/"),
     ("connect-source", "/connect/source"),
     ("connect-organization", "/connect/organization?source=sonar"),
