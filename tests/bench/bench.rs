@@ -15,6 +15,7 @@ mod browser;
 mod driver;
 
 mod client;
+mod defence;
 mod large;
 mod page;
 mod process;
@@ -78,6 +79,7 @@ const MATTERS: &[(&str, Measure)] = &[
     ("push", push::first),
     ("inventory", large_inventory),
     ("page", page::measure),
+    ("defence", defence::measure),
     ("burst", |scale, table| burst(scale, table, "over TLS", &[])),
     ("burst-plain", |scale, table| burst(scale, table, "plain", &["--webhook-plain"])),
 ];
@@ -112,6 +114,13 @@ struct Scale {
     /// Webhooks and connections of the burst.
     webhooks: usize,
     connections: usize,
+    /// Strangers: how many connections, for how long they are rude, bytes of a body that nobody takes, calls with wrong
+    /// signatures, and signatures of which the time is taken.
+    strangers: usize,
+    rude: Duration,
+    body: u64,
+    lies: u64,
+    samples: usize,
 }
 
 const FULL: Scale = Scale {
@@ -133,6 +142,11 @@ const FULL: Scale = Scale {
     starts: 5,
     webhooks: 2_000,
     connections: 16,
+    strangers: 10_000,
+    rude: Duration::from_secs(10),
+    body: 200_000_000,
+    lies: 1_000_000,
+    samples: 100_000,
 };
 
 const SMOKE: Scale = Scale {
@@ -154,6 +168,11 @@ const SMOKE: Scale = Scale {
     starts: 1,
     webhooks: 64,
     connections: 4,
+    strangers: 100,
+    rude: Duration::from_secs(1),
+    body: 20_000_000,
+    lies: 1_000,
+    samples: 1_000,
 };
 
 const ORGANIZATION: &str = "acme";

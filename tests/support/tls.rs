@@ -10,6 +10,11 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 /// A connection that takes any certificate: it is there to look at, not to be trusted.
 pub fn connect(address: &str) -> StreamOwned<ClientConnection, TcpStream> {
+    over(TcpStream::connect(address).expect("the gateway listens"))
+}
+
+/// The same over a connection that is there.
+pub fn over(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -19,7 +24,7 @@ pub fn connect(address: &str) -> StreamOwned<ClientConnection, TcpStream> {
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").expect("it is a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("the configuration fits");
-    StreamOwned::new(connection, TcpStream::connect(address).expect("the gateway listens"))
+    StreamOwned::new(connection, stream)
 }
 
 /// The certificate that a server shows, PEM.
