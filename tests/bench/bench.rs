@@ -16,6 +16,7 @@ mod driver;
 
 mod client;
 mod defence;
+mod idle;
 mod large;
 mod page;
 mod process;
@@ -79,6 +80,7 @@ const MATTERS: &[(&str, Measure)] = &[
     ("push", push::first),
     ("inventory", large_inventory),
     ("page", page::measure),
+    ("idle", idle::measure),
     ("defence", defence::measure),
     ("burst", |scale, table| burst(scale, table, "over TLS", &[])),
     ("burst-plain", |scale, table| burst(scale, table, "plain", &["--webhook-plain"])),
@@ -114,6 +116,8 @@ struct Scale {
     /// Webhooks and connections of the burst.
     webhooks: usize,
     connections: usize,
+    /// For how long the gateway has nothing to do.
+    idle: Duration,
     /// Strangers: how many connections, for how long they are rude, bytes of a body that nobody takes, calls with wrong
     /// signatures, and signatures of which the time is taken.
     strangers: usize,
@@ -142,6 +146,7 @@ const FULL: Scale = Scale {
     starts: 5,
     webhooks: 2_000,
     connections: 16,
+    idle: Duration::from_mins(10),
     strangers: 10_000,
     rude: Duration::from_secs(10),
     body: 200_000_000,
@@ -168,6 +173,7 @@ const SMOKE: Scale = Scale {
     starts: 1,
     webhooks: 64,
     connections: 4,
+    idle: Duration::from_secs(1),
     strangers: 100,
     rude: Duration::from_secs(1),
     body: 20_000_000,
