@@ -231,7 +231,9 @@ fn guessed_url(admin: &Admin) -> String {
         None => String::new(),
         Some(address) if address.ip().is_unspecified() => {
             let scheme = if admin.webhook_tls { "https" } else { "http" };
-            format!("{scheme}://localhost:{}", address.port())
+            // A machine need not know the name localhost.
+            let host = if address.is_ipv4() { "127.0.0.1" } else { "[::1]" };
+            format!("{scheme}://{host}:{}", address.port())
         }
         Some(_) => admin.listener_url(),
     }
