@@ -1,6 +1,7 @@
 //! Settings: their names, defaults, checks and what they are for.
 
 use super::limits;
+use super::networks::Networks;
 
 /// A setting that the product knows.
 #[derive(Debug)]
@@ -48,6 +49,12 @@ pub const WHOLE_MAX: &str = "whole-read-max";
 pub const REQUESTS_PER_MINUTE: &str = "requests-per-minute";
 /// Seconds to leave a source alone after HTTP 429 or 503 that does not say for how long.
 pub const PAUSE_SECONDS: &str = "pause-seconds";
+/// Proxies whose word about addresses counts.
+pub const TRUSTED_PROXIES: &str = "trusted-proxies";
+/// What becomes of webhook calls from outside the networks that may send them.
+pub const NETWORKS_MODE: &str = "webhook-networks-mode";
+/// A value of [`NETWORKS_MODE`].
+pub const REFUSE: &str = "refuse";
 
 const _: () = assert!(limits::FREE_SPACE_BYTES_MIN == 64 * 1024 * 1024, "the table's default is the limit's");
 
@@ -124,6 +131,23 @@ pub const KNOWN: &[Known] = &[
         default: Some("3"),
         help: "scopes that are read at the same time, 1 to 16; takes effect at the next start",
         check: |value| number(value, 1, 16),
+    },
+    Known {
+        key: TRUSTED_PROXIES,
+        default: None,
+        help: "proxies in front of this box, as networks with commas, such as 10.0.0.7,192.0.2.0/28; the address that they add to X-Forwarded-For counts instead of their own",
+        check: |value| {
+            Networks::parse_list(value).map(|_| ()).map_err(|bad| format!("names networks with commas: {bad}"))
+        },
+    },
+    Known {
+        key: NETWORKS_MODE,
+        default: Some("log"),
+        help: "what becomes of webhook calls from outside the networks that the file webhook-networks names: log only counts and logs them, refuse also refuses them",
+        check: |value| match value {
+            "log" | REFUSE => Ok(()),
+            _ => Err("must be log or refuse".to_owned()),
+        },
     },
     Known {
         key: WHOLE_HOURS,

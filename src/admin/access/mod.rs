@@ -8,7 +8,7 @@ pub(super) mod users;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -20,6 +20,7 @@ use super::{Admin, Problem};
 use crate::domain::access::{Caller, Guesses};
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
+use crate::ingress::connections::Seat;
 use crate::store::StoreError;
 use crate::store::access::{self, Code, Print, Session, Token};
 use crate::sys::{clock, random};
@@ -27,6 +28,10 @@ use crate::sys::{clock, random};
 /// Where a request came from over the network.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
+
+/// The connection that it came on, to be told that somebody of ours is on it.
+#[derive(Clone)]
+pub(super) struct On(pub(super) Weak<Seat>);
 
 /// What is remembered of those who ask, in memory only.
 #[derive(Default)]
@@ -151,6 +156,9 @@ pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Req
         }
     };
     if let Some(caller) = caller {
+        if let Some(seat) = request.extensions().get().and_then(|On(seat)| seat.upgrade()) {
+            seat.prove();
+        }
         request.extensions_mut().insert(caller);
     }
     next.run(request).await
