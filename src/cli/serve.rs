@@ -97,13 +97,11 @@ fn certificate(asked_for: Option<(PathBuf, PathBuf)>, environment: impl Fn(&str)
 
 /// A file that was asked for, or where systemd says that configuration lies.
 fn list(asked_for: Option<PathBuf>, name: &str, environment: fn(&str) -> Option<OsString>) -> Option<ListFile> {
-    match asked_for {
-        Some(path) => Some(ListFile { path, asked_for: true }),
-        None => {
-            let folder = super::first_folder(&environment("CONFIGURATION_DIRECTORY")?)?;
-            Some(ListFile { path: folder.join(name), asked_for: false })
-        }
+    if let Some(path) = asked_for {
+        return Some(ListFile { path, asked_for: true });
     }
+    let folder = super::first_folder(&environment("CONFIGURATION_DIRECTORY")?)?;
+    Some(ListFile { path: folder.join(name), asked_for: false })
 }
 
 /// Where something is served.

@@ -78,10 +78,9 @@ impl Readable {
             Ok(networks) => {
                 let is_there = networks.is_some();
                 if self.border.set_networks(networks) {
-                    changes.push(match is_there {
-                        true => "other networks may send webhooks".to_owned(),
-                        false => "webhooks may come from everywhere".to_owned(),
-                    });
+                    let now =
+                        if is_there { "other networks may send webhooks" } else { "webhooks may come from everywhere" };
+                    changes.push(now.to_owned());
                 }
                 None
             }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::limits::{self, BYTES_IN_VAIN, STRAY_CALLS, WRONG_SIGNATURES};
+use super::limits::{self, BYTES_IN_VAIN, SILENT_CONNECTIONS, STRAY_CALLS, WRONG_SIGNATURES};
 
 /// An address as it is counted: of IPv6 the network that one customer has, a /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,9 +93,18 @@ struct Account {
     signatures: Spent,
     bytes: Spent,
     strays: Spent,
+    silent: Spent,
     /// Its calls are refused, and that was told.
     is_refused: bool,
+    /// Its connections are closed, and that was told.
+    is_turned_away: bool,
     heard_at: Duration,
+}
+
+impl Account {
+    fn is_calm(&mut self, now: Duration) -> bool {
+        self.signatures.is_calm(WRONG_SIGNATURES, now) && self.bytes.is_calm(BYTES_IN_VAIN, now)
+    }
 }
 
 /// See the module. Time is passed in, as what a steady clock says.
@@ -109,6 +118,9 @@ impl Gate {
     pub fn refuses(&mut self, sender: Sender, now: Duration) -> Option<Refused> {
         let account = self.accounts.get_mut(&sender)?;
         account.heard_at = now;
+        if account.is_calm(now) {
+            account.is_refused = false;
+        }
         let waits = [account.signatures.wait(WRONG_SIGNATURES, now), account.bytes.wait(BYTES_IN_VAIN, now)];
         let wait = waits.into_iter().flatten().max()?;
         let begins = !std::mem::replace(&mut account.is_refused, true);
@@ -138,13 +150,30 @@ impl Gate {
         wait
     }
 
+    /// Notes a connection that ended without a request.
+    pub fn silent(&mut self, sender: Sender, now: Duration) {
+        self.account(sender, now).silent.spend(SILENT_CONNECTIONS, 1, now);
+    }
+
+    /// Whether connections of this address are closed before anything is said.
+    pub fn turns_away(&mut self, sender: Sender, now: Duration) -> Option<Refused> {
+        let account = self.accounts.get_mut(&sender)?;
+        account.heard_at = now;
+        if account.silent.is_calm(SILENT_CONNECTIONS, now) {
+            account.is_turned_away = false;
+        }
+        let wait = account.silent.wait(SILENT_CONNECTIONS, now)?;
+        let begins = !std::mem::replace(&mut account.is_turned_away, true);
+        Some(Refused { wait, begins })
+    }
+
     /// Whose calls are refused at the moment, in order.
     pub fn refused(&mut self, now: Duration) -> Vec<Sender> {
         let mut all: Vec<_> = self
             .accounts
             .iter_mut()
             .filter_map(|(sender, account)| {
-                if account.signatures.is_calm(WRONG_SIGNATURES, now) && account.bytes.is_calm(BYTES_IN_VAIN, now) {
+                if account.is_calm(now) {
                     account.is_refused = false;
                 }
                 account.is_refused.then_some(*sender)
@@ -246,6 +275,22 @@ mod tests {
         assert_eq!(gate.stray(scanner, START), Some(Duration::from_millis(100)));
         assert_eq!((gate.refuses(scanner, START), gate.refused(START)), (None, vec![]));
         assert_eq!(gate.stray(scanner, START + Duration::from_millis(100)), None);
+    }
+
+    #[test]
+    fn silent_connections_are_turned_away_in_the_end_and_told_once() {
+        let (mut gate, [bad, good]) = (Gate::default(), ["192.0.2.1", "192.0.2.2"].map(sender));
+        for _ in 0..SILENT_CONNECTIONS.burst {
+            assert_eq!(gate.turns_away(bad, START), None);
+            gate.silent(bad, START);
+        }
+        let wait = Duration::from_millis(200);
+        assert_eq!(gate.turns_away(bad, START), Some(Refused { wait, begins: true }));
+        assert_eq!(gate.turns_away(bad, START), Some(Refused { wait, begins: false }));
+        assert_eq!((gate.turns_away(good, START), gate.refuses(bad, START)), (None, None));
+        assert_eq!(gate.turns_away(bad, START + Duration::from_secs(32)), None);
+        (0..SILENT_CONNECTIONS.burst).for_each(|_| gate.silent(bad, START + Duration::from_secs(32)));
+        assert!(gate.turns_away(bad, START + Duration::from_secs(32)).unwrap().begins);
     }
 
     #[test]

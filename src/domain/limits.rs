@@ -36,12 +36,19 @@ pub const BYTES_IN_VAIN: Budget = Budget { burst: 64 * 1024 * 1024, per_minute: 
 /// Calls to no endpoint, or that are none of Sonar's, of one address. They cost little, and scanners make many.
 pub const STRAY_CALLS: Budget = Budget { burst: 1_000, per_minute: 600 };
 
+/// Connections of one address that ended without a request, failed handshakes among them. A TLS handshake is what a
+/// stranger can have us do that costs most; a probe of a load balancer comes every few seconds.
+pub const SILENT_CONNECTIONS: Budget = Budget { burst: 300, per_minute: 300 };
+
 /// Lines about strangers that the log is given: whatever they do must not fill a disk.
 pub const LINES_ABOUT_STRANGERS: Budget = Budget { burst: 10, per_minute: 10 };
 
-/// Addresses whose budgets are kept in mind; the one that was not heard of for longest is forgotten first. Some 120 bytes
+/// Addresses whose budgets are kept in mind; the one that was not heard of for longest is forgotten first. Some 150 bytes
 /// each.
 pub const SENDERS_MAX: usize = 4096;
+
+/// Networks that the setting of trusted proxies may name.
+pub const TRUSTED_PROXIES_MAX: usize = 100;
 
 /// Networks in one list.
 pub const NETWORKS_MAX: usize = 10_000;
@@ -88,8 +95,12 @@ pub const HEADERS_MAX: usize = 64;
 /// How long a webhook waits for its commit before it is answered 503. Sonar hangs up after 10 s.
 pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(8);
 
-/// Bodies held while connections are still being read. Beyond it, a call is answered 503.
+/// Bodies held while connections are still being read. Beyond it, a call is answered 503, unless it is a small one.
 pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The first bytes of every body, for which there is always room: a Sonar's calls must not wait for those who hold what
+/// there is for all. With every connection at this, 9 MiB.
+pub const BODY_BYTES_FREE: usize = 16 * 1024;
 
 /// Deliveries that share one commit: enough for a burst, few enough to be answered within a second on a card.
 pub const DELIVERIES_PER_COMMIT_MAX: usize = 512;

@@ -136,9 +136,7 @@ pub const KNOWN: &[Known] = &[
         key: TRUSTED_PROXIES,
         default: None,
         help: "proxies in front of this box, as networks with commas, such as 10.0.0.7,192.0.2.0/28; the address that they add to X-Forwarded-For counts instead of their own",
-        check: |value| {
-            Networks::parse_list(value).map(|_| ()).map_err(|bad| format!("names networks with commas: {bad}"))
-        },
+        check: check_proxies,
     },
     Known {
         key: NETWORKS_MODE,
@@ -168,6 +166,13 @@ fn number(value: &str, least: u64, most: u64) -> Result<(), String> {
         Ok(number) if (least..=most).contains(&number) => Ok(()),
         _ => Err(format!("must be a number from {least} to {most}")),
     }
+}
+
+fn check_proxies(value: &str) -> Result<(), String> {
+    if value.split(',').count() > limits::TRUSTED_PROXIES_MAX {
+        return Err(format!("names at most {} networks", limits::TRUSTED_PROXIES_MAX));
+    }
+    Networks::parse_list(value).map(|_| ()).map_err(|bad| format!("names networks with commas: {bad}"))
 }
 
 /// Checks what chooses the lines of the log: a level, or levels of parts of the program.

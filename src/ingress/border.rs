@@ -110,7 +110,7 @@ pub struct Border {
     doors: [Door; 2],
     rules: RwLock<Arc<Rules>>,
     gate: Mutex<Gate>,
-    lines: Mutex<[Lines; 3]>,
+    lines: Mutex<[Lines; 4]>,
     outside: AtomicU64,
     troubles: Mutex<BTreeMap<&'static str, String>>,
     clock: Clock,
@@ -127,6 +127,7 @@ struct Lines {
 #[derive(Clone, Copy)]
 enum About {
     Budget,
+    Silence,
     Network,
     Accept,
 }
@@ -224,15 +225,41 @@ impl Border {
         if self.rules().trusted.contains(from) {
             return Coming::Welcome(None);
         }
-        match which {
-            Which::Webhook if self.keeps_out(from) => Coming::Refused,
-            Which::Webhook => Coming::Welcome(self.sender(from)),
-            Which::Page => Coming::Welcome(Some(Sender::of(from))),
+        let sender = match which {
+            Which::Webhook if self.keeps_out(from) => return Coming::Refused,
+            Which::Webhook => self.sender(from),
+            Which::Page => Some(Sender::of(from)),
+        };
+        match sender {
+            Some(sender) if self.turns_away(which, sender) => Coming::Refused,
+            sender => Coming::Welcome(sender),
         }
     }
 
+    /// Whether a connection is closed because too many of that address brought nothing.
+    fn turns_away(&self, which: Which, sender: Sender) -> bool {
+        let Some(refused) = self.gate().turns_away(sender, self.clock.steady()) else { return false };
+        self.count(which, Reason::Budget);
+        if refused.begins
+            && let Some(more) = self.line(About::Silence)
+        {
+            tracing::warn!("connections from {sender} are closed for now: too many ended without a request{more}");
+        }
+        true
+    }
+
+    /// Notes a connection that ended without a request.
+    pub(super) fn silent(&self, sender: Sender) {
+        self.gate().silent(sender, self.clock.steady());
+    }
+
+    /// Whether a call is refused that came through a proxy, where its connection was let in for the proxy's sake.
+    pub(super) fn keeps_out_of(&self, peer: IpAddr, client: IpAddr) -> bool {
+        self.rules().trusted.contains(peer) && self.keeps_out(client)
+    }
+
     /// Whether who calls from there is refused. Where the list is only tried out, it is logged.
-    pub(super) fn keeps_out(&self, client: IpAddr) -> bool {
+    fn keeps_out(&self, client: IpAddr) -> bool {
         let rules = self.rules();
         if rules.networks.as_ref().is_none_or(|networks| networks.contains(client)) {
             return false;

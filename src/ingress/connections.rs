@@ -97,6 +97,8 @@ pub struct Seat {
     end: Arc<Notify>,
     /// Where it comes from.
     pub from: SocketAddr,
+    /// Whom it is counted for.
+    sender: Option<Sender>,
     has_begun: AtomicBool,
     is_proven: AtomicBool,
     _permit: OwnedSemaphorePermit,
@@ -213,6 +215,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if let Some(sender) = self.sender.filter(|_| !*self.has_begun.get_mut()) {
+            self.border.silent(sender);
+        }
         let mut seated = self.border.door(self.which).seated();
         seated.seats.leave(self.number);
         seated.ends.remove(&self.number);
@@ -270,6 +275,7 @@ pub async fn serve(
             number,
             end,
             from,
+            sender,
             has_begun: AtomicBool::new(false),
             is_proven: AtomicBool::new(false),
             _permit: permit,

@@ -159,8 +159,7 @@ impl Ingress {
     /// The steps in their order; each refusal costs as little as it can.
     async fn take(&self, request: Request<Incoming>, seat: &Seat) -> Result<Accepted, Refusal> {
         let client = seat.client(request.headers());
-        let is_forwarded = client != seat.from.ip().to_canonical();
-        if is_forwarded && self.border.keeps_out(client) {
+        if self.border.keeps_out_of(seat.from.ip(), client) {
             return Err(Refusal::Network);
         }
         let sender = self.border.sender(client);
@@ -252,18 +251,21 @@ impl Ingress {
     }
 
     /// Room is taken as bytes arrive, not as they are announced: whoever announces much and sends nothing takes
-    /// nothing away from others.
+    /// nothing away from others. For the first bytes there is always some.
     async fn frames<'i>(&'i self, mut body: Incoming, received: &mut Received<'i>) -> Result<(), Refusal> {
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame.map_err(|_| Refusal::Slow)?.into_data() else { continue };
             if received.bytes.len() + frame.len() > limits::WEBHOOK_BODY_BYTES_MAX {
                 return Err(Refusal::TooLarge);
             }
-            let units = u32::try_from(frame.len().div_ceil(BODY_UNIT)).expect("the limit fits");
-            let more = self.bodies.try_acquire_many(units).map_err(|_| Refusal::Unavailable)?;
-            match &mut received.room {
-                Some(room) => room.merge(more),
-                None => received.room = Some(more),
+            let beyond = (received.bytes.len() + frame.len()).saturating_sub(limits::BODY_BYTES_FREE).min(frame.len());
+            if beyond > 0 {
+                let units = u32::try_from(beyond.div_ceil(BODY_UNIT)).expect("the limit fits");
+                let more = self.bodies.try_acquire_many(units).map_err(|_| Refusal::Unavailable)?;
+                match &mut received.room {
+                    Some(room) => room.merge(more),
+                    None => received.room = Some(more),
+                }
             }
             received.bytes.extend_from_slice(&frame);
         }
@@ -353,7 +355,7 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
             }
             Self::TooMany(wait) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
             }
             _ => {}
         }

@@ -74,7 +74,7 @@ impl ListFile {
         let Some(content) = self.content()? else { return Ok(None) };
         let broken = |why: &dyn std::fmt::Display| {
             let remedy = "put the certificates of your own authorities there, in PEM form";
-            BadList::broken(&self.path, format!("{why}; {remedy}"))
+            BadList::broken(&self.path, &format_args!("{why}; {remedy}"))
         };
         let authorities: Vec<_> = CertificateDer::pem_slice_iter(&content)
             .collect::<Result<_, _>>()

@@ -1,11 +1,12 @@
 //! Lists that an administrator puts into files: of networks that may call.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::domain::limits;
-use crate::domain::networks::{BadNetworks, Networks};
+use crate::domain::networks::Networks;
 
 /// Where a list may lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl BadList {
         }
     }
 
-    pub(super) fn broken(path: &Path, why: impl ToString) -> Self {
+    pub(super) fn broken(path: &Path, why: &dyn Display) -> Self {
         Self::Broken { path: path.to_owned(), why: why.to_string() }
     }
 }
@@ -60,8 +61,8 @@ impl ListFile {
     /// If it is there and cannot be used.
     pub fn networks(&self) -> Result<Option<Networks>, BadList> {
         let Some(bytes) = self.content()? else { return Ok(None) };
-        let text = String::from_utf8(bytes).map_err(|_| BadList::broken(&self.path, "it is no text"))?;
-        let networks = Networks::parse_lines(&text).map_err(|why: BadNetworks| BadList::broken(&self.path, why))?;
+        let text = String::from_utf8(bytes).map_err(|_| BadList::broken(&self.path, &"it is no text"))?;
+        let networks = Networks::parse_lines(&text).map_err(|why| BadList::broken(&self.path, &why))?;
         Ok(Some(networks))
     }
 
@@ -75,8 +76,8 @@ impl ListFile {
         let mut content = Vec::new();
         file.take(limits::LIST_BYTES_MAX + 1).read_to_end(&mut content).map_err(unreadable)?;
         if content.len() as u64 > limits::LIST_BYTES_MAX {
-            let why = format!("it has more than {} bytes", limits::LIST_BYTES_MAX);
-            return Err(BadList::broken(&self.path, why));
+            let why = format_args!("it has more than {} bytes", limits::LIST_BYTES_MAX);
+            return Err(BadList::broken(&self.path, &why));
         }
         Ok(Some(content))
     }

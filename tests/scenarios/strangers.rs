@@ -14,6 +14,8 @@ use crate::support::gateway::{Gateway, SOON, program};
 use crate::support::sonar::{Mode, Sonar};
 use crate::support::{connect, import};
 
+const MIB: usize = 1024 * 1024;
+
 /// A gateway that knows the project `shop`.
 struct Scene {
     _sonar: Sonar,
@@ -61,7 +63,8 @@ impl Scene {
         let bytes = call.bytes();
         for count in 0..20_000 {
             line.write(&bytes);
-            let answer = line.answer().expect("an answer comes");
+            let answer = line.answer();
+            let answer = answer.unwrap_or_else(|| panic!("call {count} is not answered:\n{}", self.gateway.log()));
             if answer.status == 429 {
                 assert!(line.is_closed(), "what follows is not read");
                 return (count, answer);
@@ -364,10 +367,12 @@ fn a_forwarded_address_counts_where_a_trusted_proxy_says_it_and_nowhere_else() {
 
     scene.gateway.json(&["config", "set", "webhook-networks-mode", "refuse"]);
     assert_eq!(status("127.0.0.5", "T3", "198.51.100.3"), 202, "the proxy itself need not be in the list");
-    let mut line = scene.from("127.0.0.5");
-    line.write(&forwarded(call("T4"), "203.0.113.9").bytes());
-    let answer = line.answer().unwrap();
-    assert_eq!((answer.status, answer.body.as_str(), line.is_closed()), (403, "", true));
+    for refused in [forwarded(call("T4"), "203.0.113.9"), forwarded(call("T4"), "junk"), call("T4")] {
+        let mut line = scene.from("127.0.0.5");
+        line.write(&refused.bytes());
+        let answer = line.answer().unwrap();
+        assert_eq!((answer.status, answer.body.as_str(), line.is_closed()), (403, "", true));
+    }
     // Fewer than one address may have, and more than it may have.
     let crowd: Vec<_> = (0..100).map(|_| silent(&scene.hook.address, [127, 0, 0, 5])).collect();
     assert_eq!(status("127.0.0.5", "T5", "198.51.100.4"), 202);
@@ -529,6 +534,55 @@ fn chunks_without_end_are_cut_at_the_limit_of_size_or_time() {
     }
     assert_eq!(scene.hook.post(&body("shop", "T1")).status, 202);
     assert_eq!(scene.refused("webhook", "slow"), 2, "none of them brought a body");
+}
+
+/// A handshake costs more than all that a refused call does.
+#[test]
+fn an_address_that_connects_and_calls_nothing_is_turned_away_in_the_end() {
+    let scene = Scene::new(&[]);
+    let lines = || scene.gateway.log().matches("connections from 127.0.0.2 are closed for now").count();
+    // Each waits for its end, so that it is counted before the next one comes; some come back meanwhile.
+    let turned_away = (0..5000).find(|_| {
+        let mut stream = silent(&scene.hook.address, [127, 0, 0, 2]);
+        // It may be closed already.
+        let _ = stream.write_all(b"no handshake");
+        while !is_ended(&mut stream) {}
+        lines() > 0
+    });
+    assert!(turned_away.expect("there is an end of it") >= 300);
+    assert!(scene.refused("webhook", "handshake") >= 300 && scene.refused("webhook", "budget") >= 1);
+    assert_eq!(scene.send_from("127.0.0.3", &scene.hook.call(&body("shop", "T1"))).unwrap().status, 202);
+    assert_eq!(lines(), 1);
+}
+
+/// All that there is for bodies is held by strangers who send slowly: small ones, as Sonar's are, have room all the same.
+#[test]
+fn bodies_that_never_end_leave_room_for_those_of_sonar() {
+    let scene = Scene::new(&["--webhook-plain"]);
+    let to: SocketAddr = scene.hook.address.strip_prefix("http://").unwrap().parse().unwrap();
+    let call = scene.hook.call("").with("Content-Length", "1048576");
+    let begin = || {
+        let mut stream = TcpStream::connect(to).unwrap();
+        stream.write_all(&call.head()).unwrap();
+        // All but the last byte; for whom there is no room is told so, and closed.
+        let _ = stream.write_all(&vec![b' '; MIB - 1]);
+        stream
+    };
+    let mut slow: Vec<_> = (0..30).map(|_| begin()).collect();
+    // A large one finds none; who still sends may not be told so before the end.
+    let large = scene.hook.call(&format!("{}{}", body("shop", "T1"), " ".repeat(900 * 1024)));
+    let is_refused = || {
+        let mut stream = TcpStream::connect(to).unwrap();
+        let _ = stream.write_all(&large.bytes());
+        let mut answer = [0; 64];
+        let length = stream.read(&mut answer).unwrap_or(0);
+        !answer[..length].starts_with(b"HTTP/1.1 202")
+    };
+    scene.gateway.wait("the room to be taken", |_| {
+        slow.push(begin());
+        is_refused().then_some(())
+    });
+    assert_eq!(scene.hook.post(&body("shop", "T2")).status, 202);
 }
 
 /// Whoever sends calls and reads no answer fills buffers, and then waits; their seat goes to whoever needs it.
