@@ -16,7 +16,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
-use tokio_rustls::TlsAcceptor;
 
 use self::failure::StartError;
 use self::listeners::Passed;
@@ -30,8 +29,10 @@ use crate::store::records::SecretBytes;
 use crate::store::secrets::Locked;
 use crate::store::{Store, StoreError, settings};
 use crate::sys::bell::Bell;
+use crate::sys::clients::Served;
 use crate::sys::clock::Clock;
 use crate::sys::dice::Dice;
+use crate::sys::lists::ListFile;
 use crate::sys::loops::Watched;
 use crate::sys::notify::LongStart;
 use crate::sys::seal::Place;
@@ -64,6 +65,10 @@ pub struct Options<'a> {
     pub set_damaged_aside: bool,
     /// Where an administrator may have put a certificate for the listeners.
     pub certificate: Option<Files>,
+    /// Where an administrator may have put a list of the networks that may send webhooks.
+    pub networks: Option<ListFile>,
+    /// Where an administrator may have put authorities, whose clients alone are served the page.
+    pub clients: Option<ListFile>,
     /// Logs as JSON.
     pub log_json: bool,
 }
@@ -132,7 +137,9 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         .then(|| reload::certificate(store, options.certificate.as_ref(), options.public_url.as_deref()))
         .transpose()?
         .map(Shown::new);
-    let tls = shown.as_ref().filter(|_| takes_tls).map(|shown| TlsAcceptor::from(shown.server(&[HTTP_1])));
+    let tls = shown.as_ref().filter(|_| takes_tls).map(|shown| shown.server(&[HTTP_1]));
+    let networks = options.networks.as_ref().map(ListFile::networks).transpose().map_err(StartError::Networks)?;
+    let clients = options.clients.as_ref().map(ListFile::clients).transpose().map_err(StartError::Clients)?;
     let directory = Arc::new(Directory::default());
     directory.reload(store)?;
     let counters = Arc::new(Counters::default());
@@ -156,21 +163,35 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     if let Some(shown) = &shown {
         admin.show(Arc::clone(shown), options.certificate.clone());
     }
+    let border = Arc::clone(&admin.border);
+    border.set_networks(networks.flatten());
+    if options.webhook_plain {
+        border.set_plain();
+    }
+    reload::set_border(store, &border)?;
+    if address.is_some() && border.tells_nobody_apart() {
+        tracing::info!(
+            "webhooks come in without TLS, and no proxy is named: callers are not told apart by address, so limits hold for \
+             all of them together; `hydrophone config set trusted-proxies ADDRESS` tells them apart"
+        );
+    }
     let local = passed.local(options.socket)?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     let clock = Arc::clone(&work);
     let is_clock_right = Box::new(move || clock.clock_standing().is_trusted());
-    let ingress = Ingress::new(store.clone(), directory, counters, is_clock_right);
+    let ingress = Ingress::new(store.clone(), directory, counters, Arc::clone(&border), is_clock_right);
     for listener in webhooks.all {
         servers.spawn(Arc::clone(&ingress).serve(listener, tls.clone(), stopped.clone()));
     }
+    let mut served = None;
     if let (Some(address), Some(shown)) = (pages.address, &shown) {
         tell_set_up(&admin, address)?;
-        let tls = TlsAcceptor::from(shown.server(&[HTTP_2, HTTP_1]));
+        let tls = Served::new(Arc::clone(shown), &[HTTP_2, HTTP_1], clients.flatten());
         for listener in pages.all {
-            servers.spawn(admin::serve_network(listener, tls.clone(), Arc::clone(&admin), stopped.clone()));
+            servers.spawn(admin::serve_network(listener, Arc::clone(&tls), Arc::clone(&admin), stopped.clone()));
         }
+        served = Some(tls);
     }
     servers.spawn(admin::serve(local.listener, Arc::clone(&admin), stopped));
     let mut threads = Vec::new();
@@ -202,6 +223,10 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         public_url: options.public_url.clone(),
         shown,
         trust,
+        border,
+        networks: options.networks.clone(),
+        served,
+        clients: options.clients.clone(),
     };
     life(signals, &admin, &doing, Arc::new(readable)).await;
     tracing::info!("stopping");
@@ -265,7 +290,7 @@ const STATUS_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Reads anew what can be, and says what changed.
 async fn reload(doing: &str, readable: Arc<Readable>) {
-    tracing::info!("reading certificates, authorities and the log's level anew");
+    tracing::info!("reading certificates, authorities, networks and the log's level anew");
     notify::reloading();
     let read = tokio::task::spawn_blocking(move || readable.reload()).await;
     let (changes, trouble) = read.unwrap_or_else(|panic| (Vec::new(), Some(panic.to_string())));

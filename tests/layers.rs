@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Of the API, the command line knows the shapes, and what a platform takes of a file: see `EXCEPTIONS`.
     ("cli", &["daemon", "sys", "domain"]),
     ("daemon", &["ingress", "work", "admin", "store", "sonar", "platform", "sys", "domain"]),
-    // The API also rings the workers and tells the listener which endpoints there are.
+    // The API also rings the workers, tells the listener which endpoints there are, and takes connections as it does.
     ("admin", &["ingress", "work", "store", "sonar", "platform", "sys", "domain"]),
     ("work", &["store", "sonar", "platform", "sys", "domain"]),
     ("ingress", &["store", "sys", "domain"]),

@@ -88,6 +88,18 @@ fn a_credential_that_is_missing_does_not_keep_the_service_from_starting() {
     assert_eq!(values(&unit, "LoadCredentialEncrypted"), ["hydrophone.key.encrypted"]);
 }
 
+/// Where files run out, no connection is taken any more: the limits of both listeners have to be met first, also where the
+/// program is run by hand with the 1024 files that a process has by default.
+#[test]
+fn both_listeners_at_their_limits_leave_files_for_the_rest() {
+    use hydrophone::domain::limits;
+    let seats = limits::WEBHOOK_CONNECTIONS_MAX + limits::ADMIN_CONNECTIONS_MAX + 2 * limits::CONNECTIONS_ENDING_MAX;
+    let rest = 4 * limits::DESTINATIONS_MAX + 64;
+    assert!(seats + rest <= 1024, "{seats} and {rest}");
+    let limit: usize = values(&text("hydrophone.service"), "LimitNOFILE")[0].parse().unwrap();
+    assert!(limit >= 1024, "{limit}");
+}
+
 #[test]
 fn systemd_finds_the_units_right() {
     let copies = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The box in numbers, for Prometheus: the OpenMetrics text format, which names units and help. All of it is what the
-//! status says; nothing is counted twice.
+//! The box in numbers, for Prometheus: the OpenMetrics text format, which names units and help. It is what the status says,
+//! and what strangers met at the listeners; nothing is counted twice.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Admin, Problem, shapes, status};
 use crate::domain::time::Timestamp;
+use crate::ingress::border::{Border, Which};
 use crate::store::FILE_NAME;
 
 /// `GET /metrics`.
@@ -22,7 +23,8 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Response, Pr
     let shown = status::show(State(Arc::clone(&admin))).await?.0;
     let bytes = std::fs::metadata(admin.store.folder().join(FILE_NAME)).map_or(0, |file| file.len());
     let mut text = String::new();
-    encode(&mut text, &registry(&shown, bytes)).map_err(|_| Problem::internal("the metrics could not be written"))?;
+    encode(&mut text, &registry(&shown, bytes, &admin.border))
+        .map_err(|_| Problem::internal("the metrics could not be written"))?;
     Ok(([(header::CONTENT_TYPE, KIND)], text).into_response())
 }
 
@@ -56,6 +58,17 @@ struct ByState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByListener {
+    listener: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    listener: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BySource {
     source: String,
 }
@@ -69,7 +82,7 @@ fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn registry(status: &shapes::Status, database_bytes: u64) -> Registry {
+fn registry(status: &shapes::Status, database_bytes: u64, border: &Border) -> Registry {
     let mut registry = Registry::with_prefix("hydrophone");
     let build = Family::<Version, Gauge>::default();
     build.get_or_create(&Version { version: status.version.clone() }).set(1);
@@ -107,7 +120,42 @@ fn registry(status: &shapes::Status, database_bytes: u64) -> Registry {
     registry.register("reads", "Reads of Sonar that are due, under way and planned for later", sync);
     inventory(&mut registry, status);
     others(&mut registry, status);
+    strangers(&mut registry, border);
     registry
+}
+
+/// What the listeners let in and refused. Addresses are no labels: strangers have any number of them.
+fn strangers(registry: &mut Registry, border: &Border) {
+    let (open, max) = (Family::<ByListener, Gauge>::default(), Family::<ByListener, Gauge>::default());
+    let (ended, refused) = (Family::<ByListener, Counter>::default(), Family::<ByReason, Counter>::default());
+    for (which, listener) in [(Which::Webhook, "webhook"), (Which::Page, "page")] {
+        let (door, of) = (border.door(which), ByListener { listener });
+        open.get_or_create(&of).set(whole(door.open() as u64));
+        max.get_or_create(&of).set(whole(door.max() as u64));
+        ended.get_or_create(&of).inc_by(door.ended());
+        for (reason, count) in door.refusals.all() {
+            refused.get_or_create(&ByReason { listener, reason }).inc_by(count);
+        }
+    }
+    registry.register("connections_open", "Connections that are open, by listener", open);
+    registry.register("connections_max", "Connections that may be open before some are ended to make room", max);
+    registry.register(
+        "connections_ended",
+        "Connections that were ended to make room for others, since the start",
+        ended,
+    );
+    registry.register("refused", "Connections and calls that were refused or cut, by reason, since the start", refused);
+    let outside: Counter = Counter::default();
+    outside.inc_by(border.outside());
+    let help = "Webhook connections and calls from outside the networks that may send them, refused or only logged";
+    registry.register("outside_networks", help, outside);
+    let senders: Gauge = Gauge::default();
+    senders.set(whole(border.refused_senders() as u64));
+    registry.register(
+        "senders_refused",
+        "Addresses whose webhook calls are refused for too many wrong signatures",
+        senders,
+    );
 }
 
 fn inventory(registry: &mut Registry, status: &shapes::Status) {

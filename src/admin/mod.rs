@@ -56,6 +56,7 @@ use crate::domain::ids::EndpointId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::ingress::Counters;
+use crate::ingress::border::Border;
 use crate::ingress::directory::Directory;
 use crate::store::{Reader, Store};
 use crate::sys::shown::{Files, Shown};
@@ -74,6 +75,8 @@ pub struct Admin {
     pub directory: Arc<Directory>,
     /// The listener's counts.
     pub counters: Arc<Counters>,
+    /// What strangers meet.
+    pub border: Arc<Border>,
     /// Where webhooks are taken; nowhere on a box that only polls.
     pub webhook_address: Option<SocketAddr>,
     /// Whether the listener speaks TLS itself.
@@ -123,12 +126,14 @@ impl Admin {
         page_address: Option<SocketAddr>,
     ) -> Arc<Self> {
         let reads = Semaphore::new(limits::ADMIN_READS_MAX);
+        let border = Border::new(work.clock.clone());
         Arc::new(Self {
             store,
             work,
             deliver,
             directory,
             counters,
+            border,
             webhook_address,
             webhook_tls,
             public_url,

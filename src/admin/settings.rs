@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 
 use super::answers::Sent;
 use super::{Admin, Problem, Shared, shapes};
-use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, LOG_LEVEL, known};
+use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, LOG_LEVEL, NETWORKS_MODE, TRUSTED_PROXIES, known};
 use crate::store::settings;
 use crate::store::settings::number_of;
 use crate::sys::log;
@@ -70,11 +70,14 @@ pub(super) async fn set_all(admin: &Arc<Admin>, values: Vec<(&'static str, Optio
                 }
                 Ok(())
             })?;
-            let (free, level) = admin
-                .store
-                .read::<_, Problem>(|view| Ok((number_of(view, FREE_SPACE_MIN)?, settings::value(view, LOG_LEVEL)?)))?;
+            let (free, [level, proxies, mode]) = admin.store.read::<_, Problem>(|view| {
+                let value = |key| settings::value(view, key);
+                let values = [value(LOG_LEVEL)?, value(TRUSTED_PROXIES)?, value(NETWORKS_MODE)?];
+                Ok((number_of(view, FREE_SPACE_MIN)?, values))
+            })?;
             admin.store.set_free_space_min(free * 1024 * 1024);
             log::choose(level.as_deref());
+            admin.border.heed(proxies.as_deref(), mode.as_deref());
             Ok(())
         })
         .await

@@ -504,6 +504,7 @@ fn of_store(admin: &Admin) -> Vec<Condition> {
         text: format!("the listeners show the former certificate: {trouble}"),
         remedy: "mend it, then run `systemctl reload hydrophone`".to_owned(),
     }));
+    conditions.extend(admin.border.conditions());
     conditions.extend(admin.work.clock_standing().condition());
     if admin.work.sources.trust().fell_back() {
         conditions.push(Condition {

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::Paths;
 use crate::daemon::{self, Options};
+use crate::sys::lists::ListFile;
 use crate::sys::shown::Files;
 
 /// Run the gateway.
@@ -19,7 +20,8 @@ use crate::sys::shown::Files;
     Example: try it without installing\n  hydrophone serve --state ./state\n\
     and in another terminal\n  hydrophone --state ./state source add --help\n\n\
     Sockets that systemd passes (named webhook, admin-tls, admin-local) win over both listeners' addresses and the \
-    admin socket's path. SIGHUP reads the certificate, the system's certificate authorities and the log's level anew.\n\n\
+    admin socket's path. SIGHUP reads the certificate, the system's certificate authorities, the \
+    networks, the clients' authorities and the log's level anew.\n\n\
     Exit codes: 0 stopped, 1 failed, 2 wrong usage, 70 a fault of hydrophone, 78 a person has to change something.")]
 pub struct Serve {
     /// Take webhooks at this address, or `off` to take none and only poll [default: 0.0.0.0:8443].
@@ -40,6 +42,14 @@ pub struct Serve {
     /// Its private key, PEM [default: tls.key in $CONFIGURATION_DIRECTORY, if there].
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Take webhooks from these networks alone, one a line, or only log others: see the setting webhook-networks-mode
+    /// [default: webhook-networks in $CONFIGURATION_DIRECTORY, if there].
+    #[arg(long, value_name = "FILE")]
+    pub webhook_networks: Option<PathBuf>,
+    /// Serve the page and the API over the network only to clients that show a certificate of one of these authorities, PEM;
+    /// they log in as well [default: admin-client-ca.crt in $CONFIGURATION_DIRECTORY, if there].
+    #[arg(long, value_name = "FILE")]
+    pub admin_client_ca: Option<PathBuf>,
     /// Rename a damaged database and begin a new one; looks at every page, so the start takes longer. Changes nothing where
     /// the database is whole.
     #[arg(long, env = "HYDROPHONE_SET_DAMAGED_ASIDE", hide_env_values = true, value_parser = FalseyValueParser::new())]
@@ -68,6 +78,8 @@ impl Serve {
             webhook_plain: self.webhook_plain,
             public_url: self.public_url,
             set_damaged_aside: self.set_damaged_aside,
+            networks: list(self.webhook_networks, "webhook-networks", |name| std::env::var_os(name)),
+            clients: list(self.admin_client_ca, "admin-client-ca.crt", |name| std::env::var_os(name)),
             certificate: certificate(self.tls_cert.zip(self.tls_key), |name| std::env::var_os(name)),
             log_json: self.log_format == Some(LogFormat::Json),
         })
@@ -81,6 +93,15 @@ fn certificate(asked_for: Option<(PathBuf, PathBuf)>, environment: impl Fn(&str)
     }
     let folder = super::first_folder(&environment("CONFIGURATION_DIRECTORY")?)?;
     Some(Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key"), asked_for: false })
+}
+
+/// A file that was asked for, or where systemd says that configuration lies.
+fn list(asked_for: Option<PathBuf>, name: &str, environment: fn(&str) -> Option<OsString>) -> Option<ListFile> {
+    if let Some(path) = asked_for {
+        return Some(ListFile { path, asked_for: true });
+    }
+    let folder = super::first_folder(&environment("CONFIGURATION_DIRECTORY")?)?;
+    Some(ListFile { path: folder.join(name), asked_for: false })
 }
 
 /// Where something is served.

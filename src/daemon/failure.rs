@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::admin::NoSocket;
 use crate::store::{OpenError, StoreError};
+use crate::sys::lists::BadList;
 use crate::sys::notify;
 use crate::sys::shown::BadFiles;
 use crate::sys::tls::BadIdentity;
@@ -32,6 +33,10 @@ pub(super) enum StartError {
     Certificate(#[from] BadIdentity),
     #[error("the certificate for the listeners cannot be used: {0}")]
     Files(#[from] BadFiles),
+    #[error("the networks that may send webhooks cannot be read: {0}")]
+    Networks(BadList),
+    #[error("the authorities for clients of the page cannot be read: {0}")]
+    Clients(BadList),
     #[error("--public-url {0}")]
     PublicUrl(String),
     #[error("the daemon cannot start its threads: {0}")]
@@ -54,7 +59,7 @@ impl StartError {
                 matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
             }
             Self::Socket(error) => error.needs_person(),
-            Self::Passed { .. } | Self::Files(_) | Self::PublicUrl(_) => true,
+            Self::Passed { .. } | Self::Files(_) | Self::Networks(_) | Self::Clients(_) | Self::PublicUrl(_) => true,
             Self::Store(_) | Self::Certificate(_) | Self::Runtime(_) => false,
         };
         if needs_person { ExitCode::from(78) } else { ExitCode::FAILURE }
@@ -65,6 +70,7 @@ impl StartError {
             Self::Open(error) => error.errno(),
             Self::Listen { error, .. } | Self::Page { error, .. } | Self::Runtime(error) => error.raw_os_error(),
             Self::Files(error) => error.errno(),
+            Self::Networks(error) | Self::Clients(error) => error.errno(),
             Self::Socket(error) => error.errno(),
             _ => None,
         }

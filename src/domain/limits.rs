@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::gate::Budget;
 use super::time::Timestamp;
 
 /// When this version was made: a clock that says less is wrong. Written down, as what the compiler's clock says would
@@ -17,6 +18,43 @@ pub const WEBHOOK_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Webhook connections open at once. Sonar opens at most ten; the rest is room for a burst on a small box.
 pub const WEBHOOK_CONNECTIONS_MAX: usize = 512;
+
+/// Among those, of one address: more than Sonar opens, and a sixteenth of all.
+pub const WEBHOOK_CONNECTIONS_PER_SENDER: usize = 32;
+
+/// Connections that were ended to make room and may not have noticed yet, for each listener. With them, both listeners
+/// stay below the 1024 open files that a process has by default.
+pub const CONNECTIONS_ENDING_MAX: usize = 64;
+
+/// Calls with a wrong signature, of one address. Sonar calls once for each analysis: whoever meets this tries out secrets,
+/// or is a whole company's Sonar with a wrong one, whose calls would be refused anyway.
+pub const WRONG_SIGNATURES: Budget = Budget { burst: 300, per_minute: 300 };
+
+/// Bytes of bodies that turned out to be worth nothing, of one address.
+pub const BYTES_IN_VAIN: Budget = Budget { burst: 64 * 1024 * 1024, per_minute: 60 * 1024 * 1024 };
+
+/// Calls to no endpoint, or that are none of Sonar's, of one address. They cost little, and scanners make many.
+pub const STRAY_CALLS: Budget = Budget { burst: 1_000, per_minute: 600 };
+
+/// Connections of one address that ended without a request, failed handshakes among them. A TLS handshake is what a
+/// stranger can have us do that costs most; a probe of a load balancer comes every few seconds.
+pub const SILENT_CONNECTIONS: Budget = Budget { burst: 300, per_minute: 300 };
+
+/// Lines about strangers that the log is given: whatever they do must not fill a disk.
+pub const LINES_ABOUT_STRANGERS: Budget = Budget { burst: 10, per_minute: 10 };
+
+/// Addresses whose budgets are kept in mind; the one that was not heard of for longest is forgotten first. Some 150 bytes
+/// each.
+pub const SENDERS_MAX: usize = 4096;
+
+/// Networks that the setting of trusted proxies may name.
+pub const TRUSTED_PROXIES_MAX: usize = 100;
+
+/// Networks in one list.
+pub const NETWORKS_MAX: usize = 10_000;
+
+/// Bytes of a file with a list of networks, comments among them, and of one with authorities.
+pub const LIST_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A TLS handshake. Sonar gives up after 10 s.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -57,8 +95,12 @@ pub const HEADERS_MAX: usize = 64;
 /// How long a webhook waits for its commit before it is answered 503. Sonar hangs up after 10 s.
 pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(8);
 
-/// Bodies held while connections are still being read. Beyond it, a call is answered 503.
+/// Bodies held while connections are still being read. Beyond it, a call is answered 503, unless it is a small one.
 pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The first bytes of every body, for which there is always room: a Sonar's calls must not wait for those who hold what
+/// there is for all. With every connection at this, 9 MiB.
+pub const BODY_BYTES_FREE: usize = 16 * 1024;
 
 /// Deliveries that share one commit: enough for a burst, few enough to be answered within a second on a card.
 pub const DELIVERIES_PER_COMMIT_MAX: usize = 512;
@@ -418,6 +460,9 @@ pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
 
 /// Connections to the page and the API at a time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 128;
+
+/// Among those, of one address: several browsers behind one, each with the six connections that HTTP/1.1 has them open.
+pub const ADMIN_CONNECTIONS_PER_SENDER: usize = 48;
 
 /// Requests of one HTTP/2 connection at a time.
 pub const HTTP2_STREAMS_MAX: u32 = 64;

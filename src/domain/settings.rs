@@ -1,6 +1,7 @@
 //! Settings: their names, defaults, checks and what they are for.
 
 use super::limits;
+use super::networks::Networks;
 
 /// A setting that the product knows.
 #[derive(Debug)]
@@ -48,6 +49,12 @@ pub const WHOLE_MAX: &str = "whole-read-max";
 pub const REQUESTS_PER_MINUTE: &str = "requests-per-minute";
 /// Seconds to leave a source alone after HTTP 429 or 503 that does not say for how long.
 pub const PAUSE_SECONDS: &str = "pause-seconds";
+/// Proxies whose word about addresses counts.
+pub const TRUSTED_PROXIES: &str = "trusted-proxies";
+/// What becomes of webhook calls from outside the networks that may send them.
+pub const NETWORKS_MODE: &str = "webhook-networks-mode";
+/// A value of [`NETWORKS_MODE`].
+pub const REFUSE: &str = "refuse";
 
 const _: () = assert!(limits::FREE_SPACE_BYTES_MIN == 64 * 1024 * 1024, "the table's default is the limit's");
 
@@ -126,6 +133,21 @@ pub const KNOWN: &[Known] = &[
         check: |value| number(value, 1, 16),
     },
     Known {
+        key: TRUSTED_PROXIES,
+        default: None,
+        help: "proxies in front of this box, as networks with commas, such as 10.0.0.7,192.0.2.0/28; the address that they add to X-Forwarded-For counts instead of their own",
+        check: check_proxies,
+    },
+    Known {
+        key: NETWORKS_MODE,
+        default: Some("log"),
+        help: "what becomes of webhook calls from outside the networks that the file webhook-networks names: log only counts and logs them, refuse also refuses them",
+        check: |value| match value {
+            "log" | REFUSE => Ok(()),
+            _ => Err("must be log or refuse".to_owned()),
+        },
+    },
+    Known {
         key: WHOLE_HOURS,
         default: Some("24"),
         help: "hours after which a large branch is read whole, and not only what Sonar says has changed",
@@ -144,6 +166,13 @@ fn number(value: &str, least: u64, most: u64) -> Result<(), String> {
         Ok(number) if (least..=most).contains(&number) => Ok(()),
         _ => Err(format!("must be a number from {least} to {most}")),
     }
+}
+
+fn check_proxies(value: &str) -> Result<(), String> {
+    if value.split(',').count() > limits::TRUSTED_PROXIES_MAX {
+        return Err(format!("names at most {} networks", limits::TRUSTED_PROXIES_MAX));
+    }
+    Networks::parse_list(value).map(|_| ()).map_err(|bad| format!("names networks with commas: {bad}"))
 }
 
 /// Checks what chooses the lines of the log: a level, or levels of parts of the program.

@@ -2,24 +2,30 @@
 //! signature over its raw bytes was found right. A call is answered 202 when, and only when, the commit that
 //! holds it is synced to disk.
 
+pub mod border;
+pub mod connections;
 pub mod directory;
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
+use self::border::{Border, Reason, Which};
+use self::connections::Seat;
 use self::directory::{Directory, Endpoint};
 use crate::domain::delivery::{BadPayload, Outcome, Payload};
 use crate::domain::ids::EndpointId;
@@ -27,7 +33,6 @@ use crate::domain::limits;
 use crate::domain::signature::{self, Signature};
 use crate::store::{Accepted, Arrival, Reply, Store, StoreError};
 use crate::sys::clock;
-use crate::sys::loops::Watched;
 
 /// Calls by how they ended, since the start.
 #[derive(Debug, Default)]
@@ -42,6 +47,9 @@ pub struct Counters {
     pub unavailable: AtomicU64,
 }
 
+/// Turns true when the daemon is to stop.
+type Stop = watch::Receiver<bool>;
+
 /// What the listener needs.
 pub struct Ingress {
     store: Store,
@@ -49,8 +57,8 @@ pub struct Ingress {
     counters: Arc<Counters>,
     /// Whether the clock may end the validity of a secret.
     is_clock_right: Box<dyn Fn() -> bool + Send + Sync>,
+    border: Arc<Border>,
     bodies: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
 }
 
 impl Ingress {
@@ -59,6 +67,7 @@ impl Ingress {
         store: Store,
         directory: Arc<Directory>,
         counters: Arc<Counters>,
+        border: Arc<Border>,
         is_clock_right: Box<dyn Fn() -> bool + Send + Sync>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -66,118 +75,68 @@ impl Ingress {
             directory,
             counters,
             is_clock_right,
+            border,
             bodies: Arc::new(Semaphore::new(limits::BODIES_BYTES_MAX / BODY_UNIT)),
-            connections: Arc::new(Semaphore::new(limits::WEBHOOK_CONNECTIONS_MAX)),
         })
     }
 
     /// Takes connections until told to stop, then lets those that are open end what they are at.
-    pub async fn serve(
-        self: Arc<Self>,
-        listener: TcpListener,
-        tls: Option<TlsAcceptor>,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let turns = Watched::task("webhook listener");
-        loop {
-            turns.rest();
-            let permit = tokio::select! {
-                () = stopped(&mut stop) => break,
-                permit = Arc::clone(&self.connections).acquire_owned() => permit.expect("nobody closes the semaphore"),
-            };
-            let stream = tokio::select! {
-                () = stopped(&mut stop) => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        // Out of file descriptors, most likely: wait for connections to end instead of spinning.
-                        tracing::warn!("a webhook connection could not be accepted: {error}");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
-                },
-            };
-            turns.begin(limits::ACCEPT_STEP_MAX);
-            tokio::spawn(Arc::clone(&self).connection(stream, tls.clone(), permit, stop.clone()));
-        }
-        drop(turns);
-        drop(listener);
-        let all = u32::try_from(limits::WEBHOOK_CONNECTIONS_MAX).expect("the limit fits");
-        if timeout(limits::COMMIT_WAIT_MAX, self.connections.acquire_many(all)).await.is_err() {
-            tracing::warn!("some webhook connections were still open when the listener stopped");
-        }
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<ServerConfig>>, stop: Stop) {
+        let border = Arc::clone(&self.border);
+        let told = stop.clone();
+        let handle = move |stream, seat| {
+            let (ingress, tls, stop) = (Arc::clone(&self), tls.clone(), told.clone());
+            Box::pin(ingress.connection(stream, tls, seat, stop)) as Pin<Box<dyn Future<Output = ()> + Send>>
+        };
+        connections::serve(border, Which::Webhook, listener, stop, Box::new(handle)).await;
     }
 
     async fn connection(
         self: Arc<Self>,
         stream: TcpStream,
-        tls: Option<TlsAcceptor>,
-        _permit: OwnedSemaphorePermit,
-        mut stop: watch::Receiver<bool>,
+        tls: Option<Arc<ServerConfig>>,
+        seat: Seat,
+        mut stop: Stop,
     ) {
-        // Answers are small and complete: there is nothing to gain from waiting for more.
-        let _ = stream.set_nodelay(true);
         match tls {
-            None => self.requests(TokioIo::new(stream), stop).await,
+            None => self.requests(TokioIo::new(stream), seat, stop).await,
             Some(tls) => {
-                let shaken = tokio::select! {
-                    shaken = timeout(limits::HANDSHAKE_MAX, tls.accept(stream)) => shaken.ok(),
-                    () = last_call(&mut stop) => None,
-                };
-                match shaken {
-                    Some(Ok(stream)) => self.requests(TokioIo::new(stream), stop).await,
-                    Some(Err(error)) => tracing::debug!("a webhook connection's TLS handshake failed: {error}"),
-                    None => tracing::debug!("a webhook connection's TLS handshake took too long"),
+                if let Some(stream) = seat.shake(stream, tls, &mut stop).await {
+                    self.requests(TokioIo::new(stream), seat, stop).await;
                 }
             }
         }
     }
 
-    async fn requests<I>(self: Arc<Self>, io: I, mut stop: watch::Receiver<bool>)
+    async fn requests<I>(self: Arc<Self>, io: I, seat: Seat, mut stop: Stop)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
-        let begun = AtomicBool::new(false);
         let told = stop.clone();
         let service = service_fn(|request| {
-            begun.store(true, Ordering::Relaxed);
-            let (ingress, told) = (&self, &told);
+            seat.begin();
+            let (ingress, told, seat) = (&self, &told, &seat);
             async move {
-                let mut answer = ingress.answer(request).await;
+                let mut answer = ingress.answer(request, seat).await;
                 if *told.borrow() {
                     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(answer)
             }
         });
-        let connection = hyper::server::conn::http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits::HEADER_WAIT_MAX)
             .max_headers(limits::HEADERS_MAX)
             .max_buf_size(limits::HEADER_BYTES_MAX)
             .serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => return note(ended),
-            () = stopped(&mut stop) => {}
-            () = tokio::time::sleep(limits::CONNECTION_AGE_MAX) => {}
-        }
-        // hyper would close a connection that nothing has come in on, and who has just connected would call in vain.
-        if !begun.load(Ordering::Relaxed) {
-            tokio::select! {
-                ended = connection.as_mut() => return note(ended),
-                () = tokio::time::sleep(limits::LAST_CALL_MAX) => {}
-            }
-        }
-        // Whoever neither sends nor reads any more does not hold the place for ever.
-        connection.as_mut().graceful_shutdown();
-        if let Ok(ended) = timeout(limits::COMMIT_WAIT_MAX, connection).await {
-            note(ended);
-        }
+        let end_kindly = |connection: Pin<&mut _>| http1::Connection::graceful_shutdown(connection);
+        let ended = seat.converse(connection, end_kindly, Some(limits::CONNECTION_AGE_MAX), &mut stop).await;
+        seat.note(ended.as_ref().err().map(|error| error as _));
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let result = self.take(request).await;
+    async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Response<Full<Bytes>> {
+        let result = self.take(request, seat).await;
         let counter = match &result {
             // A test of this box's own says nothing of Sonar.
             Ok(accepted) if accepted.outcome == Outcome::Test => return accepted_answer(*accepted),
@@ -198,19 +157,37 @@ impl Ingress {
     }
 
     /// The steps in their order; each refusal costs as little as it can.
-    async fn take(&self, request: Request<Incoming>) -> Result<Accepted, Refusal> {
-        let (id, endpoint) = self.endpoint(request.uri().path()).ok_or(Refusal::NotFound)?;
+    async fn take(&self, request: Request<Incoming>, seat: &Seat) -> Result<Accepted, Refusal> {
+        let client = seat.client(request.headers());
+        if self.border.keeps_out_of(seat.from.ip(), client) {
+            return Err(Refusal::Network);
+        }
+        let sender = self.border.sender(client);
+        let stray = |reason, refusal| match self.border.stray(sender, reason) {
+            None => refusal,
+            Some(wait) => Refusal::TooMany(wait),
+        };
+        let Some((id, endpoint)) = self.endpoint(request.uri().path()) else {
+            return Err(stray(Reason::UnknownEndpoint, Refusal::NotFound));
+        };
         if request.method() != Method::POST {
-            return Err(Refusal::Method);
+            return Err(stray(Reason::NotAWebhook, Refusal::Method));
         }
         if !is_json(request.headers().get(header::CONTENT_TYPE)) {
-            return Err(Refusal::Type);
+            return Err(stray(Reason::NotAWebhook, Refusal::Type));
         }
+        if let Some(wait) = self.border.refuses(sender) {
+            return Err(Refusal::TooMany(wait));
+        }
+        let unsigned = |bytes: usize| {
+            self.border.wrong_signature(sender, bytes);
+            Refusal::Signature
+        };
         let signature = request
             .headers()
             .get(signature::HEADER)
             .and_then(|value| Signature::parse(value.as_bytes()))
-            .ok_or(Refusal::Signature)?;
+            .ok_or_else(|| unsigned(0))?;
         // Nobody can tell whether the signature is right, and the sweep finds what was analysed.
         if self.store.locked().is_some() {
             return Err(Refusal::Unavailable);
@@ -220,9 +197,21 @@ impl Ingress {
             // Java writes header text as Latin-1 or UTF-8; what is neither ASCII nor UTF-8 cannot be compared.
             Some(bytes) => std::str::from_utf8(bytes).map(|text| Some(text.to_owned())),
         };
-        let Received { bytes: body, room: _room } = self.body(request.into_body()).await?;
+        let mut received = Received::default();
+        if let Err(refusal) = self.body(request.into_body(), &mut received).await {
+            match refusal {
+                Refusal::TooLarge => self.border.in_vain(sender, Reason::TooLarge, received.bytes.len()),
+                Refusal::Slow => self.border.in_vain(sender, Reason::Slow, received.bytes.len()),
+                _ => {}
+            }
+            return Err(refusal);
+        }
+        let Received { bytes: body, room: _room } = received;
         let now = clock::now();
-        let secret = endpoint.verifies(&signature, &body, now, &self.is_clock_right).ok_or(Refusal::Signature)?;
+        let secret =
+            endpoint.verifies(&signature, &body, now, &self.is_clock_right).ok_or_else(|| unsigned(body.len()))?;
+        // Before the commit: nobody is to be sent away who waits for it.
+        seat.prove();
         let payload = match project {
             Ok(project) => Payload::parse(&body, project.as_deref()),
             Err(_) => Payload::parse(&body, None),
@@ -254,31 +243,33 @@ impl Ingress {
     }
 
     /// Reads a body up to its limit, within its time, and within what all bodies together may take.
-    async fn body(&self, body: Incoming) -> Result<Received<'_>, Refusal> {
+    async fn body<'i>(&'i self, body: Incoming, received: &mut Received<'i>) -> Result<(), Refusal> {
         if body.size_hint().lower() > limits::WEBHOOK_BODY_BYTES_MAX as u64 {
             return Err(Refusal::TooLarge);
         }
-        timeout(limits::BODY_WAIT_MAX, self.frames(body)).await.unwrap_or(Err(Refusal::Slow))
+        timeout(limits::BODY_WAIT_MAX, self.frames(body, received)).await.unwrap_or(Err(Refusal::Slow))
     }
 
     /// Room is taken as bytes arrive, not as they are announced: whoever announces much and sends nothing takes
-    /// nothing away from others.
-    async fn frames(&self, mut body: Incoming) -> Result<Received<'_>, Refusal> {
-        let mut received = Received { bytes: Vec::new(), room: None };
+    /// nothing away from others. For the first bytes there is always some.
+    async fn frames<'i>(&'i self, mut body: Incoming, received: &mut Received<'i>) -> Result<(), Refusal> {
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame.map_err(|_| Refusal::Slow)?.into_data() else { continue };
             if received.bytes.len() + frame.len() > limits::WEBHOOK_BODY_BYTES_MAX {
                 return Err(Refusal::TooLarge);
             }
-            let units = u32::try_from(frame.len().div_ceil(BODY_UNIT)).expect("the limit fits");
-            let more = self.bodies.try_acquire_many(units).map_err(|_| Refusal::Unavailable)?;
-            match &mut received.room {
-                Some(room) => room.merge(more),
-                None => received.room = Some(more),
+            let beyond = (received.bytes.len() + frame.len()).saturating_sub(limits::BODY_BYTES_FREE).min(frame.len());
+            if beyond > 0 {
+                let units = u32::try_from(beyond.div_ceil(BODY_UNIT)).expect("the limit fits");
+                let more = self.bodies.try_acquire_many(units).map_err(|_| Refusal::Unavailable)?;
+                match &mut received.room {
+                    Some(room) => room.merge(more),
+                    None => received.room = Some(more),
+                }
             }
             received.bytes.extend_from_slice(&frame);
         }
-        Ok(received)
+        Ok(())
     }
 
     async fn store(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
@@ -295,24 +286,8 @@ impl Ingress {
     }
 }
 
-fn note(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        tracing::debug!("a webhook connection ended early: {error}");
-    }
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the daemon is gone altogether, which is as good as being told to stop.
-    let _ = stop.wait_for(|&stop| stop).await;
-}
-
-/// The end of the time that is left to those who have connected and not called yet.
-async fn last_call(stop: &mut watch::Receiver<bool>) {
-    stopped(stop).await;
-    tokio::time::sleep(limits::LAST_CALL_MAX).await;
-}
-
 /// A body, and its share of what all bodies together may take until it is stored.
+#[derive(Default)]
 struct Received<'i> {
     bytes: Vec<u8>,
     room: Option<SemaphorePermit<'i>>,
@@ -347,6 +322,10 @@ enum Refusal {
     Signature,
     TooLarge,
     Slow,
+    /// From outside the networks that may call, through a proxy.
+    Network,
+    /// Too much in vain from there; for so long.
+    TooMany(Duration),
     Payload(BadPayload),
     Unavailable,
 }
@@ -360,6 +339,8 @@ impl Refusal {
             Self::Signature => (StatusCode::UNAUTHORIZED, None),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, None),
+            Self::Network => (StatusCode::FORBIDDEN, None),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, None),
             Self::Payload(problem) => (StatusCode::BAD_REQUEST, Some(problem.to_string())),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
         };
@@ -373,11 +354,14 @@ impl Refusal {
             Self::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
             }
-            // What is left of the body is not worth reading.
-            Self::TooLarge | Self::Slow => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Self::TooMany(wait) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
             }
             _ => {}
+        }
+        // What is left of the body is not worth reading, and what would come after it neither.
+        if matches!(self, Self::TooLarge | Self::Slow | Self::Network | Self::TooMany(_)) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

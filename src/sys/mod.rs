@@ -3,9 +3,11 @@
 pub mod answer;
 pub mod bell;
 pub mod chain;
+pub mod clients;
 pub mod clock;
 pub mod dice;
 pub mod guard;
+pub mod lists;
 pub mod log;
 pub mod loops;
 pub mod notify;

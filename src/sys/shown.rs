@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 /// What the listeners show.
@@ -54,14 +55,19 @@ impl Shown {
 
     /// The server's side of TLS 1.2 and 1.3 on ring, for protocols by their ALPN names, the best first.
     pub fn server(self: &Arc<Self>, protocols: &[&[u8]]) -> Arc<ServerConfig> {
+        Arc::new(self.server_for(protocols, WebPkiClientVerifier::no_client_auth()))
+    }
+
+    /// The same for clients that show a certificate, too.
+    pub fn server_for(self: &Arc<Self>, protocols: &[&[u8]], clients: Arc<dyn ClientCertVerifier>) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring has the ciphers of TLS 1.2 and 1.3")
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        Arc::new(server)
+        server
     }
 }
 

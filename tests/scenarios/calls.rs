@@ -149,17 +149,21 @@ impl<S: Read + Write> Stream for S {}
 impl Line {
     /// Opens one to `https://…` or `http://…`.
     pub fn open(address: &str) -> Self {
-        let stream: Box<dyn Stream> = match address.split_once("://").expect("it has a scheme") {
-            ("https", address) => {
-                let stream = tls::connect(address);
-                stream.sock.set_read_timeout(Some(SOON)).unwrap();
-                Box::new(stream)
-            }
-            (_, address) => {
-                let stream = TcpStream::connect(address).expect("the gateway listens");
-                stream.set_read_timeout(Some(SOON)).unwrap();
-                Box::new(stream)
-            }
+        Self::over(address, |address| TcpStream::connect(address).expect("the gateway listens"))
+    }
+
+    /// The same from another address of this machine.
+    pub fn open_from(address: &str, from: &str) -> Self {
+        Self::over(address, |address| tls::connected(address, from.parse().unwrap()))
+    }
+
+    fn over(address: &str, connect: impl FnOnce(&str) -> TcpStream) -> Self {
+        let (scheme, address) = address.split_once("://").expect("it has a scheme");
+        let stream = connect(address);
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let stream: Box<dyn Stream> = match scheme {
+            "https" => Box::new(tls::connect_over(stream)),
+            _ => Box::new(stream),
         };
         Self { stream, read: Vec::new() }
     }

@@ -1,30 +1,56 @@
 //! The client's side of TLS, for tests that look at what the gateway shows.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use tokio::net::TcpSocket;
 
 /// A connection that takes any certificate: it is there to look at, not to be trusted.
 pub fn connect(address: &str) -> StreamOwned<ClientConnection, TcpStream> {
-    over(TcpStream::connect(address).expect("the gateway listens"))
+    connect_over(TcpStream::connect(address).expect("the gateway listens"))
 }
 
-/// The same over a connection that is there.
-pub fn over(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+/// A TCP connection from another address of this machine.
+pub fn connected(address: &str, from: IpAddr) -> TcpStream {
+    connect_from(from, address.parse().expect("it is an address")).expect("the gateway listens")
+}
+
+/// The same, where it need not succeed. The standard library lets nobody choose an address to call from.
+pub fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let stream = runtime.block_on(async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        socket.connect(to).await?.into_std()
+    })?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// The same over a TCP connection that there is.
+pub fn connect_over(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let config = config(None);
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    let connection = ClientConnection::new(config, name).expect("the configuration fits");
+    StreamOwned::new(connection, stream)
+}
+
+/// What a client speaks TLS with that takes any certificate, and may show one of its own.
+pub fn config(shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("ring knows them")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("it is a name");
-    let connection = ClientConnection::new(Arc::new(config), name).expect("the configuration fits");
-    StreamOwned::new(connection, stream)
+        .with_custom_certificate_verifier(Arc::new(TakesAny(provider)));
+    Arc::new(match shown {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).expect("the key fits"),
+    })
 }
 
 /// The certificate that a server shows, PEM.

@@ -30,7 +30,14 @@ pub(super) async fn show(
 
 /// Settings by what they are about: their keys, and what people call them.
 const GROUPS: [(&str, &[(&str, &str)]); 4] = [
-    ("Addresses", &[("public-url", "Address at which Sonar reaches this box")]),
+    (
+        "Addresses",
+        &[
+            ("public-url", "Address at which Sonar reaches this box"),
+            ("trusted-proxies", "Proxies in front of this box"),
+            ("webhook-networks-mode", "Webhook calls from outside the listed networks"),
+        ],
+    ),
     (
         "Intervals",
         &[
