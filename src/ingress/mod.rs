@@ -3,6 +3,8 @@
 //! holds it is synced to disk.
 
 pub mod directory;
+pub mod handshake;
+pub mod proofs;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,9 +20,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use self::directory::{Directory, Endpoint};
+use self::handshake::Handshake;
 use crate::domain::delivery::{BadPayload, Outcome, Payload};
 use crate::domain::ids::EndpointId;
 use crate::domain::limits;
@@ -75,7 +77,7 @@ impl Ingress {
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<Handshake>>,
         mut stop: watch::Receiver<bool>,
     ) {
         let turns = Watched::task("webhook listener");
@@ -111,7 +113,7 @@ impl Ingress {
     async fn connection(
         self: Arc<Self>,
         stream: TcpStream,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<Handshake>>,
         _permit: OwnedSemaphorePermit,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -125,7 +127,9 @@ impl Ingress {
                     () = last_call(&mut stop) => None,
                 };
                 match shaken {
-                    Some(Ok(stream)) => self.requests(TokioIo::new(stream), stop).await,
+                    Some(Ok(Some(stream))) => self.requests(TokioIo::new(stream), stop).await,
+                    // It came for a proof, and has it.
+                    Some(Ok(None)) => {}
                     Some(Err(error)) => tracing::debug!("a webhook connection's TLS handshake failed: {error}"),
                     None => tracing::debug!("a webhook connection's TLS handshake took too long"),
                 }

@@ -10,16 +10,25 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 /// A connection that takes any certificate: it is there to look at, not to be trusted.
 pub fn connect(address: &str) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    let connection = ClientConnection::new(Arc::new(takes_any()), name).expect("the configuration fits");
+    StreamOwned::new(connection, TcpStream::connect(address).expect("the gateway listens"))
+}
+
+/// A client that takes any certificate.
+pub fn takes_any() -> ClientConfig {
+    takes_any_of(rustls::DEFAULT_VERSIONS)
+}
+
+/// The same for these versions.
+pub fn takes_any_of(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
         .expect("ring knows them")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("it is a name");
-    let connection = ClientConnection::new(Arc::new(config), name).expect("the configuration fits");
-    StreamOwned::new(connection, TcpStream::connect(address).expect("the gateway listens"))
+        .with_no_client_auth()
 }
 
 /// The certificate that a server shows, PEM.
