@@ -157,7 +157,7 @@ pub(super) fn facts(certificate: &shapes::Certificate) -> Markup {
     let ending = certificate.days_left < ENDS_SOON_DAYS;
     html! {
         section.stack aria-labelledby="certificate-facts" {
-            h2 #certificate-facts { "The certificate" }
+            h2 #certificate-facts { "Certificate of the listeners" }
             dl.facts {
                 dt { "Origin" } dd { (sentence(&certificate.why)) }
                 dt { "Shown by" } dd { @for (index, one) in certificate.listeners.iter().enumerate() {
