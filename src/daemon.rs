@@ -22,12 +22,13 @@ use self::listeners::Passed;
 use self::reload::Readable;
 use crate::admin::{self, Admin};
 use crate::domain::limits;
-use crate::domain::settings::{FREE_SPACE_MIN, PUBLIC_URL, SYNC_WORKERS, check_url};
+use crate::domain::settings::{FREE_SPACE_MIN, SYNC_WORKERS, check_url};
 use crate::ingress::directory::Directory;
-use crate::ingress::{Counters, Ingress};
-use crate::store::records::SecretBytes;
+use crate::ingress::handshake::Handshake;
+use crate::ingress::{self, Counters, Ingress};
 use crate::store::secrets::Locked;
 use crate::store::{Store, StoreError, settings};
+use crate::sys::acme::challenges::Challenges;
 use crate::sys::bell::Bell;
 use crate::sys::clients::Served;
 use crate::sys::clock::Clock;
@@ -37,11 +38,11 @@ use crate::sys::loops::Watched;
 use crate::sys::notify::LongStart;
 use crate::sys::seal::Place;
 use crate::sys::shown::{Files, Shown};
-use crate::sys::tls::{Identity, own_names};
 use crate::sys::trust::Trust;
 use crate::sys::watchdog::Watchdog;
 use crate::sys::{clock, log, notify};
 use crate::work::Work;
+use crate::work::certificates::{self, Certificates, Doors};
 use crate::work::deliver::Deliver;
 use crate::work::progress::Progress;
 use crate::work::sources::Sources;
@@ -69,6 +70,8 @@ pub struct Options<'a> {
     pub networks: Option<ListFile>,
     /// Where an administrator may have put authorities, whose clients alone are served the page.
     pub clients: Option<ListFile>,
+    /// Where an ACME server may ask for proofs by plain HTTP; nowhere without it.
+    pub acme_http_listen: Option<SocketAddr>,
     /// Logs as JSON.
     pub log_json: bool,
 }
@@ -127,24 +130,24 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     // Bound before anything else is made, so that a port that is taken leaves nothing behind.
     let webhooks = passed.webhooks(options.webhook_listen).await?;
     let pages = passed.pages(options.admin_listen).await?;
+    let proofs = passed.proofs(options.acme_http_listen).await?;
     let address = webhooks.address;
     let (free_space_min, workers) = store.read::<_, StoreError>(|view| {
         Ok((settings::number_of(view, FREE_SPACE_MIN)?, settings::number_of(view, SYNC_WORKERS)?))
     })?;
     store.set_free_space_min(free_space_min * 1024 * 1024);
     let takes_tls = address.is_some() && !options.webhook_plain;
-    let shown = (takes_tls || pages.address.is_some())
-        .then(|| reload::certificate(store, options.certificate.as_ref(), options.public_url.as_deref()))
-        .transpose()?
-        .map(Shown::new);
-    let tls = shown.as_ref().filter(|_| takes_tls).map(|shown| shown.server(&[HTTP_1]));
+    let trust = Trust::load();
+    let shown = (takes_tls || pages.address.is_some()).then(|| first_shown(options, store, &trust)).transpose()?;
+    let challenges = Arc::new(Challenges::default());
+    let tls = shown.as_ref().filter(|_| takes_tls);
+    let tls = tls.map(|shown| Handshake::new(shown.server(&[HTTP_1]), Arc::clone(&challenges)));
     let networks = options.networks.as_ref().map(ListFile::networks).transpose().map_err(StartError::Networks)?;
     let clients = options.clients.as_ref().map(ListFile::clients).transpose().map_err(StartError::Clients)?;
     let directory = Arc::new(Directory::default());
     directory.reload(store)?;
     let counters = Arc::new(Counters::default());
     let clock = Clock::system();
-    let trust = Trust::load();
     let sources = Arc::new(Sources::new(store.clone(), trust.clone(), clock.clone()));
     let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock, Dice::system());
     let deliver = Deliver::new(Arc::clone(&work));
@@ -160,10 +163,8 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         started_at,
         pages.address,
     );
-    if let Some(shown) = &shown {
-        admin.show(Arc::clone(shown), options.certificate.clone());
-    }
     let border = Arc::clone(&admin.border);
+    border.set_challenges(Arc::clone(&challenges));
     border.set_networks(networks.flatten());
     if options.webhook_plain {
         border.set_plain();
@@ -175,6 +176,16 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
              all of them together; `hydrophone config set trusted-proxies ADDRESS` tells them apart"
         );
     }
+    let doors = Doors { webhook: webhooks.ports(), tls: takes_tls, http: proofs.address };
+    let certificates = Certificates::new(
+        Arc::clone(&work),
+        options.certificate.clone(),
+        options.public_url.clone(),
+        shown.clone(),
+        doors,
+        Arc::clone(&challenges),
+    );
+    admin.hold(Arc::clone(&certificates));
     let local = passed.local(options.socket)?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -193,12 +204,16 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         }
         served = Some(tls);
     }
+    for listener in proofs.all {
+        servers.spawn(ingress::proofs::serve(listener, Arc::clone(&challenges), stopped.clone()));
+    }
     servers.spawn(admin::serve(local.listener, Arc::clone(&admin), stopped));
     let mut threads = Vec::new();
     let locked = store.locked();
     if locked.is_none() {
         threads = work.start(usize::try_from(workers).unwrap_or(1));
         threads.push(deliver.start());
+        threads.push(certificates.start());
     }
     let doing = match address {
         Some(address) if options.webhook_plain => format!("takes webhooks on http://{address}"),
@@ -219,9 +234,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     let _watchdog = watchdog();
     let readable = Readable {
         store: store.clone(),
-        files: options.certificate.clone(),
-        public_url: options.public_url.clone(),
-        shown,
+        certificates: Arc::clone(&certificates),
         trust,
         border,
         networks: options.networks.clone(),
@@ -232,6 +245,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     tracing::info!("stopping");
     notify::stopping();
     work.stop();
+    certificates.stop();
     // The receivers are gone only if both servers have ended already.
     let _ = stop.send(true);
     // What went wrong in one of them was told there.
@@ -256,6 +270,18 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
 
 /// How long connections, and then workers, may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What the listeners show from the start on.
+fn first_shown(options: &Options, store: &Store, trust: &Trust) -> Result<Arc<Shown>, StartError> {
+    let found = certificates::choose(store, options.certificate.as_ref(), options.public_url.as_deref(), trust);
+    let (chosen, trouble) = found?;
+    if let Some(trouble) = &trouble {
+        tracing::error!("the listeners show another certificate than they should: {trouble}");
+    }
+    let shown = Shown::new(chosen);
+    shown.note(trouble);
+    Ok(shown)
+}
 
 /// Carries out what the service manager asks for, and tells it how things are, until the daemon is to stop.
 async fn life(mut signals: Signals, admin: &Arc<Admin>, doing: &str, readable: Arc<Readable>) {
@@ -336,40 +362,6 @@ impl Signals {
     }
 }
 
-/// The box's certificate, made at the first start; one of this run alone while its private key cannot be read.
-fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, StartError> {
-    let is_locked = store.locked().is_some();
-    let (stored, public_url) = store.read::<_, StoreError>(|view| {
-        let secret = |purpose| if is_locked { Ok(None) } else { settings::secret(view, purpose) };
-        let (certificate, key) = (secret(settings::CERTIFICATE)?, secret(KEY)?);
-        let url = match public_url {
-            Some(url) => Some(url.to_owned()),
-            None => settings::value(view, PUBLIC_URL)?,
-        };
-        Ok((certificate.zip(key), url))
-    })?;
-    let identity = if let Some((certificate, key)) = stored {
-        Identity { certificate: certificate.as_bytes().to_vec(), key: key.as_bytes().to_vec() }
-    } else {
-        let host = public_url.as_deref().and_then(host);
-        let identity = Identity::self_signed(own_names(host))?;
-        if is_locked {
-            return Ok(identity);
-        }
-        let (certificate, key) =
-            (SecretBytes::new(identity.certificate.clone()), SecretBytes::new(identity.key.clone()));
-        store.write::<_, StoreError>(move |batch| {
-            settings::set_secret(batch, settings::CERTIFICATE, &certificate)?;
-            settings::set_secret(batch, KEY, &key)
-        })?;
-        tracing::info!(
-            "made a self-signed certificate; SonarQube does not trust it by itself, and browsers ask before they do"
-        );
-        identity
-    };
-    Ok(identity)
-}
-
 /// HTTP/1.1 and HTTP/2 as ALPN names them.
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
@@ -382,15 +374,4 @@ fn tell_set_up(admin: &Admin, address: SocketAddr) -> Result<(), StartError> {
         tracing::info!("the page is at https://{address}");
     }
     Ok(())
-}
-
-const KEY: &str = "tls/webhook/key";
-
-/// The host of an address, without port and brackets.
-fn host(url: &str) -> Option<&str> {
-    let authority = url.split_once("://")?.1.split('/').next()?;
-    match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => authority.split(':').next(),
-    }
 }

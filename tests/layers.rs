@@ -41,15 +41,19 @@ const LIBRARIES: &[(&[&str], &[&str], &str)] = &[
     (&["redb"], &["store/"], "only the store knows redb"),
     (
         &["ureq"],
-        &["sonar/", "platform/", "sys/trust.rs", "sys/reach.rs"],
-        "only sonar/ and platform/ speak ureq, over sys/",
+        &["sonar/", "platform/", "sys/acme/", "sys/trust.rs", "sys/reach.rs"],
+        "only sonar/, platform/ and sys/acme/ speak ureq, over sys/",
     ),
     (
         &["tokio", "tokio_rustls", "hyper_util", "axum"],
-        &["ingress/", "admin/", "cli/client.rs", "cli/wait.rs", "daemon.rs", "daemon/", "main.rs"],
-        "async stays in ingress/ and admin/, and where they are started and asked",
+        &["ingress/", "admin/", "sys/acme/", "cli/client.rs", "cli/wait.rs", "daemon.rs", "daemon/", "main.rs"],
+        "async stays in ingress/, admin/ and sys/acme/, and where they are started and asked",
     ),
-    (&["hyper"], &["ingress/", "admin/", "cli/", "daemon.rs", "daemon/"], "HTTP is served and asked at the border"),
+    (
+        &["hyper"],
+        &["ingress/", "admin/", "sys/acme/", "cli/", "daemon.rs", "daemon/"],
+        "HTTP is served and asked at the border",
+    ),
 ];
 
 /// Files that only decide or translate, beside all of `domain/`.
@@ -67,6 +71,7 @@ const PURE: &[&str] = &[
     "platform/conviso/schema.rs",
     "platform/conviso/status.rs",
     "platform/conviso/wire.rs",
+    "admin/shapes/certificate.rs",
     "admin/shapes/destinations.rs",
     "admin/shapes/doctor.rs",
     "admin/shapes/findings.rs",

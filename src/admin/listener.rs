@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::access::{On, Peer};
@@ -35,7 +36,8 @@ pub async fn serve_network(listener: TcpListener, tls: Arc<Served>, admin: Arc<A
 }
 
 async fn connection(stream: TcpStream, tls: &Served, router: Router, seat: Seat, mut stop: watch::Receiver<bool>) {
-    let Some(stream) = seat.shake(stream, tls.config(), &mut stop).await else { return };
+    let shaking = async { TlsAcceptor::from(tls.config()).accept(stream).await.map(Some) };
+    let Some(stream) = seat.shake(shaking, &mut stop).await else { return };
     let is_http_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let seat = Arc::new(seat);
     let on = Arc::clone(&seat);

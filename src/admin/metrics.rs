@@ -95,6 +95,12 @@ fn registry(status: &shapes::Status, database_bytes: u64, border: &Border) -> Re
         started.set(at.0 / 1000);
         registry.register_with_unit("start_time", "When the daemon started", Unit::Seconds, started);
     }
+    if let Some(at) = status.certificate_ends_at.as_deref().and_then(|at| Timestamp::parse(at).ok()) {
+        let ends: Gauge = Gauge::default();
+        ends.set(at.0 / 1000);
+        let help = "When the certificate of the listeners ends";
+        registry.register_with_unit("certificate_expiry_timestamp", help, Unit::Seconds, ends);
+    }
     let size: Gauge = Gauge::default();
     size.set(whole(database_bytes));
     registry.register_with_unit("database_size", "The database's file", Unit::Bytes, size);

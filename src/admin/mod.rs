@@ -52,6 +52,7 @@ pub use self::answers::Problem;
 pub use self::document::document;
 pub use self::listener::serve_network;
 pub use self::page::pages;
+use crate::domain::certificate::{self, Origin, Way};
 use crate::domain::ids::EndpointId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
@@ -59,8 +60,8 @@ use crate::ingress::Counters;
 use crate::ingress::border::Border;
 use crate::ingress::directory::Directory;
 use crate::store::{Reader, Store};
-use crate::sys::shown::{Files, Shown};
 use crate::work::Work;
+use crate::work::certificates::Certificates;
 use crate::work::deliver::Deliver;
 
 /// What the handlers need.
@@ -87,10 +88,8 @@ pub struct Admin {
     pub started_at: Timestamp,
     /// Where the page and the API are served over the network; nowhere if they are not.
     pub page_address: Option<SocketAddr>,
-    /// What the listeners show, where one of them speaks TLS.
-    shown: OnceLock<Arc<Shown>>,
-    /// Where an administrator may put another one.
-    files: OnceLock<Files>,
+    /// The listeners' certificate; nothing where nobody serves.
+    certificates: OnceLock<Arc<Certificates>>,
     access: access::Access,
     pulse: status::Beat,
     news: events::News,
@@ -139,8 +138,7 @@ impl Admin {
             public_url,
             started_at,
             page_address,
-            shown: OnceLock::new(),
-            files: OnceLock::new(),
+            certificates: OnceLock::new(),
             access: access::Access::default(),
             pulse: status::Beat::default(),
             news: events::News::default(),
@@ -155,30 +153,28 @@ impl Admin {
         })
     }
 
-    /// Has it known what the listeners show, and where an administrator may put another one.
-    pub fn show(&self, shown: Arc<Shown>, files: Option<Files>) {
+    /// Has it know the listeners' certificate.
+    pub fn hold(&self, certificates: Arc<Certificates>) {
         // There is one set of listeners.
-        let _ = self.shown.set(shown);
-        if let Some(files) = files {
-            let _ = self.files.set(files);
-        }
+        let _ = self.certificates.set(certificates);
     }
 
     /// What to do for another certificate.
     fn renewal(&self) -> String {
-        let (certificate, key) = match self.files.get() {
-            Some(files) => (files.certificate.display().to_string(), files.key.display().to_string()),
-            None => ("/etc/hydrophone/tls.crt".to_owned(), "/etc/hydrophone/tls.key".to_owned()),
-        };
-        format!(
-            "put one with its chain into {certificate} and its key into {key}, then: systemctl reload hydrophone; or have a \
-             proxy or tunnel speak TLS, and start this box with --webhook-plain"
-        )
+        self.certificates.get().map_or_else(|| certificate::renewal(Origin::Files, None), |held| held.renewal())
     }
 
     /// The certificate that this box shows, DER; nothing if it speaks no TLS.
     fn certificate(&self) -> Option<Vec<u8>> {
-        self.shown.get().map(|shown| shown.certificate())
+        Some(self.certificates.get()?.shown()?.certificate())
+    }
+
+    /// The way on which SonarQube trusts this box.
+    fn way(&self) -> Way {
+        match self.certificates.get() {
+            Some(held) => held.way(),
+            None => certificate::way(self.webhook_address.is_some(), self.webhook_tls, None),
+        }
     }
 
     /// Does something that blocks, as one of a few at a time.

@@ -318,6 +318,17 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
             .add(Viewer, GET, "/config", settings::list, "List settings")
             .add(Admin, PUT, "/config/{key}", settings::set, "Change a setting")
             .add(Viewer, GET, "/certificate", settings::certificate::show, "Show the box's certificate")
+            .add(Admin, PUT, "/certificate", settings::certificate::set, "Give the box a certificate")
+            .add(
+                Admin,
+                POST,
+                "/certificate/self-signed",
+                settings::certificate::make_own,
+                "Have the box make a certificate of its own",
+            )
+            .add(Viewer, GET, "/certificate/acme", settings::certificate::fetching, "Show how a certificate is fetched")
+            .add(Admin, PUT, "/certificate/acme", settings::certificate::fetch, "Have a certificate fetched by ACME")
+            .add(Admin, POST, "/certificate/renew", settings::certificate::renew, "Fetch a certificate now")
             .add(Admin, POST, "/backup", backup::make, "Take a backup")
             .despite(Despite::Lock)
             .add(Admin, GET, "/verify", backup::verify, "Read every record"),

@@ -3,6 +3,7 @@
 
 mod access;
 mod backup;
+mod certificate;
 mod destinations;
 mod doctor;
 mod findings;
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 
 pub use self::access::*;
 pub use self::backup::*;
+pub use self::certificate::*;
 pub use self::destinations::*;
 pub use self::doctor::*;
 pub use self::findings::*;
@@ -87,6 +89,12 @@ pub struct Status {
     pub inventory: InventoryCounts,
     /// Platforms that changes are passed on to.
     pub destinations: Vec<DestinationHealth>,
+    /// The way on which SonarQube trusts this box.
+    #[serde(default)]
+    pub way: WayTold,
+    /// Until when the certificate of the listeners is good; absent where none speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends_at: Option<String>,
 }
 
 /// How current the inventory is, without regard to webhooks.
@@ -850,38 +858,6 @@ pub struct Setting {
     pub default: Option<String>,
     /// What it is, with its unit.
     pub help: String,
-}
-
-/// `GET /api/v1/certificate`: the certificate that this box shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Certificate {
-    /// Whose it is.
-    pub subject: String,
-    /// Who signed it.
-    pub issuer: String,
-    /// Whether it signed itself, so that nobody trusts it who was not told to.
-    pub self_signed: bool,
-    /// Host names and addresses that it is good for.
-    pub names: Vec<String>,
-    /// SHA-256 of it, in pairs of hex digits with colons between them.
-    pub fingerprint: String,
-    /// From when on it is good.
-    pub not_before: String,
-    /// Until when it is good.
-    pub not_after: String,
-    /// Days until then; 0 once it has ended.
-    pub days_left: i64,
-    /// Where it is shown.
-    pub listeners: Vec<CertificateUse>,
-}
-
-/// A listener that shows the certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CertificateUse {
-    /// `webhooks` or `page`.
-    pub what: String,
-    /// Where it listens.
-    pub address: String,
 }
 
 /// A setting's new value.

@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::store::records::{Project, Scope, Source};
 use crate::store::secrets::Locked;
 use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, lists, settings};
-use crate::sys::clock;
+use crate::sys::{clock, tls};
 
 /// `GET /status`. Answers even when the store does not, and then says so.
 pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Status>, Problem> {
@@ -140,7 +140,13 @@ fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
         sources,
         inventory,
         destinations,
+        way: shapes::WayTold::of(admin.way(), None),
+        certificate_ends_at: admin.certificate().and_then(|shown| tls::describe(&shown)).map(|told| ends_at(&told)),
     }
+}
+
+fn ends_at(told: &tls::Described) -> String {
+    Timestamp(told.not_after.saturating_mul(1000)).to_string()
 }
 
 fn condition(condition: Condition) -> shapes::Condition {
@@ -498,13 +504,8 @@ fn of_store(admin: &Admin) -> Vec<Condition> {
             remedy: "check the disk; `hydrophone sync --full` reads the findings anew".to_owned(),
         });
     }
-    conditions.extend(admin.shown.get().and_then(|shown| shown.trouble()).map(|trouble| Condition {
-        urgency: Urgency::Error,
-        code: "certificate_broken",
-        text: format!("the listeners show the former certificate: {trouble}"),
-        remedy: "mend it, then run `systemctl reload hydrophone`".to_owned(),
-    }));
     conditions.extend(admin.border.conditions());
+    conditions.extend(admin.certificates.get().into_iter().flat_map(|held| held.conditions()));
     conditions.extend(admin.work.clock_standing().condition());
     if admin.work.sources.trust().fell_back() {
         conditions.push(Condition {

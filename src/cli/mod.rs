@@ -5,6 +5,7 @@
 pub mod asset;
 pub mod audit;
 pub mod backup;
+pub mod certificate;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -128,6 +129,9 @@ pub enum Command {
     Token(token::Command),
     /// Show who changed what.
     Audit(audit::Audit),
+    /// Show and exchange the certificate that the listeners show.
+    #[command(subcommand)]
+    Certificate(certificate::Command),
     /// Write everything that the gateway holds into one file.
     Backup(backup::Backup),
     /// Put a backup into the state folder of a gateway that is stopped.
@@ -243,6 +247,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::User(command) => command.run(session),
         Command::Token(command) => command.run(session),
         Command::Audit(command) => command.run(session),
+        Command::Certificate(command) => command.run(session),
         Command::Backup(command) => command.run(session),
         Command::Restore(command) => command.run(session),
         Command::Verify(command) => command.run(session),
@@ -368,6 +373,13 @@ pub(in crate::cli) mod tests {
             "token add prometheus --role viewer --days 90",
             "token remove prometheus",
             "audit --limit 5 --before 7",
+            "certificate show --pem",
+            "certificate set --cert c --key -",
+            "certificate self-signed",
+            "certificate acme --domain a.example --domain b.example --agree-to-terms --directory https://ca --contact i@e \
+             --ca-file c --proxy http://p --challenge http-01 --eab-id k --eab-key-file f",
+            "certificate renew",
+            "serve --acme-http-listen 127.0.0.1:8080",
             "backup f",
             "backup f --with-keys --passphrase-file -",
             "restore f --passphrase-file p",

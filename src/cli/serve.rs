@@ -19,9 +19,9 @@ use crate::sys::shown::Files;
 #[command(after_help = "Set HYDROPHONE_LOG to choose what is logged, such as `info,hydrophone=debug`.\n\n\
     Example: try it without installing\n  hydrophone serve --state ./state\n\
     and in another terminal\n  hydrophone --state ./state source add --help\n\n\
-    Sockets that systemd passes (named webhook, admin-tls, admin-local) win over both listeners' addresses and the \
-    admin socket's path. SIGHUP reads the certificate, the system's certificate authorities, the \
-    networks, the clients' authorities and the log's level anew.\n\n\
+     Sockets that systemd passes (named webhook, admin-tls, admin-local, acme-http) win over the listeners' addresses and the \
+     admin socket's path. SIGHUP reads the certificate, the system's certificate authorities, the networks, the clients' \
+     authorities and the log's level anew.\n\n\
     Exit codes: 0 stopped, 1 failed, 2 wrong usage, 70 a fault of hydrophone, 78 a person has to change something.")]
 pub struct Serve {
     /// Take webhooks at this address, or `off` to take none and only poll [default: 0.0.0.0:8443].
@@ -50,6 +50,9 @@ pub struct Serve {
     /// they log in as well [default: admin-client-ca.crt in $CONFIGURATION_DIRECTORY, if there].
     #[arg(long, value_name = "FILE")]
     pub admin_client_ca: Option<PathBuf>,
+    /// Answer an ACME server's http-01 at this address, in plain HTTP and nothing else; the server asks at port 80.
+    #[arg(long, value_name = "ADDR")]
+    pub acme_http_listen: Option<SocketAddr>,
     /// Rename a damaged database and begin a new one; looks at every page, so the start takes longer. Changes nothing where
     /// the database is whole.
     #[arg(long, env = "HYDROPHONE_SET_DAMAGED_ASIDE", hide_env_values = true, value_parser = FalseyValueParser::new())]
@@ -81,6 +84,7 @@ impl Serve {
             networks: list(self.webhook_networks, "webhook-networks", |name| std::env::var_os(name)),
             clients: list(self.admin_client_ca, "admin-client-ca.crt", |name| std::env::var_os(name)),
             certificate: certificate(self.tls_cert.zip(self.tls_key), |name| std::env::var_os(name)),
+            acme_http_listen: self.acme_http_listen,
             log_json: self.log_format == Some(LogFormat::Json),
         })
     }

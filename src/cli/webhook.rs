@@ -158,7 +158,7 @@ fn show(session: &mut Session, organization: &str, project: Option<&str>, reveal
     secrets(out, webhook)?;
     out.line("")?;
     where_to_paste(out, webhook.project.is_some(), kind.as_deref())?;
-    notes(out, &webhook.url, kind.as_deref())
+    notes(out, webhook, kind.as_deref())
 }
 
 /// When Sonar last signed with each secret, while there is more than one.
@@ -299,9 +299,18 @@ fn where_to_paste(out: &mut Output, of_project: bool, kind: Option<&str>) -> Res
     Ok(())
 }
 
-fn notes(out: &mut Output, url: &str, kind: Option<&str>) -> Result<(), Failure> {
-    out.line("Sonar refuses self-signed certificates: the URL needs one that Sonar trusts, or a proxy that has one.")?;
-    if !is_private_url(url) {
+fn notes(out: &mut Output, webhook: &Webhook, kind: Option<&str>) -> Result<(), Failure> {
+    if webhook.way.text.is_empty() {
+        out.line(
+            "Sonar refuses self-signed certificates: the URL needs one that Sonar trusts, or a proxy that has one.",
+        )?;
+    } else {
+        out.line(format_args!("{}.", clean(&webhook.way.text)))?;
+    }
+    if let Some(remedy) = &webhook.way.remedy {
+        out.line(format_args!("What to do: {}.", clean(remedy)))?;
+    }
+    if !is_private_url(&webhook.url) {
         return Ok(());
     }
     match kind {

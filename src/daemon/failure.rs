@@ -10,6 +10,7 @@ use crate::sys::lists::BadList;
 use crate::sys::notify;
 use crate::sys::shown::BadFiles;
 use crate::sys::tls::BadIdentity;
+use crate::work::certificates::NoCertificate;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,8 @@ pub(super) enum StartError {
     Networks(BadList),
     #[error("the authorities for clients of the page cannot be read: {0}")]
     Clients(BadList),
+    #[error("proofs for an ACME server cannot be shown on {address}: {error}{}", hint(error, "--acme-http-listen", ""))]
+    Proofs { address: SocketAddr, error: io::Error },
     #[error("--public-url {0}")]
     PublicUrl(String),
     #[error("the daemon cannot start its threads: {0}")]
@@ -54,7 +57,7 @@ impl StartError {
     pub(super) fn exit_code(&self) -> ExitCode {
         let needs_person = match self {
             Self::Open(error) => error.needs_person(),
-            Self::Listen { error, .. } | Self::Page { error, .. } => {
+            Self::Listen { error, .. } | Self::Page { error, .. } | Self::Proofs { error, .. } => {
                 // An address may still be on its way to this machine.
                 matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
             }
@@ -68,11 +71,24 @@ impl StartError {
     fn errno(&self) -> Option<i32> {
         match self {
             Self::Open(error) => error.errno(),
-            Self::Listen { error, .. } | Self::Page { error, .. } | Self::Runtime(error) => error.raw_os_error(),
+            Self::Listen { error, .. }
+            | Self::Page { error, .. }
+            | Self::Proofs { error, .. }
+            | Self::Runtime(error) => error.raw_os_error(),
             Self::Files(error) => error.errno(),
             Self::Networks(error) | Self::Clients(error) => error.errno(),
             Self::Socket(error) => error.errno(),
             _ => None,
+        }
+    }
+}
+
+impl From<NoCertificate> for StartError {
+    fn from(error: NoCertificate) -> Self {
+        match error {
+            NoCertificate::Files(error) => Self::Files(error),
+            NoCertificate::Identity(error) => Self::Certificate(error),
+            NoCertificate::Store(error) => Self::Store(error),
         }
     }
 }

@@ -18,12 +18,14 @@ use crate::admin;
 const WEBHOOK: &str = "webhook";
 const ADMIN_TLS: &str = "admin-tls";
 const ADMIN_LOCAL: &str = "admin-local";
+const ACME_HTTP: &str = "acme-http";
 
 /// The sockets that were passed.
 #[derive(Default)]
 pub(super) struct Passed {
     webhook: Vec<std::net::TcpListener>,
     page: Vec<std::net::TcpListener>,
+    proofs: Vec<std::net::TcpListener>,
     local: Option<StdUnixListener>,
 }
 
@@ -37,11 +39,12 @@ impl Passed {
             match name {
                 WEBHOOK => passed.webhook.push(tcp(&mut sockets, index, WEBHOOK)?),
                 ADMIN_TLS => passed.page.push(tcp(&mut sockets, index, ADMIN_TLS)?),
+                ACME_HTTP => passed.proofs.push(tcp(&mut sockets, index, ACME_HTTP)?),
                 ADMIN_LOCAL if passed.local.is_none() => passed.local = Some(unix(&mut sockets, index)?),
                 ADMIN_LOCAL => return Err(unfit(ADMIN_LOCAL, &"there is one already; one ListenStream= is enough")),
                 other => tracing::warn!(
                     "the service manager passed a socket named {other:?}, which is left alone; FileDescriptorName= is \
-                     {WEBHOOK}, {ADMIN_TLS} or {ADMIN_LOCAL}"
+                     {WEBHOOK}, {ADMIN_TLS}, {ADMIN_LOCAL} or {ACME_HTTP}"
                 ),
             }
         }
@@ -62,6 +65,18 @@ impl Passed {
         listeners(ADMIN_TLS, "page", "--admin-listen", passed, wanted, bound).await
     }
 
+    /// Where an ACME server asks for proofs by plain HTTP; nowhere unless somebody wants it.
+    pub(super) async fn proofs(&mut self, wanted: Option<SocketAddr>) -> Result<Listeners, StartError> {
+        let passed = std::mem::take(&mut self.proofs);
+        if passed.is_empty() && wanted.is_none() {
+            return Ok(Listeners::default());
+        }
+        let bound = |address, error| StartError::Proofs { address, error };
+        // A socket that is passed is wanted.
+        let wanted = wanted.or_else(|| passed.first().and_then(|socket| socket.local_addr().ok()));
+        listeners(ACME_HTTP, "proofs for ACME", "--acme-http-listen", passed, wanted, bound).await
+    }
+
     /// The admin socket.
     pub(super) fn local<'p>(&mut self, path: &'p Path) -> Result<Local<'p>, StartError> {
         let Some(socket) = self.local.take() else {
@@ -79,6 +94,13 @@ impl Passed {
 pub(super) struct Listeners {
     pub(super) all: Vec<TcpListener>,
     pub(super) address: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// The ports of all.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        self.all.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.port()).collect()
+    }
 }
 
 /// The admin socket; its path, where it was made here and is to be removed at the end.

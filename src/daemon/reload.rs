@@ -3,26 +3,20 @@
 
 use std::sync::Arc;
 
-use rustls::sign::CertifiedKey;
-
-use super::failure::StartError;
 use crate::domain::settings::{LOG_LEVEL, NETWORKS_MODE, TRUSTED_PROXIES};
 use crate::domain::time::Timestamp;
 use crate::ingress::border::Border;
 use crate::store::{Store, StoreError, settings};
 use crate::sys::clients::Served;
 use crate::sys::lists::ListFile;
-use crate::sys::shown::{Files, Shown};
 use crate::sys::trust::Trust;
 use crate::sys::{log, tls};
+use crate::work::certificates::Certificates;
 
 /// What can be read anew.
 pub(super) struct Readable {
     pub(super) store: Store,
-    pub(super) files: Option<Files>,
-    pub(super) public_url: Option<String>,
-    /// Nothing where no listener speaks TLS.
-    pub(super) shown: Option<Arc<Shown>>,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) trust: Trust,
     pub(super) border: Arc<Border>,
     pub(super) networks: Option<ListFile>,
@@ -36,19 +30,14 @@ impl Readable {
     pub(super) fn reload(&self) -> (Vec<String>, Option<String>) {
         let mut changes = Vec::new();
         let mut trouble = None;
-        if let Some(shown) = &self.shown {
-            match certificate(&self.store, self.files.as_ref(), self.public_url.as_deref()) {
-                Ok(certificate) => {
-                    if shown.replace(certificate) {
-                        changes.push(format!("the listeners show {}", describe(&shown.certificate())));
-                    }
-                    shown.note(None);
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    shown.note(Some(error.clone()));
-                    trouble = Some(format!("the listeners show the former certificate: {error}"));
-                }
+        if let Some((before, now)) = self.trust.reload() {
+            changes.push(format!("other authorities are believed, {now} after {before}"));
+        }
+        if let Some(shown) = self.certificates.shown() {
+            match self.certificates.show_anew() {
+                Ok(true) => changes.push(format!("the listeners show {}", describe(&shown.certificate()))),
+                Ok(false) => {}
+                Err(error) => trouble = Some(format!("the listeners show the former certificate: {error}")),
             }
         }
         let former = [self.networks(&mut changes), self.clients(&mut changes)];
@@ -56,9 +45,6 @@ impl Readable {
             Some(trouble) => Some(format!("{trouble}; {more}")),
             None => Some(more),
         });
-        if let Some((before, now)) = self.trust.reload() {
-            changes.push(format!("other authorities are believed, {now} after {before}"));
-        }
         match level(&self.store) {
             Ok(level) if log::choose(level.as_deref()) => changes.push(match level {
                 Some(level) => format!("the log's level is {level}"),
@@ -132,18 +118,6 @@ pub(super) fn set_border(store: &Store, border: &Border) -> Result<(), StoreErro
 /// What the setting has logged.
 pub(super) fn level(store: &Store) -> Result<Option<String>, StoreError> {
     store.read(|view| settings::value(view, LOG_LEVEL))
-}
-
-/// The certificate that the listeners are to show: that of the files, else the box's own.
-pub(super) fn certificate(
-    store: &Store,
-    files: Option<&Files>,
-    public_url: Option<&str>,
-) -> Result<Arc<CertifiedKey>, StartError> {
-    match files.map(Files::read).transpose()?.flatten() {
-        Some(certificate) => Ok(certificate),
-        None => Ok(super::identity(store, public_url)?.certified()?),
-    }
 }
 
 fn describe(der: &[u8]) -> String {

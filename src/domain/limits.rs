@@ -76,6 +76,29 @@ pub const SECRET_OVERLAP_MAX: Duration = Duration::from_hours(90 * 24);
 /// So long before a former secret ends that Sonar still signs with, it is a warning.
 pub const SECRET_ENDS_SOON: Duration = Duration::from_hours(2 * 24);
 
+/// The first wait after a certificate could not be fetched; it doubles. A public server forgives five failures an hour.
+pub const ACME_DELAY_MIN: Duration = Duration::from_mins(5);
+/// The longest of these waits: a renewal has a third of the certificate's life for it.
+pub const ACME_DELAY_MAX: Duration = Duration::from_hours(12);
+/// Attempts to fetch a certificate in a day that nobody asked for.
+pub const ACME_TRIES_A_DAY: usize = 8;
+/// Attempts in a day with those that people asked for: somebody who mends a router tries more often.
+pub const ACME_TRIES_BY_HAND_A_DAY: usize = 20;
+/// A server that asks to be left alone is for so long at most.
+pub const ACME_WAIT_MAX: Duration = Duration::from_hours(7 * 24);
+/// One attempt, with the server's own checks.
+pub const ACME_TRY_MAX: Duration = Duration::from_mins(3);
+/// One request to an ACME server.
+pub const ACME_CALL_MAX: Duration = Duration::from_secs(30);
+/// An answer of an ACME server: a chain of certificates is some 5 kB.
+pub const ACME_ANSWER_BYTES_MAX: u64 = 256 * 1024;
+/// Names of one certificate: what public servers take.
+pub const ACME_DOMAINS_MAX: usize = 100;
+/// Connections to the plain listener of http-01 at a time: a server asks from a handful of places.
+pub const ACME_CONNECTIONS_MAX: usize = 32;
+/// Certificates of a chain. Real ones have two to four.
+pub const CHAIN_CERTIFICATES_MAX: usize = 10;
+
 /// Reading a request's head, and also how long a kept-alive connection may be idle.
 pub const HEADER_WAIT_MAX: Duration = Duration::from_secs(15);
 

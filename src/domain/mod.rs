@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod asset;
+pub mod certificate;
 pub mod clock;
 pub mod condition;
 pub mod crawl;

@@ -6,7 +6,7 @@ use std::array;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::HeaderMap;
@@ -17,6 +17,7 @@ use crate::domain::gate::{Gate, Sender, Spent};
 use crate::domain::limits;
 use crate::domain::networks::{self, Networks};
 use crate::domain::settings::REFUSE;
+use crate::sys::acme::challenges::Challenges;
 use crate::sys::clock::Clock;
 
 /// Which listener.
@@ -113,6 +114,7 @@ pub struct Border {
     lines: Mutex<[Lines; 4]>,
     outside: AtomicU64,
     troubles: Mutex<BTreeMap<&'static str, String>>,
+    challenges: OnceLock<Arc<Challenges>>,
     clock: Clock,
 }
 
@@ -153,6 +155,7 @@ impl Border {
             lines: Mutex::default(),
             outside: AtomicU64::new(0),
             troubles: Mutex::default(),
+            challenges: OnceLock::new(),
             clock,
         })
     }
@@ -186,6 +189,11 @@ impl Border {
     /// Whether there is a list of who may call.
     pub fn has_networks(&self) -> bool {
         self.rules().networks.is_some()
+    }
+
+    /// Where an ACME server's proofs are laid out: as long as one is, it may come from anywhere.
+    pub fn set_challenges(&self, challenges: Arc<Challenges>) {
+        let _ = self.challenges.set(challenges);
     }
 
     /// That the webhook listener speaks no TLS.
@@ -226,7 +234,8 @@ impl Border {
             return Coming::Welcome(None);
         }
         let sender = match which {
-            Which::Webhook if self.keeps_out(from) => return Coming::Refused,
+            // Where an ACME server comes from nobody knows; its calls are refused like others'.
+            Which::Webhook if !self.awaits_proof() && self.keeps_out(from) => return Coming::Refused,
             Which::Webhook => self.sender(from),
             Which::Page => Some(Sender::of(from)),
         };
@@ -253,9 +262,14 @@ impl Border {
         self.gate().silent(sender, self.clock.steady());
     }
 
-    /// Whether a call is refused that came through a proxy, where its connection was let in for the proxy's sake.
+    /// Whether a call is refused whose connection was let in for the sake of a proxy, or of a proof.
     pub(super) fn keeps_out_of(&self, peer: IpAddr, client: IpAddr) -> bool {
-        self.rules().trusted.contains(peer) && self.keeps_out(client)
+        let rules = self.rules();
+        (rules.refuses || rules.trusted.contains(peer)) && self.keeps_out(client)
+    }
+
+    fn awaits_proof(&self) -> bool {
+        self.challenges.get().is_some_and(|challenges| challenges.awaits_tls())
     }
 
     /// Whether who calls from there is refused. Where the list is only tried out, it is logged.

@@ -3,17 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::border::{Border, Coming, Reason, Refusals, Which};
@@ -122,21 +121,20 @@ impl Seat {
         self.border.client(self.from.ip(), headers)
     }
 
-    /// Shakes hands, within its time; nothing if that fails.
+    /// Waits for a handshake, within its time; nothing if that fails, or was all that was wanted.
     pub async fn shake(
         &self,
-        stream: TcpStream,
-        tls: Arc<ServerConfig>,
+        handshake: impl Future<Output = io::Result<Option<TlsStream<TcpStream>>>>,
         stop: &mut watch::Receiver<bool>,
     ) -> Option<TlsStream<TcpStream>> {
         let shaken = tokio::select! {
-            shaken = timeout(limits::HANDSHAKE_MAX, TlsAcceptor::from(tls).accept(stream)) => shaken,
+            shaken = timeout(limits::HANDSHAKE_MAX, handshake) => shaken,
             () = self.end.notified() => return None,
             () = last_call(stop) => return None,
         };
         let what = self.which.noun();
         match shaken {
-            Ok(Ok(stream)) => return Some(stream),
+            Ok(Ok(stream)) => return stream,
             Ok(Err(error)) => {
                 self.border.count(self.which, Reason::Handshake);
                 tracing::debug!("a {what} connection's TLS handshake failed: {error}");
@@ -291,7 +289,7 @@ pub async fn serve(
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the daemon is gone altogether, which is as good as being told to stop.
     let _ = stop.wait_for(|&stop| stop).await;
 }

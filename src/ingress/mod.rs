@@ -5,6 +5,8 @@
 pub mod border;
 pub mod connections;
 pub mod directory;
+pub mod handshake;
+pub mod proofs;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,7 +21,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 use self::border::{Border, Reason, Which};
 use self::connections::Seat;
 use self::directory::{Directory, Endpoint};
+use self::handshake::Handshake;
 use crate::domain::delivery::{BadPayload, Outcome, Payload};
 use crate::domain::ids::EndpointId;
 use crate::domain::limits;
@@ -81,7 +83,7 @@ impl Ingress {
     }
 
     /// Takes connections until told to stop, then lets those that are open end what they are at.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<ServerConfig>>, stop: Stop) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Handshake>>, stop: Stop) {
         let border = Arc::clone(&self.border);
         let told = stop.clone();
         let handle = move |stream, seat| {
@@ -91,17 +93,11 @@ impl Ingress {
         connections::serve(border, Which::Webhook, listener, stop, Box::new(handle)).await;
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        tls: Option<Arc<ServerConfig>>,
-        seat: Seat,
-        mut stop: Stop,
-    ) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, tls: Option<Arc<Handshake>>, seat: Seat, mut stop: Stop) {
         match tls {
             None => self.requests(TokioIo::new(stream), seat, stop).await,
             Some(tls) => {
-                if let Some(stream) = seat.shake(stream, tls, &mut stop).await {
+                if let Some(stream) = seat.shake(tls.accept(stream), &mut stop).await {
                     self.requests(TokioIo::new(stream), seat, stop).await;
                 }
             }

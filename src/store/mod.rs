@@ -9,6 +9,7 @@ pub mod access;
 pub mod agenda;
 pub mod backup;
 pub mod catalogue;
+pub mod certificates;
 pub mod changes;
 mod codec;
 mod counter;

@@ -1,5 +1,6 @@
 //! What the system gives: time, bells, certificates, logs, the service manager.
 
+pub mod acme;
 pub mod answer;
 pub mod bell;
 pub mod chain;
@@ -11,6 +12,7 @@ pub mod lists;
 pub mod log;
 pub mod loops;
 pub mod notify;
+pub mod pair;
 pub mod password;
 pub mod random;
 pub mod reach;

@@ -1,5 +1,5 @@
-//! The certificate that the listeners show: the box's own, or one that an administrator put into files. It can be
-//! replaced while they run.
+//! The certificate that the listeners show: the box's own, one that it was given or fetched, or one that an administrator
+//! put into files. It can be replaced while they run.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,34 +9,52 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+
+use crate::domain::certificate::{Anchor, Origin};
+
+/// One certificate to show.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// With its chain and key.
+    pub certified: Arc<CertifiedKey>,
+    /// Where it is from.
+    pub origin: Origin,
+    /// What makes it believed.
+    pub anchor: Anchor,
+}
 
 /// What the listeners show.
 #[derive(Debug)]
 pub struct Shown {
-    certificate: RwLock<Arc<CertifiedKey>>,
+    chosen: RwLock<Chosen>,
     trouble: Mutex<Option<String>>,
 }
 
 impl Shown {
     /// Begins with this one.
-    pub fn new(certificate: Arc<CertifiedKey>) -> Arc<Self> {
-        Arc::new(Self { certificate: RwLock::new(certificate), trouble: Mutex::default() })
+    pub fn new(chosen: Chosen) -> Arc<Self> {
+        Arc::new(Self { chosen: RwLock::new(chosen), trouble: Mutex::default() })
     }
 
     /// Shows this one from the next connection on; false if it is the one that was shown already.
-    pub fn replace(&self, certificate: Arc<CertifiedKey>) -> bool {
-        let mut shown = self.certificate.write().unwrap_or_else(PoisonError::into_inner);
-        let is_new = shown.cert != certificate.cert;
-        *shown = certificate;
+    pub fn replace(&self, chosen: Chosen) -> bool {
+        let mut shown = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = shown.certified.cert != chosen.certified.cert;
+        *shown = chosen;
         is_new
     }
 
     /// The certificate itself without its chain, DER.
     pub fn certificate(&self) -> Vec<u8> {
-        let shown = self.current();
-        shown.cert.first().map(|certificate| certificate.to_vec()).unwrap_or_default()
+        let shown = self.chosen();
+        shown.certified.cert.first().map(|certificate| certificate.to_vec()).unwrap_or_default()
+    }
+
+    /// What is shown.
+    pub fn chosen(&self) -> Chosen {
+        self.chosen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes why another one could not be shown, or that all is well.
@@ -49,11 +67,10 @@ impl Shown {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn current(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.certificate.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The server's side of TLS 1.2 and 1.3 on ring, for protocols by their ALPN names, the best first.
+    /// The server's side of TLS 1.2 and 1.3 on ring, for protocols by their ALPN names, the best first. Each has tickets
+    /// of its own, so that nobody goes on at one listener with what was agreed on at another. A ticket holds all that is
+    /// needed to go on, under a key that changes every six hours, so that nothing is kept here for whoever comes back;
+    /// those who know session ids alone have a small cache.
     pub fn server(self: &Arc<Self>, protocols: &[&[u8]]) -> Arc<ServerConfig> {
         Arc::new(self.server_for(protocols, WebPkiClientVerifier::no_client_auth()))
     }
@@ -67,13 +84,21 @@ impl Shown {
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        // Without tickets every connection is begun anew, which costs time and nothing else.
+        if let Ok(ticketer) = rustls::crypto::ring::Ticketer::new() {
+            server.ticketer = ticketer;
+        }
+        server.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         server
     }
 }
 
+/// Sessions that are kept for those who know no tickets; each has about a kilobyte.
+const SESSIONS_MAX: usize = 64;
+
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
+        Some(self.chosen().certified)
     }
 }
 
@@ -235,11 +260,16 @@ mod tests {
         let chain = format!("a comment\n{certificate}{other}");
         let first = files(folder.path(), Some(&chain), Some(&key)).read().unwrap().unwrap();
         assert_eq!(first.cert.len(), 2);
-        let shown = Shown::new(Arc::clone(&first));
+        let chosen = |certified: &Arc<CertifiedKey>| Chosen {
+            certified: Arc::clone(certified),
+            origin: Origin::Files,
+            anchor: Anchor::Itself,
+        };
+        let shown = Shown::new(chosen(&first));
         assert_eq!(shown.certificate(), first.cert[0].to_vec());
-        assert!(!shown.replace(Arc::clone(&first)), "it is the same");
+        assert!(!shown.replace(chosen(&first)), "it is the same");
         let second = files(folder.path(), Some(&other), Some(&other_key)).read().unwrap().unwrap();
-        assert!(shown.replace(second));
+        assert!(shown.replace(chosen(&second)));
         assert_eq!(shown.certificate(), first.cert[1].to_vec());
     }
 

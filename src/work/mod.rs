@@ -1,6 +1,7 @@
 //! The daemon's workers: plain threads with plain loops. They ask the domain what to do, ask Sonar, and hand the
 //! store what follows. What is to be done stands in the store, so that a worker that ends loses nothing but time.
 
+pub mod certificates;
 mod crawl;
 pub mod deliver;
 pub mod discover;

@@ -41,16 +41,32 @@ pub fn connect_over(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStrea
 
 /// What a client speaks TLS with that takes any certificate, and may show one of its own.
 pub fn config(shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>) -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("ring knows them")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TakesAny(provider)));
+    let builder = taking_any(rustls::DEFAULT_VERSIONS);
     Arc::new(match shown {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).expect("the key fits"),
     })
+}
+
+/// A client that takes any certificate.
+pub fn takes_any() -> ClientConfig {
+    takes_any_of(rustls::DEFAULT_VERSIONS)
+}
+
+/// The same for these versions.
+pub fn takes_any_of(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    taking_any(versions).with_no_client_auth()
+}
+
+fn taking_any(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .expect("ring knows them")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
 }
 
 /// The certificate that a server shows, PEM.

@@ -2,13 +2,16 @@
 
 use super::Notes;
 use crate::admin::{Admin, Problem, status};
+use crate::domain::certificate::{Origin, nearing};
 use crate::domain::clock::Standing;
+use crate::domain::condition::Urgency;
 use crate::domain::destination::Destination;
 use crate::domain::ids::DestinationId;
 use crate::domain::limits;
 use crate::domain::settings::FREE_SPACE_MIN;
+use crate::domain::time::Timestamp;
 use crate::store::settings::{self, CERTIFICATE};
-use crate::store::{StoreError, destinations};
+use crate::store::{StoreError, catalogue, destinations};
 use crate::sys::wear::{self, Wear};
 use crate::sys::{clock, tls};
 
@@ -19,6 +22,10 @@ pub(super) fn look(admin: &Admin, running: bool, notes: &Notes) {
     store(admin, notes);
     disk(admin, notes);
     certificate(admin, running, notes);
+    if running {
+        trusted(admin, notes);
+        fetched(admin, notes);
+    }
     conditions(admin, notes);
 }
 
@@ -136,14 +143,44 @@ fn certificate(admin: &Admin, running: bool, notes: &Notes) {
     };
     let now = clock::now().0 / 1000;
     let days = (shown.not_after - now) / 86_400;
+    let origin =
+        admin.certificates.get().and_then(|held| held.shown()).map_or(Origin::Own, |shown| shown.chosen().origin);
+    let time = |seconds: i64| Timestamp(seconds.saturating_mul(1000));
+    let nearing = nearing(origin, time(shown.not_before), time(shown.not_after), time(now));
     let text = format!("good for {}, {}; {days} days left", shown.names.join(", "), kind(&shown));
     let text = if running { text } else { format!("{text} (the box's own; files may stand before it)") };
-    if shown.not_after <= now {
-        notes.fault("certificate", format!("{text}: it has ended"), admin.renewal());
-    } else if days < CERTIFICATE_DAYS_MIN {
-        notes.warning("certificate", text, admin.renewal());
-    } else {
-        notes.ok("certificate", text);
+    match nearing {
+        _ if shown.not_after <= now => notes.fault("certificate", format!("{text}: it has ended"), admin.renewal()),
+        Some(Urgency::Error) => notes.fault("certificate", text, admin.renewal()),
+        Some(_) => notes.warning("certificate", text, admin.renewal()),
+        None => notes.ok("certificate", text),
+    }
+}
+
+/// On which way SonarQube trusts this box.
+fn trusted(admin: &Admin, notes: &Notes) {
+    let way = admin.way();
+    let sources = admin.store.read::<_, StoreError>(catalogue::sources).unwrap_or_default();
+    let cloud = sources.iter().any(|source| source.cloud);
+    // Where there are both, what is to be done for either.
+    let whose = (!sources.is_empty() && sources.iter().all(|source| source.cloud == cloud)).then_some(cloud);
+    match way.remedy(whose) {
+        None => notes.ok("way", way.text()),
+        Some(remedy) => notes.warning("way", way.text(), remedy),
+    }
+}
+
+/// How the certificate is fetched, where it is. That it cannot be is a condition.
+fn fetched(admin: &Admin, notes: &Notes) {
+    let Some(Ok(Some(told))) = admin.certificates.get().map(|held| held.fetching()) else { return };
+    let of = format!("for {} from {}", told.acme.domains.join(", "), told.acme.directory);
+    match (&told.fetched, told.working, told.tried.tries().failed) {
+        (_, true, _) => notes.unknown("acme", format!("the server is being asked {of}")),
+        (_, false, 1..) => {}
+        (Some((at, _)), false, 0) => {
+            notes.ok("acme", format!("fetched {of} at {at}; the next time at {}", told.next));
+        }
+        (None, false, 0) => notes.warning("acme", format!("no certificate was fetched yet {of}"), told.reach),
     }
 }
 
@@ -157,7 +194,7 @@ fn kind(shown: &tls::Described) -> String {
 
 fn conditions(admin: &Admin, notes: &Notes) {
     // Those that are lines of their own already.
-    let told = ["clock_wrong", "disk_full", "store_damaged", "store_failed"];
+    let told = ["certificate_ended", "certificate_ends", "clock_wrong", "disk_full", "store_damaged", "store_failed"];
     for condition in status::whole(admin).conditions.into_iter().filter(|one| !told.contains(&one.code.as_str())) {
         match condition.severity.as_str() {
             "error" => notes.fault("condition", condition.text, condition.remedy),
@@ -200,6 +237,3 @@ pub(super) fn destination(admin: &Admin, id: DestinationId, destination: &Destin
         }
     }
 }
-
-/// A certificate that ends within so many days should be renewed.
-const CERTIFICATE_DAYS_MIN: i64 = 30;

@@ -2,6 +2,7 @@
 //! nicer with it. Every page is whole when it is sent; nothing is fetched from anywhere else.
 
 mod assets;
+mod certificate;
 mod chart;
 mod connect;
 mod deliveries;
@@ -208,6 +209,17 @@ fn places() -> Vec<Place> {
         ),
         place(Viewer, GET, "/settings", settings::show, "List settings"),
         place(Admin, POST, "/settings", settings::save, "Change settings"),
+        place(Viewer, GET, "/settings/certificate", certificate::show, "Show the box's certificate"),
+        place(Admin, POST, "/settings/certificate", certificate::set, "Give the box a certificate"),
+        place(
+            Admin,
+            POST,
+            "/settings/certificate/own",
+            certificate::make_own,
+            "Have the box make a certificate of its own",
+        ),
+        place(Admin, POST, "/settings/certificate/acme", certificate::fetch, "Have a certificate fetched by ACME"),
+        place(Admin, POST, "/settings/certificate/renew", certificate::renew, "Fetch a certificate now"),
         place(Viewer, GET, "/about", settings::about, "Show what this box is"),
         place(Viewer, GET, "/about/licences", settings::licences, "Show the licences of the libraries"),
         place(Operator, GET, "/doctor", doctor::show, "Show the doctor"),

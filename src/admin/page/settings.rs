@@ -12,6 +12,7 @@ use axum::{Form, Json};
 use flate2::read::GzDecoder;
 use maud::{Markup, html};
 
+use super::certificate::facts;
 use super::fields::{Typed, sentence};
 use super::frame::{Frame, Here, wrong};
 use super::words::{capital, number, when_told};
@@ -93,7 +94,10 @@ async fn page(admin: &Arc<Admin>, caller: &Caller, typed: &Typed, problems: &Pro
         } @else {
             div.stack.loose.narrow { (groups) }
         }
-        @if let Some(Json(certificate)) = &certificate { (shown(certificate)) }
+        @if let Some(Json(certificate)) = &certificate {
+            (facts(certificate))
+            p { a href="/settings/certificate" { @if sets_up { "Exchange the certificate" } @else { "How SonarQube trusts this box" } } }
+        }
     };
     Ok(Frame::of(admin, "Settings", Here::Settings, caller).page(&main))
 }
@@ -157,39 +161,6 @@ fn field(one: &shapes::Setting, label: &str, typed: &Typed, problems: &Problems,
 /// A value that differs from the default.
 fn own(one: &shapes::Setting) -> &str {
     one.value.as_deref().filter(|value| Some(*value) != one.default.as_deref()).unwrap_or_default()
-}
-
-fn shown(certificate: &shapes::Certificate) -> Markup {
-    let ending = certificate.days_left < ENDS_SOON_DAYS;
-    html! {
-        section.stack aria-labelledby="certificate" {
-            h2 #certificate { "Certificate" }
-            dl.facts {
-                dt { "Shown by" } dd { @for (index, one) in certificate.listeners.iter().enumerate() {
-                    @if index > 0 { ", " }
-                    (if one.what == "page" { "this page" } else { "the webhook listener" }) " at " span.mono { (one.address) }
-                } }
-                dt { "Good for" } dd { (certificate.names.join(", ")) }
-                dt { "Good until" } dd {
-                    @if certificate.days_left == 0 { span.is.bad { "it has ended: " (day(&certificate.not_after)) } }
-                    @else if ending { span.is.warn { (day(&certificate.not_after)) ", in " (number(certificate.days_left.unsigned_abs())) " days" } }
-                    @else { (day(&certificate.not_after)) }
-                }
-                dt { "Signed by" } dd {
-                    @if certificate.self_signed { "itself: browsers ask before they trust it, and Sonar does not" } @else { (certificate.issuer) }
-                }
-                dt { "SHA-256" } dd.mono { (certificate.fingerprint) }
-            }
-            p.help { "Compare the fingerprint with what your browser shows before you trust it for the first time." }
-        }
-    }
-}
-
-/// A certificate that ends within so many days is marked.
-const ENDS_SOON_DAYS: i64 = 30;
-
-fn day(at: &str) -> Markup {
-    html! { time datetime=(at) { (at.split('T').next().unwrap_or(at)) } }
 }
 
 /// `POST /settings`: sets what differs, all of it or nothing. What was typed stays in the form where something is wrong.

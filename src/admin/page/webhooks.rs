@@ -13,6 +13,7 @@ use axum::{Form, Json};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::certificate::told as way_told;
 use super::connect::{Step, address, steps, summary};
 use super::frame::{Frame, Here, wrong};
 use super::marks::column;
@@ -309,6 +310,7 @@ impl Shown {
             @if webhook.listening {
                 (self.trouble())
                 (self.address())
+                (way_told(&webhook.way))
                 div.cols.wide {
                     div.stack.loose { (self.by_hand()) (self.for_me()) (self.secrets()) }
                     (self.tests())

@@ -32,7 +32,7 @@ pub struct Diagnosis {
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiagnosisLine {
-    /// What was looked at: `daemon`, `clock`, `store`, `disk`, `wear`, `certificate`, `condition`, `proxy`, `name`, `tls`,
+    /// What was looked at: `daemon`, `clock`, `store`, `disk`, `wear`, `certificate`, `way`, `acme`, `condition`, `proxy`, `name`, `tls`,
     /// `token`, `permissions`, `webhook`, `calls`, `address`, `destination`.
     pub check: String,
     /// Of which source, webhook or destination.

@@ -42,6 +42,9 @@ pub struct Webhook {
     /// The secrets that are valid, the present one first; more than one while a rotation's overlap lasts.
     #[serde(default)]
     pub secrets: Vec<WebhookSecret>,
+    /// The way on which this source's SonarQube trusts this box.
+    #[serde(default)]
+    pub way: super::WayTold,
 }
 
 /// `GET /api/v1/webhooks`.

@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use super::{Of, hook, named, refuse_unknown, shown};
 use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes};
+use crate::domain::certificate::{self, Anchor};
 use crate::domain::delivery::Payload;
 use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectKey};
 use crate::domain::limits::{HANDSHAKE_MAX, WEBHOOK_TEST_ANSWER_BYTES_MAX, WEBHOOK_TEST_STEP_MAX};
@@ -65,7 +66,9 @@ pub(in crate::admin) async fn test(
             let name = organization.source.clone();
             let source = admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &name)?))?;
             let cloud = source.is_some_and(|source| source.cloud);
-            let call = Call { url: webhook.url, uri, organization, project, mark, body, signature, own, trust, cloud };
+            let trusted = admin.way();
+            let url = webhook.url;
+            let call = Call { url, uri, organization, project, mark, body, signature, own, trust, cloud, trusted };
             Ok((call, hook.endpoint))
         })
         .await?;
@@ -88,6 +91,8 @@ struct Call {
     trust: Trust,
     /// Whether SonarQube Cloud is to call.
     cloud: bool,
+    /// The way on which it trusts this box.
+    trusted: certificate::Way,
 }
 
 /// The way as far as it was gone.
@@ -139,8 +144,11 @@ impl Call {
                 way.hop("answer", "ok", answer);
                 way.hop("arrival", "ok", format!("The signature is right, and the call is written to disk as {id}"));
                 let warned = way.hops.iter().any(|hop| hop.state == "warning");
-                let remedy = if self.cloud { OWN_TO_CLOUD_REMEDY } else { OWN_TO_SERVER_REMEDY };
-                let remedy = warned.then(|| remedy.to_owned());
+                let remedy = self.trusted.remedy(Some(self.cloud)).filter(|_| warned);
+                let remedy = remedy.map(|remedy| {
+                    let who = if self.cloud { "SonarQube Cloud" } else { "The Server" };
+                    format!("{who} refuses {}: {remedy}.", untrusted(self.trusted))
+                });
                 ("arrived", "A signed call came in through the public address.".to_owned(), remedy)
             }
             (Ok(answer), None) => {
@@ -407,7 +415,11 @@ const NO_CONNECTION_REMEDY: &str = "See that the address is this box's, that the
     no firewall is between.";
 const NO_TLS_REMEDY: &str = "See what listens at this address; the public address may begin with the wrong one of https:// \
     and http://.";
-const OWN_TO_CLOUD_REMEDY: &str = "SonarQube Cloud refuses the certificate that this box made itself: use a name with a \
-    real certificate, or a proxy or tunnel that has one.";
-const OWN_TO_SERVER_REMEDY: &str = "The Server refuses the certificate that this box made itself until it is added to the trust \
-    store of the Server's Java. A proxy or tunnel with a real certificate spares that.";
+
+/// A certificate that SonarQube does not trust by itself.
+fn untrusted(way: certificate::Way) -> &'static str {
+    match way {
+        certificate::Way::TrustStore(Anchor::Private) => "a certificate of an authority of your own",
+        _ => "the certificate that this box made itself",
+    }
+}

@@ -172,3 +172,24 @@ fn an_address_of_a_form_leads_to_its_page_and_one_of_nothing_says_so() {
         assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/problem+json")), "{path}");
     }
 }
+
+#[test]
+fn a_certificate_is_given_on_the_page_and_what_is_wrong_with_one_is_told_at_its_field() {
+    let managed = Managed::start();
+    let page = text(&managed.shown("/settings/certificate"));
+    assert!(page.contains("signed by itself, and SonarQube refuses such a one"), "{page}");
+    let operator = managed.get_as(&managed.operator, "/settings/certificate").body;
+    assert!(!operator.contains("<textarea") && text(&operator).contains("You may look"), "{operator}");
+    let rsa = include_str!("../../tls/rsa.pem");
+    let bad = managed.post("/settings/certificate", &[("certificate", rsa), ("key", "no key")]);
+    assert_eq!(bad.status, 400);
+    assert!(bad.body.contains("href=\"#key\"") && bad.body.contains("BEGIN CERTIFICATE"), "{}", bad.body);
+    let done = managed.post("/settings/certificate", &[("certificate", rsa), ("key", rsa)]);
+    assert_eq!(done.status, 200, "{}", done.body);
+    assert!(!done.body.contains("BEGIN PRIVATE KEY-----\n"), "the key is not shown again");
+    assert_eq!(managed.api("/certificate")["origin"], "set");
+    let bad = managed.post("/settings/certificate/acme", &[("domains", "hooks.example.com")]);
+    assert!(bad.status == 400 && bad.body.contains("href=\"#agree_to_terms\""), "{}", bad.body);
+    managed.post("/settings/certificate/own", &[]);
+    assert_eq!(managed.api("/certificate")["origin"], "own");
+}
