@@ -12,6 +12,7 @@ pub mod finding;
 pub mod ids;
 pub mod limits;
 pub mod masking;
+pub mod measure;
 pub mod message;
 pub mod moves;
 pub mod pace;

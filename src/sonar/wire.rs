@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::ids::{OrganizationKey, ProjectKey, RuleKey, ScopeName};
-use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX};
+use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX, SONAR_ANSWER_TEXT_BYTES_MAX};
+use crate::domain::measure::{Bounds, Measure};
 use crate::domain::rule::cwe_numbers;
 use crate::domain::time::Timestamp;
 
@@ -139,7 +140,14 @@ pub fn validation(answer: impl Read) -> Result<bool, BadAnswer> {
 /// Cloud's `organizations/organizations`, a bare array. A row without a usable key is left out: it could not be
 /// asked for anyway.
 pub fn organizations(answer: impl Read) -> Result<Vec<Organization>, BadAnswer> {
-    Ok(read::<Vec<WireOrganization>>(answer)?.into_iter().filter_map(WireOrganization::read).collect())
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Wire {
+        #[serde(deserialize_with = "rows")]
+        organizations: Option<Vec<WireOrganization>>,
+    }
+    let rows = read::<Wire>(answer)?.organizations.ok_or(BadAnswer::Lacks("list"))?;
+    Ok(rows.into_iter().filter_map(WireOrganization::read).collect())
 }
 
 /// The older `organizations/search`.
@@ -350,6 +358,7 @@ pub fn error_message(body: &[u8]) -> Option<String> {
         #[serde(default, deserialize_with = "text")]
         msg: Option<String>,
     }
+    Measure::whole(ERROR_BOUNDS, body).ok()?;
     let wire: Wire = serde_json::from_slice(body).ok()?;
     let messages: Vec<String> = match (wire.errors, wire.message) {
         (Some(errors), _) => errors.into_iter().filter_map(|error| error.msg).collect(),
@@ -361,6 +370,7 @@ pub fn error_message(body: &[u8]) -> Option<String> {
 }
 
 const ERROR_BYTES_MAX: usize = 300;
+const ERROR_BOUNDS: Bounds = Bounds { values_max: 1000, text_bytes_max: SONAR_ANSWER_TEXT_BYTES_MAX };
 const VERSION_BYTES_MAX: u64 = 100;
 const WORD_BYTES_MAX: usize = 255;
 const TAGS_MAX: usize = 100;
