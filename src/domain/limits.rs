@@ -190,6 +190,12 @@ pub const CRAWL_PAGES_MAX: u32 = 20_000;
 /// Files that one slice of hotspots names: few enough for an address line, many enough to be worth a request.
 pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
 
+/// Bytes of the keys and names of all projects that a token sees: some hundred thousand.
+pub const PROJECTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Pages of organizations that one listing reads (500 rows each).
+pub const ORGANIZATION_PAGES_MAX: u32 = 20;
+
 /// Pages of projects that one listing reads (500 rows each).
 pub const PROJECT_PAGES_MAX: u32 = 200;
 
@@ -228,8 +234,8 @@ pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(5);
 /// Rows that one page of Sonar's may have, however many were asked for.
 pub const SONAR_ANSWER_ROWS_MAX: usize = 10_000;
 
-/// Findings that one page of Sonar's may have: twice what is asked for. Each takes more memory than any other row.
-pub const SONAR_FINDINGS_PER_PAGE_MAX: usize = 1_000;
+/// Rows that one page of a list may have that is asked for in pages: twice what is asked for.
+pub const SONAR_PAGED_ROWS_MAX: usize = 1_000;
 
 /// How long a suspicious mass closing waits for a second crawl that agrees.
 pub const GUARD_WAIT: Duration = Duration::from_mins(10);

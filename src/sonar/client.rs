@@ -22,7 +22,7 @@ use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Observed;
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeKind, ScopeName, SourceName};
 use crate::domain::limits::{
-    CALL_SLACK, PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_ANSWER_TEXT_BYTES_MAX,
+    CALL_SLACK, ORGANIZATION_PAGES_MAX, PAUSE_WISH_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_ANSWER_TEXT_BYTES_MAX,
     SONAR_ANSWER_VALUES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION, SONAR_PAGE_ROWS,
 };
 use crate::domain::measure::{Bounds, Measure};
@@ -556,7 +556,7 @@ impl Client {
     fn organizations_of_the_older_interface(&self) -> Result<Vec<Organization>, FetchError> {
         let mut organizations = Vec::new();
         let mut rows = 0;
-        for page in 1..=PROJECT_PAGES_MAX {
+        for page in 1..=ORGANIZATION_PAGES_MAX {
             let query = [("member", "true".to_owned()), ("ps", SONAR_PAGE_ROWS.to_string()), ("p", page.to_string())];
             let (next, _) =
                 self.get(&self.base, "api/organizations/search", &query, "the organizations", |answer| {

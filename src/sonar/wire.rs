@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::ids::{OrganizationKey, ProjectKey, RuleKey, ScopeName};
-use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX, SONAR_ANSWER_TEXT_BYTES_MAX};
+use crate::domain::limits::{
+    FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX, SONAR_ANSWER_TEXT_BYTES_MAX, SONAR_PAGED_ROWS_MAX,
+};
 use crate::domain::measure::{Bounds, Measure};
 use crate::domain::rule::cwe_numbers;
 use crate::domain::time::Timestamp;
@@ -23,7 +25,7 @@ mod lenient;
 pub mod webhooks;
 
 pub use findings::{FindingsPage, hotspot, hotspots, issues};
-use lenient::{cut, flag, number, object, rows, text, time, word};
+use lenient::{at_most, cut, flag, number, object, rows, text, time, word};
 
 /// Why an answer could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +157,7 @@ pub fn organizations_page(answer: impl Read) -> Result<OrganizationsPage, BadAns
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
-        #[serde(default, deserialize_with = "rows")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         organizations: Option<Vec<WireOrganization>>,
     }
     let wire: Wire = read(answer)?;
@@ -172,7 +174,7 @@ pub fn projects(answer: impl Read) -> Result<ProjectsPage, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
-        #[serde(default, deserialize_with = "rows")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         components: Option<Vec<Component>>,
     }
     let wire: Wire = read(answer)?;
@@ -409,8 +411,7 @@ struct WireOrganization {
 impl WireOrganization {
     fn read(self) -> Option<Organization> {
         let key = OrganizationKey::parse(&self.key?).ok()?;
-        let name = self.name.map(|name| cut(name, FINDING_TEXT_BYTES_MAX)).filter(|name| !name.is_empty());
-        Some(Organization { name: name.unwrap_or_else(|| key.to_string()), key })
+        Some(Organization { name: word(self.name).unwrap_or_else(|| key.to_string()), key })
     }
 }
 
@@ -436,7 +437,7 @@ impl Component {
     fn project(self) -> Option<Project> {
         let key = ProjectKey::parse(&self.key?).ok()?;
         let name = self.name.map(|name| cut(name, FINDING_TEXT_BYTES_MAX)).filter(|name| !name.is_empty());
-        Some(Project { name: name.unwrap_or_else(|| key.to_string()), key, organization: self.organization })
+        Some(Project { name: name.unwrap_or_else(|| key.to_string()), key, organization: word(self.organization) })
     }
 }
 

@@ -13,8 +13,7 @@ use crate::domain::finding::{
 };
 use crate::domain::ids::{IssueKey, RuleKey};
 use crate::domain::limits::{
-    FINDING_TEXT_BYTES_MAX, FLOW_STEPS_MAX, FLOW_TEXT_BYTES_MAX, FLOWS_BYTES_MAX, FLOWS_MAX,
-    SONAR_FINDINGS_PER_PAGE_MAX,
+    FINDING_TEXT_BYTES_MAX, FLOW_STEPS_MAX, FLOW_TEXT_BYTES_MAX, FLOWS_BYTES_MAX, FLOWS_MAX, SONAR_PAGED_ROWS_MAX,
 };
 
 /// A page of findings.
@@ -58,7 +57,7 @@ pub fn issues(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
         paging: Option<Paging>,
         #[serde(default, deserialize_with = "number")]
         total: Option<u64>,
-        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_FINDINGS_PER_PAGE_MAX>")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         issues: Option<Vec<WireIssue>>,
         #[serde(default, deserialize_with = "rows")]
         components: Option<Vec<Component>>,
@@ -81,7 +80,7 @@ pub fn hotspots(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
-        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_FINDINGS_PER_PAGE_MAX>")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         hotspots: Option<Vec<WireHotspot>>,
         #[serde(default, deserialize_with = "rows")]
         components: Option<Vec<Component>>,

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
 use super::{Component, WORD_BYTES_MAX};
-use crate::domain::limits::{SONAR_ANSWER_ROWS_MAX, SONAR_FINDINGS_PER_PAGE_MAX};
+use crate::domain::limits::{SONAR_ANSWER_ROWS_MAX, SONAR_PAGED_ROWS_MAX};
 use crate::domain::time::Timestamp;
 
 /// A list, of which no more is taken into memory than any list of Sonar's can have.
@@ -147,7 +147,7 @@ impl<'de, R: Deserialize<'de>, O: Deserialize<'de>> Deserialize<'de> for BareOr<
                 f.write_str("an object or an array")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                let rows = at_most::<_, R, SONAR_FINDINGS_PER_PAGE_MAX>(de::value::SeqAccessDeserializer::new(seq))?;
+                let rows = at_most::<_, R, SONAR_PAGED_ROWS_MAX>(de::value::SeqAccessDeserializer::new(seq))?;
                 Ok(BareOr::Bare(rows.unwrap_or_default()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::domain::finding::{Flow, FlowStep, Impact, Kind, Observed, Severity, SonarWords, State, TextRange};
 use crate::domain::ids::IssueKey;
-use crate::domain::limits::SONAR_FINDINGS_PER_PAGE_MAX;
+use crate::domain::limits::SONAR_PAGED_ROWS_MAX;
 
 const ISSUE: &str = r#"{"key":"K1","rule":"java:S2076","component":"shop:src/Pay.java","project":"shop","line":12,
         "hash":"0a1b","textRange":{"startLine":12,"endLine":13,"startOffset":4,"endOffset":9},
@@ -309,14 +309,14 @@ fn an_error_is_put_on_one_short_line() {
 fn lists_without_an_end_are_cut_off_whatever_they_hold() {
     let rows = |one: &str, times: usize| vec![one; times].join(",");
     let odd = |json: &BadAnswer| json.to_string().contains("more rows than any of Sonar's");
-    let many = rows("{}", SONAR_FINDINGS_PER_PAGE_MAX + 1);
+    let many = rows("{}", SONAR_PAGED_ROWS_MAX + 1);
     for body in [format!("[{many}]"), answer(&many, "")] {
         assert!(issues(body.as_bytes()).is_err_and(|error| odd(&error)));
     }
     let hotspot_rows = format!(r#"{{"paging":{{"total":1}},"hotspots":[{many}]}}"#);
     assert!(hotspots(hotspot_rows.as_bytes()).is_err_and(|error| odd(&error)));
-    let full = rows("{}", SONAR_FINDINGS_PER_PAGE_MAX);
-    assert_eq!(issues(format!("[{full}]").as_bytes()).unwrap().rows, SONAR_FINDINGS_PER_PAGE_MAX as u64);
+    let full = rows("{}", SONAR_PAGED_ROWS_MAX);
+    assert_eq!(issues(format!("[{full}]").as_bytes()).unwrap().rows, SONAR_PAGED_ROWS_MAX as u64);
     assert!(organizations(format!("[{}]", rows("{}", 10_001)).as_bytes()).is_err_and(|error| odd(&error)));
     assert_eq!(organizations(&br#"[{"key":"acme"}]"#[..]).unwrap().len(), 1);
     assert!(organizations(&b"null"[..]).is_err());
