@@ -16,8 +16,8 @@ fn without_reason(manifest: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in manifest.lines().map(str::trim) {
         if line.starts_with('[') {
+            // What is said above a table is said of all that is in it up to an empty line.
             is_dependency = line.ends_with("dependencies]");
-            has_reason = false;
         } else if line.is_empty() {
             has_reason = false;
         } else if line.starts_with('#') {
@@ -38,7 +38,7 @@ fn every_dependency_has_its_reason() {
     for manifest in ["Cargo.toml", "tests/fuzz/Cargo.toml"] {
         assert_eq!(without_reason(&read(&folder().join(manifest))), Vec::<String>::new(), "{manifest}");
     }
-    let bare = "[dependencies]\n# Why.\na = \"1\"\n\nb = \"1\"\nc = \"1\" # why\n[lints]\nd = \"x\"\n";
+    let bare = "# A table.\n[package]\nversion = \"1\"\n\n[dependencies]\n# Why.\na = \"1\"\n\nb = \"1\"\nc = \"1\" # why\n[lints]\nd = \"x\"\n";
     assert_eq!(without_reason(bare), ["b = \"1\""]);
 }
 

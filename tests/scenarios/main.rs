@@ -23,6 +23,7 @@ mod fleet;
 mod flow;
 mod healing;
 mod hostile;
+mod hostile_answers;
 mod identity;
 mod ingress;
 mod keeping;
