@@ -7,6 +7,9 @@ pub mod admin;
 pub mod cli;
 pub mod daemon;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod ingress;
 pub mod platform;
 pub mod sonar;

@@ -14,6 +14,8 @@ use std::{fmt, fs};
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli", "daemon", "sys"]),
     ("lib", &[]),
+    // Built for fuzzing and tests alone: a door into each layer.
+    ("fuzz", &["cli", "admin", "store", "sonar", "platform", "sys", "domain"]),
     // Of the API, the command line knows the shapes, and what a platform takes of a file: see `EXCEPTIONS`.
     ("cli", &["daemon", "sys", "domain"]),
     ("daemon", &["ingress", "work", "admin", "store", "sonar", "platform", "sys", "domain"]),

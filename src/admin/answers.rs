@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -14,6 +15,8 @@ use super::shapes;
 use crate::domain::access::BadRole;
 use crate::domain::finding::BadWord;
 use crate::domain::ids::BadName;
+use crate::domain::limits;
+use crate::domain::measure::{Bounds, Measure};
 use crate::sonar::FetchError;
 use crate::store::StoreError;
 use crate::store::secrets::Locked;
@@ -211,6 +214,16 @@ impl From<WorkError> for Problem {
     }
 }
 
+/// What a body may hold.
+const BOUNDS: Bounds =
+    Bounds { values_max: limits::ADMIN_BODY_VALUES_MAX, text_bytes_max: limits::ADMIN_BODY_BYTES_MAX };
+
+/// Whether a body is let through to what reads it. See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn is_measured(body: &[u8]) -> bool {
+    Measure::whole(BOUNDS, body).is_ok()
+}
+
 /// A JSON body; one that is wrong becomes a problem document like every other error.
 pub(super) struct Sent<T>(pub(super) T);
 
@@ -222,7 +235,16 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::<T>::from_request(request, state).await {
+        let (parts, body) = request.into_parts();
+        let body = match Bytes::from_request(Request::from_parts(parts.clone(), body), state).await {
+            Ok(body) => body,
+            Err(rejection) => return Err(Problem::new(rejection.status(), rejection.body_text())),
+        };
+        // Small values take many times as much memory as they have bytes.
+        if let Err(problem) = Measure::whole(BOUNDS, &body) {
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body {problem}")));
+        }
+        match Json::<T>::from_request(Request::from_parts(parts, Body::from(body)), state).await {
             Ok(Json(sent)) => Ok(Self(sent)),
             Err(rejection) => Err(Problem::new(rejection.status(), rejection.body_text())),
         }

@@ -18,7 +18,7 @@ use crate::store::{Reader, StoreError, findings};
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Changes after this place, as `next` named it; without it the present state comes first.
-    after: Option<String>,
+    pub(super) after: Option<String>,
     /// So many at most.
     limit: Option<usize>,
 }

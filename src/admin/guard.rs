@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Body as _;
 use ring::digest::{SHA256, digest};
 
@@ -74,6 +74,8 @@ impl Needs {
 pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
     let Some(role) = needs.role else {
+        // Nobody has said who they are, and many may send much at the same time.
+        let request = request.map(|body| Body::new(Limited::new(body, limits::STRANGER_BODY_BYTES_MAX)));
         return match needs.refusal() {
             Some(problem) => problem.into_response(),
             None => next.run(request).await,

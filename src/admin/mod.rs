@@ -15,6 +15,8 @@ mod events;
 mod export;
 mod filters;
 mod findings;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guard;
 mod health;
 mod imports;

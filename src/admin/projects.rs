@@ -82,9 +82,14 @@ fn all_projects(
 ) -> Result<Vec<wire::Project>, Problem> {
     let connected = admin.work.sources.connect(&organization.source)?;
     let mut projects: BTreeMap<ProjectKey, wire::Project> = BTreeMap::new();
-    let mut read = 0;
+    let (mut read, mut bytes) = (0, 0);
     for page in 1..=limits::PROJECT_PAGES_MAX {
         let answer = connected.client.projects(&organization.key, search, page)?;
+        bytes += answer.projects.iter().map(|one| one.key.as_str().len() + one.name.len()).sum::<usize>();
+        if bytes > limits::PROJECTS_BYTES_MAX {
+            return Err(Problem::unreachable(format!("Sonar lists more projects of {organization} than can be held"))
+                .remedy("search for a part of their names"));
+        }
         read += answer.rows;
         let last = answer.rows == 0 || read >= answer.total;
         projects.extend(answer.projects.into_iter().map(|project| (project.key.clone(), project)));

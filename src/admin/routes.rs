@@ -374,6 +374,47 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
 mod tests {
     use super::*;
 
+    /// This box calls what it is told to call, from within the network that it stands in, the addresses of clouds' metadata
+    /// among them. So nobody below an admin names an address: an operator has those called that an admin named.
+    #[test]
+    fn only_an_admin_names_addresses_that_are_called() {
+        let naming = [
+            ("POST", "/sources"),
+            ("PUT", "/sources/{name}/token"),
+            ("POST", "/destinations"),
+            ("PATCH", "/destinations/{name}"),
+            ("PUT", "/config/{key}"),
+        ];
+        let all = all::<false>();
+        for (method, path) in naming {
+            let found = all.iter().find(|operation| operation.method == method && operation.path == path);
+            assert_eq!(found.and_then(|operation| operation.role), Some(Role::Admin), "{method} {path}");
+        }
+        // What others may do takes no body with an address in it: each of these is named by what is stored.
+        let others = all.iter().filter(|one| one.changes() && one.role != Some(Role::Admin)).map(|one| one.path);
+        let known = [
+            "/doctor",
+            "/sources/{name}/check",
+            "/imports/preview",
+            "/sync",
+            "/organizations/{organization}/webhook/test",
+            "/deliveries/{id}/replay",
+            "/findings/{id}/reopen",
+            "/findings/{id}/triage",
+            "/findings/triage",
+            "/destinations/{name}/check",
+            "/destinations/{name}/replay",
+            "/destinations/{name}/dead-letters",
+            "/destinations/{name}/dead-letters/replay",
+            "/destinations/{name}/dead-letters/{finding}",
+            "/destinations/{name}/dead-letters/{finding}/replay",
+            "/session",
+            "/session",
+            "/setup",
+        ];
+        assert_eq!(others.collect::<Vec<_>>(), known, "of a new one: does it take an address?");
+    }
+
     #[test]
     fn on_a_locked_box_who_asks_and_what_helps_is_all_that_is_done() {
         let mut done = Vec::new();

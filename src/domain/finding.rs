@@ -545,4 +545,69 @@ mod tests {
         let error = "severe".parse::<Severity>().unwrap_err();
         assert_eq!(error.to_string(), r#""severe" is none of: critical, high, medium, low, info"#);
     }
+
+    /// One of Sonar's words, of any time and of none, or something else.
+    fn word() -> impl proptest::strategy::Strategy<Value = Option<String>> {
+        use proptest::strategy::Strategy as _;
+        const WORDS: [&str; 26] = [
+            "OPEN",
+            "CONFIRMED",
+            "REOPENED",
+            "RESOLVED",
+            "CLOSED",
+            "ACCEPTED",
+            "FALSE_POSITIVE",
+            "FALSE-POSITIVE",
+            "FIXED",
+            "IN_SANDBOX",
+            "WONTFIX",
+            "REMOVED",
+            "TO_REVIEW",
+            "REVIEWED",
+            "SAFE",
+            "ACKNOWLEDGED",
+            "BLOCKER",
+            "HIGH",
+            "CRITICAL",
+            "MAJOR",
+            "MEDIUM",
+            "LOW",
+            "MINOR",
+            "INFO",
+            "",
+            "fixed",
+        ];
+        let known = proptest::sample::select(&WORDS[..]).prop_map(|word| Some(word.to_owned()));
+        proptest::prop_oneof![4 => known, 1 => proptest::strategy::Just(None)]
+    }
+
+    proptest::proptest! {
+        /// Whatever words meet: closed is only what a word says is closed, and a word of the newer model is not overruled
+        /// by one of the older.
+        #[test]
+        fn nothing_is_closed_but_by_a_word_that_says_so(
+            issue_status in word(), status in word(), resolution in word(), old in word(), probability in word(),
+        ) {
+            let words = SonarWords {
+                issue_status, status, resolution, severity: old, vulnerability_probability: probability,
+                ..SonarWords::default()
+            };
+            let is = |of: &Option<String>, word: &str| of.as_deref() == Some(word);
+            let state = issue_state(&words);
+            if state.is_closed() {
+                let by_older = words.issue_status.is_none() && (is(&words.status, "CLOSED") || is(&words.status, "RESOLVED"));
+                proptest::prop_assert!(is(&words.issue_status, "FIXED") || by_older, "{words:?}");
+            }
+            if words.issue_status.is_some() {
+                let alone = SonarWords { status: None, ..words.clone() };
+                proptest::prop_assert_eq!(issue_state(&alone), state);
+            }
+            if hotspot_state(&words).is_closed() {
+                proptest::prop_assert!(is(&words.status, "CLOSED") || is(&words.status, "REVIEWED"), "{words:?}");
+            }
+            let secure = Impact { software_quality: "SECURITY".to_owned(), severity: "INFO".to_owned() };
+            let newer = SonarWords { impacts: vec![secure], ..words };
+            proptest::prop_assert_eq!(severity(&newer), Severity::Info);
+        }
+    }
 }

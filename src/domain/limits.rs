@@ -204,6 +204,13 @@ pub const HOTSPOT_QUESTIONS_MAX: usize = 50;
 /// An answer of Sonar's, unpacked. 500 issues with long flows stay far below it.
 pub const SONAR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Values in an answer of Sonar's: 500 issues with some thousand each, and in memory not much more than a hundred MiB
+/// whatever they are.
+pub const SONAR_ANSWER_VALUES_MAX: usize = 2_000_000;
+
+/// One text in an answer of Sonar's. The longest is a webhook's body in its log, as text in text.
+pub const SONAR_ANSWER_TEXT_BYTES_MAX: usize = 2 * WEBHOOK_BODY_BYTES_MAX;
+
 /// One call to Sonar from connect to last byte.
 pub const SONAR_CALL_MAX: Duration = Duration::from_secs(30);
 
@@ -248,6 +255,12 @@ pub const CRAWL_PAGES_MAX: u32 = 20_000;
 /// Files that one slice of hotspots names: few enough for an address line, many enough to be worth a request.
 pub const HOTSPOT_FILES_PER_SLICE: usize = 20;
 
+/// Bytes of the keys and names of all projects that a token sees: some hundred thousand.
+pub const PROJECTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Pages of organizations that one listing reads (500 rows each).
+pub const ORGANIZATION_PAGES_MAX: u32 = 20;
+
 /// Pages of projects that one listing reads (500 rows each).
 pub const PROJECT_PAGES_MAX: u32 = 200;
 
@@ -285,6 +298,9 @@ pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(5);
 
 /// Rows that one page of Sonar's may have, however many were asked for.
 pub const SONAR_ANSWER_ROWS_MAX: usize = 10_000;
+
+/// Rows that one page of a list may have that is asked for in pages: twice what is asked for.
+pub const SONAR_PAGED_ROWS_MAX: usize = 1_000;
 
 /// How long a suspicious mass closing waits for a second crawl that agrees.
 pub const GUARD_WAIT: Duration = Duration::from_mins(10);
@@ -356,6 +372,12 @@ pub const READ_MAX: Duration = Duration::from_secs(1);
 /// A request body of the admin API.
 pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Values in such a body: an import of ten thousand projects, with all that can be said of each.
+pub const ADMIN_BODY_VALUES_MAX: usize = 200_000;
+
+/// A body of somebody who has not said who they are: a name and a password.
+pub const STRANGER_BODY_BYTES_MAX: usize = 16 * 1024;
+
 /// Reads of the store that run for the admin API at once.
 pub const ADMIN_READS_MAX: usize = 4;
 
@@ -404,6 +426,16 @@ pub const PLATFORM_CALL_MAX: Duration = Duration::from_mins(2);
 
 /// What is read of a platform's answer.
 pub const PLATFORM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Values in a platform's answer: five hundred findings have some ten thousands. Where they are read as they come, each
+/// takes some hundred bytes.
+pub const PLATFORM_ANSWER_VALUES_MAX: usize = 200_000;
+
+/// One text in a platform's answer: descriptions have some kilobytes.
+pub const PLATFORM_ANSWER_TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Findings of one DefectDojo Test that are read: more than one branch has, and some tens of MiB.
+pub const DEFECTDOJO_ROWS_MAX: usize = 200_000;
 
 /// Requests to Conviso in a minute. It takes 1,200; a minute that begins with a full budget may see twice the rate.
 pub const CONVISO_RATE: super::pace::Rate = super::pace::Rate { per_minute: 600, pause: Duration::from_mins(1) };

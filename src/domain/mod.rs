@@ -14,6 +14,7 @@ pub mod gate;
 pub mod ids;
 pub mod limits;
 pub mod masking;
+pub mod measure;
 pub mod message;
 pub mod moves;
 pub mod networks;

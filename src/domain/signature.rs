@@ -137,4 +137,31 @@ mod tests {
         assert!(Secret::parse(&"s".repeat(201)).is_err());
         assert_eq!(format!("{:?}", secret(SECRET)), "Secret(…)");
     }
+
+    proptest::proptest! {
+        /// What was signed is right as it is, and with any one bit of body or signature changed it is not.
+        #[test]
+        fn a_signature_holds_for_exactly_what_was_signed(
+            text in proptest::collection::vec(proptest::char::any(), 16..200),
+            body in proptest::collection::vec(proptest::num::u8::ANY, 1..300),
+            bit in proptest::num::usize::ANY,
+        ) {
+            let secret = secret(&String::from_iter(text));
+            let signed = Signature::parse(secret.sign(&body).as_bytes()).unwrap();
+            proptest::prop_assert!(signed.verifies(&body, std::iter::once(&secret)));
+            let mut other = body.clone();
+            other[bit / 8 % body.len()] ^= 1 << (bit % 8);
+            proptest::prop_assert!(!signed.verifies(&other, std::iter::once(&secret)));
+            let mut changed = signed;
+            changed.0[bit / 8 % 32] ^= 1 << (bit % 8);
+            proptest::prop_assert!(!changed.verifies(&body, std::iter::once(&secret)));
+        }
+
+        #[test]
+        fn bytes_are_what_their_hex_digits_say(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..40)) {
+            let mut back = vec![0; bytes.len()];
+            proptest::prop_assert_eq!(hex(to_hex(&bytes).as_bytes(), &mut back), Some(()));
+            proptest::prop_assert_eq!(back, bytes);
+        }
+    }
 }

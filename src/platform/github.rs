@@ -39,7 +39,7 @@ use serde::Deserialize;
 use serde_json::json;
 use ureq::http::{HeaderName, Method, header};
 
-use super::http::{Answer, Http};
+use super::http::{Answer, Http, plainly};
 use super::scope_log::{self, Broken};
 use super::{Abilities, BadDestination, Finding, Findings, Manner, Platform, Pushed, Trouble, sarif};
 use crate::domain::destination::Destination;
@@ -169,7 +169,7 @@ impl GitHub {
             return trouble;
         }
         let (host, status) = (self.http.host(), answer.status);
-        let said = answer.read::<Said>().map_or_else(|_| answer.excerpt(), |said| said.message);
+        let said = answer.read::<Said>().map_or_else(|_| answer.excerpt(), |said| plainly(&said.message));
         match status {
             401 => Trouble::refused(format!("{host} refuses the token (HTTP 401)"), "make a new one and give it"),
             403 if is_limit(answer) => Trouble::Later {
@@ -205,10 +205,7 @@ impl GitHub {
 
     /// The commit that the findings are of.
     fn commit(&self, place: &Place, repository: &str, git_ref: &str) -> Result<String, Trouble> {
-        let known = place
-            .revision
-            .as_deref()
-            .filter(|text| (text.len() == 40 || text.len() == 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let known = place.revision.as_deref().filter(|text| is_commit(text));
         if let Some(revision) = known {
             return Ok(revision.to_owned());
         }
@@ -221,7 +218,14 @@ impl GitHub {
         let short = git_ref.strip_prefix("refs/").unwrap_or(git_ref);
         let answer = self.get(&format!("repos/{repository}/git/ref/{}", segments(short)))?;
         match answer.status {
-            200 => Ok(answer.read::<GitRef>()?.object.sha),
+            200 => {
+                let sha = answer.read::<GitRef>()?.object.sha;
+                // It becomes a part of what is sent, and of addresses.
+                if is_commit(&sha) {
+                    return Ok(sha);
+                }
+                Err(Trouble::later(format!("{} names no commit for {git_ref}", self.http.host())))
+            }
             404 => Err(Trouble::target(
                 format!("{repository} has no {git_ref}, or the token may not see it (HTTP 404)"),
                 "name it by the option ref, and give the token the right to read contents",
@@ -279,7 +283,12 @@ impl GitHub {
     fn upload(&self, repository: &str, body: Vec<u8>) -> Result<String, Trouble> {
         let answer = self.ask(Method::POST, &format!("repos/{repository}/code-scanning/sarifs"), body)?;
         match answer.status {
-            202 => Ok(answer.read::<Upload>()?.id),
+            202 => {
+                let id = answer.read::<Upload>()?.id;
+                let is_name = (1..=UPLOAD_ID_BYTES_MAX).contains(&id.len());
+                let odd = || Trouble::later(format!("{} names the analysis by no id of its form", self.http.host()));
+                is_name.then_some(id).ok_or_else(odd)
+            }
             _ => Err(self.trouble(&answer, repository)),
         }
     }
@@ -300,7 +309,7 @@ impl GitHub {
             match processing.processing_status.as_str() {
                 "complete" => return Ok(true),
                 "failed" => {
-                    let errors = processing.errors.unwrap_or_default().join(" ");
+                    let errors = plainly(&processing.errors.unwrap_or_default().join(" "));
                     let why = format!("{} could not process the analysis for {repository}: {errors}", self.http.host());
                     return Err(Trouble::target(
                         why,
@@ -449,6 +458,14 @@ impl Repositories {
     }
 }
 
+/// Git's name of a commit, in either of its forms.
+fn is_commit(text: &str) -> bool {
+    (text.len() == 40 || text.len() == 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// GitHub's own have 36.
+const UPLOAD_ID_BYTES_MAX: usize = 200;
+
 /// Whether a refusal is about the number of requests.
 fn is_limit(answer: &Answer) -> bool {
     let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
@@ -464,6 +481,15 @@ fn segments(text: &str) -> String {
 
 /// Repositories that a check looks at; the others are much the same.
 const CHECKED_MAX: usize = 20;
+
+/// Whatever the answer is to. See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(body: &[u8]) {
+    drop(serde_json::from_slice::<Upload>(body));
+    drop(serde_json::from_slice::<Processing>(body));
+    drop(serde_json::from_slice::<Said>(body));
+    let _ = serde_json::from_slice::<GitRef>(body).map(|found| is_commit(&found.object.sha));
+}
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,11 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, heade
 
 use super::{BadDestination, Trouble};
 use crate::domain::destination::Destination;
-use crate::domain::limits::{CALL_SLACK, PLATFORM_ANSWER_BYTES_MAX, PLATFORM_CALL_MAX};
+use crate::domain::limits::{
+    CALL_SLACK, PLATFORM_ANSWER_BYTES_MAX, PLATFORM_ANSWER_TEXT_BYTES_MAX, PLATFORM_ANSWER_VALUES_MAX,
+    PLATFORM_CALL_MAX,
+};
+use crate::domain::measure::{Bounds, Measure};
 use crate::domain::time::Timestamp;
 use crate::sys::loops;
 use crate::sys::reach::{self, Obstacle};
@@ -204,6 +208,12 @@ impl Http {
         if bytes.len() as u64 == limit {
             return Err(lost(format!("the answer of {} is larger than any that is read", self.host)));
         }
+        // Of what is no JSON, commas say nothing.
+        if matches!(bytes.trim_ascii_start().first(), Some(b'[' | b'{'))
+            && let Err(problem) = Measure::whole(BOUNDS, &bytes)
+        {
+            return Err(lost(format!("the answer of {} {problem}, which is the most that is read", self.host)));
+        }
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: bytes, host: self.host.clone() })
     }
 
@@ -223,6 +233,16 @@ impl Http {
         Trouble::refused(format!("the certificate of {host} is not trusted: {distrust}"), remedy)
     }
 }
+
+/// Whether an answer is let through to what reads it. See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn is_measured(body: &[u8]) -> bool {
+    Measure::whole(BOUNDS, body).is_ok()
+}
+
+/// What an answer may hold.
+const BOUNDS: Bounds =
+    Bounds { values_max: PLATFORM_ANSWER_VALUES_MAX, text_bytes_max: PLATFORM_ANSWER_TEXT_BYTES_MAX };
 
 /// Whether there was not even a connection to send it on.
 fn never_left(error: &ureq::Error) -> bool {
@@ -247,8 +267,8 @@ impl Answer {
         let (host, status) = (&self.host, self.status);
         let why = match status {
             300..400 => {
-                let to =
-                    self.headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("another address");
+                let to = self.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
+                let to = plainly(to.unwrap_or("another address"));
                 return Some(Trouble::refused(
                     format!("{host} answers that it has moved to {to:?} (HTTP {status})"),
                     "if that is right, add the destination with that address",
@@ -297,8 +317,17 @@ impl Answer {
 
     /// The beginning of its text, for a message: one line, no control characters.
     pub fn excerpt(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body);
-        let plain: String = text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        plain.trim().to_owned()
+        plainly(&String::from_utf8_lossy(&self.body))
     }
 }
+
+/// The other side's words as a part of our sentences: the beginning of them, on one line, without control characters.
+pub(super) fn plainly(text: &str) -> String {
+    let plain: String = text.chars().take(WORDS_CHARACTERS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.trim().to_owned()
+}
+
+const WORDS_CHARACTERS_MAX: usize = 300;
+
+#[cfg(test)]
+pub(in crate::platform) mod tests;

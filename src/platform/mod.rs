@@ -7,6 +7,8 @@
 mod conviso;
 pub mod defectdojo;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod github;
 pub mod http;
 pub mod sarif;

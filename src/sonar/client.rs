@@ -22,9 +22,10 @@ use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Observed;
 use crate::domain::ids::{IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeKind, ScopeName, SourceName};
 use crate::domain::limits::{
-    CALL_SLACK, PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION,
-    SONAR_PAGE_ROWS,
+    CALL_SLACK, ORGANIZATION_PAGES_MAX, PAUSE_WISH_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_ANSWER_TEXT_BYTES_MAX,
+    SONAR_ANSWER_VALUES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION, SONAR_PAGE_ROWS,
 };
+use crate::domain::measure::{Bounds, Measure};
 use crate::domain::time::{Timestamp, http_date};
 use crate::sys::loops;
 use crate::sys::reach::{BadWay, address, proxy};
@@ -212,6 +213,11 @@ impl fmt::Debug for Client {
 impl Client {
     /// Checks what was given; nothing is sent.
     pub fn new(connection: Connection, trust: &Trust) -> Result<Self, BadConnection> {
+        Self::within(connection, trust, SONAR_CALL_MAX)
+    }
+
+    /// The same, where no call may take longer than this.
+    fn within(connection: Connection, trust: &Trust, call_max: Duration) -> Result<Self, BadConnection> {
         let authorities = match &connection.ca_pem {
             Some(pem) => Authorities::parse(pem)?,
             None => Authorities::default(),
@@ -229,7 +235,7 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_global(Some(SONAR_CALL_MAX))
+            .timeout_global(Some(call_max))
             .max_idle_connections(IDLE_CONNECTIONS_MAX)
             .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
             .input_buffer_size(BUFFER_BYTES)
@@ -550,7 +556,7 @@ impl Client {
     fn organizations_of_the_older_interface(&self) -> Result<Vec<Organization>, FetchError> {
         let mut organizations = Vec::new();
         let mut rows = 0;
-        for page in 1..=PROJECT_PAGES_MAX {
+        for page in 1..=ORGANIZATION_PAGES_MAX {
             let query = [("member", "true".to_owned()), ("ps", SONAR_PAGE_ROWS.to_string()), ("p", page.to_string())];
             let (next, _) =
                 self.get(&self.base, "api/organizations/search", &query, "the organizations", |answer| {
@@ -663,6 +669,7 @@ impl Client {
         let mut answer = BufReader::new(Limited {
             body: body.as_reader(),
             left: self.answer_bytes_max,
+            measure: Measure::new(BOUNDS),
             bytes_max: self.answer_bytes_max,
         });
         let begin = answer.fill_buf().map_err(|error| FetchError::broken_answer(error, base.host.clone()))?;
@@ -720,10 +727,14 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 /// An answer while it arrives.
 type Answer<'a> = BufReader<Limited<'a>>;
 
-/// Counts what was unpacked, so that a small answer cannot unpack to a large one.
+/// What an answer may hold.
+const BOUNDS: Bounds = Bounds { values_max: SONAR_ANSWER_VALUES_MAX, text_bytes_max: SONAR_ANSWER_TEXT_BYTES_MAX };
+
+/// Counts what was unpacked, so that a small answer cannot unpack to a large one, nor to many small values.
 struct Limited<'a> {
     body: ureq::BodyReader<'a>,
     left: u64,
+    measure: Measure,
     bytes_max: u64,
 }
 
@@ -734,6 +745,7 @@ impl Read for Limited<'_> {
             .left
             .checked_sub(count as u64)
             .ok_or_else(|| io::Error::other(TooLarge { bytes_max: self.bytes_max }))?;
+        self.measure.take(&buffer[..count]).map_err(io::Error::other)?;
         Ok(count)
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::domain::ids::SourceName;
+use crate::domain::measure::TooMuch;
 use crate::sys::reach::Obstacle;
 use crate::sys::trust::Distrust;
 
@@ -148,6 +149,14 @@ pub enum FetchError {
         /// The limit.
         bytes_max: u64,
     },
+    /// The answer is none that Sonar should give, and reading it would take too much memory.
+    #[error("the answer of {host} {problem}, which is the most that is read")]
+    TooMuch {
+        /// Whom we asked.
+        host: String,
+        /// Of what.
+        problem: TooMuch,
+    },
 }
 
 fn in_words(wish: Option<Duration>) -> String {
@@ -211,6 +220,9 @@ impl FetchError {
     pub(super) fn broken_answer(error: io::Error, host: String) -> Self {
         if let Some(TooLarge { bytes_max }) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
             return Self::TooLarge { host, bytes_max: *bytes_max };
+        }
+        if let Some(&problem) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::TooMuch { host, problem };
         }
         match ureq::Error::from(error) {
             error @ ureq::Error::Timeout(_) => Self::no_answer(error, host),

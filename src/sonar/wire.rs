@@ -11,7 +11,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::ids::{OrganizationKey, ProjectKey, RuleKey, ScopeName};
-use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX};
+use crate::domain::limits::{
+    FINDING_TEXT_BYTES_MAX, RULE_TEXT_BYTES_MAX, SONAR_ANSWER_TEXT_BYTES_MAX, SONAR_PAGED_ROWS_MAX,
+};
+use crate::domain::measure::{Bounds, Measure};
 use crate::domain::rule::cwe_numbers;
 use crate::domain::time::Timestamp;
 
@@ -22,7 +25,7 @@ mod lenient;
 pub mod webhooks;
 
 pub use findings::{FindingsPage, hotspot, hotspots, issues};
-use lenient::{cut, flag, number, object, rows, text, time, word};
+use lenient::{at_most, cut, flag, number, object, rows, text, time, word};
 
 /// Why an answer could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +142,14 @@ pub fn validation(answer: impl Read) -> Result<bool, BadAnswer> {
 /// Cloud's `organizations/organizations`, a bare array. A row without a usable key is left out: it could not be
 /// asked for anyway.
 pub fn organizations(answer: impl Read) -> Result<Vec<Organization>, BadAnswer> {
-    Ok(read::<Vec<WireOrganization>>(answer)?.into_iter().filter_map(WireOrganization::read).collect())
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Wire {
+        #[serde(deserialize_with = "rows")]
+        organizations: Option<Vec<WireOrganization>>,
+    }
+    let rows = read::<Wire>(answer)?.organizations.ok_or(BadAnswer::Lacks("list"))?;
+    Ok(rows.into_iter().filter_map(WireOrganization::read).collect())
 }
 
 /// The older `organizations/search`.
@@ -147,7 +157,7 @@ pub fn organizations_page(answer: impl Read) -> Result<OrganizationsPage, BadAns
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
-        #[serde(default, deserialize_with = "rows")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         organizations: Option<Vec<WireOrganization>>,
     }
     let wire: Wire = read(answer)?;
@@ -164,7 +174,7 @@ pub fn projects(answer: impl Read) -> Result<ProjectsPage, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
-        #[serde(default, deserialize_with = "rows")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         components: Option<Vec<Component>>,
     }
     let wire: Wire = read(answer)?;
@@ -350,6 +360,7 @@ pub fn error_message(body: &[u8]) -> Option<String> {
         #[serde(default, deserialize_with = "text")]
         msg: Option<String>,
     }
+    Measure::whole(ERROR_BOUNDS, body).ok()?;
     let wire: Wire = serde_json::from_slice(body).ok()?;
     let messages: Vec<String> = match (wire.errors, wire.message) {
         (Some(errors), _) => errors.into_iter().filter_map(|error| error.msg).collect(),
@@ -361,6 +372,7 @@ pub fn error_message(body: &[u8]) -> Option<String> {
 }
 
 const ERROR_BYTES_MAX: usize = 300;
+const ERROR_BOUNDS: Bounds = Bounds { values_max: 1000, text_bytes_max: SONAR_ANSWER_TEXT_BYTES_MAX };
 const VERSION_BYTES_MAX: u64 = 100;
 const WORD_BYTES_MAX: usize = 255;
 const TAGS_MAX: usize = 100;
@@ -399,8 +411,7 @@ struct WireOrganization {
 impl WireOrganization {
     fn read(self) -> Option<Organization> {
         let key = OrganizationKey::parse(&self.key?).ok()?;
-        let name = self.name.map(|name| cut(name, FINDING_TEXT_BYTES_MAX)).filter(|name| !name.is_empty());
-        Some(Organization { name: name.unwrap_or_else(|| key.to_string()), key })
+        Some(Organization { name: word(self.name).unwrap_or_else(|| key.to_string()), key })
     }
 }
 
@@ -426,7 +437,7 @@ impl Component {
     fn project(self) -> Option<Project> {
         let key = ProjectKey::parse(&self.key?).ok()?;
         let name = self.name.map(|name| cut(name, FINDING_TEXT_BYTES_MAX)).filter(|name| !name.is_empty());
-        Some(Project { name: name.unwrap_or_else(|| key.to_string()), key, organization: self.organization })
+        Some(Project { name: name.unwrap_or_else(|| key.to_string()), key, organization: word(self.organization) })
     }
 }
 

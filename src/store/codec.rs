@@ -63,6 +63,14 @@ pub(super) fn open<R: Record>(key: &[u8], bytes: &[u8]) -> Result<R, StoreError>
     }
 }
 
+/// These bytes as a stored form whose version and checksum are right.
+#[cfg(any(test, fuzzing))]
+pub(super) fn passing<R: Record>(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = [&[R::VERSION | KEY_IS_COVERED], value].concat();
+    bytes.extend_from_slice(&checksum(key, &bytes).to_le_bytes());
+    bytes
+}
+
 macro_rules! record {
     ($($type:ty = $name:literal),+ $(,)?) => {
         $(impl $crate::store::codec::Record for $type {

@@ -18,6 +18,8 @@ pub mod deliveries;
 pub mod destinations;
 mod error;
 pub mod findings;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod hooks;
 pub mod lists;
 mod opening;

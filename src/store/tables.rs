@@ -257,4 +257,39 @@ mod tests {
         assert_eq!(Key::new().byte(255).end(), None);
         assert!(Key::new().u32(7).tail(&[255; 9]).0 < Key::new().u32(7).end().unwrap());
     }
+
+    /// A name as any may be: of any characters but zero, which no name has.
+    fn name() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::strategy::Strategy as _;
+        let character = proptest::prop_oneof![proptest::char::range('\u{1}', '\u{3}'), proptest::char::range('a', 'c')];
+        proptest::collection::vec(character, 0..6).prop_map(String::from_iter)
+    }
+
+    proptest::proptest! {
+        /// Rows lie in the file by the bytes of their keys, and lists are read in that order.
+        #[test]
+        fn keys_order_as_their_parts_do_whatever_those_are(
+            one in (0..4_u32, name(), proptest::num::i64::ANY, 0..4_u64),
+            other in (0..4_u32, name(), proptest::num::i64::ANY, 0..4_u64),
+        ) {
+            let key = |of: &(u32, String, i64, u64)| Key::new().u32(of.0).name(&of.1).time(Timestamp(of.2)).u64(of.3);
+            proptest::prop_assert_eq!(key(&one).cmp(&key(&other)), one.cmp(&other));
+            let bytes = key(&one).0;
+            let numbers = 4 + one.1.len() + 1;
+            proptest::prop_assert_eq!(u32_at(&bytes, 0), Some(one.0));
+            proptest::prop_assert_eq!(time_at(&bytes, numbers), Some(Timestamp(one.2)));
+            proptest::prop_assert_eq!(u64_at(&bytes, numbers + 8), Some(one.3));
+            proptest::prop_assert_eq!(u64_at(&bytes, numbers + 9), None);
+        }
+
+        /// Everything that begins with a prefix lies before its end, and everything else does not.
+        #[test]
+        fn the_end_of_a_prefix_parts_what_begins_with_it_from_the_rest(
+            prefix in proptest::collection::vec(250..=255_u8, 0..4),
+            key in proptest::collection::vec(250..=255_u8, 0..6),
+        ) {
+            let lies_within = key >= prefix && Key(prefix.clone()).end().is_none_or(|end| key < end);
+            proptest::prop_assert_eq!(lies_within, key.starts_with(&prefix));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Logs go to stderr: as text with journal priorities under systemd, as plain text on a terminal, or as JSON.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -61,6 +62,18 @@ fn usual() -> Targets {
     Targets::new().with_default(LevelFilter::INFO)
 }
 
+/// An event is one line whatever is in it: words from outside must not pass for a line of ours, nor steer the terminal that
+/// shows them.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if steers(c) { ' ' } else { c }).collect())
+}
+
 /// One line an event; with `<priority>` first where the journal reads it (sd-daemon(3)).
 struct Lines {
     priorities: bool,
@@ -84,7 +97,19 @@ where
         } else {
             write!(writer, "{} {level:5} ", super::clock::now())?;
         }
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut line = String::new();
+        context.format_fields(Writer::new(&mut line), event)?;
+        writeln!(writer, "{}", one_line(&line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn words_from_outside_stay_within_their_line() {
+        assert_eq!(one_line("a word: \u{e9}"), "a word: \u{e9}");
+        assert_eq!(one_line("no\n<3>disk full\r\u{1b}[2J\u{202e}x\u{2066}\u{85}"), "no <3>disk full  [2J x  ");
     }
 }

@@ -218,6 +218,16 @@ impl Files {
     }
 }
 
+/// A file with a certificate and a key, which may be either. See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let files = Files { certificate: PathBuf::from("crt"), key: PathBuf::from("key"), asked_for: false };
+    if let Err(error) = files.certified(data, data) {
+        let text = error.to_string();
+        assert!(text.len() < 1000 && !text.contains("BEGIN"), "{text}");
+    }
+}
+
 fn of_pem(error: &PemError) -> &'static str {
     match error {
         PemError::NoItemsFound => "",

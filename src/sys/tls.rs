@@ -89,20 +89,25 @@ pub struct Described {
 /// Whose the certificates are that this box makes for itself.
 pub const OWN_SUBJECT: &str = "CN=Hydrophone";
 
+/// Names of a certificate that are read: authorities issue for a hundred.
+const NAMES_MAX: usize = 200;
+
 /// Reads a certificate (DER); nothing if it is none.
 pub fn describe(der: &[u8]) -> Option<Described> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    // The other side wrote it: only what can be printed, and not at any length.
+    let plain = |text: &str| text.chars().filter(|letter| !letter.is_control()).take(255).collect::<String>();
     let names = certificate.subject_alternative_name().ok().flatten();
-    let names = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
-        _ => None,
-    });
+    let names =
+        names.iter().flat_map(|names| &names.value.general_names).take(NAMES_MAX).filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(plain(name)),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        });
     let pairs: Vec<String> = digest(&SHA256, der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-    let plain = |text: String| text.chars().filter(|letter| !letter.is_control()).take(200).collect();
     Some(Described {
-        subject: plain(certificate.subject().to_string()),
-        issuer: plain(certificate.issuer().to_string()),
+        subject: plain(&certificate.subject().to_string()),
+        issuer: plain(&certificate.issuer().to_string()),
         self_signed: certificate.subject() == certificate.issuer(),
         names: names.collect(),
         fingerprint: pairs.join(":"),

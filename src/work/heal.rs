@@ -199,7 +199,12 @@ impl Healing<'_> {
         let detail = match client.delivery(&call.id) {
             Ok(detail) => detail,
             // Purged between the two questions, or not what a webhook says: nothing that could be taken in.
-            Err(FetchError::NotFound { .. } | FetchError::NotUnderstood { .. } | FetchError::TooLarge { .. }) => {
+            Err(
+                FetchError::NotFound { .. }
+                | FetchError::NotUnderstood { .. }
+                | FetchError::TooLarge { .. }
+                | FetchError::TooMuch { .. },
+            ) => {
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),

@@ -26,6 +26,7 @@ mod flow;
 mod handshake;
 mod healing;
 mod hostile;
+mod hostile_answers;
 mod identity;
 mod ingress;
 mod keeping;

@@ -190,6 +190,16 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<String> {
 /// 4.1.3.2).
 pub(super) const COOKIE: &str = "__Host-hydrophone";
 
+/// What is made of headers before anybody is known. See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(headers: &HeaderMap, address: &Uri) {
+    match shown(headers) {
+        Shown::Nothing => {}
+        Shown::Token(secret) | Shown::Cookie(secret) => drop(Print::of(&secret)),
+    }
+    let _ = is_own_page(headers, address);
+}
+
 /// Whether a request was made by a page of this box: by what the browser says of its origin (OWASP's cheat sheet against
 /// cross-site request forgery, "verifying origin").
 fn is_own_page(headers: &HeaderMap, address: &Uri) -> bool {

@@ -20,6 +20,17 @@ use crate::domain::time::Timestamp;
 use crate::store::{Reader, StoreError, catalogue};
 use crate::sys::clock;
 
+/// An address leads to itself, whatever is in it. See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(query: &str) {
+    let Ok(address) = Address::parse(query) else { return };
+    let _ = address.wanted();
+    let here = address.here();
+    assert!(here.bytes().all(|byte| byte.is_ascii_graphic()), "{here:?}");
+    let again = Address::parse(here.split_once('?').map_or("", |(_, query)| query)).map(|address| address.here());
+    assert_eq!(again.ok(), Some(here), "it leads to where it is");
+}
+
 /// What the address says is to be shown: names with values, as it has them.
 #[derive(Debug, Default, Clone)]
 struct Address(Vec<(String, String)>);

@@ -170,4 +170,23 @@ mod tests {
             assert_eq!(guarded(text.to_owned()), text);
         }
     }
+
+    proptest::proptest! {
+        /// Whatever stands in a finding: a row of a file reads back as it was written, and no cell of it is a formula.
+        #[test]
+        fn a_row_reads_back_as_it_was_written_and_no_cell_runs(
+            message in proptest::collection::vec(proptest::char::any(), 0..40),
+            path in proptest::option::of(proptest::sample::select(&["=1+1", "+x", "-x", "@x", "\tx", "a,b\"c\nd", "x"][..])),
+        ) {
+            let finding = serde_json::json!({ "message": String::from_iter(message), "path": path, "cwe": [1, 2] });
+            let row: Vec<String> = cells(&finding).collect();
+            let mut file = csv::Writer::from_writer(Vec::new());
+            file.write_record(columns()).unwrap();
+            file.write_record(&row).unwrap();
+            let bytes = file.into_inner().unwrap();
+            let back = csv::Reader::from_reader(&bytes[..]).records().next().unwrap().unwrap();
+            proptest::prop_assert_eq!(back.iter().collect::<Vec<_>>(), row.iter().map(String::as_str).collect::<Vec<_>>());
+            proptest::prop_assert!(!back.iter().any(|cell| cell.starts_with(['=', '+', '-', '@', '\t', '\r'])));
+        }
+    }
 }

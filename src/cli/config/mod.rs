@@ -15,6 +15,20 @@ use super::client::{Answer, Failure, path};
 use super::table::{cell, cell_of, clean, table};
 use crate::admin::shapes::{NewValue, SettingList};
 
+/// A document as somebody may have written it: what can be read can be written, and reads the same. See
+/// [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_document(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match document::Document::parse(text) {
+        Ok(document) => {
+            let written = serde_json::to_string(&document).expect("it can be written");
+            assert_eq!(document::Document::parse(&written), Ok(document));
+        }
+        Err(wrong) => assert!(!wrong.0.is_empty()),
+    }
+}
+
 /// What can be done with settings.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -344,6 +344,12 @@ const IMPACTS: &[&str] = &["LOW", "MEDIUM", "HIGH", "NOT_DEFINED"];
 /// Assets that are offered at once.
 const OFFERS_MAX: usize = 200;
 
+/// See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(body: &[u8]) {
+    client::fuzz(body);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,11 +92,14 @@ impl Issue {
 /// An id, which Conviso writes as a text or as a number.
 pub(super) fn id(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::String(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
 }
+
+/// Ids are kept for every finding. Conviso's own are numbers.
+const ID_BYTES_MAX: usize = 200;
 
 /// An id as it is sent: a number where it is one. Some of Conviso's inputs take `Int`, others `ID`; a number is right
 /// for both.

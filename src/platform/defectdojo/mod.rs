@@ -256,3 +256,9 @@ mod keys {
     /// The import that is, or may be, under way: its build id.
     pub(super) const IMPORTING: &str = "importing";
 }
+
+/// See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(body: &[u8]) {
+    wire::fuzz(body);
+}

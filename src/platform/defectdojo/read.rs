@@ -8,6 +8,7 @@ use super::wire::{self, Row};
 use super::{DefectDojo, rows};
 use crate::domain::finding::Digest;
 use crate::domain::ids::FindingId;
+use crate::domain::limits::DEFECTDOJO_ROWS_MAX;
 use crate::domain::message::Message;
 use crate::platform::Trouble;
 
@@ -100,6 +101,12 @@ impl DefectDojo {
             if page.next.is_none() || page.results.is_empty() {
                 break;
             }
+            if read >= DEFECTDOJO_ROWS_MAX {
+                return Err(Trouble::later(format!(
+                    "{} lists findings of Test {test} without an end",
+                    self.calls.host()
+                )));
+            }
         }
         Ok(all)
     }
@@ -130,3 +137,31 @@ pub(super) const PAGE: usize = 100;
 
 /// Findings that are read in one page; each is some kilobytes.
 const READ_PAGE: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::domain::destination::{Destination, PlatformKind};
+    use crate::domain::ids::DestinationName;
+    use crate::domain::time::Timestamp;
+    use crate::platform::http::tests::{Hostile, answer};
+    use crate::sys::trust::Trust;
+
+    /// A server whose every page is followed by another one would be read for ever, and all of it held.
+    #[test]
+    fn a_list_without_an_end_is_given_up() {
+        let row = r#"{"id":1,"unique_id_from_tool":"K","active":true}"#;
+        let rows = vec![row; 4_000].join(",");
+        let page = format!(r#"{{"count":9,"next":"http://x/","results":[{rows}]}}"#);
+        let server = Hostile::once(answer("", page.as_bytes()));
+        let name = DestinationName::parse("dojo").unwrap();
+        let url = format!("http://{}", server.address);
+        let destination = Destination::new(name, PlatformKind::DefectDojo, url, Timestamp(0));
+        let mut dojo = DefectDojo::open(&destination, Some("token"), &Trust::load()).unwrap();
+        let error = dojo.read("7", None).unwrap_err();
+        assert!(matches!(error, Trouble::Later { .. }), "{error}");
+        assert!(error.to_string().ends_with("lists findings of Test 7 without an end"), "{error}");
+        assert_eq!(dojo.read("7", Some(1)).unwrap().len(), 1);
+    }
+}

@@ -186,6 +186,24 @@ fn texts(all: &[Value]) -> String {
     all.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
+/// Whatever the answer is to. See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(body: &[u8]) {
+    let complaint = complaint(body);
+    assert!(complaint.is_none_or(|text| text.chars().count() <= 300 && !text.contains(char::is_control)));
+    for row in serde_json::from_slice::<Page<Row>>(body).map(|page| page.results).unwrap_or_default() {
+        drop(row.visible());
+        let _ = row.mitigated_by.as_ref().and_then(id);
+        let _ = super::status::Status::of(row.flags, false);
+    }
+    let _ = serde_json::from_slice::<Imported>(body).map(|imported| imported.statistics.created());
+    drop(serde_json::from_slice::<Page<Named>>(body));
+    drop(serde_json::from_slice::<Page<Test>>(body));
+    drop(serde_json::from_slice::<Page<TestImport>>(body));
+    drop(serde_json::from_slice::<Profile>(body));
+    drop(serde_json::from_slice::<Schema>(body));
+}
+
 /// A form with a file of findings in it. The boundary is random, so that no value can hold it.
 pub(super) fn form(fields: &[(&str, String)], findings: &[Value], boundary: &str) -> Vec<u8> {
     let mut body = String::new();

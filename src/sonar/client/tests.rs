@@ -690,3 +690,141 @@ fn each_request_waits_for_leave_and_its_end_is_told() {
     assert_eq!(*pacer.0.lock().unwrap(), ["before", "answered", "before", "failed"]);
     assert_eq!(client.requests(), 2);
 }
+
+/// A server that goes on as long as somebody listens: this head, and then this again and again.
+fn endless(head: &'static str, again: Vec<u8>, pause: Duration) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(head.as_bytes());
+            while stream.write_all(&again).is_ok() {
+                thread::sleep(pause);
+            }
+        }
+    });
+    let connection = Connection { cloud: true, ..connection(&format!("http://{address}")) };
+    Client::within(connection, &Trust::load(), Duration::from_millis(500)).unwrap()
+}
+
+/// What a server sends drop by drop arrives in time each, and never ends: the time of a whole call is bounded, in the
+/// head as in the body, and in what comes before the head.
+#[test]
+fn a_call_ends_in_its_time_however_slowly_an_answer_drips() {
+    let pause = Duration::from_millis(20);
+    for (head, again) in [
+        ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"branches\":[", " "),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", "x"),
+        ("HTTP/1.1 200 OK\r\nX-A: ", "b"),
+        ("H", ""),
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"),
+    ] {
+        let error = endless(head, again.as_bytes().to_vec(), pause).branches(&shop()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                FetchError::Unreachable { .. } | FetchError::CutShort { .. } | FetchError::NotUnderstood { .. }
+            ),
+            "{head:?}{again:?}: {error}"
+        );
+        assert!(!error.to_string().contains("squ_secret"), "{error}");
+    }
+}
+
+/// What unpacks to nothing, or to much more, keeps nobody busy for longer than a call may take, and fills no memory.
+#[test]
+fn an_answer_that_unpacks_to_much_is_given_up() {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    let packed = |bytes: &[u8]| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    let answer = |body: &[u8]| {
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\n";
+        let mut answer = format!("{head}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
+        answer.extend(body);
+        answer
+    };
+    // Ten MiB of blanks in ten kilobytes: they are JSON so far.
+    let bomb = packed(&vec![b' '; 10 * 1024 * 1024]);
+    assert!(bomb.len() < 20 * 1024, "{} bytes", bomb.len());
+    let sonar = Sonar::answering([answer(&bomb)]);
+    let error = Client { answer_bytes_max: 1024 * 1024, ..sonar.cloud() }.branches(&shop()).unwrap_err();
+    assert!(matches!(error, FetchError::TooLarge { .. }), "{error}");
+    // Packed twice, it is unpacked once.
+    let error = failure(answer(&packed(&bomb)));
+    assert!(matches!(error, FetchError::NotJson { .. }), "{error}");
+    // What says that it is packed and is not, or is damaged, is no answer.
+    for bad in [&b"{\"branches\":[]}"[..], &bomb[..1000], &[&bomb[..20], &[0xff; 100]].concat()] {
+        let error = failure(answer(bad));
+        assert!(matches!(error, FetchError::CutShort { .. }), "{error}");
+    }
+    // Packed nothings without an end: no byte ever comes out of them.
+    let nothing = packed(b"");
+    let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n";
+    let error = endless(head, nothing.repeat(1000), Duration::ZERO).branches(&shop()).unwrap_err();
+    assert!(matches!(error, FetchError::Unreachable { .. } | FetchError::CutShort { .. }), "{error}");
+}
+
+#[test]
+fn a_head_that_is_too_large_or_contradicts_itself_is_no_answer() {
+    let ok = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+    let body = "\r\n{\"branches\":[]}";
+    for head in [
+        format!("{ok}{}{body}", "X-A: b\r\n".repeat(5_000)),
+        format!("{ok}X-A: {}\r\n{body}", "b".repeat(200_000)),
+        format!("{ok}Content-Length: -1\r\n{body}"),
+        format!("{ok}Content-Length: 99999999999999999999999\r\n{body}"),
+        format!("{ok}Content-Length: 5\r\nContent-Length: 15\r\n{body}"),
+        format!("{ok}Content-Length: 1000\r\n{body}"),
+        format!("{ok}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffffff\r\n{body}"),
+        format!("{ok}Transfer-Encoding: chunked\r\n\r\n-1\r\n{body}"),
+    ] {
+        let error = failure(head.clone().into_bytes());
+        let begin: String = head.chars().take(120).collect();
+        assert!(matches!(error, FetchError::Unreachable { .. } | FetchError::CutShort { .. }), "{begin:?}: {error}");
+    }
+}
+
+/// A few bytes a row, and hundreds in memory: what would fill it is refused before it is made.
+#[test]
+fn many_small_values_are_refused_before_they_fill_the_memory() {
+    let list = |one: &str, times: usize| format!("[{}{one}]", format!("{one},").repeat(times));
+    let many = SONAR_ANSWER_VALUES_MAX / 2;
+    for body in [
+        format!("{{\"branches\":{}}}", list("{}", many)),
+        format!("{{\"branches\":[],\"x\":{}}}", list("0", 2 * many)),
+        format!("{{\"branches\":[{{\"name\":\"{}\"}}]}}", "n".repeat(SONAR_ANSWER_TEXT_BYTES_MAX + 1)),
+        format!("{{\"branches\":[],\"x\":{}", "[".repeat(100_000)),
+    ] {
+        let error = failure(ok_raw(&body));
+        let begin = &body[..40];
+        assert!(matches!(error, FetchError::TooMuch { .. } | FetchError::NotUnderstood { .. }), "{begin:?}: {error}");
+        assert!(error.to_string().len() < 300, "{begin:?}: {error}");
+    }
+}
+
+fn ok_raw(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// Whoever answers with a redirect learns nothing, and nor does whoever it names: another path, port or scheme of the
+/// same host is another place, too.
+#[test]
+fn no_redirect_takes_the_token_anywhere() {
+    for status in ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent"] {
+        let other = Sonar::answering([ok("{}")]);
+        let to = other.address;
+        for location in [format!("http://{to}/x"), "/elsewhere".to_owned(), format!("https://{to}/"), "//x/".to_owned()]
+        {
+            let error = failure(http(status, &format!("Location: {location}\r\n"), ""));
+            assert!(matches!(error, FetchError::Moved { .. }), "{status} {location}: {error}");
+        }
+        assert_eq!(other.heads(), Vec::<String>::new(), "nobody called there");
+    }
+}

@@ -5,14 +5,16 @@ use std::io::Read;
 
 use serde::Deserialize;
 
-use super::lenient::{BareOr, KeyOrObject, cut, first_rows, number, object, rows, text, time, word};
+use super::lenient::{BareOr, KeyOrObject, at_most, cut, first_rows, number, object, rows, text, time, word};
 use super::{BadAnswer, Component, ODD_WORDS_MAX, Paging, TAGS_MAX, WORD_BYTES_MAX, read, total};
 use crate::domain::finding::{
     Flow, FlowStep, Impact, Kind, Observed, Severity, SonarWords, State, TextRange, hotspot_state, issue_state,
     severity,
 };
 use crate::domain::ids::{IssueKey, RuleKey};
-use crate::domain::limits::{FINDING_TEXT_BYTES_MAX, FLOW_STEPS_MAX, FLOW_TEXT_BYTES_MAX, FLOWS_BYTES_MAX, FLOWS_MAX};
+use crate::domain::limits::{
+    FINDING_TEXT_BYTES_MAX, FLOW_STEPS_MAX, FLOW_TEXT_BYTES_MAX, FLOWS_BYTES_MAX, FLOWS_MAX, SONAR_PAGED_ROWS_MAX,
+};
 
 /// A page of findings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,7 +44,8 @@ impl FindingsPage {
     /// Issues by status, summed over some statuses; nothing if the answer has no such counts.
     pub fn by_status(&self, of: impl Fn(&str) -> bool) -> Option<u64> {
         let counts = self.facet("statuses")?.iter().filter(|(status, _)| of(status)).map(|(_, count)| count);
-        Some(counts.sum())
+        // What nobody can have proves nothing, whatever it adds up to.
+        counts.copied().try_fold(0_u64, u64::checked_add)
     }
 }
 
@@ -54,7 +57,7 @@ pub fn issues(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
         paging: Option<Paging>,
         #[serde(default, deserialize_with = "number")]
         total: Option<u64>,
-        #[serde(default, deserialize_with = "rows")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         issues: Option<Vec<WireIssue>>,
         #[serde(default, deserialize_with = "rows")]
         components: Option<Vec<Component>>,
@@ -77,7 +80,7 @@ pub fn hotspots(answer: impl Read) -> Result<FindingsPage, BadAnswer> {
     #[derive(Deserialize)]
     struct Wire {
         paging: Option<Paging>,
-        #[serde(default, deserialize_with = "rows")]
+        #[serde(default, deserialize_with = "at_most::<_, _, SONAR_PAGED_ROWS_MAX>")]
         hotspots: Option<Vec<WireHotspot>>,
         #[serde(default, deserialize_with = "rows")]
         components: Option<Vec<Component>>,

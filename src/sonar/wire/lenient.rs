@@ -7,21 +7,30 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
 use super::{Component, WORD_BYTES_MAX};
-use crate::domain::limits::SONAR_ANSWER_ROWS_MAX;
+use crate::domain::limits::{SONAR_ANSWER_ROWS_MAX, SONAR_PAGED_ROWS_MAX};
 use crate::domain::time::Timestamp;
 
 /// A list, of which no more is taken into memory than any list of Sonar's can have.
 pub(super) fn rows<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    struct Rows<T>(std::marker::PhantomData<T>);
+    at_most::<D, T, SONAR_ANSWER_ROWS_MAX>(deserializer)
+}
 
-    impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Rows<T> {
+/// The same of so many at most.
+pub(super) fn at_most<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Rows<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Rows<T, MOST> {
         type Value = Option<Vec<T>>;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list")
         }
 
@@ -29,11 +38,11 @@ where
             Ok(None)
         }
 
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut rows = Vec::new();
             while let Some(row) = list.next_element()? {
-                if rows.len() == SONAR_ANSWER_ROWS_MAX {
-                    return Err(serde::de::Error::custom("a list has more rows than any of Sonar's"));
+                if rows.len() == MOST {
+                    return Err(de::Error::custom("a list has more rows than any of Sonar's"));
                 }
                 rows.push(row);
             }
@@ -41,7 +50,7 @@ where
         }
     }
 
-    deserializer.deserialize_any(Rows(std::marker::PhantomData))
+    deserializer.deserialize_any(Rows::<T, MOST>(PhantomData))
 }
 
 /// The first entries of a list; the rest is read over, as are entries that are no objects. What is no list is empty.
@@ -123,7 +132,7 @@ pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-/// An object, or the bare array of its rows.
+/// An object, or the bare array of its rows, of which no more are taken than a page may have.
 pub(super) enum BareOr<R, O> {
     Bare(Vec<R>),
     Object(O),
@@ -138,7 +147,8 @@ impl<'de, R: Deserialize<'de>, O: Deserialize<'de>> Deserialize<'de> for BareOr<
                 f.write_str("an object or an array")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                Vec::deserialize(de::value::SeqAccessDeserializer::new(seq)).map(BareOr::Bare)
+                let rows = at_most::<_, R, SONAR_PAGED_ROWS_MAX>(de::value::SeqAccessDeserializer::new(seq))?;
+                Ok(BareOr::Bare(rows.unwrap_or_default()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 O::deserialize(de::value::MapAccessDeserializer::new(map)).map(BareOr::Object)

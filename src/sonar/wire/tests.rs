@@ -4,6 +4,7 @@
 use super::*;
 use crate::domain::finding::{Flow, FlowStep, Impact, Kind, Observed, Severity, SonarWords, State, TextRange};
 use crate::domain::ids::IssueKey;
+use crate::domain::limits::SONAR_PAGED_ROWS_MAX;
 
 const ISSUE: &str = r#"{"key":"K1","rule":"java:S2076","component":"shop:src/Pay.java","project":"shop","line":12,
         "hash":"0a1b","textRange":{"startLine":12,"endLine":13,"startOffset":4,"endOffset":9},
@@ -302,4 +303,35 @@ fn an_error_is_put_on_one_short_line() {
     for none in ["", "{}", "<html>", "[]", "nginx"] {
         assert_eq!(message(none), None, "{none}");
     }
+}
+
+#[test]
+fn lists_without_an_end_are_cut_off_whatever_they_hold() {
+    let rows = |one: &str, times: usize| vec![one; times].join(",");
+    let odd = |json: &BadAnswer| json.to_string().contains("more rows than any of Sonar's");
+    let many = rows("{}", SONAR_PAGED_ROWS_MAX + 1);
+    for body in [format!("[{many}]"), answer(&many, "")] {
+        assert!(issues(body.as_bytes()).is_err_and(|error| odd(&error)));
+    }
+    let hotspot_rows = format!(r#"{{"paging":{{"total":1}},"hotspots":[{many}]}}"#);
+    assert!(hotspots(hotspot_rows.as_bytes()).is_err_and(|error| odd(&error)));
+    let full = rows("{}", SONAR_PAGED_ROWS_MAX);
+    assert_eq!(issues(format!("[{full}]").as_bytes()).unwrap().rows, SONAR_PAGED_ROWS_MAX as u64);
+    assert!(organizations(format!("[{}]", rows("{}", 10_001)).as_bytes()).is_err_and(|error| odd(&error)));
+    assert_eq!(organizations(&br#"[{"key":"acme"}]"#[..]).unwrap().len(), 1);
+    assert!(organizations(&b"null"[..]).is_err());
+}
+
+#[test]
+fn counts_that_nobody_can_have_prove_nothing() {
+    let facet = |counts: &str| answer("", &format!(r#","facets":[{{"property":"statuses","values":[{counts}]}}]"#));
+    let sum = |counts: &str| issues(facet(counts).as_bytes()).unwrap().by_status(|_| true);
+    assert_eq!(sum(r#"{"val":"OPEN","count":3},{"val":"CONFIRMED","count":4}"#), Some(7));
+    assert_eq!(sum(r#"{"val":"OPEN","count":18446744073709551615},{"val":"CONFIRMED","count":8}"#), None);
+    assert_eq!(
+        sum(r#"{"val":"OPEN","count":-3},{"val":"CONFIRMED","count":"x"}"#),
+        Some(0),
+        "what is no count is none"
+    );
+    assert!(issues(facet(r#"{"val":"OPEN","count":1e400}"#).as_bytes()).is_err());
 }

@@ -271,6 +271,34 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// Reads what is a backup perhaps; and what it holds, cut at zeros, as the frames of one.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    let read = |bytes: &[u8]| {
+        let (mut reader, _) = Reader::begin(bytes)?;
+        let mut rows = 0_u64;
+        while let Part::Rows(part) = reader.next()? {
+            let known = part.each::<BadBackup>(|_, _, _| {
+                rows += 1;
+                Ok(())
+            });
+            assert!(known?, "what was counted is fed");
+        }
+        assert_eq!(reader.at(), bytes.len() as u64, "all of it was read");
+        Ok::<_, BadBackup>(rows)
+    };
+    let _ = read(data);
+    let mut made = Vec::new();
+    let mut writer = Writer { out: &mut made, digest: Context::new(&SHA256), frame: Vec::new(), table: None, rows: 0 };
+    writer.put(MAGIC).expect("writing to memory cannot fail");
+    for frame in data.split(|byte| *byte == b'\n').filter(|frame| !frame.is_empty()) {
+        writer.frame.extend_from_slice(frame);
+        writer.end_frame().expect("writing to memory cannot fail");
+    }
+    writer.end().expect("writing to memory cannot fail");
+    let _ = read(&made);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

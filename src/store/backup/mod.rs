@@ -244,6 +244,12 @@ fn same(one: &Table, other: &Table) -> bool {
     name(one) == name(other)
 }
 
+/// See [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    format::fuzz(data);
+}
+
 /// What a look at every row found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
