@@ -293,7 +293,8 @@ pub const PAUSE_WISH_MAX: Duration = Duration::from_hours(1);
 /// The longest pause that Sonar may ask for.
 pub const RETRY_AFTER_MAX: Duration = RETRY_DELAY_MAX;
 
-/// A webhook connection is ended kindly after this, and then not so kindly: nobody holds a place for ever.
+/// A webhook connection, and one to the page without a login, is ended kindly after this, and then not so kindly: nobody
+/// holds a place for ever.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(5);
 
 /// Rows that one page of Sonar's may have, however many were asked for.

@@ -105,58 +105,56 @@ impl Seats {
 mod tests {
     use super::*;
 
-    fn sender(number: u8) -> Option<Sender> {
-        Some(Sender::of(core::net::Ipv4Addr::new(192, 0, 2, number).into()))
-    }
-
-    /// Lets them in one after the other; who had to go for each.
-    fn come(seats: &mut Seats, who: &[Option<Sender>]) -> Vec<Option<Number>> {
-        who.iter().map(|sender| seats.admit(*sender).ends).collect()
+    /// Lets them in one after the other, by the last number of their addresses; who had to go for each.
+    fn come(seats: &mut Seats, who: &[u8]) -> Vec<Option<Number>> {
+        let address = |last: &u8| core::net::Ipv4Addr::new(192, 0, 2, *last);
+        who.iter().map(|last| seats.admit(Some(Sender::of(address(last).into()))).ends).collect()
     }
 
     #[test]
     fn the_oldest_that_proved_nothing_goes_when_all_seats_are_taken() {
         let mut seats = Seats::new(3, 3);
-        assert_eq!(come(&mut seats, &[sender(1), sender(2), sender(3)]), [None; 3]);
+        assert_eq!(come(&mut seats, &[1, 2, 3]), [None; 3]);
         seats.prove(0);
-        assert_eq!(come(&mut seats, &[sender(4), sender(5), sender(6)]), [Some(1), Some(2), Some(3)]);
+        assert_eq!(come(&mut seats, &[4, 5, 6]), [Some(1), Some(2), Some(3)]);
         assert_eq!((seats.count(), seats.max()), (3, 3));
         seats.leave(4);
-        assert_eq!(come(&mut seats, &[sender(7)]), [None], "there is room again");
+        assert_eq!(come(&mut seats, &[7]), [None], "there is room again");
     }
 
     #[test]
     fn an_address_with_too_many_loses_its_own_and_nobody_elses() {
         let mut seats = Seats::new(10, 2);
-        assert_eq!(come(&mut seats, &[sender(9), sender(1), sender(1)]), [None; 3]);
-        assert_eq!(come(&mut seats, &[sender(1), sender(1), sender(2)]), [Some(1), Some(2), None]);
+        assert_eq!(come(&mut seats, &[9, 1, 1]), [None; 3]);
+        assert_eq!(come(&mut seats, &[1, 1, 2]), [Some(1), Some(2), None]);
         seats.prove(3);
-        assert_eq!(come(&mut seats, &[sender(1)]), [Some(4)]);
+        assert_eq!(come(&mut seats, &[1]), [Some(4)]);
     }
 
     #[test]
     fn whoever_proved_to_be_one_of_ours_goes_last_and_then_the_oldest() {
         let mut seats = Seats::new(2, 2);
-        come(&mut seats, &[sender(1), sender(2)]);
+        come(&mut seats, &[1, 2]);
         seats.prove(0);
         seats.prove(1);
-        assert_eq!(come(&mut seats, &[sender(3), sender(4)]), [Some(0), Some(2)]);
+        assert_eq!(come(&mut seats, &[3, 4]), [Some(0), Some(2)]);
         let mut of_one = Seats::new(9, 1);
-        come(&mut of_one, &[sender(1)]);
+        come(&mut of_one, &[1]);
         of_one.prove(0);
-        assert_eq!(come(&mut of_one, &[sender(1)]), [Some(0)]);
+        assert_eq!(come(&mut of_one, &[1]), [Some(0)]);
     }
 
     #[test]
     fn who_comes_through_a_proxy_is_not_counted_by_address() {
         let mut seats = Seats::new(3, 1);
-        assert_eq!(come(&mut seats, &[None, None, None, None]), [None, None, None, Some(0)]);
+        let ends: Vec<_> = (0..4).map(|_| seats.admit(None).ends).collect();
+        assert_eq!(ends, [None, None, None, Some(0)]);
     }
 
     #[test]
     fn whoever_was_told_to_go_is_not_told_twice_and_may_leave_late() {
         let mut seats = Seats::new(1, 1);
-        assert_eq!(come(&mut seats, &[sender(1), sender(2), sender(3)]), [None, Some(0), Some(1)]);
+        assert_eq!(come(&mut seats, &[1, 2, 3]), [None, Some(0), Some(1)]);
         seats.leave(1);
         seats.leave(0);
         seats.prove(0);

@@ -172,7 +172,7 @@ impl Seat {
                 return Ok(());
             }
             () = stopped(stop) => {}
-            () = age(age_max) => {}
+            () = self.age(age_max) => {}
         }
         // hyper would close a connection that nothing has come in on, and who has just connected would call in vain.
         if !self.has_begun.load(Ordering::Relaxed) {
@@ -190,6 +190,14 @@ impl Seat {
     async fn silence(&self) {
         sleep(2 * limits::HEADER_WAIT_MAX).await;
         if self.has_begun.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The end of its time. Where senders of ours have as much as they want, strangers have not.
+    async fn age(&self, most: Option<Duration>) {
+        sleep(most.unwrap_or(limits::CONNECTION_AGE_MAX)).await;
+        if most.is_none() && self.is_proven.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
     }
@@ -298,11 +306,4 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn last_call(stop: &mut watch::Receiver<bool>) {
     stopped(stop).await;
     sleep(limits::LAST_CALL_MAX).await;
-}
-
-async fn age(most: Option<Duration>) {
-    match most {
-        Some(most) => sleep(most).await,
-        None => std::future::pending().await,
-    }
 }
