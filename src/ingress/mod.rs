@@ -376,6 +376,10 @@ fn json_answer(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let empty = body.is_empty();
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
+    // Nothing here is for a browser, whatever it is shown.
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
     if !empty {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }

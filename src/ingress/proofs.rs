@@ -62,9 +62,8 @@ async fn connection(stream: TcpStream, challenges: &Challenges) {
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     // Also whoever does not read what is answered has no more time.
-    match timeout(limits::HEADER_WAIT_MAX * 2, served).await {
-        Ok(Err(error)) => tracing::debug!("a connection for a proof ended early: {error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = timeout(limits::HEADER_WAIT_MAX * 2, served).await {
+        tracing::debug!("a connection for a proof ended early: {error}");
     }
 }
 

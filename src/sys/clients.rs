@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::lists::{BadList, ListFile};
@@ -49,10 +49,7 @@ impl Served {
         if authorities.as_ref() == Some(&clients.authorities) {
             return false;
         }
-        let mut config = self.shown.server_for(self.protocols, clients.verifier);
-        // A session that is taken up again shows no certificate, and would outlive both it and its authority.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
+        let config = self.shown.server_for(self.protocols, clients.verifier);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         *authorities = Some(clients.authorities);
         true

@@ -299,7 +299,7 @@ fn certified(chain: &[CertificateDer<'static>], key: &str, read: &[Read]) -> Res
         parsed.is_some_and(|parsed| own.as_ref().is_some_and(|own| *own == parsed.subject_public_key_info()))
     };
     if !is_own(&chain[0]) {
-        return Err(match chain.iter().position(|der| is_own(der)) {
+        return Err(match chain.iter().position(is_own) {
             Some(place) => {
                 let mut wanted: Vec<_> = read.iter().map(|(_, told)| told.subject.as_str()).collect();
                 wanted[..=place].reverse();

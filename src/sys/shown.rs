@@ -9,7 +9,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 
 use crate::domain::certificate::{Anchor, Origin};
@@ -72,10 +74,18 @@ impl Shown {
     /// needed to go on, under a key that changes every six hours, so that nothing is kept here for whoever comes back;
     /// those who know session ids alone have a small cache.
     pub fn server(self: &Arc<Self>, protocols: &[&[u8]]) -> Arc<ServerConfig> {
-        Arc::new(self.server_for(protocols, WebPkiClientVerifier::no_client_auth()))
+        let mut server = self.server_for(protocols, WebPkiClientVerifier::no_client_auth());
+        // Without tickets every connection is begun anew, which costs time and nothing else.
+        if let Ok(ticketer) = rustls::crypto::ring::Ticketer::new() {
+            server.ticketer = ticketer;
+        }
+        server.send_tls13_tickets = TICKETS;
+        server.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        Arc::new(server)
     }
 
-    /// The same for clients that show a certificate, too.
+    /// The same for clients that show a certificate, too. Nobody goes on here with what was agreed on before: who comes back
+    /// so shows no certificate, and would outlive both it and its authority.
     pub fn server_for(self: &Arc<Self>, protocols: &[&[u8]], clients: Arc<dyn ClientCertVerifier>) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut server = ServerConfig::builder_with_provider(provider)
@@ -84,14 +94,16 @@ impl Shown {
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        // Without tickets every connection is begun anew, which costs time and nothing else.
-        if let Ok(ticketer) = rustls::crypto::ring::Ticketer::new() {
-            server.ticketer = ticketer;
-        }
-        server.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        // A client that prefers the weakest of what both know has no say.
+        server.ignore_client_order = true;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
         server
     }
 }
+
+/// Tickets that are given at once: one to come back with, and one for a second connection.
+const TICKETS: usize = 2;
 
 /// Sessions that are kept for those who know no tickets; each has about a kilobyte.
 const SESSIONS_MAX: usize = 64;

@@ -22,7 +22,7 @@ use crate::work::certificates::{Certificates, Declined, Fetching};
 
 /// `GET /certificate`.
 pub(in crate::admin) async fn show(State(admin): Shared) -> Result<Json<shapes::Certificate>, Problem> {
-    Ok(Json(admin.run(|admin| present(admin)).await?))
+    Ok(Json(admin.run(present).await?))
 }
 
 /// `PUT /certificate`.
@@ -79,7 +79,7 @@ async fn change(
 }
 
 async fn changed(admin: &Arc<Admin>, notes: Vec<String>) -> Result<Json<shapes::CertificateChange>, Problem> {
-    let certificate = admin.run(|admin| present(admin)).await?;
+    let certificate = admin.run(present).await?;
     Ok(Json(shapes::CertificateChange { certificate, notes }))
 }
 

@@ -111,7 +111,7 @@ impl Certificates {
                     status: Some(200),
                     from: None,
                 };
-                let tried = Tried::new(&tries, wrong);
+                let noted = Tried::new(&tries, wrong);
                 let asked = acme.clone();
                 let is_wanted = store.delete::<_, StoreError>(move |batch| {
                     // Somebody may have changed their mind meanwhile.
@@ -119,7 +119,7 @@ impl Certificates {
                         return Ok(false);
                     }
                     kept::set_given(batch, Some(&given))?;
-                    kept::set_tried(batch, &tried)?;
+                    kept::set_tried(batch, &noted)?;
                     access::audit(batch, &entry).map(|_| true)
                 })?;
                 if is_wanted {
@@ -141,9 +141,9 @@ impl Certificates {
     }
 
     fn note(&self, tries: &Tries, problem: Option<(String, String)>) -> Result<(), StoreError> {
-        let tried = Tried::new(tries, problem);
+        let noted = Tried::new(tries, problem);
         // Admitted on a full disk as deletions are.
-        self.work.store.delete(move |batch| kept::set_tried(batch, &tried))
+        self.work.store.delete(move |batch| kept::set_tried(batch, &noted))
     }
 
     /// Asks the server, with the account that there is, or with a new one where the server does not know it.
