@@ -112,7 +112,7 @@ impl Target {
 
     fn open(&self, number: usize) -> std::io::Result<Box<dyn ReadWrite>> {
         let stream = self.connect(number)?;
-        Ok(if self.secure { Box::new(tls::connect_over(stream)) } else { Box::new(stream) })
+        Ok(if self.secure { Box::new(tls::over(stream)) } else { Box::new(stream) })
     }
 }
 
@@ -165,7 +165,7 @@ fn repeat(target: &Target, time: Duration, rude: fn(&Target, usize)) {
 fn shake_hands(target: &Target, number: usize) {
     // Whoever is shown the door has been dealt with, too.
     let _ = target.connect(number).map(|stream| {
-        let mut stream = tls::connect_over(stream);
+        let mut stream = tls::over(stream);
         stream.conn.complete_io(&mut stream.sock)
     });
 }

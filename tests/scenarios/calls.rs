@@ -162,7 +162,7 @@ impl Line {
         let stream = connect(address);
         stream.set_read_timeout(Some(SOON)).unwrap();
         let stream: Box<dyn Stream> = match scheme {
-            "https" => Box::new(tls::connect_over(stream)),
+            "https" => Box::new(tls::over(stream)),
             _ => Box::new(stream),
         };
         Self { stream, read: Vec::new() }

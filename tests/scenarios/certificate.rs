@@ -49,7 +49,7 @@ fn files(folder: &Path, certificate: &str, key: &str) -> [String; 2] {
     })
 }
 
-fn set<'a>(files: &'a [String; 2]) -> [&'a str; 6] {
+fn set(files: &[String; 2]) -> [&str; 6] {
     ["certificate", "set", "--cert", &files[0], "--key", &files[1]]
 }
 

@@ -33,6 +33,7 @@ mod keeping;
 mod large;
 mod life;
 mod manage;
+mod odd_requests;
 mod outage;
 mod page_findings;
 mod page_roles;

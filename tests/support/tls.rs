@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 
 /// A connection that takes any certificate: it is there to look at, not to be trusted.
 pub fn connect(address: &str) -> StreamOwned<ClientConnection, TcpStream> {
-    connect_over(TcpStream::connect(address).expect("the gateway listens"))
+    over(TcpStream::connect(address).expect("the gateway listens"))
 }
 
 /// A TCP connection from another address of this machine.
@@ -32,7 +32,7 @@ pub fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> 
 }
 
 /// The same over a TCP connection that there is.
-pub fn connect_over(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+pub fn over(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
     let config = config(None);
     let name = ServerName::try_from("localhost").expect("it is a name");
     let connection = ClientConnection::new(config, name).expect("the configuration fits");
