@@ -50,7 +50,12 @@ impl Place {
 
     pub(super) fn read(key: &[u8]) -> Option<Self> {
         Some(Self {
-            closed: *key.first()? != 0,
+            // One place has one form: another byte is none that was written here.
+            closed: match *key.first()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
             severity: *Severity::ALL.get(usize::from(*key.get(1)?))?,
             age: tables::u64_at(key, 2)?,
             id: FindingId(tables::u64_at(key, 10)?),

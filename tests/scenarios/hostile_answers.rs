@@ -202,7 +202,7 @@ fn requests_that_would_fill_the_memory_are_refused() {
     assert_eq!(send("/api/v1/findings/triage", &operator, &small), 413);
     assert_eq!(send("/api/v1/session", "", &format!(r#"{{"user":"{}"}}"#, "u".repeat(20_000))), 413);
     assert_eq!(send("/api/v1/setup", "", &nested[..100_000]), 413);
-    let many: Vec<String> = (0..10_000).map(|number| format!("x{number}=1")).collect();
+    let many: Vec<String> = (0..4_000).map(|number| format!("x{number}=1")).collect();
     let query = |path: &str| ask(&page, "GET", path, &[("Authorization", &viewer)], "").status;
     assert_eq!(query(&format!("/api/v1/findings?{}", many.join("&"))), 431, "no head is so long");
     assert_eq!(query(&format!("/api/v1/findings?{}", many[..1_000].join("&"))), 400);

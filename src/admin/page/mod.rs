@@ -249,11 +249,10 @@ pub(super) fn fuzz_query(query: &str) {
     findings::fuzz(query);
 }
 
-/// What is left of HTML can do nothing, and is left as it is when it is cleaned again. See [`crate::fuzz`].
+/// What is left of HTML can do nothing. See [`crate::fuzz`].
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz_prose(text: &str) {
     let clean = prose::clean(text);
-    assert_eq!(prose::clean(&clean), clean, "what is clean stays as it is");
     for bad in ["<script", "<style", "<svg", "<math", "<img", "<iframe", "<form", "<input", "<link", "<base", "<meta"] {
         assert!(!clean.contains(bad), "{bad} in {clean}");
     }
