@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::domain::secret::SecretText;
+
 pub use self::access::*;
 pub use self::backup::*;
 pub use self::destinations::*;
@@ -208,13 +210,15 @@ pub struct NewSource {
     #[serde(default)]
     pub api_url: Option<String>,
     /// The token.
-    pub token: String,
+    #[schema(value_type = String)]
+    pub token: SecretText,
     /// Certificates (PEM) to trust beside the system's.
     #[serde(default)]
     pub ca_pem: Option<String>,
     /// A proxy for this source.
     #[serde(default)]
-    pub proxy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub proxy: Option<SecretText>,
     /// Overrides the public URL in this source's webhook addresses.
     #[serde(default)]
     pub webhook_url: Option<String>,
@@ -259,11 +263,12 @@ pub struct SourceCheck {
 }
 
 /// `PUT /api/v1/sources/{name}/token`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// The token.
-    pub token: String,
+    #[schema(value_type = String)]
+    pub token: SecretText,
 }
 
 /// An organization: `GET /api/v1/organizations?source=` answers `{"organizations":[…]}`.

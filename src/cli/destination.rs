@@ -17,6 +17,7 @@ use crate::admin::shapes::{
     self, CheckLine, DeadLetterCount, DeadLetterList, Destination, DestinationCheck, DestinationEdit,
     DestinationFilter, DestinationList, DestinationPreview, DestinationReplay, NewDestination, OfferList, TriageEdit,
 };
+use crate::domain::secret::SecretText;
 
 /// What can be done with destinations.
 #[derive(Debug, Subcommand)]
@@ -170,7 +171,7 @@ pub struct Add {
     ca_file: Option<PathBuf>,
     /// Reach the platform through this proxy.
     #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
+    proxy: Option<SecretText>,
     #[command(flatten)]
     triage: Triage,
     /// Begin paused, to look at `destination preview` first.
@@ -214,7 +215,7 @@ pub struct Edit {
     no_ca: bool,
     /// Reach the platform through this proxy; an empty one takes it away.
     #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
+    proxy: Option<SecretText>,
     /// Ask the platform first, and change nothing where it does not accept what was given.
     #[arg(long)]
     check: bool,
@@ -355,7 +356,7 @@ impl Edit {
         let filter = (self.no_filter || self.filter.is_given()).then(|| self.filter.clone().into_shape());
         let edit = DestinationEdit {
             url: self.url,
-            secret: secret.map(|secret| secret.to_string()),
+            secret,
             options: self.options.into_iter().collect(),
             filter,
             assets: self.assets.into_iter().collect(),

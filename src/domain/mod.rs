@@ -22,6 +22,7 @@ pub mod retry;
 pub mod rounds;
 pub mod rule;
 pub mod schedule;
+pub mod secret;
 pub mod selection;
 pub mod settings;
 pub mod signature;

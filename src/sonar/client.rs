@@ -25,6 +25,7 @@ use crate::domain::limits::{
     CALL_SLACK, PAUSE_WISH_MAX, PROJECT_PAGES_MAX, SONAR_ANSWER_BYTES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION,
     SONAR_PAGE_ROWS,
 };
+use crate::domain::secret::SecretText;
 use crate::domain::time::{Timestamp, http_date};
 use crate::sys::loops;
 use crate::sys::reach::{BadWay, address, proxy};
@@ -54,7 +55,7 @@ pub struct Connection {
     /// Authorities to trust beside the system's.
     pub ca_pem: Option<String>,
     /// A proxy; without one the environment's `HTTPS_PROXY` and `NO_PROXY` count.
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretText>,
 }
 
 impl fmt::Debug for Connection {

@@ -18,6 +18,7 @@ use crate::domain::message::Remote;
 use crate::domain::passing::Passing;
 use crate::domain::reconcile::ChangeKind;
 use crate::domain::schedule::Due;
+use crate::domain::secret::SecretText;
 use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
 use crate::domain::triage::Order;
@@ -42,7 +43,7 @@ pub struct Source {
     pub ca_pem: Option<String>,
     /// Its proxy.
     #[n(5)]
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretText>,
     /// Overrides the public URL in its webhook addresses.
     #[n(6)]
     pub webhook_url: Option<String>,
@@ -530,13 +531,3 @@ record!(
     Order = "decision",
     Decision = "told decision",
 );
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_not_printed() {
-        assert_eq!(format!("{:?}", SecretBytes::new(b"hunter2".to_vec())), "SecretBytes(…)");
-    }
-}

@@ -168,7 +168,7 @@ impl Proxied for Source {
     }
 
     fn set_proxy(&mut self, proxy: String) {
-        self.proxy = Some(proxy);
+        self.proxy = Some(proxy.into());
     }
 }
 
@@ -180,7 +180,7 @@ impl Proxied for Destination {
     }
 
     fn set_proxy(&mut self, proxy: String) {
-        self.proxy = Some(proxy);
+        self.proxy = Some(proxy.into());
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
             url: "https://sonarcloud.io".to_owned(),
             api_url: None,
             ca_pem: None,
-            proxy: Some(PROXY.to_owned()),
+            proxy: Some(PROXY.into()),
             webhook_url: None,
             version: None,
             standard_mode: false,
@@ -454,7 +454,7 @@ mod tests {
             store.read::<_, StoreError>(|view| keys(view, tables::SECRETS, &Key::new(), 9)).unwrap().len()
         };
         for (proxy, kept) in [(Some(PROXY), 1), (Some("http://proxy.example:3128"), 0), (Some(PROXY), 1), (None, 0)] {
-            let source = Source { proxy: proxy.map(str::to_owned), ..source() };
+            let source = Source { proxy: proxy.map(Into::into), ..source() };
             let expected = source.clone();
             store.write::<_, StoreError>(move |batch| catalogue::put_source(batch, &source, None)).unwrap();
             assert_eq!(secrets(&store), kept, "{proxy:?}");
