@@ -18,6 +18,7 @@ mod findings;
 mod guard;
 mod health;
 mod imports;
+mod key;
 mod listener;
 mod metrics;
 mod page;

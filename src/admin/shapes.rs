@@ -7,6 +7,7 @@ mod destinations;
 mod doctor;
 mod findings;
 mod imports;
+mod key;
 pub mod trailers;
 mod webhooks;
 
@@ -22,6 +23,7 @@ pub use self::destinations::*;
 pub use self::doctor::*;
 pub use self::findings::*;
 pub use self::imports::*;
+pub use self::key::*;
 pub use self::webhooks::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
@@ -543,6 +545,9 @@ pub struct DeliveryDetail {
     pub payload: Option<Value>,
     /// Bytes that were sent.
     pub payload_bytes: u64,
+    /// What was sent is sealed, and cannot be opened now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
     /// Changes of its branch from when it came to the end of the read that it asked for, the oldest first.
     pub changes: Vec<DeliveryChange>,
     /// Whether those are all.

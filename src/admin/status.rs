@@ -17,7 +17,7 @@ use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REQUESTS_PER_MINUTE, RER
 use crate::domain::time::Timestamp;
 use crate::store::records::{Project, Scope, Source};
 use crate::store::secrets::Locked;
-use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, lists, settings};
+use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, keychange, lists, settings};
 use crate::sys::clock;
 
 /// `GET /status`. Answers even when the store does not, and then says so.
@@ -221,6 +221,7 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         conditions.extend(condition);
     }
     conditions.extend(missed(view, now)?);
+    conditions.extend(key_changing(admin, view)?);
     conditions.extend(super::webhooks::rotate::conditions(view, now)?);
     if !sources.is_empty()
         && admin.webhook_address.is_some()
@@ -347,6 +348,17 @@ impl Ages {
         });
         (self.freshness, conditions.collect())
     }
+}
+
+/// A change of the sealing key that is not at its end.
+fn key_changing(admin: &Admin, view: &Reader) -> Result<Option<Condition>, StoreError> {
+    let underway = admin.store.locked().is_none() && keychange::is_underway(view)?;
+    Ok(underway.then(|| Condition {
+        urgency: Urgency::Info,
+        code: "key_changing",
+        text: "secrets are being sealed with another key; until that is done the key before is needed, too".to_owned(),
+        remedy: "it goes on by itself, also after a restart; if it does not end, the log says why".to_owned(),
+    }))
 }
 
 /// Webhooks that did not arrive.

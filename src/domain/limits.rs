@@ -101,6 +101,15 @@ pub const DELIVERY_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Entries that one transaction of the upkeep deletes.
 pub const DELETIONS_PER_COMMIT_MAX: usize = 500;
 
+/// Secrets that one commit seals with another key: a moment's work, and a box has some dozens.
+pub const SECRETS_PER_COMMIT_MAX: usize = 100;
+
+/// Sealed bodies of webhook calls that one commit seals with another key; one has a mebibyte at the most.
+pub const BODIES_PER_COMMIT_MAX: usize = 50;
+
+/// Webhook calls that are looked at for such bodies before a commit.
+pub const DELIVERIES_LOOKED_AT_MAX: usize = 2_000;
+
 /// Free space below which only deletions are admitted, so that the store does not meet a full disk.
 pub const FREE_SPACE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
