@@ -39,7 +39,7 @@ use crate::sys::shown::{Files, Shown};
 use crate::sys::tls::{Identity, own_names};
 use crate::sys::trust::Trust;
 use crate::sys::watchdog::Watchdog;
-use crate::sys::{clock, log, notify};
+use crate::sys::{clock, guard, log, notify};
 use crate::work::Work;
 use crate::work::deliver::Deliver;
 use crate::work::progress::Progress;
@@ -173,6 +173,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         }
     }
     servers.spawn(admin::serve(local.listener, Arc::clone(&admin), stopped));
+    let watching = tokio::spawn(admin::watch_conditions(Arc::clone(&admin)));
     let mut threads = Vec::new();
     let locked = store.locked();
     if locked.is_none() {
@@ -206,6 +207,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     life(signals, &admin, &doing, Arc::new(readable)).await;
     tracing::info!("stopping");
     notify::stopping();
+    watching.abort();
     work.stop();
     // The receivers are gone only if both servers have ended already.
     let _ = stop.send(true);

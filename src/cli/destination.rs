@@ -163,6 +163,9 @@ pub struct Add {
     /// Set what only this kind of platform knows; may be repeated.
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = pair)]
     options: Vec<(String, String)>,
+    /// Tell signed events of this box's own conditions, too: what came up, and what is over.
+    #[arg(long)]
+    conditions: bool,
     /// Name what an asset is called there; may be repeated.
     #[arg(long = "asset", value_name = "ASSET=NAME", value_parser = pair)]
     assets: Vec<(String, String)>,
@@ -330,14 +333,15 @@ impl Add {
     }
 
     fn into_new(self) -> Result<NewDestination, Failure> {
+        let conditions = self.conditions.then(|| ("conditions".to_owned(), "yes".to_owned()));
         let secret = self.token_file.as_deref().map(|file| read_secret(file, "token")).transpose()?;
         let ca_pem = self.ca_file.as_deref().map(read_certificates).transpose()?;
         Ok(NewDestination {
             name: self.name,
             kind: self.kind,
             url: self.url,
-            secret: secret.map(|secret| secret.to_string()),
-            options: self.options.into_iter().collect(),
+            secret,
+            options: self.options.into_iter().chain(conditions).collect(),
             ca_pem,
             proxy: self.proxy,
             filter: self.filter.into_shape(),

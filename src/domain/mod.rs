@@ -14,6 +14,7 @@ pub mod limits;
 pub mod masking;
 pub mod message;
 pub mod moves;
+pub mod notice;
 pub mod pace;
 pub mod passing;
 pub mod recent;

@@ -20,6 +20,7 @@ pub mod findings;
 pub mod hooks;
 pub mod keychange;
 pub mod lists;
+pub mod notices;
 mod opening;
 mod place;
 pub mod records;
