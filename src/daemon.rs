@@ -71,6 +71,7 @@ pub struct Options<'a> {
 /// Runs the gateway until it is told to stop.
 pub fn serve(options: &Options) -> ExitCode {
     log::start(options.log_json);
+    guard::keep_memory_to_itself();
     // First of all: no thread runs yet.
     match Passed::take().and_then(|passed| run(options, passed)) {
         Ok(()) => ExitCode::SUCCESS,
