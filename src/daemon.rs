@@ -40,7 +40,7 @@ use crate::sys::seal::Place;
 use crate::sys::shown::{Files, Shown};
 use crate::sys::trust::Trust;
 use crate::sys::watchdog::Watchdog;
-use crate::sys::{clock, log, notify};
+use crate::sys::{clock, guard, log, notify};
 use crate::work::Work;
 use crate::work::certificates::{self, Certificates, Doors};
 use crate::work::deliver::Deliver;
@@ -79,6 +79,7 @@ pub struct Options<'a> {
 /// Runs the gateway until it is told to stop.
 pub fn serve(options: &Options) -> ExitCode {
     log::start(options.log_json);
+    guard::keep_memory_to_itself();
     // First of all: no thread runs yet.
     match Passed::take().and_then(|passed| run(options, passed)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -208,6 +209,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         servers.spawn(ingress::proofs::serve(listener, Arc::clone(&challenges), stopped.clone()));
     }
     servers.spawn(admin::serve(local.listener, Arc::clone(&admin), stopped));
+    let watching = tokio::spawn(admin::watch_conditions(Arc::clone(&admin)));
     let mut threads = Vec::new();
     let locked = store.locked();
     if locked.is_none() {
@@ -244,6 +246,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     life(signals, &admin, &doing, Arc::new(readable)).await;
     tracing::info!("stopping");
     notify::stopping();
+    watching.abort();
     work.stop();
     certificates.stop();
     // The receivers are gone only if both servers have ended already.

@@ -11,18 +11,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hydrophone::domain::condition::{Condition, Urgency};
 use hydrophone::domain::destination::{Destination, PlatformKind};
 use hydrophone::domain::finding::Kind;
 use hydrophone::domain::ids::{DestinationId, DestinationName, FindingId, ProjectId};
+use hydrophone::domain::limits::CONDITION_OVER_AFTER;
+use hydrophone::domain::notice::compare;
 use hydrophone::domain::schedule::Reason;
 use hydrophone::store::destinations::{self, DeadLetter};
 use hydrophone::store::records::SecretBytes;
-use hydrophone::store::{FILE_NAME, StoreError, findings};
+use hydrophone::store::{FILE_NAME, StoreError, findings, notices};
 use hydrophone::work::deliver::{Deliver, Runner, Turn};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::damage::damage;
 use support::defectdojo::{Call, DefectDojo, Fault, Moment, When};
 use support::inside::Inside;
+use support::receiver::{Receiver, Reply, Verdict};
 use support::sonar::{Issue, Mode, Sonar};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -113,6 +117,76 @@ impl Between {
     fn dead_letters(&self) -> Vec<(FindingId, DeadLetter)> {
         self.inside.store.read(|view| destinations::dead_letters(view, self.id, None, 100)).unwrap()
     }
+}
+
+fn condition(text: &str) -> Condition {
+    Condition { urgency: Urgency::Error, code: "source_refused", text: text.to_owned(), remedy: "mend it".to_owned() }
+}
+
+/// Has the box look for conditions, and find these.
+fn find(inside: &Inside, present: &[&str]) {
+    let present: Vec<_> = present.iter().map(|text| condition(text)).collect();
+    let before = inside.store.read::<_, StoreError>(notices::held).unwrap();
+    let (held, told) = compare(before, &present, inside.clock.now());
+    inside.store.write::<_, StoreError>(move |batch| notices::note(batch, held, told)).unwrap();
+}
+
+/// What came up on a box has to reach a person, also where the receiver is away for a while, and a receiver that refuses it
+/// must be told findings all the same.
+#[test]
+fn conditions_are_told_in_order_with_lasting_ids_and_hold_up_no_finding() {
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    let receiver = Receiver::start(secret);
+    let mut between = Between::new(&["shop"], |_| ());
+    let add = |inside: &Inside, name: &str, conditions: &str| {
+        let name = DestinationName::parse(name).unwrap();
+        let mut destination = Destination::new(name, PlatformKind::Events, receiver.url(), inside.clock.now());
+        destination.options.insert("conditions".to_owned(), conditions.to_owned());
+        let secret = SecretBytes::new(secret.as_bytes().to_vec());
+        inside.store.write::<_, StoreError>(move |batch| destinations::add(batch, &destination, Some(&secret))).unwrap()
+    };
+    between.id = add(&between.inside, "siem", "yes");
+    find(&between.inside, &["source a: HTTP 401"]);
+    // The first that it is told does not arrive; it is tried again, after the findings.
+    receiver.answer(Reply::Status(503));
+    between.tell_after(Duration::from_secs(1));
+    let of = |what: &str| -> Vec<Value> {
+        let events = receiver.events().into_iter();
+        events.filter(|event| event["type"].as_str().unwrap().contains(what)).collect()
+    };
+    assert_eq!((of("condition").len(), of("finding").len()), (0, 3), "{:?}", receiver.events());
+    between.tell();
+    find(&between.inside, &[]);
+    between.inside.clock.advance(CONDITION_OVER_AFTER);
+    find(&between.inside, &["source b: HTTP 403"]);
+    // This one is refused for good, and holds up no other.
+    receiver.answer(Reply::Status(422));
+    between.tell();
+    let told = of("condition");
+    let shown =
+        |event: &Value| format!("{} {}", event["type"].as_str().unwrap(), event["data"]["text"].as_str().unwrap());
+    let said: Vec<_> = told.iter().map(shown).collect();
+    assert_eq!(
+        said,
+        ["dev.hydrophone.condition.raised source a: HTTP 401", "dev.hydrophone.condition.raised source b: HTTP 403"]
+    );
+    assert_eq!(
+        (&told[0]["subject"], &told[0]["data"]["severity"], &told[0]["data"]["remedy"], &told[0]["data"]["ended_at"]),
+        (&json!("source_refused"), &json!("error"), &json!("mend it"), &Value::Null)
+    );
+    // The id of an attempt that was lost is that of the one that arrived.
+    let ids: Vec<_> =
+        receiver.calls().iter().filter_map(|call| call.request.header("webhook-id").map(str::to_owned)).collect();
+    let first = told[0]["id"].as_str().unwrap();
+    assert_eq!(ids.iter().filter(|id| id.as_str() == first).count(), 2, "{ids:?}");
+    // Who did not ask for them is told none.
+    let before = of("condition").len();
+    between.id = add(&between.inside, "other", "no");
+    between.runner = None;
+    between.tell();
+    // It was told the findings, under the ids that this receiver knows.
+    assert!(receiver.calls().iter().any(|call| call.verdict == Verdict::Replay));
+    assert_eq!(of("condition").len(), before);
 }
 
 const ALL: [&str; 3] = ["shop-A active", "shop-B active", "shop-C active"];

@@ -77,7 +77,7 @@ pub(super) async fn make(
 fn refused(error: BackupError) -> Problem {
     match error {
         BackupError::Store(error) => error.into(),
-        BackupError::Busy => Problem::conflict(error.to_string()),
+        BackupError::Busy | BackupError::KeyChanging => Problem::conflict(error.to_string()),
         BackupError::Write(_) | BackupError::TooMuch => Problem::internal(error.to_string()),
     }
 }

@@ -70,9 +70,9 @@ pub(super) async fn show(
 fn detail(view: &Reader, id: DeliveryId) -> Result<shapes::DeliveryDetail, Problem> {
     let (delivery, settlement) = deliveries::show(view, id)?.ok_or_else(|| missing(id))?;
     // A duplicate's body is kept with the first delivery of its call.
-    let body = match delivery.duplicate_of {
-        Some(first) => deliveries::show(view, first)?.map(|(first, _)| first.body).unwrap_or_default(),
-        None => delivery.body.clone(),
+    let (body, sealed) = match delivery.duplicate_of {
+        Some(first) => deliveries::show(view, first)?.map(|(first, _)| (first.body, first.sealed)).unwrap_or_default(),
+        None => (delivery.body.clone(), delivery.sealed),
     };
     let settled = settlement.filter(|settlement| settlement.outcome == Outcome::Synced);
     let led = match settled {
@@ -92,7 +92,8 @@ fn detail(view: &Reader, id: DeliveryId) -> Result<shapes::DeliveryDetail, Probl
     let changes = changes.collect::<Result<_, StoreError>>()?;
     let payload_bytes = body.len() as u64;
     let delivery = views::delivery(id, delivery, settlement);
-    Ok(shapes::DeliveryDetail { delivery, payload: payload(&body), payload_bytes, changes, whole, passed_to, waiting })
+    let payload = payload(&body);
+    Ok(shapes::DeliveryDetail { delivery, payload, payload_bytes, sealed, changes, whole, passed_to, waiting })
 }
 
 /// What was sent, as a person may see it.

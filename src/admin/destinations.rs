@@ -275,9 +275,9 @@ fn described(new: shapes::NewDestination) -> Result<(Destination, Option<SecretB
         ..Destination::new(name, kind, url, clock::now())
     };
     let made = new.secret.is_none().then(|| platform::new_secret(kind)).flatten();
-    let own = new.secret.map(|secret| secret.trim().to_owned());
+    let own = new.secret.map(|secret| SecretBytes::trimmed(&secret));
     let is_made = made.is_some();
-    Ok((destination, own.or(made).map(|secret| SecretBytes::new(secret.into_bytes())), is_made))
+    Ok((destination, own.or_else(|| made.map(|secret| SecretBytes::new(secret.into_bytes()))), is_made))
 }
 
 fn lines(platform: &mut dyn Platform) -> Result<Vec<shapes::CheckLine>, Trouble> {
@@ -323,7 +323,7 @@ pub(super) async fn add(
             Ok(shapes::DestinationCheck {
                 destination: show_named(admin, &name)?,
                 lines,
-                secret: made.map(|secret| secret.as_text().to_owned()),
+                secret: made.as_ref().map(Into::into),
             })
         })
         .await?;

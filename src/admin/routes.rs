@@ -13,7 +13,7 @@ use super::describe::{Described, Describes};
 use super::guard::Despite;
 use super::{
     Admin, access, assets, backup, changes, deliveries, destinations, doctor, document, events, export, filters,
-    findings, guard, imports, projects, settings, sources, status, trend, triage, webhooks,
+    findings, guard, imports, key, projects, settings, sources, status, trend, triage, webhooks,
 };
 use crate::domain::access::Role;
 
@@ -331,7 +331,9 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
             .add(Admin, POST, "/certificate/renew", settings::certificate::renew, "Fetch a certificate now")
             .add(Admin, POST, "/backup", backup::make, "Take a backup")
             .despite(Despite::Lock)
-            .add(Admin, GET, "/verify", backup::verify, "Read every record"),
+            .add(Admin, GET, "/verify", backup::verify, "Read every record")
+            .add(Admin, GET, "/key", key::show, "Show which key seals secrets")
+            .add(Admin, POST, "/key/rotate", key::rotate, "Seal secrets with another key"),
         Part::of("access")
             .open(POST, "/session", access::login::begin, "Log in")
             .despite(Despite::Lock)

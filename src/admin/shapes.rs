@@ -8,12 +8,15 @@ mod destinations;
 mod doctor;
 mod findings;
 mod imports;
+mod key;
 pub mod trailers;
 mod webhooks;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+
+use crate::domain::secret::SecretText;
 
 pub use self::access::*;
 pub use self::backup::*;
@@ -22,6 +25,7 @@ pub use self::destinations::*;
 pub use self::doctor::*;
 pub use self::findings::*;
 pub use self::imports::*;
+pub use self::key::*;
 pub use self::webhooks::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
@@ -216,13 +220,15 @@ pub struct NewSource {
     #[serde(default)]
     pub api_url: Option<String>,
     /// The token.
-    pub token: String,
+    #[schema(value_type = String)]
+    pub token: SecretText,
     /// Certificates (PEM) to trust beside the system's.
     #[serde(default)]
     pub ca_pem: Option<String>,
     /// A proxy for this source.
     #[serde(default)]
-    pub proxy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub proxy: Option<SecretText>,
     /// Overrides the public URL in this source's webhook addresses.
     #[serde(default)]
     pub webhook_url: Option<String>,
@@ -267,11 +273,12 @@ pub struct SourceCheck {
 }
 
 /// `PUT /api/v1/sources/{name}/token`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// The token.
-    pub token: String,
+    #[schema(value_type = String)]
+    pub token: SecretText,
 }
 
 /// An organization: `GET /api/v1/organizations?source=` answers `{"organizations":[…]}`.
@@ -546,6 +553,9 @@ pub struct DeliveryDetail {
     pub payload: Option<Value>,
     /// Bytes that were sent.
     pub payload_bytes: u64,
+    /// What was sent is sealed, and cannot be opened now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
     /// Changes of its branch from when it came to the end of the read that it asked for, the oldest first.
     pub changes: Vec<DeliveryChange>,
     /// Whether those are all.

@@ -51,7 +51,7 @@ pub(super) async fn add(
                 return Err(taken(&source.name));
             }
             let source = ask(admin, source, &token)?;
-            let secret = SecretBytes::new(new.token.trim().as_bytes().to_vec());
+            let secret = SecretBytes::trimmed(&new.token);
             let stored = source.clone();
             admin.store.write(move |batch| match catalogue::source(batch, &stored.name)? {
                 Some(_) => Err(taken(&stored.name)),
@@ -88,7 +88,9 @@ fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
     if url.is_empty() {
         return Err(Problem::bad("a Server needs its address").at("url"));
     }
-    check_url(&url).map_err(|problem| Problem::bad(format!("the address {url:?} {problem}")).at("url"))?;
+    // Somebody may have put a password into it, which belongs into no message.
+    let shown = if url.contains('@') { "…" } else { url.as_str() };
+    check_url(&url).map_err(|problem| Problem::bad(format!("the address {shown:?} {problem}")).at("url"))?;
     if let Some(webhook_url) = &new.webhook_url {
         check_url(webhook_url)
             .map_err(|problem| Problem::bad(format!("the webhook address {problem}")).at("webhook_url"))?;
@@ -227,7 +229,7 @@ pub(super) async fn token(
             let name = SourceName::parse(&name)?;
             let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
             let source = ask_stored(admin, &name, &token)?;
-            let secret = SecretBytes::new(new.token.trim().as_bytes().to_vec());
+            let secret = SecretBytes::trimmed(&new.token);
             let source = store_check(admin, source, Some(secret))?;
             admin.work.resume(&name);
             admin.work.retry_source(&name)?;

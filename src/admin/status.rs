@@ -17,7 +17,7 @@ use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REQUESTS_PER_MINUTE, RER
 use crate::domain::time::Timestamp;
 use crate::store::records::{Project, Scope, Source};
 use crate::store::secrets::Locked;
-use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, lists, settings};
+use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, keychange, lists, settings};
 use crate::sys::{clock, tls};
 
 /// `GET /status`. Answers even when the store does not, and then says so.
@@ -30,6 +30,14 @@ pub(super) fn whole(admin: &Admin) -> shapes::Status {
         Ok(held) => status(admin, true, held),
         Err(error) => status(admin, false, Held { conditions: vec![unreadable(&error)], ..Held::default() }),
     }
+}
+
+/// Everything that an operator should know, as far as the store can be asked.
+pub(super) fn conditions(admin: &Admin) -> Result<Vec<Condition>, StoreError> {
+    let mut conditions = admin.store.read(|view| held(admin, view))?.conditions;
+    conditions.extend(of_store(admin));
+    conditions.sort();
+    Ok(conditions)
 }
 
 /// What every page and every listener is told of the box's health.
@@ -204,6 +212,9 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
             remedy: format!("`hydrophone source check {}` has it tried again, as after an upgrade", source.name),
         }));
     }
+    for source in &sources {
+        conditions.extend(of_token(admin, view, source, now)?);
+    }
     let mut ages = Ages::new(view)?;
     for (id, project) in &projects {
         conditions.extend(of_project(project));
@@ -227,6 +238,7 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         conditions.extend(condition);
     }
     conditions.extend(missed(view, now)?);
+    conditions.extend(key_changing(admin, view)?);
     conditions.extend(super::webhooks::rotate::conditions(view, now)?);
     if !sources.is_empty()
         && admin.webhook_address.is_some()
@@ -267,6 +279,41 @@ fn of_source(
         remedy: format!("it is asked again by itself; `hydrophone source check {}` asks at once", source.name),
     });
     (shown, condition)
+}
+
+/// A token that ends soon, or that SonarQube Cloud may remove because nobody uses it.
+fn of_token(admin: &Admin, view: &Reader, source: &Source, now: Timestamp) -> Result<Option<Condition>, StoreError> {
+    let name = &source.name;
+    let renew = format!("make a new token in SonarQube and give it: hydrophone source token {name} --token-file FILE");
+    let warning = |code, text, remedy| Some(Condition { urgency: Urgency::Warning, code, text, remedy });
+    if let Some(ends) = source.token_expires_at.filter(|ends| ends.since(now) < limits::TOKEN_ENDS_SOON) {
+        let days = ends.since(now).as_secs() / 86_400;
+        let text = if ends <= now {
+            format!("the token of source {name} ended at {ends}")
+        } else {
+            format!("the token of source {name} ends at {ends}, in {days} days")
+        };
+        return Ok(warning("token_ends", text, renew));
+    }
+    if !source.cloud {
+        return Ok(None);
+    }
+    let mut used = source.checked_at.max(admin.work.sources.health(name).answered_at);
+    for (id, project) in catalogue::projects(view)? {
+        if project.organization.source == *name {
+            for (id, scope) in catalogue::scopes(view, id)? {
+                used = used.max(admin.work.standing.synced_at(id, &scope));
+            }
+        }
+    }
+    // Before it was ever used there is nothing to count from.
+    let idle = used.filter(|used| now.since(*used) > limits::TOKEN_IDLE);
+    Ok(idle.and_then(|used| {
+        let text = format!(
+            "the token of source {name} was last used at {used}; SonarQube Cloud removes a token that nobody uses for 60 days"
+        );
+        warning("token_idle", text, format!("hydrophone source check {name} uses it; if it is refused, {renew}"))
+    }))
 }
 
 /// How long ago each scope was proven current.
@@ -353,6 +400,17 @@ impl Ages {
         });
         (self.freshness, conditions.collect())
     }
+}
+
+/// A change of the sealing key that is not at its end.
+fn key_changing(admin: &Admin, view: &Reader) -> Result<Option<Condition>, StoreError> {
+    let underway = admin.store.locked().is_none() && keychange::is_underway(view)?;
+    Ok(underway.then(|| Condition {
+        urgency: Urgency::Info,
+        code: "key_changing",
+        text: "secrets are being sealed with another key; until that is done the key before is needed, too".to_owned(),
+        remedy: "it goes on by itself, also after a restart; if it does not end, the log says why".to_owned(),
+    }))
 }
 
 /// Webhooks that did not arrive.

@@ -100,7 +100,7 @@ pub(super) async fn secret(
             Secret::parse(&new.secret).map_err(|error| Problem::bad(error.to_string()))?;
             let (organization, project) = named(admin, &organization, of.project.as_deref())?;
             let hook = hook(admin, &organization, project.as_ref())?;
-            let secret = SecretBytes::new(new.secret.clone().into_bytes());
+            let secret = SecretBytes::new(new.secret.as_bytes().to_vec());
             let of = hook.clone();
             let replaced = admin
                 .store
@@ -160,7 +160,7 @@ pub(super) fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> 
     // As it is now: whoever asks may have changed it.
     let hook = &hooks::hook(view, &hook.organization, hook.project.as_ref())?.unwrap_or_else(|| hook.clone());
     let secret = if reveal { hooks::present_secret(view, hook)? } else { None };
-    let secret = secret.map(|secret| secret.as_text().to_owned());
+    let secret = secret.as_ref().map(Into::into);
     let source = catalogue::source(view, &hook.organization.source)?
         .ok_or_else(|| views::no_source(&hook.organization.source))?;
     let address = public_url(admin, view, &source)?;

@@ -40,7 +40,7 @@ impl Backup {
         let wrapping = self.with_keys.then(|| self.wrapping()).transpose()?;
         let draft = Draft::beside(&self.file)?;
         let mut writer = BufWriter::new(&draft.file);
-        session.client.post_into("backup", &BackupAsked { wrapping }, &mut writer)?;
+        session.client.post_into("backup", &BackupAsked { wrapping: wrapping.map(Into::into) }, &mut writer)?;
         writer.flush().map_err(|error| super::export::cannot_write(&self.file, &error))?;
         drop(writer);
         // What is not whole now is not called a backup.
@@ -55,7 +55,7 @@ impl Backup {
     fn wrapping(&self) -> Result<String, Failure> {
         let passphrase = match &self.passphrase_file {
             Some(file) => read_secret(file, "passphrase")?,
-            None => ask_twice()?,
+            None => ask_twice()?.into(),
         };
         if passphrase.chars().count() < CHARACTERS_MIN {
             let text = format!("a passphrase has at least {CHARACTERS_MIN} characters");
@@ -132,7 +132,7 @@ impl Restore {
             Some(_) if !self.without_keys => {
                 let passphrase = match &self.passphrase_file {
                     Some(file) => read_secret(file, "passphrase")?,
-                    None => ask("Passphrase of the backup: ")?,
+                    None => ask("Passphrase of the backup: ")?.into(),
                 };
                 let key = checked.key(&passphrase).ok_or_else(|| Failure::Input {
                     text: format!("this is not the passphrase of {}", self.file.display()),

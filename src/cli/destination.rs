@@ -17,6 +17,7 @@ use crate::admin::shapes::{
     self, CheckLine, DeadLetterCount, DeadLetterList, Destination, DestinationCheck, DestinationEdit,
     DestinationFilter, DestinationList, DestinationPreview, DestinationReplay, NewDestination, OfferList, TriageEdit,
 };
+use crate::domain::secret::SecretText;
 
 /// What can be done with destinations.
 #[derive(Debug, Subcommand)]
@@ -162,6 +163,9 @@ pub struct Add {
     /// Set what only this kind of platform knows; may be repeated.
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = pair)]
     options: Vec<(String, String)>,
+    /// Tell signed events of this box's own conditions, too: what came up, and what is over.
+    #[arg(long)]
+    conditions: bool,
     /// Name what an asset is called there; may be repeated.
     #[arg(long = "asset", value_name = "ASSET=NAME", value_parser = pair)]
     assets: Vec<(String, String)>,
@@ -170,7 +174,7 @@ pub struct Add {
     ca_file: Option<PathBuf>,
     /// Reach the platform through this proxy.
     #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
+    proxy: Option<SecretText>,
     #[command(flatten)]
     triage: Triage,
     /// Begin paused, to look at `destination preview` first.
@@ -214,7 +218,7 @@ pub struct Edit {
     no_ca: bool,
     /// Reach the platform through this proxy; an empty one takes it away.
     #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
+    proxy: Option<SecretText>,
     /// Ask the platform first, and change nothing where it does not accept what was given.
     #[arg(long)]
     check: bool,
@@ -329,14 +333,15 @@ impl Add {
     }
 
     fn into_new(self) -> Result<NewDestination, Failure> {
+        let conditions = self.conditions.then(|| ("conditions".to_owned(), "yes".to_owned()));
         let secret = self.token_file.as_deref().map(|file| read_secret(file, "token")).transpose()?;
         let ca_pem = self.ca_file.as_deref().map(read_certificates).transpose()?;
         Ok(NewDestination {
             name: self.name,
             kind: self.kind,
             url: self.url,
-            secret: secret.map(|secret| secret.to_string()),
-            options: self.options.into_iter().collect(),
+            secret,
+            options: self.options.into_iter().chain(conditions).collect(),
             ca_pem,
             proxy: self.proxy,
             filter: self.filter.into_shape(),
@@ -355,7 +360,7 @@ impl Edit {
         let filter = (self.no_filter || self.filter.is_given()).then(|| self.filter.clone().into_shape());
         let edit = DestinationEdit {
             url: self.url,
-            secret: secret.map(|secret| secret.to_string()),
+            secret,
             options: self.options.into_iter().collect(),
             filter,
             assets: self.assets.into_iter().collect(),

@@ -14,6 +14,7 @@ pub mod destination;
 pub mod doctor;
 pub mod export;
 pub mod finding;
+pub mod key;
 pub mod organization;
 pub mod pages;
 pub mod project;
@@ -138,6 +139,9 @@ pub enum Command {
     Restore(backup::Restore),
     /// Read every record and say what is damaged.
     Verify(backup::Verify),
+    /// Show what secrets are sealed with, and seal them with another key.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Print a shell's completion script.
     Completions(completions::Completions),
 }
@@ -251,6 +255,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Backup(command) => command.run(session),
         Command::Restore(command) => command.run(session),
         Command::Verify(command) => command.run(session),
+        Command::Key(command) => command.run(session),
         Command::Completions(command) => command.run(session),
     }
 }
@@ -386,6 +391,8 @@ pub(in crate::cli) mod tests {
             "restore f --without-keys",
             "verify",
             "verify f --json",
+            "key show",
+            "key rotate --json",
             "serve --admin-listen off",
             "completions bash",
         ];

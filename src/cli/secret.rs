@@ -9,16 +9,17 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::client::Failure;
+use crate::domain::secret::SecretText;
 
 /// Reads a secret from a file, or from standard input for `-`. One newline at its end does not belong to it.
-pub fn read_secret(path: &Path, what: &str) -> Result<Zeroizing<String>, Failure> {
+pub fn read_secret(path: &Path, what: &str) -> Result<SecretText, Failure> {
     let text = if path == Path::new("-") { from_stdin(what)? } else { from_file(path, what)? };
     let secret = without_newline(&text);
     if secret.is_empty() {
         let text = format!("{} holds no {what}", name(path));
         return Err(Failure::Input { text, hint: "The file should hold the secret and nothing else." });
     }
-    Ok(Zeroizing::new(secret.to_owned()))
+    Ok(secret.into())
 }
 
 /// Reads a file of certificates.
@@ -93,7 +94,7 @@ mod tests {
     fn one_newline_at_the_end_does_not_belong_to_a_secret() {
         for (content, secret) in [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s \n\n", " s \n"), ("s", "s")] {
             let file = file(content.as_bytes());
-            assert_eq!(read_secret(file.path(), "token").unwrap().as_str(), secret);
+            assert_eq!(&*read_secret(file.path(), "token").unwrap(), secret);
         }
     }
 

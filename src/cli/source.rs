@@ -14,6 +14,7 @@ use super::webhook::parted;
 use crate::admin::shapes::{
     NewSource, NewToken, Organization, OrganizationList, Removal, Source, SourceCheck, SourceList,
 };
+use crate::domain::secret::SecretText;
 
 /// What can be done with sources.
 #[derive(Debug, Subcommand)]
@@ -72,7 +73,7 @@ pub struct Add {
     ca_file: Option<PathBuf>,
     /// Reach the source through this proxy.
     #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
+    proxy: Option<SecretText>,
     /// Name this address to Sonar instead of the public URL.
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
@@ -105,7 +106,7 @@ impl Command {
             }
             Self::Token { name, token_file } => {
                 let token = read_secret(&token_file, "token")?;
-                let new = NewToken { token: token.to_string() };
+                let new = NewToken { token };
                 let answer: Answer<IgnoredAny> = session.client.put(&path(&["sources", &name, "token"]), &new)?;
                 session.show(&answer, |out, _| out.line(format_args!("Replaced the token of {}.", clean(&name))))
             }
@@ -152,7 +153,7 @@ impl Add {
             region: self.region,
             url: self.server.or(self.url),
             api_url: self.api_url,
-            token: token.to_string(),
+            token,
             ca_pem,
             proxy: self.proxy,
             webhook_url: self.webhook_url,

@@ -10,6 +10,7 @@ use super::client::{Answer, Failure, path};
 use super::secret::read_secret;
 use super::table::{Output, cell, clean, minute_ago, now, table};
 use crate::admin::shapes::{Invitation, NewUser, UserEdit, UserList};
+use crate::domain::secret::SecretText;
 
 /// What can be done with users.
 #[derive(Debug, Subcommand)]
@@ -102,14 +103,14 @@ impl Command {
     }
 }
 
-fn password(file: Option<PathBuf>) -> Result<Option<String>, Failure> {
-    file.map(|file| read_secret(&file, "password").map(|secret| secret.to_string())).transpose()
+fn password(file: Option<PathBuf>) -> Result<Option<SecretText>, Failure> {
+    file.map(|file| read_secret(&file, "password")).transpose()
 }
 
 fn invite(out: &mut Output, made: &Invitation) -> Result<(), Failure> {
     let Some(link) = &made.link else { return Ok(()) };
     out.line("The link is good once, and for an hour:")?;
-    out.line(format_args!("  {link}"))
+    out.line(format_args!("  {}", &**link))
 }
 
 fn list(session: &mut Session) -> Result<(), Failure> {

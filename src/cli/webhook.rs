@@ -112,7 +112,7 @@ impl Command {
             Self::Test(whose) => test(session, &whose),
             Self::Secret { organization, project, secret_file } => {
                 let secret = read_secret(&secret_file, "secret")?;
-                let new = NewSecret { secret: secret.to_string() };
+                let new = NewSecret { secret };
                 let segments = ["organizations", &organization, "webhook", "secret"];
                 let path = path_with(&segments, &[("project", project.as_deref())]);
                 let answer: Answer<IgnoredAny> = session.client.put(&path, &new)?;

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use super::finding::{Kind, Severity, State};
 use super::ids::{AssetName, DestinationName, OrganizationRef, ScopeKind};
 use super::message::Place;
+use super::secret::SecretText;
 use super::selection::matches;
 use super::time::Timestamp;
 
@@ -87,7 +88,7 @@ pub struct Destination {
     pub ca_pem: Option<String>,
     /// Its proxy.
     #[n(5)]
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretText>,
     /// What is passed on.
     #[n(6)]
     pub filter: Filter,

@@ -166,6 +166,15 @@ pub const DELIVERY_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Entries that one transaction of the upkeep deletes.
 pub const DELETIONS_PER_COMMIT_MAX: usize = 500;
 
+/// Secrets that one commit seals with another key: a moment's work, and a box has some dozens.
+pub const SECRETS_PER_COMMIT_MAX: usize = 100;
+
+/// Sealed bodies of webhook calls that one commit seals with another key; one has a mebibyte at the most.
+pub const BODIES_PER_COMMIT_MAX: usize = 50;
+
+/// Webhook calls that are looked at for such bodies before a commit.
+pub const DELIVERIES_LOOKED_AT_MAX: usize = 2_000;
+
 /// Free space below which only deletions are admitted, so that the store does not meet a full disk.
 pub const FREE_SPACE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
@@ -400,6 +409,21 @@ pub const ROUNDS_REFRESH: Duration = Duration::from_mins(1);
 
 /// A routine read that changed nothing is known in memory only; it is written down this often, and at a clean stop.
 pub const STANDING_FLUSH: Duration = Duration::from_hours(6);
+
+/// How long a condition has to be away before it is told that it is over: a source that answers now and then is no news.
+pub const CONDITION_OVER_AFTER: Duration = Duration::from_mins(5);
+
+/// Conditions that are told of at a time. Whoever has more has one trouble.
+pub const CONDITIONS_HELD_MAX: usize = 200;
+
+/// Notices of conditions that are kept for destinations that cannot be told now.
+pub const NOTICES_KEPT_MAX: usize = 1_000;
+
+/// How long before its end a token is to be replaced.
+pub const TOKEN_ENDS_SOON: Duration = Duration::from_hours(14 * 24);
+
+/// SonarQube Cloud removes a token that nobody used for 60 days; this long before that somebody should know.
+pub const TOKEN_IDLE: Duration = Duration::from_hours(45 * 24);
 
 /// How long a source may fail before that is a condition.
 pub const UNREACHABLE_AFTER: Duration = Duration::from_mins(5);

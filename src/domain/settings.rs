@@ -33,6 +33,8 @@ pub const KEEP_RETIRED: &str = "keep-retired-days";
 pub const LOG_LEVEL: &str = "log-level";
 /// The address at which Sonar reaches the webhook listener.
 pub const PUBLIC_URL: &str = "public-url";
+/// Whether bodies of webhook calls are sealed.
+pub const SEAL_BODIES: &str = "seal-bodies";
 /// Threads that read Sonar.
 pub const SYNC_WORKERS: &str = "sync-workers";
 /// Free space below which nothing new is taken in, MiB.
@@ -125,6 +127,12 @@ pub const KNOWN: &[Known] = &[
         default: Some("60"),
         help: "minutes after which a branch is read again although nothing was heard of it; the most that it may be stale",
         check: |value| number(value, 5, 10_080),
+    },
+    Known {
+        key: SEAL_BODIES,
+        default: Some("no"),
+        help: "yes seals the bodies of webhook calls that come from then on; those that are there stay as they are",
+        check: |value| if ["yes", "no"].contains(&value) { Ok(()) } else { Err("must be yes or no".to_owned()) },
     },
     Known {
         key: SYNC_WORKERS,

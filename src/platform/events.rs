@@ -34,6 +34,7 @@
 //! | option | meaning | without it |
 //! |---|---|---|
 //! | `plain` | `yes` takes an address that begins with `http://`; a loopback address may always | `no` |
+//! | `conditions` | `yes` also tells of this box's own conditions, as `dev.hydrophone.condition.raised` and `….ended` | `no` |
 //! | `timeout` | seconds that one call may take, 1 to 30 | 20 |
 
 use std::time::Duration;
@@ -55,6 +56,7 @@ use crate::domain::limits::{
     EVENTS_PER_PUSH_MAX,
 };
 use crate::domain::message::{Cause, Message, Place, QUERY, Target, told_state};
+use crate::domain::notice::Notice;
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::sys::trust::Trust;
@@ -69,6 +71,8 @@ pub struct Events {
     /// Whether Sonar's decisions are passed on, so that the state before is told by the same rule as the state.
     decisions: bool,
     name: String,
+    /// Whether conditions of this box are told, too.
+    conditions: bool,
 }
 
 impl Events {
@@ -77,8 +81,12 @@ impl Events {
     /// # Errors
     /// If address, options or secret cannot be right.
     pub fn open(destination: &Destination, secret: Option<&str>, trust: &Trust) -> Result<Self, BadDestination> {
-        if let Some(odd) = destination.options.keys().find(|name| !["plain", "timeout"].contains(&name.as_str())) {
-            return Err(BadDestination(format!("{odd:?} is no option of events; they are: plain, timeout")));
+        if let Some(odd) =
+            destination.options.keys().find(|name| !["conditions", "plain", "timeout"].contains(&name.as_str()))
+        {
+            return Err(BadDestination(format!(
+                "{odd:?} is no option of events; they are: conditions, plain, timeout"
+            )));
         }
         let uri = reach::address(&destination.url).map_err(|error| BadDestination(error.to_string()))?;
         let encrypted = uri.scheme_str() == Some("https");
@@ -96,6 +104,7 @@ impl Events {
             secrets: Secret::parse_all(secret.unwrap_or_default())?,
             decisions: destination.triage_from_sonar,
             name: destination.name.to_string(),
+            conditions: yes_or_no(destination, "conditions")?.unwrap_or(false),
         })
     }
 
@@ -208,6 +217,16 @@ impl Platform for Events {
         }
         pushed
     }
+
+    fn wants_notices(&self) -> bool {
+        self.conditions
+    }
+
+    fn notify(&mut self, id: &[u8; 16], notice: &Notice) -> Result<Told, Trouble> {
+        let id = to_hex(id);
+        let answer = self.post(&id, condition(&id, notice))?;
+        self.judge(&answer)
+    }
 }
 
 /// A new secret: `whsec_` and 32 random bytes in base64.
@@ -216,10 +235,16 @@ pub fn new_secret() -> String {
 }
 
 fn may_be_plain(destination: &Destination, uri: &Uri) -> Result<bool, BadDestination> {
-    match destination.option("plain") {
-        Some("yes") => Ok(true),
-        Some("no") | None => Ok(reach::is_loopback(uri)),
-        Some(other) => Err(BadDestination(format!("the option plain is yes or no, not {other:?}"))),
+    // An address of this machine may always.
+    Ok(yes_or_no(destination, "plain")?.unwrap_or(false) || reach::is_loopback(uri))
+}
+
+fn yes_or_no(destination: &Destination, option: &str) -> Result<Option<bool>, BadDestination> {
+    match destination.option(option) {
+        Some("yes") => Ok(Some(true)),
+        Some("no") => Ok(Some(false)),
+        None => Ok(None),
+        Some(other) => Err(BadDestination(format!("the option {option} is yes or no, not {other:?}"))),
     }
 }
 
@@ -352,6 +377,35 @@ fn written(id: &str, place: &Place, message: &Message, decisions: bool, characte
     });
     event.to_string().into_bytes()
 }
+
+/// The event of a condition of this box. Where several boxes tell the same receiver, `box` says which one it is.
+fn condition(id: &str, notice: &Notice) -> Vec<u8> {
+    let Notice { told, ended_at } = notice;
+    let what = if ended_at.is_some() { "ended" } else { "raised" };
+    let short = |text: &str| text.chars().take(CONDITION_CHARACTERS_MAX).collect::<String>();
+    let event = json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "hydrophone:/",
+        "type": format!("dev.hydrophone.condition.{what}"),
+        "subject": told.code,
+        "time": ended_at.unwrap_or(told.raised_at).to_string(),
+        "datacontenttype": "application/json",
+        "data": {
+            "code": told.code,
+            "severity": told.severity,
+            "text": short(&told.text),
+            "remedy": short(&told.remedy),
+            "raised_at": told.raised_at.to_string(),
+            "ended_at": ended_at.map(|at| at.to_string()),
+            "box": rustix::system::uname().nodename().to_string_lossy(),
+        },
+    });
+    event.to_string().into_bytes()
+}
+
+/// The longest texts name a project and repeat what a server said.
+const CONDITION_CHARACTERS_MAX: usize = 2_000;
 
 fn ping(id: &str, destination: &str, now: Timestamp) -> Vec<u8> {
     let event = json!({

@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::domain::destination::{Destination, PlatformKind, Words};
 use crate::domain::ids::FindingId;
 use crate::domain::message::{Message, Place, Remote, Target};
+use crate::domain::notice::Notice;
 use crate::domain::time::Timestamp;
 use crate::sys::clock::Clock;
 use crate::sys::dice::Dice;
@@ -284,6 +285,19 @@ pub trait Platform: Send {
     /// If it cannot be asked.
     fn decisions(&mut self, _since: Option<&str>) -> Result<Polled, Trouble> {
         Ok(Polled::default())
+    }
+
+    /// Whether it is to be told of this box's own conditions.
+    fn wants_notices(&self) -> bool {
+        false
+    }
+
+    /// Tells it that a condition of this box came up or is over; the id is the same for every attempt.
+    ///
+    /// # Errors
+    /// If it cannot be told now.
+    fn notify(&mut self, _id: &[u8; 16], _notice: &Notice) -> Result<Told, Trouble> {
+        Ok(Told::Yes(None))
     }
 
     /// How findings that it was told stand there now; changes nothing. Each of them once, or nothing at all where this

@@ -26,6 +26,7 @@ use crate::domain::limits::{
     SONAR_ANSWER_VALUES_MAX, SONAR_CALL_MAX, SONAR_KEYS_PER_QUESTION, SONAR_PAGE_ROWS,
 };
 use crate::domain::measure::{Bounds, Measure};
+use crate::domain::secret::SecretText;
 use crate::domain::time::{Timestamp, http_date};
 use crate::sys::loops;
 use crate::sys::reach::{BadWay, address, proxy};
@@ -55,7 +56,7 @@ pub struct Connection {
     /// Authorities to trust beside the system's.
     pub ca_pem: Option<String>,
     /// A proxy; without one the environment's `HTTPS_PROXY` and `NO_PROXY` count.
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretText>,
 }
 
 impl fmt::Debug for Connection {

@@ -5,11 +5,14 @@ use redb::ReadableTable;
 
 use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
-use super::{Batch, Counter, StoreError, View, agenda, catalogue, codec, get, hooks, keys, scan};
+use super::{
+    Batch, Counter, StoreError, View, agenda, catalogue, codec, get, hooks, keys, scan, scan_after, secrets, settings,
+};
 use crate::domain::delivery::{self, BadPayload, Circumstances, Identity, Outcome, Payload, ScopeRef};
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
-use crate::domain::limits;
+use crate::domain::limits::{self, BODIES_PER_COMMIT_MAX, DELIVERIES_LOOKED_AT_MAX};
 use crate::domain::schedule::{Reason, Task};
+use crate::domain::settings::SEAL_BODIES;
 use crate::domain::time::Timestamp;
 
 /// A call whose signature was right, on its way into the store.
@@ -107,6 +110,7 @@ pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Acc
         replay_of: arrival.replay_of,
         body: if former.is_some() { Vec::new() } else { arrival.body },
         healed: arrival.healed,
+        sealed: false,
     };
     if record.healed.is_some() {
         batch.put(tables::META, &healed_key(id.0), &record.received_at.0.cast_unsigned())?;
@@ -131,6 +135,7 @@ fn logged(at: Timestamp, organization: OrganizationRef, outcome: Outcome) -> Del
         replay_of: None,
         body: Vec::new(),
         healed: None,
+        sealed: false,
     }
 }
 
@@ -145,9 +150,55 @@ fn test(at: Timestamp, organization: OrganizationRef, mark: String) -> Delivery 
 
 fn put(batch: &Batch, id: DeliveryId, record: &Delivery) -> Result<(), StoreError> {
     let key = Key::new().u64(id.0);
-    let record = codec::seal(&key.0, record);
+    let record = match sealed(batch, &key, record)? {
+        Some(sealed) => codec::seal(&key.0, &sealed),
+        None => codec::seal(&key.0, record),
+    };
     batch.put(tables::META, &log_bytes_key(), &(log_bytes(batch)? + record.len() as u64))?;
     batch.put_bytes(tables::DELIVERIES, &key, &record)
+}
+
+/// The record with its body sealed, where that is asked for.
+fn sealed(batch: &Batch, key: &Key, record: &Delivery) -> Result<Option<Delivery>, StoreError> {
+    if record.body.is_empty() || settings::value(batch, SEAL_BODIES)?.as_deref() != Some("yes") {
+        return Ok(None);
+    }
+    let body = secrets::seal_body(batch, key, &record.body)?;
+    Ok(Some(Delivery { body, sealed: true, ..record.clone() }))
+}
+
+/// The record with its body opened. One that cannot be is shown as sealed, without it.
+fn opened(view: &impl View, key: &Key, record: Delivery) -> Result<Delivery, StoreError> {
+    if !record.sealed {
+        return Ok(record);
+    }
+    match secrets::open_body(view, key, &record.body) {
+        Ok(Some(body)) => Ok(Delivery { body, sealed: false, ..record }),
+        Ok(None) | Err(StoreError::Locked(_)) => Ok(Delivery { body: Vec::new(), ..record }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Seals some bodies with the present key that the former one sealed, from after a key; the last one that was looked at, or
+/// nothing when all were.
+pub(super) fn seal_again(batch: &Batch, after: Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut last = None;
+    let after = after.map(|after| Key(after.to_vec()));
+    let (mut looked_at, mut found) = (0, Vec::new());
+    scan_after::<Delivery>(batch, tables::DELIVERIES, &Key::new(), after.as_ref(), |key, delivery| {
+        last = Some(key.to_vec());
+        looked_at += 1;
+        if delivery.sealed {
+            found.push((Key(key.to_vec()), delivery));
+        }
+        found.len() < BODIES_PER_COMMIT_MAX && looked_at < DELIVERIES_LOOKED_AT_MAX && !batch.is_over()
+    })?;
+    for (key, delivery) in found {
+        if let Some(body) = secrets::body_sealed_again(batch, &key, &delivery.body)? {
+            batch.put(tables::DELIVERIES, &key, &Delivery { body, ..delivery })?;
+        }
+    }
+    Ok(last)
 }
 
 fn log_bytes_key() -> Key {
@@ -282,7 +333,7 @@ fn outcome_of(view: &impl View, id: DeliveryId) -> Result<Option<Outcome>, Store
 pub fn show(view: &impl View, id: DeliveryId) -> Result<Option<(Delivery, Option<Settlement>)>, StoreError> {
     let key = Key::new().u64(id.0);
     let Some(delivery) = get(view, tables::DELIVERIES, &key)? else { return Ok(None) };
-    Ok(Some((delivery, get(view, tables::SETTLEMENTS, &key)?)))
+    Ok(Some((opened(view, &key, delivery)?, get(view, tables::SETTLEMENTS, &key)?)))
 }
 
 /// Deliveries before a number, newest first, at most so many.
@@ -467,6 +518,8 @@ pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
 }
 
 fn forget_call(batch: &Batch, key: &Key, delivery: &Delivery) -> Result<(), StoreError> {
+    let opened = if delivery.sealed { Some(opened(batch, key, delivery.clone())?) } else { None };
+    let delivery = opened.as_ref().unwrap_or(delivery);
     if let Ok(payload) = Payload::parse(&delivery.body, None) {
         let call = call_key(&delivery.organization, payload.identity(&delivery.body));
         batch.delete(tables::CALLS, &call)?;

@@ -233,6 +233,7 @@ pub fn put(
 pub fn remove(batch: &Batch, id: DestinationId) -> Result<(), StoreError> {
     secrets::delete_proxied::<Destination>(batch, tables::DESTINATIONS, &key(id))?;
     batch.delete(tables::PROGRESS, &key(id))?;
+    super::notices::forget(batch, id)?;
     secrets::delete(batch, &of_secret(id))
 }
 

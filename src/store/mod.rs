@@ -21,7 +21,9 @@ pub mod findings;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub mod hooks;
+pub mod keychange;
 pub mod lists;
+pub mod notices;
 mod opening;
 mod place;
 pub mod records;
@@ -38,7 +40,7 @@ mod writer;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
@@ -54,6 +56,7 @@ use self::writer::{Delivered, Queue};
 use crate::domain::limits;
 use crate::sys::answer::{self, Awaited};
 use crate::sys::bell::Bell;
+use crate::sys::seal::Place;
 use crate::sys::{guard, loops};
 
 pub use self::deliveries::{Accepted, Arrival};
@@ -92,7 +95,11 @@ struct Shared {
     reopened: AtomicU64,
     commits: AtomicU64,
     writer: RwLock<Option<JoinHandle<()>>>,
-    keyring: Keyring,
+    keyring: RwLock<Keyring>,
+    /// Where other keys are looked for.
+    place: Place,
+    /// How far a change of the key has come.
+    change: Mutex<keychange::Stage>,
     watch: Watch,
 }
 
@@ -121,7 +128,7 @@ impl Store {
         let _step = loops::within(limits::STORE_STEP_MAX);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is being opened anew".to_owned()))?;
         // redb may panic over a damaged page; that must not take more than this read with it.
-        let looked = guard::quietly(|| Ok(read(&Reader::new(database.begin_read()?, &self.shared.keyring))))
+        let looked = guard::quietly(|| Ok(read(&Reader::new(database.begin_read()?, self.shared.keyring()))))
             .unwrap_or_else(|panic| {
                 SUSPECT.store(true, Ordering::Relaxed);
                 Err(StoreError::Failed(format!("a read ended in a panic: {panic}")))
@@ -199,7 +206,7 @@ impl Store {
 
     /// Why no secret can be read, if that is so.
     pub fn locked(&self) -> Option<Locked> {
-        self.shared.keyring.locked()
+        self.shared.keyring().locked()
     }
 
     /// Rings after every commit.
@@ -334,6 +341,11 @@ impl Size {
         Self::may_be_compacted(self.file) && self.file > COMPACT_TIMES * self.live
     }
 
+    /// Whether a file of this size is compacted in a moment.
+    pub fn may_be_compacted_at_once(file: u64) -> bool {
+        file <= limits::COMPACT_FILE_BYTES_MAX
+    }
+
     /// Whether a file of this size is neither too small to be worth it nor too large to be compacted in passing.
     pub fn may_be_compacted(file: u64) -> bool {
         (limits::COMPACT_FILE_BYTES_MIN..=limits::COMPACT_FILE_BYTES_MAX).contains(&file)
@@ -350,6 +362,11 @@ fn measure(database: &Database) -> Result<Size, StoreError> {
 }
 
 impl Shared {
+    /// What secrets are opened and sealed with. It changes only while nobody reads or writes.
+    fn keyring(&self) -> Keyring {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn free_space(&self) -> Option<u64> {
         if self.folder.as_os_str().is_empty() {
             return None;
@@ -383,8 +400,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    fn new(transaction: ReadTransaction, keyring: &Keyring) -> Self {
-        Self { transaction, keyring: keyring.clone() }
+    fn new(transaction: ReadTransaction, keyring: Keyring) -> Self {
+        Self { transaction, keyring }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, StorageBackend};
 
@@ -288,7 +288,9 @@ impl Store {
             reopened: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             writer: RwLock::new(None),
-            keyring,
+            keyring: RwLock::new(keyring),
+            place: key.clone(),
+            change: Mutex::default(),
             watch: Watch::default(),
         });
         let thread = writer::start(Arc::clone(&shared));

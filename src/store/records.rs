@@ -18,6 +18,7 @@ use crate::domain::message::Remote;
 use crate::domain::passing::Passing;
 use crate::domain::reconcile::ChangeKind;
 use crate::domain::schedule::Due;
+use crate::domain::secret::SecretText;
 use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
 use crate::domain::triage::Order;
@@ -42,7 +43,7 @@ pub struct Source {
     pub ca_pem: Option<String>,
     /// Its proxy.
     #[n(5)]
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretText>,
     /// Overrides the public URL in its webhook addresses.
     #[n(6)]
     pub webhook_url: Option<String>,
@@ -337,6 +338,10 @@ pub struct Delivery {
     /// How the call failed according to Sonar's log, if it never arrived and was taken from there.
     #[n(12)]
     pub healed: Option<String>,
+    /// Whether the body is sealed; of one that was read, that it could not be opened.
+    #[n(13)]
+    #[cbor(default)]
+    pub sealed: bool,
 }
 
 /// How a queued delivery ended.
@@ -479,39 +484,8 @@ pub struct Decision {
     pub via: Option<String>,
 }
 
-/// Secret bytes, stored sealed: see [`secrets`](super::secrets). `Debug` prints none of them, and memory is wiped when it is
-/// dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretBytes(Vec<u8>);
-
-impl SecretBytes {
-    /// Takes bytes in.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The bytes as text, which secrets that people type are.
-    pub fn as_text(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl Drop for SecretBytes {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0);
-    }
-}
-
-impl std::fmt::Debug for SecretBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretBytes(…)")
-    }
-}
+/// Secret bytes, stored sealed: see [`secrets`](super::secrets).
+pub use crate::domain::secret::SecretBytes;
 
 record!(
     Source = "source",
@@ -530,13 +504,3 @@ record!(
     Order = "decision",
     Decision = "told decision",
 );
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_not_printed() {
-        assert_eq!(format!("{:?}", SecretBytes::new(b"hunter2".to_vec())), "SecretBytes(…)");
-    }
-}

@@ -7,6 +7,7 @@ use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 use super::secrets::{self, Keyring};
 use super::tables::{self, Key};
 use super::{Batch, Reader, StoreError, changes, findings, get};
+use crate::sys::clock;
 use crate::sys::seal::{BadKey, Place};
 
 /// The format that this version writes.
@@ -74,7 +75,7 @@ pub(super) fn prepare(database: &Database, key: &Place) -> Result<Keyring, Unfit
                 for &table in tables::ALL {
                     batch.transaction.open_table(table)?;
                 }
-                secrets::note_key(batch)?;
+                secrets::note_key(batch, clock::now())?;
                 set_format(batch, NEWEST)
             })?;
         }
@@ -82,8 +83,14 @@ pub(super) fn prepare(database: &Database, key: &Place) -> Result<Keyring, Unfit
     Ok(keyring)
 }
 
+/// What the secrets of a database of the newest format are sealed with, if that is to be found.
+pub(super) fn keyring(database: &Database, key: &Place) -> Option<Keyring> {
+    let keyring = Keyring::of(&reader(database).ok()?, key).ok()?.ok()?;
+    keyring.locked().is_none().then_some(keyring)
+}
+
 fn reader(database: &impl ReadableDatabase) -> Result<Reader, StoreError> {
-    Ok(Reader::new(database.begin_read()?, &Keyring::NONE))
+    Ok(Reader::new(database.begin_read()?, Keyring::NONE))
 }
 
 /// Overwrites, as far as redb can be brought to it, what free pages still hold of secrets that are sealed by now. Without
@@ -146,7 +153,8 @@ fn key() -> Key {
     Key::new().tail(KEY)
 }
 
-fn write(
+/// Changes the database in a transaction of its own, while nobody else does.
+pub(super) fn write(
     database: &Database,
     keyring: &Keyring,
     change: impl FnOnce(&Batch) -> Result<(), StoreError>,

@@ -12,6 +12,8 @@ use super::tables::{self, Key, Table};
 use super::{Batch, StoreError, View, get, keys};
 use crate::domain::destination::Destination;
 use crate::domain::masking::{has_login, without_password};
+use crate::domain::time::Timestamp;
+use crate::sys::clock;
 use crate::sys::seal::{self, BadKey, KeyId, Place};
 
 use super::records::Source;
@@ -45,8 +47,10 @@ impl Locked {
 #[doc(hidden)]
 #[derive(Clone)]
 pub enum Keyring {
-    /// The key that the store was sealed with.
+    /// The key that everything is sealed with.
     Open(Arc<seal::Key>),
+    /// The key is being changed: what is sealed is sealed with the first, and what is there may be sealed with either.
+    Both(Arc<seal::Key>, Arc<seal::Key>),
     /// It is not there.
     Locked(Locked),
 }
@@ -66,25 +70,53 @@ impl Keyring {
 
     /// The key of a store that is there. One that was never sealed gets a key of its own, where there is none for it.
     pub(super) fn of(view: &impl View, place: &Place) -> Result<Result<Self, BadKey>, StoreError> {
-        let needed = get::<u64>(view, tables::META, &sealed_with())?.map(KeyId);
+        let needed = sealed_id(view)?;
         let Some(needed) = needed else { return Ok(Self::new(place)) };
-        Ok(place.find_needed(needed).map(|found| match found {
-            Some(key) if key.id() == needed => Self::Open(Arc::new(key)),
-            found => Self::Locked(Locked { needed, given: found.map(|key| key.id()) }),
-        }))
+        let former = get::<u64>(view, tables::META, &sealed_before())?.map(KeyId);
+        let find = |needed| {
+            Ok(match place.find_needed(needed)? {
+                Some(key) if key.id() == needed => Ok(Arc::new(key)),
+                found => Err(Locked { needed, given: found.map(|key| key.id()) }),
+            })
+        };
+        let open = || {
+            Ok(match (find(needed)?, former.map(find).transpose()?) {
+                (Err(locked), _) | (Ok(_), Some(Err(locked))) => Self::Locked(locked),
+                (Ok(present), None) => Self::Open(present),
+                (Ok(present), Some(Ok(former))) => Self::Both(present, former),
+            })
+        };
+        Ok(open())
+    }
+
+    /// Opens what was sealed with the key, or with the one before while that is being changed.
+    fn open(&self, record: &[u8], sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let opened = self.key()?.open(record, sealed);
+        Ok(match self {
+            Self::Both(_, former) => opened.or_else(|| former.open(record, sealed)),
+            _ => opened,
+        })
+    }
+
+    /// The key before, while something may be sealed with it.
+    pub(super) fn former(&self) -> Option<&seal::Key> {
+        match self {
+            Self::Both(_, former) => Some(former),
+            _ => None,
+        }
     }
 
     /// The key.
     pub(super) fn key(&self) -> Result<&seal::Key, StoreError> {
         match self {
-            Self::Open(key) => Ok(key),
+            Self::Open(key) | Self::Both(key, _) => Ok(key),
             Self::Locked(locked) => Err(StoreError::Locked(*locked)),
         }
     }
 
     pub(super) fn locked(&self) -> Option<Locked> {
         match self {
-            Self::Open(_) => None,
+            Self::Open(_) | Self::Both(..) => None,
             Self::Locked(locked) => Some(*locked),
         }
     }
@@ -95,6 +127,18 @@ pub(super) const SEALED_WITH: &[u8] = b"sealed with";
 
 fn sealed_with() -> Key {
     Key::new().tail(SEALED_WITH)
+}
+
+/// Where it is told since when.
+pub(super) const SEALED_SINCE: &[u8] = b"sealed since";
+
+fn sealed_since() -> Key {
+    Key::new().tail(SEALED_SINCE)
+}
+
+/// Where it is told, while the key is being changed, which other key something may be sealed with.
+fn sealed_before() -> Key {
+    Key::new().tail(b"sealed before")
 }
 
 /// A sealed secret as it is stored.
@@ -123,7 +167,7 @@ fn about(key: &Key) -> Vec<u8> {
 /// The secret at a key.
 pub(super) fn secret(view: &impl View, key: &Key) -> Result<Option<SecretBytes>, StoreError> {
     let Some(sealed) = get::<Sealed>(view, tables::SECRETS, key)? else { return Ok(None) };
-    match view.keyring().key()?.open(&about(key), &sealed.0) {
+    match view.keyring().open(&about(key), &sealed.0)? {
         Some(secret) => Ok(Some(SecretBytes::new(secret))),
         None => Err(StoreError::Damaged { what: "secret" }),
     }
@@ -132,10 +176,10 @@ pub(super) fn secret(view: &impl View, key: &Key) -> Result<Option<SecretBytes>,
 /// Whether a stored secret can be opened, as far as that can be told without the key.
 pub(super) fn opens(keyring: &Keyring, key: &[u8], value: &[u8]) -> bool {
     let key = Key(key.to_vec());
-    match (keyring.key(), super::codec::open::<Sealed>(&key.0, value)) {
-        (Ok(sealing), Ok(sealed)) => sealing.open(&about(&key), &sealed.0).map(SecretBytes::new).is_some(),
-        (Err(_), sealed) => sealed.is_ok(),
-        (Ok(_), Err(_)) => false,
+    let Ok(sealed) = super::codec::open::<Sealed>(&key.0, value) else { return false };
+    match keyring.open(&about(&key), &sealed.0) {
+        Ok(opened) => opened.map(SecretBytes::new).is_some(),
+        Err(_) => true,
     }
 }
 
@@ -168,7 +212,7 @@ impl Proxied for Source {
     }
 
     fn set_proxy(&mut self, proxy: String) {
-        self.proxy = Some(proxy);
+        self.proxy = Some(proxy.into());
     }
 }
 
@@ -180,7 +224,7 @@ impl Proxied for Destination {
     }
 
     fn set_proxy(&mut self, proxy: String) {
-        self.proxy = Some(proxy);
+        self.proxy = Some(proxy.into());
     }
 }
 
@@ -220,14 +264,80 @@ pub(super) fn with_proxy<R: Proxied>(view: &impl View, key: &[u8], mut record: R
 }
 
 /// Notes which key seals the store, from here on.
-pub(super) fn note_key(batch: &Batch) -> Result<(), StoreError> {
+pub(super) fn note_key(batch: &Batch, now: Timestamp) -> Result<(), StoreError> {
     let id = batch.keyring().key()?.id();
+    batch.put(tables::META, &sealed_since(), &now.0.cast_unsigned())?;
     batch.put(tables::META, &sealed_with(), &id.0)
+}
+
+/// Which key seals the store.
+pub(super) fn sealed_id(view: &impl View) -> Result<Option<KeyId>, StoreError> {
+    Ok(get::<u64>(view, tables::META, &sealed_with())?.map(KeyId))
+}
+
+/// Since when the key seals the store; nothing of one that is older than the note.
+pub(super) fn since(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
+    Ok(get::<u64>(view, tables::META, &sealed_since())?.map(|at| Timestamp(at.cast_signed())))
+}
+
+/// Notes that what is there may be sealed with another key, or not any more.
+pub(super) fn note_former(batch: &Batch, former: Option<KeyId>) -> Result<(), StoreError> {
+    match former {
+        Some(former) => batch.put(tables::META, &sealed_before(), &former.0),
+        None => batch.delete(tables::META, &sealed_before()),
+    }
+}
+
+fn about_body(key: &Key) -> Vec<u8> {
+    [b"body ".as_slice(), &key.0].concat()
+}
+
+/// The body of a delivery, sealed as that one's.
+pub(super) fn seal_body(batch: &Batch, key: &Key, body: &[u8]) -> Result<Vec<u8>, StoreError> {
+    Ok(batch.keyring().key()?.seal(&about_body(key), body))
+}
+
+/// Opens it; nothing if it is another's, or damaged.
+pub(super) fn open_body(view: &impl View, key: &Key, sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    view.keyring().open(&about_body(key), sealed)
+}
+
+/// It sealed with the present key, if the former one had sealed it.
+pub(super) fn body_sealed_again(batch: &Batch, key: &Key, sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let (present, about) = (batch.keyring().key()?, about_body(key));
+    if present.open(&about, sealed).map(SecretBytes::new).is_some() {
+        return Ok(None);
+    }
+    let former = batch.keyring().former().and_then(|former| former.open(&about, sealed)).map(SecretBytes::new);
+    Ok(former.map(|body| present.seal(&about, body.as_bytes())))
+}
+
+/// Seals some secrets with the present key that the former one sealed, from after a key; the last one that was looked at, or
+/// nothing when all were. What neither opens is damaged, and stays as it is.
+pub(super) fn seal_again(batch: &Batch, after: Option<&[u8]>, most: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    let (present, former) = (batch.keyring().key()?, batch.keyring().former());
+    let all = keys(batch, tables::SECRETS, &Key::new(), usize::MAX)?;
+    let mut last = None;
+    for key in all.into_iter().filter(|key| after.is_none_or(|after| key.as_slice() > after)).take(most).map(Key) {
+        let sealed = match get::<Sealed>(batch, tables::SECRETS, &key) {
+            Ok(sealed) => sealed,
+            Err(StoreError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if let (Some(sealed), Some(former)) = (sealed, former)
+            && present.open(&about(&key), &sealed.0).map(SecretBytes::new).is_none()
+            && let Some(secret) = former.open(&about(&key), &sealed.0).map(SecretBytes::new)
+        {
+            put(batch, &key, &secret)?;
+        }
+        last = Some(key.0);
+    }
+    Ok(last)
 }
 
 /// Seals everything that formats 1 to 4 stored as it is.
 pub(super) fn seal_all(batch: &Batch) -> Result<(), StoreError> {
-    note_key(batch)?;
+    note_key(batch, clock::now())?;
     for key in keys(batch, tables::SECRETS, &Key::new(), usize::MAX)?.into_iter().map(Key) {
         match get::<Plain>(batch, tables::SECRETS, &key) {
             Ok(Some(plain)) => put(batch, &key, &SecretBytes::new(plain.0))?,
@@ -296,7 +406,7 @@ mod tests {
             url: "https://sonarcloud.io".to_owned(),
             api_url: None,
             ca_pem: None,
-            proxy: Some(PROXY.to_owned()),
+            proxy: Some(PROXY.into()),
             webhook_url: None,
             version: None,
             standard_mode: false,
@@ -454,7 +564,7 @@ mod tests {
             store.read::<_, StoreError>(|view| keys(view, tables::SECRETS, &Key::new(), 9)).unwrap().len()
         };
         for (proxy, kept) in [(Some(PROXY), 1), (Some("http://proxy.example:3128"), 0), (Some(PROXY), 1), (None, 0)] {
-            let source = Source { proxy: proxy.map(str::to_owned), ..source() };
+            let source = Source { proxy: proxy.map(Into::into), ..source() };
             let expected = source.clone();
             store.write::<_, StoreError>(move |batch| catalogue::put_source(batch, &source, None)).unwrap();
             assert_eq!(secrets(&store), kept, "{proxy:?}");

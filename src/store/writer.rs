@@ -330,10 +330,11 @@ impl Writer {
                 return Err(error);
             }
         };
+        let keyring = shared.keyring();
         let mut batch = Batch {
             findings_max: self.findings_max,
             touched: shared.watch.is_on().then(RefCell::default),
-            ..Batch::new(&transaction, &shared.keyring, Instant::now() + BATCH_MAX, Some(&shared.queue))
+            ..Batch::new(&transaction, &keyring, Instant::now() + BATCH_MAX, Some(&shared.queue))
         };
         match (job.run)(Ok(&mut batch)) {
             Ok(finish) => {
@@ -368,7 +369,8 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, Manner::Deletes)?;
-        let batch = Batch::new(&transaction, &self.shared.keyring, Instant::now(), None);
+        let keyring = shared.keyring();
+        let batch = Batch::new(&transaction, &keyring, Instant::now(), None);
         let found = super::has(&batch, tables::META, &Key::new().tail(b"schema"));
         transaction.abort()?;
         if found? { Ok(()) } else { Err(StoreError::Failed("the store's tables are gone".to_owned())) }
@@ -383,7 +385,8 @@ impl Writer {
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         let transaction = self.begin(database, manner)?;
-        let mut batch = Batch::new(&transaction, &self.shared.keyring, Instant::now() + BATCH_MAX, None);
+        let keyring = shared.keyring();
+        let mut batch = Batch::new(&transaction, &keyring, Instant::now() + BATCH_MAX, None);
         batch.touched = shared.watch.is_on().then(RefCell::default);
         change(&mut batch)?;
         let touched = batch.touched.take();
@@ -455,6 +458,10 @@ impl Writer {
                     tracing::error!("the file in the store's place is not the store that was open");
                 }
                 Ok(database) => {
+                    // Whether the commit that failed changed the key shows now.
+                    if let Some(keyring) = schema::keyring(&database, &self.shared.place) {
+                        *self.shared.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring;
+                    }
                     *handle = Some(database);
                     self.shared.reopened.fetch_add(1, Ordering::Relaxed);
                     tracing::info!("the store is open again");

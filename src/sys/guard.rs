@@ -1,4 +1,4 @@
-//! Panics: those that end the process, and those that are caught.
+//! Panics: those that end the process, and those that are caught; and what a crash leaves behind.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -24,6 +24,16 @@ pub fn end_for_a_person(why: &dyn std::fmt::Display) -> ! {
     tracing::error!("hydrophone stops: {why}");
     super::notify::failed(&why, None);
     std::process::exit(78)
+}
+
+/// Has the kernel write no core of this process, whatever the limits say, and let nobody but root look into its memory: keys
+/// and tokens are in it.
+pub fn keep_memory_to_itself() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    // A kernel that cannot do it has nothing else for it; the unit's limit stands.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("a crash may leave this process' memory on the disk: {error}");
+    }
 }
 
 /// Does something that may panic; a panic is not printed but returned, as its text.

@@ -8,6 +8,7 @@ use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
 use super::trust::{BadAuthorities, Distrust};
+use crate::domain::secret::SecretText;
 
 /// Why a connection cannot be made from what was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,15 +41,16 @@ pub enum BadWay {
 /// # Errors
 /// If it is none.
 pub fn address(given: &str) -> Result<Uri, BadWay> {
-    let bad = |problem| BadWay::Url { given: given.to_owned(), problem };
-    let hidden = |problem| BadWay::Url { given: "…".to_owned(), problem };
+    // What stands before an @ may be a password.
+    let shown = if given.contains('@') { "…" } else { given };
+    let bad = |problem| BadWay::Url { given: shown.to_owned(), problem };
     let uri: Uri = given.trim().parse().map_err(|_| bad("it cannot be read"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(bad("it has to begin with https:// or http://"));
     }
     let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
     if authority.as_str().contains('@') {
-        return Err(hidden("a name or password does not belong in it; secrets are given apart"));
+        return Err(bad("a name or password does not belong in it; secrets are given apart"));
     }
     if authority.host().is_empty() || authority.as_str().ends_with(':') {
         return Err(bad("it has no host, or no port after the colon"));
@@ -110,7 +112,7 @@ pub struct Through {
     /// Whether TLS is spoken with the proxy itself.
     pub tls: bool,
     /// Name and password for it, as `NAME:PASSWORD`.
-    pub login: Option<String>,
+    pub login: Option<SecretText>,
 }
 
 /// The way to an address, with the proxy that was given or else the environment's.
@@ -124,7 +126,7 @@ pub fn way(url: &str, given: Option<&str>) -> Result<Way, BadWay> {
         host: proxy.host().to_owned(),
         port: proxy.port(),
         tls: proxy.protocol() == ProxyProtocol::Https,
-        login: proxy.username().map(|name| format!("{name}:{}", proxy.password().unwrap_or_default())),
+        login: proxy.username().map(|name| format!("{name}:{}", proxy.password().unwrap_or_default()).into()),
     });
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     Ok(Way { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls, proxy })

@@ -23,6 +23,10 @@ pub const NAME: &str = "hydrophone.key";
 /// The name of the credential that lies encrypted on the disk: a unit cannot name the same one in both ways.
 pub const ENCRYPTED_NAME: &str = "hydrophone.key.encrypted";
 
+/// The name of the key that is to take the present one's place: of a credential that was handed over for it, or of the file
+/// in the state folder until the change is done.
+pub const NEXT_NAME: &str = "hydrophone.key.next";
+
 /// The name of the key in the state folder that a restore is about to put in its place.
 pub const RESTORING_NAME: &str = "hydrophone.key.restoring";
 
@@ -42,6 +46,8 @@ pub struct Key {
     /// Seals secrets in the store.
     records: LessSafeKey,
     id: KeyId,
+    /// The file that it was read from; none of a key that everybody knows.
+    file: Option<PathBuf>,
     /// Whether the service manager handed it over.
     is_credential: bool,
 }
@@ -73,7 +79,7 @@ impl Key {
         let id = KeyId(u64::from_be_bytes(*bytes.first_chunk().expect("there are 32")));
         derive(b"secrets in the store", &mut *bytes);
         let records = aead(&bytes);
-        Self { master, records, id, is_credential: false }
+        Self { master, records, id, file: None, is_credential: false }
     }
 
     /// Reads a key as its file has it: one line of 64 hexadecimal digits.
@@ -116,6 +122,11 @@ impl Key {
     /// Whether the service manager handed it over, and it may be bound to this box.
     pub fn is_credential(&self) -> bool {
         self.is_credential
+    }
+
+    /// The file that it was read from.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Seals a secret of a record, so that it opens as that record's only.
@@ -190,6 +201,11 @@ pub enum BadKey {
         /// Its mode.
         mode: u32,
     },
+    /// Only who made the present one can make another.
+    #[error(
+        "the sealing key is a credential, which hydrophone cannot exchange by itself; hand another one over as the credential {NEXT_NAME}, as `hydrophone key rotate --help` shows"
+    )]
+    NoNext,
     /// A new one cannot be written.
     #[error("a sealing key cannot be made as {}: {error}; the state folder must belong to the user that runs hydrophone", .path.display())]
     NotMade {
@@ -212,6 +228,18 @@ impl Place {
         Self { credentials: None, folder: Some(folder.to_owned()) }
     }
 
+    /// Credentials of one's own, and a file in a folder.
+    #[cfg(test)]
+    pub(crate) fn with_credentials(credentials: &Path, folder: &Path) -> Self {
+        Self { credentials: Some(credentials.to_owned()), folder: Some(folder.to_owned()) }
+    }
+
+    /// The key that a file holds.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &Path) -> Option<Key> {
+        read(path, false).unwrap()
+    }
+
     /// Nowhere: a key that everybody knows, for stores of tests that are in no folder.
     pub fn nowhere() -> Self {
         Self { credentials: None, folder: None }
@@ -222,6 +250,12 @@ impl Place {
         let credentials = self.credentials.iter();
         let credentials = credentials.flat_map(|folder| [ENCRYPTED_NAME, NAME].map(|name| (folder.join(name), true)));
         credentials.chain(self.folder.iter().map(|folder| (folder.join(NAME), false))).collect()
+    }
+
+    /// Where the key may lie that a change of the key began with.
+    fn all_next(&self) -> Vec<(PathBuf, bool)> {
+        let credential = self.credentials.iter().map(|folder| (folder.join(NEXT_NAME), true));
+        credential.chain(self.folder.iter().map(|folder| (folder.join(NEXT_NAME), false))).collect()
     }
 
     fn known_to_all(&self) -> Option<Key> {
@@ -241,7 +275,7 @@ impl Place {
     /// The needed key, wherever it is; the first one that is there, if none of them is it.
     pub fn find_needed(&self, needed: KeyId) -> Result<Option<Key>, BadKey> {
         let (mut other, mut bad) = (None, None);
-        for (path, is_credential) in self.all() {
+        for (path, is_credential) in self.all().into_iter().chain(self.all_next()) {
             match read(&path, is_credential) {
                 Ok(Some(key)) if key.id() == needed => {
                     if let Some(bad) = bad {
@@ -276,14 +310,51 @@ impl Place {
         Some(key)
     }
 
+    /// The key that is to take the place of the one in use: the credential that was handed over for it, else a new one, whose
+    /// file lies beside the present one's. One that an earlier change left there before anything was sealed with it is as
+    /// good, and is not lost to whoever put an older database back.
+    pub fn next(&self, present: &Key) -> Result<Key, BadKey> {
+        for (path, is_credential) in self.all_next() {
+            match read(&path, is_credential)? {
+                Some(key) if key.id() != present.id() => return Ok(key),
+                _ => {}
+            }
+        }
+        if present.is_credential {
+            return Err(BadKey::NoNext);
+        }
+        let key = Key::random();
+        let Some(folder) = &self.folder else { return Ok(key) };
+        let path = folder.join(NEXT_NAME);
+        write(&path, &key).map_err(|error| BadKey::NotMade { path: path.clone(), error })?;
+        Ok(Key { file: Some(path), ..key })
+    }
+
+    /// Ends a change of keys in the state folder: the present key has the place that a start looks at first, and the former
+    /// one is gone. Done again it changes nothing.
+    pub fn settle(&self, present: KeyId, former: KeyId) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let (path, next) = (folder.join(NAME), folder.join(NEXT_NAME));
+        let is = |path: &Path, id: KeyId| matches!(read(path, false), Ok(Some(key)) if key.id() == id);
+        if is(&next, present) {
+            // Somebody may have put another key there meanwhile, which is not ours to delete.
+            if path.symlink_metadata().is_ok() && !is(&path, former) && !is(&path, present) {
+                return Err(io::Error::other(format!("{} holds a key that is not in use", path.display())));
+            }
+            std::fs::rename(&next, &path)?;
+        } else if is(&path, former) {
+            std::fs::remove_file(&path)?;
+        }
+        std::fs::File::open(folder)?.sync_all()
+    }
+
     /// Makes a key and its file. One that was begun and not finished is not met again.
     pub fn make(&self) -> Result<Key, BadKey> {
         let key = Key::random();
-        if let Some(folder) = &self.folder {
-            let path = folder.join(NAME);
-            write(&path, &key).map_err(|error| BadKey::NotMade { path, error })?;
-        }
-        Ok(key)
+        let Some(folder) = &self.folder else { return Ok(key) };
+        let path = folder.join(NAME);
+        write(&path, &key).map_err(|error| BadKey::NotMade { path: path.clone(), error })?;
+        Ok(Key { file: Some(path), ..key })
     }
 }
 
@@ -303,7 +374,7 @@ fn read(path: &Path, is_credential: bool) -> Result<Option<Key>, BadKey> {
     let mut text = Zeroizing::new(Vec::with_capacity(128));
     file.take(128).read_to_end(&mut text).map_err(unreadable)?;
     let key = Key::parse(&text).ok_or_else(|| BadKey::Malformed(path.to_owned()))?;
-    Ok(Some(Key { is_credential, ..key }))
+    Ok(Some(Key { is_credential, file: Some(path.to_owned()), ..key }))
 }
 
 /// Writes a key to a file that only this user may read, whole or not at all. What is there is not overwritten.

@@ -7,17 +7,20 @@ use std::time::Duration;
 use super::Work;
 use crate::domain::limits::{COMPACT_FIRST_LOOK, COMPACT_LOOK_INTERVAL, NIGHTLY_FIRST, NIGHTLY_INTERVAL};
 use crate::domain::time::Timestamp;
+use crate::store::keychange::KeyChangeError;
 use crate::store::retention::{Keep, Lot};
 use crate::store::{Size, StoreError, catalogue, findings};
 
 /// Runs until the daemon stops.
 pub(super) fn run(work: &Work) {
-    let mut upkeep = Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK, copy_at: NIGHTLY_FIRST };
+    let mut upkeep =
+        Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK, copy_at: NIGHTLY_FIRST, key_trouble: None };
     while !work.is_stopping() {
         let heard = work.tidy.rings();
         if let Err(error) = work.standing.flush_if_due(&work.store) {
             tracing::warn!("what routine reads proved could not be written down: {error}");
         }
+        upkeep.change_key(work);
         upkeep.copy(work);
         match upkeep.tend(work).and_then(|left| if left { Ok(true) } else { upkeep.compact(work) }) {
             Ok(true) => {}
@@ -37,6 +40,8 @@ struct Upkeep {
     compact_look_at: Duration,
     /// When to copy what cannot be read again, by the steady count.
     copy_at: Duration,
+    /// Why a change of the sealing key did not go on, as it was logged.
+    key_trouble: Option<String>,
 }
 
 impl Upkeep {
@@ -59,6 +64,26 @@ impl Upkeep {
             left |= pruned?;
         }
         Ok(left)
+    }
+
+    /// Goes on with a change of the sealing key that was cut short.
+    fn change_key(&mut self, work: &Work) {
+        let changed = loop {
+            match work.store.is_changing_key().map_err(Into::into) {
+                Ok(false) => break Ok(()),
+                Ok(true) if work.is_stopping() => return,
+                Ok(true) => {}
+                Err(error) => break Err(error),
+            }
+            if let Err(error) = work.store.continue_key_change(work.clock.now()) {
+                break Err(error);
+            }
+        };
+        let trouble = changed.map_err(|error: KeyChangeError| error.to_string()).err();
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| self.key_trouble.as_ref() != Some(*trouble)) {
+            tracing::warn!("the change of the sealing key is not done yet: {trouble}");
+        }
+        self.key_trouble = trouble;
     }
 
     /// Copies what cannot be read again, once a day. The former copy stays where that fails.

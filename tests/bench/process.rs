@@ -15,7 +15,8 @@ pub(crate) fn memory(process: u32, line: &str) -> u64 {
 /// Bytes that a process caused to be written to disk. On a file system in memory, those that it wrote to files and
 /// connections.
 pub(crate) fn written(process: u32) -> u64 {
-    let io = fs::read_to_string(format!("/proc/{process}/io")).expect("the process runs, and is ours");
+    let io = fs::read_to_string(format!("/proc/{process}/io"))
+        .expect("the process runs; into one that keeps its memory to itself only root may look");
     let number = |name: &str| -> u64 {
         let line = io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|text| text.trim().parse().ok()).expect("the line is there")

@@ -323,3 +323,23 @@ fn there_are_as_many_destinations_as_the_box_can_serve_and_no_more() {
     assert_eq!(gateway.cli(&["destination", "remove", "files1"]).code, 0);
     gateway.json(&["destination", "add", "sarif", "more", "--url", folder]);
 }
+
+/// Nobody looks at a page all day: what came up on the box reaches those whom events reach.
+#[test]
+fn a_condition_that_comes_up_reaches_a_receiver_that_wants_to_know() {
+    let receiver = Receiver::start(SECRET);
+    let (sonar, gateway) = shop();
+    add_events(&gateway, &receiver, &["--conditions"]);
+    let told = |code: &str| {
+        let raised = |event: &Value| event["type"] == "dev.hydrophone.condition.raised" && event["subject"] == code;
+        receiver.events().into_iter().find(raised)
+    };
+    let known = gateway.wait("a condition that held before to be told", |_| told("no_public_url"));
+    assert_eq!(known["data"]["severity"], "info", "{known}");
+    assert!(known["data"]["remedy"].as_str().is_some_and(|remedy| remedy.contains("public-url")), "{known}");
+    sonar.edit(|model| model.token_mut(sonar.token()).expires = Some(0));
+    gateway.cli(&["sync", "--wait", "--timeout", "20"]);
+    let new = gateway.wait("a new condition to be told", |_| told("source_refused"));
+    assert_ne!(known["id"], new["id"]);
+    assert!(!new["data"].to_string().contains(sonar.token()));
+}

@@ -235,3 +235,95 @@ fn write_key(path: &Path, text: &str, mode: u32) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
+
+/// A key may be changed because it is known to others, and a box may lose its power just then: with a part of its secrets under
+/// one key and a part under the other it must go on, and come to the end by itself.
+#[test]
+fn a_change_of_the_key_survives_kills_and_comes_to_its_end() {
+    let sonar = sonar_with(CLOUD, &["A"]);
+    let gateway = holding_shop(&sonar);
+    gateway.json(&["config", "set", "seal-bodies", "yes"]);
+    let hook = Hook::of(&gateway, "acme");
+    let ids: Vec<String> = (0..40).map(|number| hook.accepted(&body("shop", &format!("T{number}")))).collect();
+    let shown = |gateway: &Gateway| gateway.json(&["key", "show"]);
+    let first = shown(&gateway);
+    assert_eq!((&first["credential"], &first["name"]), (&json!(false), &json!(KEY)));
+    let mut folder = gateway.stop();
+    let next = folder.path().join("state").join("hydrophone.key.next");
+    let mut former = first["id"].clone();
+    for round in 0..6 {
+        let gateway = Gateway::start_in(Arc::clone(&folder), &[]).unwrap_or_else(|log| panic!("{log}"));
+        let state = gateway.state();
+        let asking = std::thread::spawn(move || run(program().arg("--state").arg(state).args(["key", "rotate"]), ""));
+        match round % 3 {
+            // Before anything says that there is another key, or just then.
+            0 => gateway.wait("the next key's file", |_| next.exists().then_some(())),
+            1 => drop(gateway.wait_for_log("secrets are sealed with the key")),
+            _ => drop(asking.join().unwrap()),
+        }
+        folder = gateway.kill();
+        let gateway = Gateway::start_in(Arc::clone(&folder), &[]).unwrap_or_else(|log| panic!("{log}"));
+        assert!(!conditions(&gateway).contains(&"locked".to_owned()), "round {round}");
+        let ended =
+            gateway.wait("the change to end", |gateway| Some(shown(gateway)).filter(|key| key["former"].is_null()));
+        if round % 3 > 0 {
+            assert_ne!(ended["id"], former, "round {round}");
+        }
+        former = ended["id"].clone();
+        assert_eq!(gateway.cli(&["source", "check", "sonar"]).code, 0, "the token opens");
+        assert_eq!(Hook::of(&gateway, "acme").secret, hook.secret);
+        for id in &ids {
+            let payload = &gateway.json(&["delivery", "show", id])["payload"];
+            assert_eq!(payload["project"]["key"], "shop", "round {round}: {payload}");
+        }
+        assert_eq!(gateway.json(&["verify"])["damaged"], 0);
+        folder = gateway.stop();
+    }
+    let key = std::fs::read_to_string(key_of(&folder)).unwrap();
+    assert_eq!(key.trim().len(), 64);
+}
+
+#[test]
+fn a_key_is_changed_on_the_box_alone_and_a_credential_for_a_credential() {
+    let gateway = Gateway::start_with(&["--admin-listen", "127.0.0.1:0"]);
+    let token = gateway.json(&["token", "add", "ci", "--role", "admin"])["secret"].as_str().unwrap().to_owned();
+    let page = gateway.json(&["status"])["page"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {token}");
+    let before = gateway.json(&["key", "show"])["id"].clone();
+    let answer = ask(&page, "POST", "/api/v1/key/rotate", &[("Authorization", &bearer)], "");
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert_tells(&answer.body, &["not changed over the network", "hydrophone key rotate"]);
+    assert_eq!(gateway.json(&["key", "show"])["id"], before);
+    let said = gateway.cli(&["key", "rotate"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_tells(&said.out, &["Secrets are sealed with the key", "any more", "--with-keys"]);
+    let log = gateway.log();
+    assert!(log.contains("secrets are sealed with the key"), "{log}");
+    let changes = gateway.json(&["audit", "--what", "Seal secrets"]);
+    let statuses: Vec<_> = changes["entries"].as_array().unwrap().iter().map(|entry| entry["status"].clone()).collect();
+    assert_eq!(statuses, [json!(200), json!(403)], "{changes}");
+    gateway.stop();
+
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let credentials = tempfile::tempdir().unwrap();
+    write_key(&credentials.path().join(KEY), &"ab".repeat(32), 0o440);
+    let gateway = Gateway::start_credited(Arc::clone(&folder), credentials.path()).unwrap();
+    let shown = gateway.cli(&["key", "show"]).out;
+    assert_tells(&shown, &["the credential hydrophone.key", "systemd does not say"]);
+    assert_refused(
+        &gateway.cli(&["key", "rotate"]),
+        &["is a credential", "hydrophone.key.next", "hydrophone key rotate --help"],
+    );
+    gateway.stop();
+    write_key(&credentials.path().join("hydrophone.key.next"), &"cd".repeat(32), 0o440);
+    let gateway = Gateway::start_credited(Arc::clone(&folder), credentials.path()).unwrap();
+    assert_tells(&gateway.cli(&["key", "rotate"]).out, &["Give the new credential the name of the one before"]);
+    assert_eq!(gateway.json(&["key", "show"])["name"], "hydrophone.key.next");
+    gateway.stop();
+    assert!(!key_of(&folder).exists() && !key_of(&folder).with_extension("key.next").exists());
+    // By then the former credential is of no use, and the new one may have its name.
+    write_key(&credentials.path().join(KEY), &"cd".repeat(32), 0o440);
+    std::fs::remove_file(credentials.path().join("hydrophone.key.next")).unwrap();
+    let gateway = Gateway::start_credited(Arc::clone(&folder), credentials.path()).unwrap();
+    assert!(!conditions(&gateway).contains(&"locked".to_owned()));
+}

@@ -283,6 +283,12 @@ impl Gateway {
         Arc::clone(&self.folder)
     }
 
+    /// Ends it as a fault does that the system writes a core for.
+    pub fn aborted(mut self) -> std::process::ExitStatus {
+        self.signal(rustix::process::Signal::ABORT);
+        self.child.wait().expect("it ends")
+    }
+
     /// Ends it as a power cut would, but for what the kernel still holds.
     pub fn kill(mut self) -> Arc<tempfile::TempDir> {
         self.child.kill().expect("it runs");

@@ -53,7 +53,7 @@ pub(in crate::admin) async fn add(
                 }
                 Ok(access::put_token(batch, &print, &stored)?)
             })?;
-            Ok(shapes::MadeApiToken { token: shown(&token), secret })
+            Ok(shapes::MadeApiToken { token: shown(&token), secret: secret.into() })
         })
         .await?;
     Ok((StatusCode::CREATED, Json(made)))

@@ -42,7 +42,7 @@ fn hashed(text: &str) -> Result<String, Problem> {
 /// A user with a link of their own where one was made.
 fn invited(admin: &Admin, name: &UserName, user: &User, code: Option<String>) -> shapes::Invitation {
     let link = code.as_ref().map(|code| format!("{}/setup?user={name}&code={code}", admin.page_url()));
-    shapes::Invitation { user: shown(name, user), link, code }
+    shapes::Invitation { user: shown(name, user), link: link.map(Into::into), code: code.map(Into::into) }
 }
 
 fn new_code() -> String {

@@ -34,7 +34,7 @@ pub(in crate::admin) fn edited(
         Ok((id, destination, destinations::secret(view, id)?))
     })?;
     let (resumed, passed_back, checked) = (edit.paused == Some(false), before.triage_to_sonar, edit.check);
-    let secret = edit.secret.as_ref().map(|secret| SecretBytes::new(secret.trim().as_bytes().to_vec()));
+    let secret = edit.secret.as_ref().map(|secret| SecretBytes::trimmed(secret));
     let destination = changed(before, edit)?;
     let mut platform = admin.deliver.open(&destination, secret.as_ref().or(former.as_ref())).map_err(of_field)?;
     let lines = if checked { lines(platform.as_mut()).map_err(asked)? } else { Vec::new() };
@@ -95,12 +95,11 @@ fn changed(mut destination: Destination, edit: shapes::DestinationEdit) -> Resul
     destination.triage_to_sonar = triage.to_sonar.unwrap_or(destination.triage_to_sonar);
     destination.triage_from_sonar = triage.from_sonar.unwrap_or(destination.triage_from_sonar);
     destination.paused = edit.paused.unwrap_or(destination.paused);
-    let given = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     if let Some(pem) = edit.ca_pem {
-        destination.ca_pem = given(pem);
+        destination.ca_pem = Some(pem.trim().to_owned()).filter(|pem| !pem.is_empty());
     }
     if let Some(proxy) = edit.proxy {
-        destination.proxy = given(proxy);
+        destination.proxy = Some(proxy.trim()).filter(|proxy| !proxy.is_empty()).map(Into::into);
     }
     Ok(destination)
 }
@@ -245,7 +244,7 @@ mod tests {
             let bad = platform::open(destination, Some("t"), &Trust::load()).err().expect("it is refused");
             field_of(&bad.0)
         };
-        let proxy = Destination { proxy: Some("::".to_owned()), ..new.clone() };
+        let proxy = Destination { proxy: Some("::".into()), ..new.clone() };
         assert_eq!(field(&proxy).as_deref(), Some("proxy"));
         let authorities = Destination { ca_pem: Some("no certificate".to_owned()), ..new };
         assert_eq!(field(&authorities).as_deref(), Some("ca_pem"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Notes;
 use crate::admin::{Admin, shapes};
 use crate::domain::ids::{OrganizationKey, ProjectKey};
-use crate::domain::limits::CLOCK_DIFFERENCE_MAX;
+use crate::domain::limits::{CLOCK_DIFFERENCE_MAX, TOKEN_ENDS_SOON};
 use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::sonar::client::{Client, Token};
@@ -331,7 +331,7 @@ const VALIDATION: &str = "in Sonar, as an administrator: Administration → Conf
     off \"Enable local webhooks validation\" (sonar.validateWebhooks=false)";
 
 /// A token that ends within so many days should be replaced.
-const TOKEN_DAYS_MIN: u64 = 14;
+const TOKEN_DAYS_MIN: u64 = TOKEN_ENDS_SOON.as_secs() / 86_400;
 
 /// So far apart two clocks may be without anybody noticing.
 const CLOCK_SLACK: Duration = Duration::from_mins(1);

@@ -8,11 +8,12 @@ use serde::Deserialize;
 use super::frame::wrong;
 use super::words::capital;
 use crate::admin::{Problem, shapes};
+use crate::domain::secret::SecretText;
 
 /// What somebody typed: pairs in the order of the form; a name may come more than once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Typed(Vec<(String, String)>);
+pub(super) struct Typed(Vec<(String, SecretText)>);
 
 impl Typed {
     /// What stands in a field, without blanks around it; nothing where there is none.
@@ -52,7 +53,7 @@ impl Typed {
 
     /// Puts a value into a field.
     pub(super) fn put(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.push((name.into(), value.into()));
+        self.0.push((name.into(), SecretText::new(value.into())));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::admin::access::{Peer, login};
 use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, shapes};
 use crate::domain::access::Caller;
+use crate::domain::secret::SecretText;
 
 /// Where somebody wanted to go before they were asked who they are.
 #[derive(Debug, Default, Deserialize)]
@@ -77,7 +78,7 @@ pub(super) struct SignIn {
     #[serde(default)]
     next: String,
     account: String,
-    password: String,
+    password: SecretText,
 }
 
 /// `POST /sign-in`.
@@ -121,7 +122,7 @@ pub(super) struct Invited {
     #[serde(default)]
     user: String,
     #[serde(default)]
-    code: String,
+    code: SecretText,
 }
 
 /// `GET /setup`.

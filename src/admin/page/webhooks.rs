@@ -22,6 +22,7 @@ use crate::admin::answers::{Query, Sent};
 use crate::admin::webhooks::{self as hooks, Of};
 use crate::admin::{Admin, Problem, projects, settings, shapes, sources};
 use crate::domain::access::{Caller, Role};
+use crate::domain::secret::SecretText;
 use crate::domain::settings::PUBLIC_URL;
 use crate::domain::time::Timestamp;
 use crate::sys::clock;
@@ -39,7 +40,7 @@ pub(super) struct Whose {
 pub(super) enum News {
     None,
     /// The secret, which somebody asked for just now.
-    Secret(String),
+    Secret(SecretText),
     /// Why Sonar was not told.
     NotRegistered(Problem),
     /// A new secret that a person has to enter, and why.

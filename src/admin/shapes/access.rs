@@ -3,19 +3,16 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::secret::SecretText;
+
 /// `POST /api/v1/session`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Credentials {
     /// The user's name.
     pub user: String,
     /// Their password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
-    }
+    #[schema(value_type = String)]
+    pub password: SecretText,
 }
 
 /// Who is asking.
@@ -30,20 +27,16 @@ pub struct Caller {
 }
 
 /// `POST /api/v1/setup`: chooses a password with a one-time code, and makes the first admin where there is none yet.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NewPassword {
     /// The user's name; for the first admin one that they choose.
     pub user: String,
     /// The one-time code.
-    pub code: String,
+    #[schema(value_type = String)]
+    pub code: SecretText,
     /// At least 10 characters.
-    pub password: String,
-}
-
-impl std::fmt::Debug for NewPassword {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewPassword").field("user", &self.user).finish_non_exhaustive()
-    }
+    #[schema(value_type = String)]
+    pub password: SecretText,
 }
 
 /// Somebody who may log in.
@@ -69,7 +62,7 @@ pub struct UserList {
 }
 
 /// `POST /api/v1/users`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NewUser {
     /// The name that they log in with: letters, digits, `- _ .`.
     pub name: String,
@@ -77,33 +70,23 @@ pub struct NewUser {
     pub role: String,
     /// Their password. Without one they are given a link by which they choose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
-}
-
-impl std::fmt::Debug for NewUser {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewUser").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
-    }
+    #[schema(value_type = Option<String>)]
+    pub password: Option<SecretText>,
 }
 
 /// `PATCH /api/v1/users/{name}`.
-#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct UserEdit {
     /// Another role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// Another password. It ends all their logins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub password: Option<SecretText>,
     /// Make a new link by which they choose a password; the former one stays good until they have.
     #[serde(default)]
     pub invite: bool,
-}
-
-impl std::fmt::Debug for UserEdit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserEdit").field("role", &self.role).field("invite", &self.invite).finish_non_exhaustive()
-    }
 }
 
 /// A user, and the link by which they choose a password.
@@ -113,10 +96,12 @@ pub struct Invitation {
     pub user: User,
     /// The link, good once and for an hour; nobody can read it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub link: Option<SecretText>,
     /// The code in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub code: Option<SecretText>,
 }
 
 /// What a program is let in with.
@@ -154,18 +139,13 @@ pub struct NewApiToken {
 }
 
 /// A token that was just made.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct MadeApiToken {
     /// What is known of it.
     pub token: ApiToken,
     /// The token itself; nobody can read it again.
-    pub secret: String,
-}
-
-impl std::fmt::Debug for MadeApiToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MadeApiToken").field("token", &self.token).finish_non_exhaustive()
-    }
+    #[schema(value_type = String)]
+    pub secret: SecretText,
 }
 
 /// Something that somebody did, or tried to.

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::secret::SecretText;
+
 /// What a backup is to hold.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BackupAsked {
     /// The key of the box goes with it, sealed with this: made of a passphrase by `hydrophone backup --with-keys`. Taken over
     /// the local socket alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wrapping: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub wrapping: Option<SecretText>,
 }
 
 /// What a look at every record found.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::secret::SecretText;
+
 /// How a destination is doing, as `GET /api/v1/status` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationHealth {
@@ -119,7 +121,8 @@ pub struct NewDestination {
     pub url: Option<String>,
     /// A token or key; for signed events one is made where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<SecretText>,
     /// What only this kind knows.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
@@ -128,7 +131,8 @@ pub struct NewDestination {
     pub ca_pem: Option<String>,
     /// Its proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub proxy: Option<SecretText>,
     /// What it is told.
     #[serde(default)]
     pub filter: DestinationFilter,
@@ -155,7 +159,8 @@ pub struct DestinationEdit {
     pub url: Option<String>,
     /// Another token or key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<SecretText>,
     /// Options to set; an empty value takes one away.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
@@ -176,7 +181,8 @@ pub struct DestinationEdit {
     pub ca_pem: Option<String>,
     /// Another proxy; an empty text takes it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub proxy: Option<SecretText>,
     /// Asks the platform first, and changes nothing where it does not accept what was given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check: bool,
@@ -202,7 +208,8 @@ pub struct DestinationCheck {
     pub lines: Vec<CheckLine>,
     /// A secret that was made for it, told only this once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<SecretText>,
 }
 
 /// `GET /api/v1/destinations/{name}/preview`: what it would be told if it were told everything now.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::secret::SecretText;
+
 /// A webhook's address and secret: `GET /api/v1/organizations/{org}/webhook?project=`, and with the secret
 /// `POST …/webhook/reveal`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -19,7 +21,8 @@ pub struct Webhook {
     /// What to paste into Sonar.
     pub url: String,
     /// The secret to paste into Sonar; only where it was asked for.
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<SecretText>,
     /// Whether this box registered it in Sonar itself.
     pub registered: bool,
     /// When Sonar last called; tests do not count.
@@ -117,11 +120,12 @@ fn yes() -> bool {
 }
 
 /// `PUT /api/v1/organizations/{org}/webhook/secret?project=`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSecret {
     /// 16 to 200 characters.
-    pub secret: String,
+    #[schema(value_type = String)]
+    pub secret: SecretText,
 }
 
 /// `POST /api/v1/organizations/{org}/webhook/register?project=`, and `…/unregister`.

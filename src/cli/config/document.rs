@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::admin::shapes::{DestinationFilter, FilterChoice, MappingEdit, Triage};
 use crate::domain::access::Role;
 use crate::domain::ids::{AssetName, DestinationName, OrganizationKey, ProjectKey, SourceName, UserName};
+use crate::domain::secret::SecretText;
 use crate::domain::settings::known;
 
 /// The form of the document that this version writes and reads.
@@ -89,7 +90,7 @@ pub(super) struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(super) enum Text {
-    Plain(String),
+    Plain(SecretText),
     At(Reference),
 }
 

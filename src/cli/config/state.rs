@@ -92,7 +92,7 @@ fn source(one: shapes::Source) -> Source {
 
 /// The API tells no password of a proxy.
 fn proxy(shown: String, of: &str) -> Text {
-    if shown.contains("***@") { Text::At(Reference::env(&format!("{of}_PROXY"))) } else { Text::Plain(shown) }
+    if shown.contains("***@") { Text::At(Reference::env(&format!("{of}_PROXY"))) } else { Text::Plain(shown.into()) }
 }
 
 fn ca(name: &str) -> Reference {

@@ -149,7 +149,7 @@ fn addresses_are_brought_into_one_form() {
 #[test]
 fn proxies_and_authorities_are_checked_before_anything_is_sent() {
     let new = |connection| Client::new(connection, &Trust::load());
-    let proxied = |proxy: &str| Connection { proxy: Some(proxy.to_owned()), ..connection("https://sonar.example") };
+    let proxied = |proxy: &str| Connection { proxy: Some(proxy.into()), ..connection("https://sonar.example") };
     let client = new(proxied("http://proxy.example:3128")).unwrap();
     assert_eq!(client.base.way, "sonar.example (through the proxy proxy.example:3128)");
     assert!(new(proxied("proxy.example:3128")).is_ok());
@@ -345,8 +345,11 @@ fn a_packed_answer_is_unpacked() {
 #[test]
 fn a_dead_proxy_is_named() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let connection =
-        Connection { cloud: true, proxy: Some(format!("http://{unused}")), ..connection("https://sonar.example") };
+    let connection = Connection {
+        cloud: true,
+        proxy: Some(format!("http://{unused}").into()),
+        ..connection("https://sonar.example")
+    };
     let error = client(connection).branches(&shop()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("sonar.example (through the proxy {unused}) cannot be reached: ")), "{error}");
 }
@@ -356,7 +359,7 @@ fn a_proxy_that_wants_a_password_says_so() {
     let proxy = Sonar::answering([http("407 Proxy Authentication Required", "", "")]);
     let connection = Connection {
         cloud: true,
-        proxy: Some(format!("http://{}", proxy.address)),
+        proxy: Some(format!("http://{}", proxy.address).into()),
         ..connection("https://sonar.example")
     };
     let error = client(connection).branches(&shop()).unwrap_err().to_string();
@@ -437,7 +440,7 @@ fn an_authority_is_named_through_a_proxy_too() {
         let _ = io::copy(&mut near, &mut far);
     });
     let connection =
-        Connection { proxy: Some(format!("http://{proxy_address}")), ..certificates.connection(&sonar, false) };
+        Connection { proxy: Some(format!("http://{proxy_address}").into()), ..certificates.connection(&sonar, false) };
     let error = client(connection).branches(&shop()).unwrap_err().to_string();
     assert!(error.contains("Harbour Test Authority") && error.contains("through the proxy"), "{error}");
 }

@@ -29,7 +29,7 @@ use crate::sys::seal::passphrase::Wrapping;
 
 pub use self::format::{BadBackup, Head};
 pub use self::nightly::{FORMER_NIGHTLY_NAME, NIGHTLY_NAME};
-pub(super) use self::nightly::{has_copy, revive};
+pub(super) use self::nightly::{drop_former, has_copy, revive};
 pub use self::restore::{RestoreError, Restored, check, restore};
 
 /// Why there is no backup.
@@ -44,6 +44,9 @@ pub enum BackupError {
     /// There is one already.
     #[error("another backup is being made just now; wait for its end")]
     Busy,
+    /// Two keys are in use.
+    #[error("the key of this box is being changed just now; take the backup when that is done")]
+    KeyChanging,
     /// What changed in the meantime is more than can be noted.
     #[error(
         "more changed than can be noted while the backup was written; write it to a faster place, or when less is read from Sonar"
@@ -66,29 +69,40 @@ type Found = (Table, Vec<u8>, Option<Vec<u8>>);
 impl Store {
     /// Writes a backup. With a wrapping, the box's key is in it, too.
     pub fn backup(&self, out: &mut dyn Write, wrapping: Option<&Wrapping>, now: Timestamp) -> Result<u64, BackupError> {
-        self.copy_tables(tables::ALL, &self.head(wrapping, now)?, out)
+        self.copy_tables(tables::ALL, wrapping, now, out)
     }
 
     fn head(&self, wrapping: Option<&Wrapping>, now: Timestamp) -> Result<Head, StoreError> {
-        Ok(match (&self.shared.keyring, wrapping) {
-            (Keyring::Open(key), wrapping) => {
+        Ok(match (self.shared.keyring(), wrapping) {
+            (Keyring::Open(key) | Keyring::Both(key, _), wrapping) => {
                 let wrapped = wrapping.map(|wrapping| key.wrap(wrapping));
                 Head::new(schema::NEWEST, now, key.id(), key.is_credential(), wrapped)
             }
             (Keyring::Locked(locked), None) => Head::new(schema::NEWEST, now, locked.needed, false, None),
-            (Keyring::Locked(locked), Some(_)) => return Err(StoreError::Locked(*locked)),
+            (Keyring::Locked(locked), Some(_)) => return Err(StoreError::Locked(locked)),
         })
     }
 
-    fn copy_tables(&self, copied: &[Table], head: &Head, out: &mut dyn Write) -> Result<u64, BackupError> {
+    fn copy_tables(
+        &self,
+        copied: &[Table],
+        wrapping: Option<&Wrapping>,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> Result<u64, BackupError> {
         let shared = Arc::clone(&self.shared);
         // In the writer's turn: a batch that is under way now would go unnoted.
         let begun = self.submit(Manner::Deletes, move |_| {
+            // There is one key in a backup, and what is sealed in it is sealed with that.
+            if matches!(shared.keyring(), Keyring::Both(..)) {
+                return Err(BackupError::KeyChanging);
+            }
             let is_ours = shared.watch.begin();
-            Ok::<_, StoreError>(is_ours.then_some(Watching(shared)))
+            is_ours.then_some(Watching(shared)).ok_or(BackupError::Busy)
         });
-        let _watching = begun.wait()?.ok_or(BackupError::Busy)?;
-        self.copy(copied, head, out)
+        let _watching = begun.wait()?;
+        // Not before: from here on the key stays the one it is.
+        self.copy(copied, &self.head(wrapping, now)?, out)
     }
 
     fn copy(&self, copied: &[Table], head: &Head, out: &mut dyn Write) -> Result<u64, BackupError> {
@@ -184,7 +198,7 @@ impl Store {
 
     fn is_good(&self, table: &Table, key: &[u8], value: &[u8]) -> bool {
         is_whole(name(table), key, value)
-            && (!same(table, &tables::SECRETS) || super::secrets::opens(&self.shared.keyring, key, value))
+            && (!same(table, &tables::SECRETS) || super::secrets::opens(&self.shared.keyring(), key, value))
     }
 }
 
@@ -391,8 +405,8 @@ mod tests {
     }
 
     fn key_of(store: &Store) -> crate::sys::seal::KeyId {
-        match &store.shared.keyring {
-            Keyring::Open(key) => key.id(),
+        match store.shared.keyring() {
+            Keyring::Open(key) | Keyring::Both(key, _) => key.id(),
             Keyring::Locked(locked) => locked.needed,
         }
     }

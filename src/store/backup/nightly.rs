@@ -44,9 +44,8 @@ impl Store {
     pub fn copy_nightly(&self, now: Timestamp) -> Result<u64, BackupError> {
         let (path, begun) = (self.folder().join(NIGHTLY_NAME), self.folder().join("hydrophone.nightly.new"));
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&begun)?;
-        let head = self.head(None, now)?;
         let mut out = BufWriter::new(&file);
-        let rows = self.copy_tables(COPIED, &head, &mut out)?;
+        let rows = self.copy_tables(COPIED, None, now, &mut out)?;
         out.flush()?;
         drop(out);
         file.sync_all()?;
@@ -58,6 +57,15 @@ impl Store {
         File::open(self.folder())?.sync_all()?;
         Ok(rows)
     }
+}
+
+/// Deletes the copy before, as when what it was sealed with is not to open anything any more.
+pub(in crate::store) fn drop_former(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_file(folder.join(FORMER_NIGHTLY_NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::open(folder)?.sync_all()
 }
 
 /// A database that was made of a nightly copy, and is not in its place yet.
@@ -98,7 +106,7 @@ pub(in crate::store) fn revive(folder: &Path) -> Result<Option<Revived>, Restore
 fn alive(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     let is = |one: Table| name(&one) == name(&table);
     if is(tables::META) {
-        if key == schema::KEY || key == secrets::SEALED_WITH {
+        if [schema::KEY, secrets::SEALED_WITH, secrets::SEALED_SINCE].contains(&key) {
             return Some(value.to_vec());
         }
         return leave_numbers_out(table, key, value);

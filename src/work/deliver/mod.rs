@@ -3,6 +3,7 @@
 //! nothing but time.
 
 mod gather;
+mod notices;
 mod preview;
 mod reread;
 mod rounds;

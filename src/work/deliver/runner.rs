@@ -55,6 +55,8 @@ pub struct Runner {
     pub(super) has_lost: Option<bool>,
     /// When to tell Sonar of them.
     pub(super) next_order: Duration,
+    /// A notice could not be told, and is not tried before, by the steady clock.
+    pub(super) notice_until: Option<Duration>,
     /// Those up to this finding were tried, and failed.
     pub(super) orders_after: Option<FindingId>,
 }
@@ -112,6 +114,7 @@ impl Runner {
             next_reread: Duration::ZERO,
             has_lost: None,
             next_order: Duration::ZERO,
+            notice_until: None,
             orders_after: None,
         }
     }
@@ -197,6 +200,7 @@ impl Runner {
         let Some(manner) = self.open.as_ref().map(|open| open.abilities.manner) else {
             return Ok(Turn::Idle(IDLE_MAX));
         };
+        let noticed = self.tell_notice()?;
         // In turns, or thousands of dead letters would hold up what is new.
         let had_letters = std::mem::take(&mut self.had_letters);
         if !had_letters && self.tell_letters(manner)? {
@@ -211,7 +215,13 @@ impl Runner {
             self.had_letters = true;
             return Ok(Turn::Worked);
         }
-        if worked || self.sweep(progress)? || self.poll(progress)? || self.pass_back()? || self.reread(progress)? {
+        if worked
+            || noticed
+            || self.sweep(progress)?
+            || self.poll(progress)?
+            || self.pass_back()?
+            || self.reread(progress)?
+        {
             return Ok(Turn::Worked);
         }
         // What it could not be told is nothing to tell any more.
@@ -221,6 +231,7 @@ impl Runner {
         }
         let now = self.steady();
         let next = self.next_sweep.min(self.next_poll).min(self.next_order).min(self.next_letters);
+        let next = self.notice_until.map_or(next, |until| next.min(until));
         Ok(Turn::Idle(next.saturating_sub(now)))
     }
 

@@ -17,6 +17,7 @@ use crate::admin::page::frame::{Frame, Here, wrong};
 use crate::admin::page::words::{capital, counted, encoded};
 use crate::admin::{Admin, Problem, shapes, sources};
 use crate::domain::access::Caller;
+use crate::domain::secret::SecretText;
 
 /// What the form sends. The token goes one way only.
 #[derive(Default, Deserialize)]
@@ -24,10 +25,10 @@ use crate::domain::access::Caller;
 pub(in crate::admin::page) struct Typed {
     kind: String,
     url: String,
-    token: String,
+    token: SecretText,
     name: String,
     ca: String,
-    proxy: String,
+    proxy: SecretText,
 }
 
 /// `GET /connect/source`.
@@ -67,7 +68,7 @@ pub(in crate::admin::page) async fn add(
         url: filled(&typed.url).filter(|_| kind == "server"),
         token: typed.token.clone(),
         ca_pem: filled(&typed.ca),
-        proxy: filled(&typed.proxy),
+        proxy: filled(&typed.proxy).map(Into::into),
         ..shapes::NewSource::default()
     };
     match sources::add(state.clone(), Sent(new)).await {
@@ -224,7 +225,7 @@ fn form(typed: &Typed, problems: &BTreeMap<String, String>) -> Markup {
                     }
                     div.field.narrow {
                         label for="source-proxy" { "Proxy " span.soft { "(optional)" } }
-                        input.in #source-proxy name="proxy" placeholder="http://proxy.example.com:3128" value=(typed.proxy)
+                        input.in #source-proxy name="proxy" placeholder="http://proxy.example.com:3128" value=(&*typed.proxy)
                             aria-invalid=[invalid("proxy")] aria-describedby="source-proxy-e";
                         (wrong("source-proxy-e", problem("proxy")))
                     }

@@ -60,6 +60,7 @@ fn sent(detail: &shapes::DeliveryDetail) -> Markup {
                 pre.code.flat tabindex="0" aria-label="Payload" { (serde_json::to_string_pretty(payload).unwrap_or_default()) }
                 p.help { "Values of " code { "properties" } " and whatever else may be a secret are hidden." }
             }
+            None if detail.sealed => { p.soft { "It is sealed, and the key that opens it is not there." } }
             None => { p.soft { "Nothing that could be shown: what was sent is no JSON, or was not kept." } }
         }
     }

@@ -251,7 +251,7 @@ fn added(admin: &Admin, caller: &Caller, kind: &Kind, made: &shapes::Destination
                 span.is.warn { span.hide { "Keep it" } }
                 div.stack {
                     p { strong { "Give this secret to the receiver now: it is not shown again" } }
-                    div.copy { span.mono #once { (secret) } button.button.script type="button" data-copy="once" { "Copy" } }
+                    div.copy { span.mono #once { (&**secret) } button.button.script type="button" data-copy="once" { "Copy" } }
                 }
             }
         }
@@ -278,10 +278,10 @@ fn new(kind: &Kind, typed: &Typed) -> Result<shapes::NewDestination, Problem> {
         name: typed.text("name").to_owned(),
         kind: kind.word.to_owned(),
         url: typed.given("url"),
-        secret: typed.given("secret"),
+        secret: typed.given("secret").map(Into::into),
         options,
         ca_pem: typed.given("ca_pem"),
-        proxy: typed.given("proxy"),
+        proxy: typed.given("proxy").map(Into::into),
         filter: filter(typed),
         assets: pairs(typed, "assets")?,
         triage: shapes::Triage {
@@ -453,7 +453,7 @@ fn edit(kind: &Kind, known: &shapes::Destination, typed: &Typed) -> Result<shape
     };
     Ok(shapes::DestinationEdit {
         url: typed.given("url"),
-        secret: typed.given("secret"),
+        secret: typed.given("secret").map(Into::into),
         options,
         filter: Some(filter(typed)),
         assets,
@@ -463,7 +463,7 @@ fn edit(kind: &Kind, known: &shapes::Destination, typed: &Typed) -> Result<shape
         }),
         paused: None,
         ca_pem: taken("no_ca", "ca_pem"),
-        proxy: taken("no_proxy", "proxy"),
+        proxy: taken("no_proxy", "proxy").map(Into::into),
         check: !typed.ticked("unchecked"),
     })
 }

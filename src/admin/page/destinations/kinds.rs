@@ -153,6 +153,12 @@ pub(super) const KINDS: &[Kind] = &[
             "Begins with whsec_. Without one a secret is made, and shown once for you to give to the receiver.",
         )),
         options: &[
+            Choice {
+                name: "conditions",
+                label: "Tell of this box, too",
+                help: "What came up that a person should know, and what is over.",
+                given: YES_NO,
+            },
             Choice { name: "timeout", label: "Seconds to wait for an answer", help: "", given: Given::Text },
             Choice {
                 name: "plain",

@@ -44,7 +44,8 @@ pub(in crate::admin::page) async fn secret(
     let given = typed.given(&format!("secret-{name}"));
     let done = match given {
         None => Err(Problem::bad("nothing was entered")),
-        secret => {
+        Some(secret) => {
+            let secret = Some(secret.into());
             let edit = shapes::DestinationEdit { secret, check: true, ..shapes::DestinationEdit::default() };
             let of = name.clone();
             admin.run(move |admin| destinations::edit::edited(admin, &of, edit)).await
