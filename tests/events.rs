@@ -373,7 +373,11 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
         ("http://siem.example/in", &[("plain", "yes")], ""),
         ("http://siem.example/in", &[], plain),
         ("http://10.0.0.7/in", &[("plain", "si")], "the option plain is yes or no, not \"si\""),
-        ("https://siem.example/", &[("colour", "red")], "\"colour\" is no option of events; they are: plain, timeout"),
+        (
+            "https://siem.example/",
+            &[("colour", "red")],
+            "\"colour\" is no option of events; they are: conditions, plain, timeout",
+        ),
         ("https://siem.example/", &[("timeout", "0")], "the option timeout is 1 to 30 seconds, not \"0\""),
         ("https://siem.example/", &[("timeout", "31")], "the option timeout is 1 to 30 seconds, not \"31\""),
     ] {
