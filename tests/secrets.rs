@@ -11,6 +11,7 @@ const PLAIN: &[(&str, &str)] = &[
     ("src/admin/shapes.rs Condition.code", "the code of a condition"),
     ("src/admin/shapes.rs Source.proxy", "an answer: without name and password"),
     ("src/admin/shapes/destinations.rs Destination.proxy", "an answer: without name and password"),
+    ("src/admin/shapes/certificate.rs WayTold.code", "the word of a way"),
     ("src/domain/notice.rs Told.code", "the code of a condition"),
     ("src/platform/conviso/wire.rs Failure.code", "the code of an error"),
     ("src/sonar/client/hooks.rs NewWebhook.secret", "borrowed, and without `Debug`"),

@@ -10,6 +10,7 @@ use super::client::{Answer, Failure};
 use super::secret::{read_certificates, read_secret};
 use super::table::{Output, clean, counted, minute_ago, now};
 use crate::admin::shapes::{Certificate, CertificateChange, Fetching, NewCertificate, NewFetching};
+use crate::domain::secret::SecretText;
 
 /// What can be done with the certificate.
 #[derive(Debug, Subcommand)]
@@ -67,7 +68,7 @@ pub struct Acme {
     ca_file: Option<PathBuf>,
     /// Reach the server through this proxy.
     #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
+    proxy: Option<SecretText>,
     /// Prove the names this way [default: tls-alpn-01].
     #[arg(long, value_parser = ["tls-alpn-01", "http-01"])]
     challenge: Option<String>,
@@ -87,7 +88,7 @@ impl Command {
             Self::Set { cert, key } => {
                 let certificate = read_certificates(&cert)?;
                 let key = read_secret(&key, "private key")?;
-                let new = NewCertificate { certificate, key: key.to_string() };
+                let new = NewCertificate { certificate, key };
                 let answer: Answer<CertificateChange> = session.client.put("certificate", &new)?;
                 changed(session, &answer, "The certificate is taken.")
             }
@@ -120,7 +121,7 @@ impl Acme {
             proxy: self.proxy,
             challenge: self.challenge,
             eab_id: self.eab_id,
-            eab_key: eab_key.map(|key| key.to_string()),
+            eab_key,
         })
     }
 }

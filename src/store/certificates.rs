@@ -7,6 +7,7 @@ use super::records::SecretBytes;
 use super::tables::Key;
 use super::{Batch, StoreError, View, secrets, settings};
 use crate::domain::certificate::{Origin, Tries};
+use crate::domain::secret::SecretText;
 use crate::domain::time::Timestamp;
 
 /// A certificate that stands before the box's own.
@@ -62,7 +63,7 @@ pub struct Acme {
     pub ca_pem: Option<String>,
     /// The proxy to it.
     #[n(4)]
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretText>,
     /// Whether the proof is asked for by HTTP on port 80, and not by TLS on port 443.
     #[n(5)]
     pub by_http: bool,

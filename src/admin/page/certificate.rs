@@ -14,6 +14,7 @@ use crate::admin::answers::Sent;
 use crate::admin::settings::certificate as api;
 use crate::admin::{Admin, Problem, shapes, status};
 use crate::domain::access::{Caller, Role};
+use crate::domain::secret::SecretText;
 use crate::sys::acme::LETS_ENCRYPT;
 use crate::sys::clock;
 
@@ -42,7 +43,7 @@ pub(super) async fn set(
     Form(typed): Form<Typed>,
 ) -> Result<Response, Problem> {
     let new =
-        shapes::NewCertificate { certificate: typed.text("certificate").to_owned(), key: typed.text("key").to_owned() };
+        shapes::NewCertificate { certificate: typed.text("certificate").to_owned(), key: typed.text("key").into() };
     match api::set(state.clone(), Sent(new)).await {
         Ok(Json(done)) => page(&state, &caller, &Said { notes: done.notes, ..Said::default() }).await,
         Err(problem) => {
@@ -76,10 +77,10 @@ pub(super) async fn fetch(
         directory: typed.given("directory"),
         contact: typed.lines("contact"),
         ca_pem: typed.given("ca_pem"),
-        proxy: typed.given("proxy"),
+        proxy: typed.given("proxy").map(SecretText::new),
         challenge: typed.given("challenge"),
         eab_id: typed.given("eab_id"),
-        eab_key: typed.given("eab_key"),
+        eab_key: typed.given("eab_key").map(SecretText::new),
     };
     match api::fetch(state.clone(), Sent(new)).await {
         Ok(_) => Ok(Redirect::to("/settings/certificate#fetched").into_response()),

@@ -13,6 +13,7 @@ use crate::admin::guard::remark;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::certificate::Origin;
 use crate::domain::limits::ACME_DOMAINS_MAX;
+use crate::domain::secret::SecretText;
 use crate::domain::time::Timestamp;
 use crate::store::certificates::Acme;
 use crate::sys::acme::LETS_ENCRYPT;
@@ -30,8 +31,7 @@ pub(in crate::admin) async fn set(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewCertificate>,
 ) -> Result<Json<shapes::CertificateChange>, Problem> {
-    let key = zeroize::Zeroizing::new(new.key);
-    let notes = change(&admin, move |held| held.set(&new.certificate, &key)).await?;
+    let notes = change(&admin, move |held| held.set(&new.certificate, &new.key)).await?;
     changed(&admin, notes).await
 }
 
@@ -212,7 +212,9 @@ fn asked_for(new: shapes::NewFetching) -> Result<Acme, Problem> {
     if contact.iter().any(|mail| !mail.contains('@') || mail.contains([' ', ',', '?', '\n'])) {
         return Err(Problem::bad("a contact is a mail address").at("contact"));
     }
-    let (ca_pem, proxy) = (given(new.ca_pem), given(new.proxy));
+    let secret =
+        |text: Option<SecretText>| text.map(|text| SecretText::from(text.trim())).filter(|text| !text.is_empty());
+    let (ca_pem, proxy) = (given(new.ca_pem), secret(new.proxy));
     if let Some(pem) = &ca_pem {
         let bad = |error| Problem::bad(format!("the file of authorities {error}")).at("ca_pem");
         Authorities::parse(pem).map(drop).map_err(bad)?;
@@ -226,7 +228,7 @@ fn asked_for(new: shapes::NewFetching) -> Result<Acme, Problem> {
             return Err(Problem::bad(text).at("challenge"));
         }
     };
-    let bound_to = match (given(new.eab_id), given(new.eab_key)) {
+    let bound_to = match (given(new.eab_id), secret(new.eab_key)) {
         (None, None) => None,
         (Some(id), Some(key)) => {
             let bad = |_| Problem::bad("the key of the external account is no base64url").at("eab_key");

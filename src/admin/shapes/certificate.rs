@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::certificate::Way;
+use crate::domain::secret::SecretText;
 
 /// `GET /api/v1/certificate`: the certificate that this box shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -83,7 +84,8 @@ pub struct NewCertificate {
     /// The certificate and those that lead to its authority, PEM, in this order.
     pub certificate: String,
     /// Its key, PEM.
-    pub key: String,
+    #[schema(value_type = String)]
+    pub key: SecretText,
 }
 
 /// What came of a change.
@@ -115,7 +117,8 @@ pub struct NewFetching {
     pub ca_pem: Option<String>,
     /// A proxy to the server.
     #[serde(default)]
-    pub proxy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub proxy: Option<SecretText>,
     /// How the server looks at this box: `tls-alpn-01` (port 443, the default) or `http-01` (port 80).
     #[serde(default)]
     pub challenge: Option<String>,
@@ -124,7 +127,8 @@ pub struct NewFetching {
     pub eab_id: Option<String>,
     /// That key, as the operator gives it (base64url).
     #[serde(default)]
-    pub eab_key: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub eab_key: Option<SecretText>,
 }
 
 /// `GET /api/v1/certificate/acme`: how a certificate is fetched, and how it went.
