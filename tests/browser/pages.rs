@@ -9,7 +9,7 @@ use crate::world::World;
 
 /// All pages, by the names of their pictures. What stands in braces is filled by [`World::fill`]. A page that is missing
 /// here is missed by [`the_list_of_pages_is_whole`].
-pub const PAGES: [(&str, &str); 38] = [
+pub const PAGES: [(&str, &str); 39] = [
     ("overview", "/"),
     ("connect-source", "/connect/source"),
     ("connect-organization", "/connect/organization?source=sonar"),
@@ -45,6 +45,7 @@ pub const PAGES: [(&str, &str); 38] = [
     ("users", "/users"),
     ("audit", "/audit"),
     ("settings", "/settings"),
+    ("certificate", "/settings/certificate"),
     ("about", "/about"),
     ("licences", "/about/licences"),
     ("doctor", "/doctor"),
