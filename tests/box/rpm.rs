@@ -18,7 +18,7 @@ fn it_is_installed_upgraded_and_erased() {
     assert_eq!(changed.trim(), "......G..    /etc/hydrophone");
     assert_eq!(try_run("systemctl", &["is-enabled", UNIT]).out.trim(), "disabled");
     assert!(!active());
-    for file in ["/usr/share/licenses/hydrophone/third-party.txt.gz", "/usr/share/zsh/site-functions/_hydrophone"] {
+    for file in ["/usr/share/licenses/hydrophone/third-party.txt", "/usr/share/zsh/site-functions/_hydrophone"] {
         assert!(Path::new(file).is_file(), "{file}");
     }
 
