@@ -28,7 +28,8 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     beside(&gateway, table, &format!("{count} idle connections"), 16 * MIB, || idle(&target, count, scale.rude));
     beside(&gateway, table, "handshakes without end", 16 * MIB, || repeat(&target, scale.rude, shake_hands));
     beside(&gateway, table, "headers without end", 16 * MIB, || repeat(&target, scale.rude, send_headers));
-    beside(&gateway, table, "half a request and silence", 16 * MIB, || idle_in_the_middle(&target, count, scale.rude));
+    // As many connections as there may be, with all that a connection has.
+    beside(&gateway, table, "half a request and silence", 24 * MIB, || idle_in_the_middle(&target, count, scale.rude));
     let sent = AtomicU64::new(0);
     let length = scale.body;
     beside(&gateway, table, "a chunked body of 200 MB without a right signature", 2 * MIB, || {
