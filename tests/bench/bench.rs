@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use client::Hook;
-use process::{machine, memory, written};
+use process::{machine, memory, written, written_since};
 use support::gateway::Gateway;
 use support::sonar::{Issue, Mode, Severity, Sonar};
 use support::{api, connect, hook_up};
@@ -283,8 +283,7 @@ fn read_again(gateway: &Gateway, count: usize, table: &mut Table) {
     gateway.json(&["sync", ORGANIZATION, "big", "--wait"]);
     let took = begin.elapsed();
     table.noted(&format!("reading {count} unchanged findings again"), Figure::Time(took));
-    let bytes = written(gateway.id()) - before.0;
-    table.limited("  bytes that it wrote", Figure::Bytes(bytes), Figure::Bytes(256 * 1024));
+    table.limited_bytes("  bytes that it wrote", written_since(gateway.id(), before.0), 256 * 1024);
     table.limited("  changes that it found", Figure::Count(changes(gateway) - before.1), Figure::Count(0));
 }
 
@@ -484,7 +483,9 @@ fn burst(scale: &Scale, table: &mut Table, how: &str, flags: &[&str]) {
     let rate = count as f64 / took.as_secs_f64();
     table.noted(&format!("{count} webhooks {how}, {connections} connections"), Figure::Rate(rate));
     table.noted("  99 of 100 answered within", Figure::Time(times[count * 99 / 100]));
-    table.noted("  bytes written for each", Figure::Bytes((written(gateway.id()) - before) / count as u64));
+    if let Some(bytes) = written_since(gateway.id(), before) {
+        table.noted("  bytes written for each", Figure::Bytes(bytes / count as u64));
+    }
     wait("all deliveries to be settled", || {
         let list = api::get(&gateway.state(), "deliveries?limit=500");
         list["deliveries"].as_array().is_some_and(|all| all.iter().all(|delivery| delivery["outcome"] == "synced"))

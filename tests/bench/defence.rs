@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::thread;
 
 use hydrophone::domain::signature::{Secret, Signature};
 
 use crate::client::Hook;
-use crate::process::{memory, written};
+use crate::process::{forget_peak, memory, written, written_since};
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Mode, Sonar};
 use crate::support::{connect, tls};
@@ -61,8 +61,7 @@ fn beside(gateway: &Gateway, table: &mut Table, what: &str, memory_max: u64, rud
     // The first ones fill what is kept for all that follow.
     wait("honest webhooks", || honest.count() > 20);
     let before = memory(gateway.id(), "VmRSS");
-    // From here on the peak is counted anew, see proc(5).
-    fs::write(format!("/proc/{}/clear_refs", gateway.id()), "5").expect("the process is ours");
+    forget_peak(gateway.id());
     let from = honest.count();
     rude();
     let during = honest.count();
@@ -271,7 +270,7 @@ fn lies(scale: &Scale, table: &mut Table) {
     #[allow(clippy::cast_precision_loss, reason = "a million")]
     let rate = count as f64 / took.as_secs_f64();
     table.noted(&format!("{count} wrong signatures from 200 addresses"), Figure::Rate(rate));
-    table.limited("  written to disk meanwhile", Figure::Bytes(written(gateway.id()) - disk), Figure::Bytes(0));
+    table.limited_bytes("  written to disk meanwhile", written_since(gateway.id(), disk), 0);
     let logged = gateway.log().len() - log;
     table.limited("  logged", Figure::Bytes(logged as u64), Figure::Bytes(64 * 1024));
     let grown = memory(gateway.id(), "VmRSS").saturating_sub(before);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::thread;
 
-use crate::process::{memory, written};
+use crate::process::{memory, written, written_since};
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Mode, Sonar};
 use crate::support::{connect, hook_up};
@@ -35,7 +35,7 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     thread::sleep(scale.idle / 10);
     let (disk, processor) = (written(gateway.id()), ticks(gateway.id()));
     thread::sleep(scale.idle);
-    table.limited("written to disk while idle", Figure::Bytes(written(gateway.id()) - disk), Figure::Bytes(0));
+    table.limited_bytes("written to disk while idle", written_since(gateway.id(), disk), 0);
     #[allow(clippy::cast_precision_loss, reason = "hundredths of seconds")]
     let part = (ticks(gateway.id()) - processor) as f64 / 100.0 / scale.idle.as_secs_f64();
     table.limited("part of one processor used while idle", Figure::Ratio(part), Figure::Ratio(0.001));

@@ -1,7 +1,7 @@
 //! What the system tells of a process, and of the machine.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,17 +13,35 @@ pub(crate) fn memory(process: u32, line: &str) -> u64 {
 }
 
 /// Bytes that a process caused to be written to disk. On a file system in memory, those that it wrote to files and
-/// connections.
-pub(crate) fn written(process: u32) -> u64 {
-    let io = fs::read_to_string(format!("/proc/{process}/io"))
-        .expect("the process runs; into one that keeps its memory to itself only root may look");
+/// connections. `None` where the system does not tell: of a process that keeps its memory to itself, as the gateway does,
+/// it tells root alone.
+pub(crate) fn written(process: u32) -> Option<u64> {
+    let io = match fs::read_to_string(format!("/proc/{process}/io")) {
+        Ok(io) => io,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
+        Err(error) => panic!("the process runs: {error}"),
+    };
     let number = |name: &str| -> u64 {
         let line = io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|text| text.trim().parse().ok()).expect("the line is there")
     };
     match number("write_bytes") {
-        0 => number("wchar"),
-        bytes => bytes,
+        0 => Some(number("wchar")),
+        bytes => Some(bytes),
+    }
+}
+
+/// What was written since it was this much.
+pub(crate) fn written_since(process: u32, before: Option<u64>) -> Option<u64> {
+    Some(written(process)?.saturating_sub(before?))
+}
+
+/// Counts the peak of a process's memory (`VmHWM`) anew from here on, see proc(5). Where the system does not let this
+/// user, the peak is that since the start.
+pub(crate) fn forget_peak(process: u32) {
+    match fs::write(format!("/proc/{process}/clear_refs"), "5") {
+        Err(error) if error.kind() != ErrorKind::PermissionDenied => panic!("the process runs: {error}"),
+        _ => {}
     }
 }
 

@@ -54,6 +54,14 @@ impl Table {
         self.rows.push((what.to_owned(), figure, Some(limit)));
     }
 
+    /// Bytes that have a limit, where this user may learn them.
+    pub(crate) fn limited_bytes(&mut self, what: &str, bytes: Option<u64>, limit: u64) {
+        match bytes {
+            Some(bytes) => self.limited(what, Figure::Bytes(bytes), Figure::Bytes(limit)),
+            None => eprintln!("  {what}: only root may learn this"),
+        }
+    }
+
     /// A figure to know.
     pub(crate) fn noted(&mut self, what: &str, figure: Figure) {
         eprintln!("  {what}: {}", figure.text());

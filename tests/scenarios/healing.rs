@@ -27,11 +27,8 @@ fn scene(base: &str, project: Option<&str>, token: fn(&Sonar) -> &str) -> (Sonar
     (sonar, inside)
 }
 
-/// An address at which nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+/// An address at which nobody listens: a port that the system gives nobody who asks for any.
+const NOBODY: &str = "http://127.0.0.1:9";
 
 fn told(deliveries: &[Delivery]) -> Vec<(Option<&str>, Option<&str>)> {
     deliveries.iter().map(|one| (one.task.as_deref(), one.healed.as_deref())).collect()
@@ -39,7 +36,7 @@ fn told(deliveries: &[Delivery]) -> Vec<(Option<&str>, Option<&str>)> {
 
 #[test]
 fn a_webhook_that_never_arrived_is_taken_from_sonars_log_once() {
-    let (sonar, inside) = scene(&nobody(), None, Sonar::admin_token);
+    let (sonar, inside) = scene(NOBODY, None, Sonar::admin_token);
     let task = sonar.analyse("shop", "main", |analysis| {
         analysis.open(vulnerability("B"));
     });
@@ -68,7 +65,7 @@ fn a_webhook_that_never_arrived_is_taken_from_sonars_log_once() {
 /// taken for lost because Sonar's log, which is looked through anew after a start, goes further back.
 #[test]
 fn a_webhook_that_our_own_log_no_longer_holds_is_not_taken_for_lost() {
-    let (sonar, inside) = scene(&nobody(), None, Sonar::admin_token);
+    let (sonar, inside) = scene(NOBODY, None, Sonar::admin_token);
     sonar.analyse("shop", "main", |_| {});
     sonar.wait_deliveries(1);
     inside.pass(A_ROUND);
@@ -111,7 +108,7 @@ fn a_webhook_that_somebody_else_answered_well_never_arrived() {
 /// A project's administrator may enter a hook of the project alone; what it tells of another project does not count.
 #[test]
 fn a_projects_hook_heals_that_project_alone() {
-    let (sonar, inside) = scene(&nobody(), Some("shop"), Sonar::admin_token);
+    let (sonar, inside) = scene(NOBODY, Some("shop"), Sonar::admin_token);
     sonar.analyse("shop", "main", |_| {});
     sonar.wait_deliveries(1);
     sonar.edit(|model| {
@@ -128,7 +125,7 @@ fn a_projects_hook_heals_that_project_alone() {
 
 #[test]
 fn a_long_outage_is_healed_a_hundred_calls_at_a_time() {
-    let (sonar, inside) = scene(&nobody(), None, Sonar::admin_token);
+    let (sonar, inside) = scene(NOBODY, None, Sonar::admin_token);
     sonar.analyse("shop", "main", |_| {});
     sonar.wait_deliveries(1);
     sonar.edit(|model| {
@@ -147,7 +144,7 @@ fn a_long_outage_is_healed_a_hundred_calls_at_a_time() {
 
 #[test]
 fn a_token_that_may_not_see_the_log_is_not_asked_for_it_again_and_again() {
-    let (sonar, inside) = scene(&nobody(), None, Sonar::token);
+    let (sonar, inside) = scene(NOBODY, None, Sonar::token);
     sonar.forget_requests();
     inside.pass(A_ROUND * 3);
     assert_eq!(count(&sonar.requests(), "/api/webhooks"), 0);
