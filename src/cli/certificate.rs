@@ -7,10 +7,10 @@ use clap::{Args, Subcommand};
 
 use super::Session;
 use super::client::{Answer, Failure};
+use super::proxy::Proxy;
 use super::secret::{read_certificates, read_secret};
 use super::table::{Output, clean, counted, minute_ago, now};
 use crate::admin::shapes::{Certificate, CertificateChange, Fetching, NewCertificate, NewFetching};
-use crate::domain::secret::SecretText;
 
 /// What can be done with the certificate.
 #[derive(Debug, Subcommand)]
@@ -66,9 +66,8 @@ pub struct Acme {
     /// Trust the certificates of this PEM file too, for the server.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Reach the server through this proxy.
-    #[arg(long, value_name = "URL")]
-    proxy: Option<SecretText>,
+    #[command(flatten)]
+    proxy: Proxy,
     /// Prove the names this way [default: tls-alpn-01].
     #[arg(long, value_parser = ["tls-alpn-01", "http-01"])]
     challenge: Option<String>,
@@ -118,7 +117,7 @@ impl Acme {
             directory: self.directory,
             contact: self.contact,
             ca_pem: self.ca_file.map(|file| read_certificates(&file)).transpose()?,
-            proxy: self.proxy,
+            proxy: self.proxy.read()?,
             challenge: self.challenge,
             eab_id: self.eab_id,
             eab_key,

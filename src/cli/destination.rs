@@ -11,13 +11,13 @@ use serde::de::IgnoredAny;
 use self::mapping::Mapping;
 use super::Session;
 use super::client::{Answer, Failure, path, path_with};
+use super::proxy::Proxy;
 use super::secret::{read_certificates, read_secret};
 use super::table::{Output, cell, clean, minute_ago, now, number, shortened, table};
 use crate::admin::shapes::{
     self, CheckLine, DeadLetterCount, DeadLetterList, Destination, DestinationCheck, DestinationEdit,
     DestinationFilter, DestinationList, DestinationPreview, DestinationReplay, NewDestination, OfferList, TriageEdit,
 };
-use crate::domain::secret::SecretText;
 
 /// What can be done with destinations.
 #[derive(Debug, Subcommand)]
@@ -172,9 +172,8 @@ pub struct Add {
     /// Trust the certificates of this PEM file too.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Reach the platform through this proxy.
-    #[arg(long, value_name = "URL")]
-    proxy: Option<SecretText>,
+    #[command(flatten)]
+    proxy: Proxy,
     #[command(flatten)]
     triage: Triage,
     /// Begin paused, to look at `destination preview` first.
@@ -216,9 +215,8 @@ pub struct Edit {
     /// Trust the system's certificates only.
     #[arg(long)]
     no_ca: bool,
-    /// Reach the platform through this proxy; an empty one takes it away.
-    #[arg(long, value_name = "URL")]
-    proxy: Option<SecretText>,
+    #[command(flatten)]
+    proxy: Proxy,
     /// Ask the platform first, and change nothing where it does not accept what was given.
     #[arg(long)]
     check: bool,
@@ -343,7 +341,7 @@ impl Add {
             secret,
             options: self.options.into_iter().chain(conditions).collect(),
             ca_pem,
-            proxy: self.proxy,
+            proxy: self.proxy.read()?,
             filter: self.filter.into_shape(),
             assets: self.assets.into_iter().collect(),
             triage: shapes::Triage { to_sonar: self.triage.triage_to_sonar, from_sonar: self.triage.triage_from_sonar },
@@ -367,7 +365,7 @@ impl Edit {
             triage: Some(TriageEdit { to_sonar: self.triage_to_sonar, from_sonar: self.triage_from_sonar }),
             paused: None,
             ca_pem: if self.no_ca { Some(String::new()) } else { ca_pem },
-            proxy: self.proxy,
+            proxy: self.proxy.read()?,
             check: self.check,
         };
         let answer: Answer<Destination> = session.client.patch_long(&path(&["destinations", &self.name]), &edit)?;

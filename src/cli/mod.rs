@@ -18,6 +18,7 @@ pub mod key;
 pub mod organization;
 pub mod pages;
 pub mod project;
+pub mod proxy;
 pub mod secret;
 pub mod serve;
 pub mod source;
@@ -339,6 +340,7 @@ pub(in crate::cli) mod tests {
             "source add eu --cloud --token-file t",
             "source add us --cloud --region us --url http://a --api-url http://b --token-file -",
             "source add own --server https://s.example --token-file t --ca-file c --proxy http://p --webhook-url http://w",
+            "source add own --server https://s.example --token-file t --proxy-file p",
             "source list",
             "source check eu",
             "source token eu --token-file t",

@@ -8,13 +8,13 @@ use serde::de::IgnoredAny;
 
 use super::Session;
 use super::client::{Answer, Failure, path, path_with};
+use super::proxy::Proxy;
 use super::secret::{read_certificates, read_secret};
 use super::table::{Output, cell, cell_of, clean, minute_ago, now, number, table};
 use super::webhook::parted;
 use crate::admin::shapes::{
     NewSource, NewToken, Organization, OrganizationList, Removal, Source, SourceCheck, SourceList,
 };
-use crate::domain::secret::SecretText;
 
 /// What can be done with sources.
 #[derive(Debug, Subcommand)]
@@ -71,9 +71,8 @@ pub struct Add {
     /// Trust the certificates of this PEM file too.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Reach the source through this proxy.
-    #[arg(long, value_name = "URL")]
-    proxy: Option<SecretText>,
+    #[command(flatten)]
+    proxy: Proxy,
     /// Name this address to Sonar instead of the public URL.
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
@@ -155,7 +154,7 @@ impl Add {
             api_url: self.api_url,
             token,
             ca_pem,
-            proxy: self.proxy,
+            proxy: self.proxy.read()?,
             webhook_url: self.webhook_url,
         })
     }

@@ -151,11 +151,10 @@ fn an_unknown_project_is_told_and_nothing_is_imported() {
 
 #[test]
 fn a_host_where_nothing_listens_is_told() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let gateway = Gateway::start();
-    let url = format!("http://127.0.0.1:{port}");
-    let said = gateway.cli_with(&["source", "add", "lab", "--server", &url, "--token-file", "-"], "squ_1");
-    assert_refused(&said, &[&format!("127.0.0.1:{port}"), "cannot be reached", "the connection was refused"]);
+    let line = ["source", "add", "lab", "--server", "http://127.0.0.1:9", "--token-file", "-"];
+    let said = gateway.cli_with(&line, "squ_1");
+    assert_refused(&said, &["127.0.0.1:9", "cannot be reached", "the connection was refused"]);
     let unknown = ["source", "add", "lab", "--server", "https://sonar.invalid", "--token-file", "-"];
     assert_refused(&gateway.cli_with(&unknown, "squ_1"), &["sonar.invalid", "its name is not known (DNS)"]);
     nothing_stored(&gateway);
@@ -276,6 +275,12 @@ fn a_proxy_that_refuses_is_told_without_its_password() {
         });
         let proxy = format!("http://me:hunter2@{address}");
         let said = add_source(&gateway, &sonar, "sonar", sonar.token(), &["--proxy", &proxy]);
+        assert_refused(&said, &["a proxy's password is no argument", "--proxy-file"]);
+        assert!(!said.err.contains("hunter2"), "{said:?}");
+        let file = gateway.folder().join("proxy");
+        std::fs::write(&file, proxy).unwrap();
+        let file = file.to_str().unwrap();
+        let said = add_source(&gateway, &sonar, "sonar", sonar.token(), &["--proxy-file", file]);
         assert_refused(&said, &["cannot be reached", why]);
         assert!(!said.err.contains("hunter2"), "{said:?}");
     }

@@ -193,9 +193,9 @@ fn a_name_that_is_not_known_and_a_proxy_that_takes_nobody_are_named() {
     assert_tells(&told, &["fault: 127.0.0.1 port", "does not take the connection", "NO_PROXY"]);
 }
 
-/// Where nobody listens any more.
+/// Where nobody listens: a port that the system gives nobody who asks for any.
 fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], 9))
 }
 
 /// The listeners show a certificate of an administrator's: that is the one to be looked at, and not the box's own.
@@ -307,8 +307,9 @@ fn a_bundle_for_support_holds_no_secret() {
     let token = text(&gateway.json(&["token", "add", "ci", "--role", "viewer"]), "secret");
     // Nothing listens there.
     let events = ["destination", "add", "events", "siem", "--url", CAPABILITY, "--unchecked", "--paused"];
-    let proxied = [&events[..], &["--proxy", "http://robot:planted-proxy-password@127.0.0.1:9"]].concat();
-    let made = text(&gateway.json(&proxied), "secret");
+    let proxied = [&events[..], &["--proxy-file", "-"]].concat();
+    let proxy = "http://robot:planted-proxy-password@127.0.0.1:9";
+    let made = text(&gateway.json_with(&proxied, proxy), "secret");
     let hook = Hook::of(&gateway, "sonar");
     let property = r#""properties":{"sonar.analysis.token":"planted-property"}"#;
     let body = body("shop", "T1").replace(r#""properties":{}"#, property);

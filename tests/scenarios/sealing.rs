@@ -51,8 +51,10 @@ fn no_planted_secret_is_in_a_file_of_the_state_folder() {
         "--token-file",
         "-",
     ];
-    let added =
-        gateway.cli_with(&[&line[..], &["--proxy", "http://me:planted-proxy@127.0.0.1:9"]].concat(), "planted-key");
+    let proxy = gateway.folder().join("proxy");
+    std::fs::write(&proxy, "http://me:planted-proxy@127.0.0.1:9\n").unwrap();
+    let proxy = proxy.to_str().unwrap();
+    let added = gateway.cli_with(&[&line[..], &["--proxy-file", proxy]].concat(), "planted-key");
     assert_eq!(added.code, 0, "{added:?}");
     let shown = gateway.json(&["destination", "show", "dojo"]);
     assert_eq!(shown["proxy"], "http://***@127.0.0.1:9");

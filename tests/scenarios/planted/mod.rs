@@ -105,8 +105,12 @@ impl Planted {
         hook.accepted(&body);
         plant("a property of an analysis", PROPERTY);
         let dojo = ["destination", "add", "defectdojo", "dojo", "--url", "https://dojo.invalid", "--unchecked"];
+        let token = gateway.folder().join("token");
+        std::fs::write(&token, PLATFORM_TOKEN).unwrap();
+        let proxied = ["--token-file", token.to_str().unwrap(), "--proxy-file", "-"];
         let proxy = format!("http://me:{OTHER_PROXY_PASSWORD}@127.0.0.1:9");
-        gateway.json_with(&[&dojo[..], &["--token-file", "-", "--proxy", &proxy]].concat(), PLATFORM_TOKEN);
+        gateway.json_with(&[&dojo[..], &proxied].concat(), &proxy);
+        std::fs::remove_file(token).unwrap();
         plant("the token of a destination", PLATFORM_TOKEN);
         plant("the password of a destination's proxy", OTHER_PROXY_PASSWORD);
         let events = ["destination", "add", "events", "siem", "--url", "https://siem.invalid", "--unchecked"];
