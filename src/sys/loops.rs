@@ -119,9 +119,13 @@ impl Drop for Step {
         OWN.with_borrow_mut(|own| {
             let Some((own, depth)) = own else { return };
             *depth = depth.saturating_sub(1);
-            // A step inside another one does not lengthen it; a wait for somebody else does.
-            let is_over = *depth == 0 || (self.rests && self.before != RESTING);
-            let until = if is_over { moment().saturating_add(millis(BETWEEN_MAX)) } else { self.before };
+            // A step inside another one does not lengthen it; a wait for somebody else may, and shortens nothing.
+            let afresh = moment().saturating_add(millis(BETWEEN_MAX));
+            let until = match *depth {
+                0 => afresh,
+                _ if self.rests => self.before.max(afresh),
+                _ => self.before,
+            };
             own.until.store(until, Ordering::Relaxed);
         });
     }
@@ -154,6 +158,10 @@ mod tests {
     fn is_late(name: &str) -> bool {
         let now = moment() + 1;
         loops().iter().any(|one| one.name == name && one.until.load(Ordering::Relaxed) < now)
+    }
+
+    fn until(name: &str) -> u64 {
+        loops().iter().find(|one| one.name == name).expect("it is watched").until.load(Ordering::Relaxed)
     }
 
     fn is_listed(name: &str) -> bool {
@@ -204,6 +212,14 @@ mod tests {
             assert!(is_late("nested"), "the outer step is as late as before");
             drop(resting());
             assert!(!is_late("nested"), "nobody is late who waited for somebody else");
+            let long = within(BETWEEN_MAX * 10);
+            drop(resting());
+            let left = until("nested").saturating_sub(moment());
+            assert!(
+                left > millis(BETWEEN_MAX * 5),
+                "who waited within a long step still has the rest of it: {left} ms"
+            );
+            drop(long);
             let _rest = resting();
             drop(within(Duration::ZERO));
             assert!(!is_late("nested"), "who waits for somebody still does");

@@ -318,3 +318,14 @@ fn a_server_that_wants_to_be_left_alone_is_left_alone() {
     tells(&gateway.refused(&["certificate", "renew"], ""), &["the next attempt may be made at"]);
     assert_eq!(server.orders(), asked);
 }
+
+/// Each proof costs a call, and a server may answer as slowly as it likes.
+#[test]
+fn a_server_that_wants_more_proven_than_was_asked_for_is_not_believed() {
+    let gateway = Gateway::start();
+    let server = Limited::greedy();
+    let said = gateway.cli(&server.line(NAME));
+    assert_eq!(said.code, 1, "{said:?}\n{}", gateway.log());
+    tells(&said.out, &["wants more names proven than it was asked for"]);
+    assert!(server.orders() <= 2, "{} proofs were asked for", server.orders());
+}

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
@@ -13,7 +13,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::trouble::{Kind, Trouble, of_problem};
-use crate::domain::limits::{ACME_ANSWER_BYTES_MAX, ACME_CALL_MAX};
+use crate::domain::limits::{ACME_ANSWER_BYTES_MAX, ACME_CALL_MAX, ACME_TRY_MAX};
 use crate::domain::time::{Timestamp, http_date};
 use crate::sys::reach::{self, BadWay, Obstacle};
 use crate::sys::trust::{Authorities, Distrust, Trust};
@@ -37,6 +37,8 @@ struct Shared {
 struct Last {
     date: Option<Timestamp>,
     pause: Option<Duration>,
+    /// When the attempt that is under way is to be over.
+    until: Option<Instant>,
 }
 
 /// What kept a request from an answer, on its way through the library.
@@ -68,7 +70,6 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .https_only(true)
-            .timeout_global(Some(ACME_CALL_MAX))
             .timeout_connect(Some(Duration::from_secs(10)))
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
@@ -87,6 +88,17 @@ impl Client {
     /// What time it was there at its last answer.
     pub fn date(&self) -> Option<Timestamp> {
         self.last(|last| last.date)
+    }
+
+    /// Begins an attempt, all of whose calls are to be over within this time.
+    pub(super) fn begin(&self, most: Duration) {
+        self.last(|last| last.until = Some(Instant::now() + most));
+    }
+
+    /// What is said of a server that was too slow.
+    pub(super) fn slow(&self) -> Trouble {
+        let text = format!("{} did not finish within {} minutes", self.host(), ACME_TRY_MAX.as_secs() / 60);
+        Trouble::later(text, "it is tried again by itself")
     }
 
     fn last<T>(&self, look: impl FnOnce(&mut Last) -> T) -> T {
@@ -128,7 +140,13 @@ impl Client {
         if self.0.stop.load(Ordering::Relaxed) {
             return Err(Trouble::new(Kind::Stopped, "the daemon is stopping", ""));
         }
-        let response = self.0.agent.run(request).map_err(|error| self.lost(error))?;
+        let until = self.last(|last| last.until);
+        let left = until.map_or(ACME_CALL_MAX, |until| until.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(self.slow());
+        }
+        let within = self.0.agent.configure_request(request).timeout_global(Some(left.min(ACME_CALL_MAX))).build();
+        let response = self.0.agent.run(within).map_err(|error| self.lost(error))?;
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();
         let limit = ACME_ANSWER_BYTES_MAX + 1;
@@ -159,7 +177,7 @@ impl Client {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
             Err(_) => Some(http_date(value)?.since(date?)),
         });
-        self.last(|last| *last = Last { date: date.or(last.date), pause });
+        self.last(|last| *last = Last { date: date.or(last.date), pause, until: last.until });
     }
 
     fn lost(&self, error: ureq::Error) -> Trouble {
@@ -215,6 +233,15 @@ mod tests {
         for bad in ["http://ca.example/dir", "ca.example", "https://name:word@ca.example/dir"] {
             assert!(client(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_attempt_whose_time_is_over_calls_nobody_any_more() {
+        let client = client("https://ca.invalid/dir").unwrap();
+        client.begin(Duration::ZERO);
+        let request = Request::get("https://ca.invalid/dir").body(Vec::new()).unwrap();
+        let trouble = client.send(request).unwrap_err();
+        assert!(trouble.why.contains("did not finish within 3 minutes"), "{}", trouble.why);
     }
 
     #[test]

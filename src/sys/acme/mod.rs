@@ -79,17 +79,14 @@ pub fn issue(
     // Only for its clock: calls go out on this thread, one after the other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| Trouble::later(format!("no attempt could be begun: {error}"), ""))?;
+    // The library's waits end with the time limit here, and calls, which block, with that of the client.
+    client.begin(ACME_TRY_MAX);
     runtime.block_on(async {
         match tokio::time::timeout(ACME_TRY_MAX, attempt(ask, client, challenges, asker)).await {
             Ok(done) => done,
-            Err(_) => Err(slow(client)),
+            Err(_) => Err(client.slow()),
         }
     })
-}
-
-fn slow(client: &Client) -> Trouble {
-    let text = format!("{} did not finish within {} minutes", client.host(), ACME_TRY_MAX.as_secs() / 60);
-    Trouble::later(text, "it is tried again by itself")
 }
 
 async fn attempt(
@@ -108,7 +105,7 @@ async fn attempt(
     match order.poll_ready(&patience).await {
         Ok(OrderStatus::Ready) => {}
         Ok(_) => return Err(refusal(ask, client, &mut order, None).await),
-        Err(Error::Timeout(_)) => return Err(slow(client)),
+        Err(Error::Timeout(_)) => return Err(client.slow()),
         Err(error) => return Err(refusal(ask, client, &mut order, Some(error)).await),
     }
     drop(placed);
@@ -152,8 +149,14 @@ async fn prove(
     let kind = if ask.by_http { ChallengeType::Http01 } else { ChallengeType::TlsAlpn01 };
     let mut placed = Vec::new();
     let mut authorizations = order.authorizations();
+    let mut asked = 0;
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(told)?;
+        asked += 1;
+        if asked > ask.domains.len() {
+            let text = format!("{} wants more names proven than it was asked for", client.host());
+            return Err(Trouble::new(Kind::Refused, text, "see who answers there"));
+        }
         let name = authorization.identifier().to_string();
         match authorization.status {
             AuthorizationStatus::Valid => continue,
