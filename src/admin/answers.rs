@@ -235,7 +235,10 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // A body may be long in coming; what else was sent is not kept until then, and not copied either.
+        let kind = parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers = kind.map(|kind| (header::CONTENT_TYPE, kind)).into_iter().collect();
         let body = match Bytes::from_request(Request::from_parts(parts.clone(), body), state).await {
             Ok(body) => body,
             Err(rejection) => return Err(Problem::new(rejection.status(), rejection.body_text())),

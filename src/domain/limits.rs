@@ -544,8 +544,14 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 128;
 /// Among those, of one address: several browsers behind one, each with the six connections that HTTP/1.1 has them open.
 pub const ADMIN_CONNECTIONS_PER_SENDER: usize = 48;
 
-/// Requests of one HTTP/2 connection at a time.
-pub const HTTP2_STREAMS_MAX: u32 = 64;
+/// Requests of one HTTP/2 connection at a time: a browser's tabs share one, and each has one for what is live.
+pub const HTTP2_STREAMS_MAX: u32 = 32;
+
+/// Bytes that the head of an HTTP/2 request may have when it is unpacked, and 32 for each line (RFC 9113, section 6.5.2).
+pub const HTTP2_HEADER_BYTES_MAX: u32 = 8 * 1024;
+
+/// Reading the body of a request to the page or the API from first to last byte.
+pub const ADMIN_BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Whether somebody is still there at the other end of an HTTP/2 connection is asked this often.
 pub const HTTP2_PING_INTERVAL: Duration = Duration::from_mins(1);

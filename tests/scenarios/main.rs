@@ -27,6 +27,7 @@ mod handshake;
 mod healing;
 mod hostile;
 mod hostile_answers;
+mod http2;
 mod identity;
 mod ingress;
 mod keeping;
