@@ -18,7 +18,8 @@ pub enum Command {
     /// Show which certificate the listeners show, and why that one.
     #[command(after_help = "Example: for the trust store of a Server's Java\n  \
         hydrophone certificate show --pem > hydrophone.pem\n  \
-        keytool -importcert -cacerts -noprompt -alias hydrophone -file hydrophone.pem   (on the Server; then restart it)")]
+        keytool -importcert -cacerts -noprompt -alias hydrophone \\\n    -file hydrophone.pem\n\n\
+        The last line is for the Server, which is then to be restarted.")]
     Show {
         /// Print the certificate with its chain, PEM.
         #[arg(long)]
@@ -38,9 +39,9 @@ pub enum Command {
     SelfSigned,
     /// Have a certificate fetched from an ACME server, such as Let's Encrypt, and fetched anew before it ends.
     #[command(
-        after_help = "Examples:\n  hydrophone certificate acme --domain hooks.example.com --contact ines@example.com \
-        --agree-to-terms\n  hydrophone certificate acme --domain hooks.lan.example --directory https://ca.lan.example/acme/dir \
-        --ca-file ca.pem --agree-to-terms\n\nThe server looks at port 443 of the name (http-01: port 80), which has to lead to \
+        after_help = "Examples:\n  hydrophone certificate acme --domain hooks.example.com \\\n    --contact ines@example.com \
+        --agree-to-terms\n  hydrophone certificate acme --domain hooks.lan.example \\\n    --ca-file ca.pem --directory https://ca.lan.example/dir \
+        --agree-to-terms\n\nThe server looks at port 443 of the name (http-01: port 80), which has to lead to \
         this box."
     )]
     Acme(Box<Acme>),

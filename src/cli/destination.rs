@@ -24,11 +24,11 @@ use crate::admin::shapes::{
 pub enum Command {
     /// Pass findings on to a platform.
     #[command(after_help = "Examples:\n  \
-        hydrophone destination add defectdojo dojo --url https://dojo.example.com --token-file token.txt\n  \
-        hydrophone destination add conviso conviso --option company=42 --token-file key.txt\n  \
-        hydrophone destination add events siem --url https://siem.example.com/hydrophone\n  \
+        hydrophone destination add defectdojo dojo \\\n    --url https://dojo.example.com --token-file token.txt\n  \
+        hydrophone destination add conviso conviso \\\n    --option company=42 --token-file key.txt\n  \
+        hydrophone destination add events siem \\\n    --url https://siem.example.com/hydrophone\n  \
         hydrophone destination add sarif files --url /var/lib/hydrophone/sarif\n  \
-        hydrophone destination add github code --option repository=acme/shop --token-file token.txt\n\n\
+        hydrophone destination add github code \\\n    --option repository=acme/shop --token-file token.txt\n\n\
         What --option sets, by kind:\n  \
         defectdojo  product-type (in which missing products are made), engagement (SonarQube), verified (yes|no)\n  \
         conviso     company (its number; needed), business-impact (of assets that are made), repository-url (with\n              \

@@ -25,7 +25,7 @@ use crate::platform::sarif::RUNS_MAX;
     For DefectDojo use --suppressions false-positives: it makes false positives of all that are suppressed.\n\n\
     Examples:\n  hydrophone export --format csv -o findings.csv\n  \
     hydrophone export --format json --severity critical | jq .findings\n  \
-    hydrophone export --format sarif --project web-shop --branch main -o web-shop.sarif")]
+    hydrophone export --format sarif \\\n    --project web-shop --branch main -o web-shop.sarif")]
 pub struct Export {
     /// Choose the form.
     #[arg(long, value_enum)]

@@ -35,7 +35,7 @@ pub enum Command {
     #[command(
         after_help = "The decision is told to Sonar, whose token's user needs the permission to administer issues \
         (or security\nhotspots); the inventory follows with the next read, which is asked for at once.\n\nExample:\n  \
-        hydrophone finding triage F12 --state false_positive --comment \"The value is a constant.\""
+        hydrophone finding triage F12 --state false_positive \\\n    --comment \"The value is a constant.\""
     )]
     Triage {
         /// Give the finding's id, as the list shows it.

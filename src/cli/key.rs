@@ -20,26 +20,29 @@ pub enum Command {
 const ROTATE_HELP: &str = "\
 Webhooks and syncs go on meanwhile. A change that is cut short goes on by itself at the next start.
 
-The former key is deleted when nothing on the box needs it any more. What does need it is what was made before: backups
-without their key, and databases that were set aside. Copy hydrophone.key first if you want to restore one of those;
+The former key is deleted when nothing on the box needs it any more. What does need it is what was made before: backups \
+without their key, and databases that were set aside. Copy hydrophone.key first if you want to restore one of those; \
 backups that were made with --with-keys open with their passphrase as before. Take a new backup afterwards.
 
-A file in the state folder is exchanged for a new one by itself. A credential is not: only you can write it. Hand the next
+A file in the state folder is exchanged for a new one by itself. A credential is not: only you can write it. Hand the next \
 one over beside it; in this way it never lies on the disk as it is (with --with-key=tpm2 it is bound to the box's TPM):
 
   sudo install -d -m 700 /etc/credstore.encrypted
-  od -An -v -tx1 -N32 /dev/urandom | tr -d ' \\n' | sudo systemd-creds encrypt --name=hydrophone.key.next \\
+  od -An -v -tx1 -N32 /dev/urandom | tr -d ' \\n' |
+    sudo systemd-creds encrypt --name=hydrophone.key.next \\
       - /etc/credstore.encrypted/hydrophone.key.next
   sudo systemctl restart hydrophone
   sudo hydrophone key rotate
 
 and then give it the name of the one before:
 
-  sudo systemd-creds decrypt --name=hydrophone.key.next /etc/credstore.encrypted/hydrophone.key.next - |
-      sudo systemd-creds encrypt --name=hydrophone.key.encrypted - /etc/credstore.encrypted/hydrophone.key.encrypted
+  next=/etc/credstore.encrypted/hydrophone.key.next
+  sudo systemd-creds decrypt --name=hydrophone.key.next $next - |
+    sudo systemd-creds encrypt --name=hydrophone.key.encrypted \\
+      - /etc/credstore.encrypted/hydrophone.key.encrypted
   sudo systemctl restart hydrophone
   sudo hydrophone status        # not locked: then
-  sudo rm /etc/credstore.encrypted/hydrophone.key.next";
+  sudo rm $next";
 
 impl Command {
     /// Does it.

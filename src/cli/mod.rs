@@ -329,6 +329,33 @@ pub(in crate::cli) mod tests {
         check(&Cli::command());
     }
 
+    /// What is shown to be pasted must come out as it was written: longer lines are broken where they end the command.
+    #[test]
+    fn lines_to_be_pasted_fit_a_terminal() {
+        use clap::CommandFactory;
+        fn walk(command: &clap::Command, each: &mut impl FnMut(&str, &str)) {
+            let texts = [command.get_after_help(), command.get_after_long_help(), command.get_long_about()];
+            for text in texts.into_iter().flatten() {
+                each(command.get_name(), &text.to_string());
+            }
+            command.get_subcommands().for_each(|one| walk(one, each));
+        }
+        let (mut seen, mut long) = (0, Vec::new());
+        walk(&Cli::command(), &mut |name, text| {
+            let is_command = |line: &&str| {
+                let text = line.trim_start();
+                line.starts_with("    --")
+                    || ["hydrophone ", "sudo ", "keytool "].iter().any(|one| text.starts_with(one))
+            };
+            for line in text.lines().filter(|line| line.starts_with("  ")).filter(is_command) {
+                seen += 1;
+                long.extend((line.chars().count() > 78).then(|| format!("{name}: {line}")));
+            }
+        });
+        assert!(long.is_empty(), "{}", long.join("\n"));
+        assert!(seen > 30, "{seen} lines");
+    }
+
     #[test]
     fn good_lines_are_taken() {
         let lines = [

@@ -25,7 +25,7 @@ pub enum Command {
         before is followed\nto its end, and closed there when it is really gone. Where more passes than before, the \
         destinations of the\norganization are told the present state again.\n\n\
         Examples:\n  hydrophone organization filter acme --min-severity high\n  \
-        hydrophone organization filter cloud/acme --severity critical --kind vulnerability\n  \
+        hydrophone organization filter cloud/acme \\\n    --severity critical --kind vulnerability\n  \
         hydrophone organization filter acme --no-filter"
     )]
     Filter(Choice),

@@ -21,7 +21,7 @@ use crate::admin::shapes::{
 pub enum Command {
     /// Connect SonarQube Cloud or a SonarQube Server.
     #[command(after_help = "Examples:\n  hydrophone source add cloud --cloud --token-file token.txt\n  \
-        hydrophone source add lab --server https://sonar.example.com --token-file - --ca-file ca.pem")]
+        hydrophone source add lab --server https://sonar.example.com \\\n    --token-file - --ca-file ca.pem")]
     Add(Add),
     /// List the sources.
     List,

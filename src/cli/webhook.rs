@@ -59,7 +59,7 @@ pub enum Command {
         overlap\nleaves time for them. `webhook show` tells when Sonar last signed with each secret. While this box's clock may \
         be\nwrong, no secret ends.\n\n\
         Examples:\n  hydrophone webhook rotate acme\n  hydrophone webhook rotate acme --project web-shop --overlap 12h\n  \
-        hydrophone webhook rotate acme --overlap 0      # the former secret is known to somebody: it ends at once"
+        hydrophone webhook rotate acme --overlap 0  # somebody knows the former"
     )]
     Rotate {
         /// Whose webhook.
