@@ -203,6 +203,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         for listener in pages.all {
             servers.spawn(admin::serve_network(listener, Arc::clone(&tls), Arc::clone(&admin), stopped.clone()));
         }
+        border.set_page_asks(tls.asks());
         served = Some(tls);
     }
     for listener in proofs.all {

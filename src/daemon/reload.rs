@@ -87,6 +87,7 @@ impl Readable {
             Ok(Some(clients)) => {
                 if served.replace(clients) {
                     changes.push("the page asks for certificates of other authorities".to_owned());
+                    self.border.set_page_asks(true);
                 }
                 None
             }

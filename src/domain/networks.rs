@@ -61,6 +61,17 @@ impl Networks {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
+    /// How many there are; some that were given may have been joined.
+    pub fn count(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether one is so wide that it is no description of a few machines: wider than a /8 of IPv4 or a /16 of IPv6.
+    pub fn has_nearly_all(&self) -> bool {
+        let wider = |spans: &[Span], bits: u32| spans.iter().any(|(first, last)| last - first >= 1 << bits);
+        wider(&self.v4, 24) || wider(&self.v6, 112)
+    }
+
     fn add(&mut self, text: &str) -> Result<(), BadNetwork> {
         let bad = |why| BadNetwork { text: text.chars().take(SHOWN_MAX).collect(), why };
         let (address, length) = match text.split_once('/') {
@@ -135,9 +146,9 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address => f.write_str("write one such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7"),
-            Self::Length(most) => write!(f, "what follows the / is a number from 0 to {most}"),
+            Self::Length(most) => write!(f, "what follows the / is a number from 0 to {most}, and nothing else"),
             Self::Beyond { whole, length } => {
-                write!(f, "its address goes beyond its length; write {whole}/{length}, or the address alone")
+                write!(f, "it has host bits set; write {whole}/{length}, or the address alone")
             }
         }
     }

@@ -180,7 +180,12 @@ fn check_proxies(value: &str) -> Result<(), String> {
     if value.split(',').count() > limits::TRUSTED_PROXIES_MAX {
         return Err(format!("names at most {} networks", limits::TRUSTED_PROXIES_MAX));
     }
-    Networks::parse_list(value).map(|_| ()).map_err(|bad| format!("names networks with commas: {bad}"))
+    let named = Networks::parse_list(value).map_err(|bad| format!("names networks with commas: {bad}"))?;
+    if named.has_nearly_all() {
+        let why = "names nearly everybody, and then each caller chooses the address that it is known by";
+        return Err(format!("{why}: name the proxies alone, such as 10.0.0.7 or 192.0.2.0/28"));
+    }
+    Ok(())
 }
 
 /// Checks what chooses the lines of the log: a level, or levels of parts of the program.
@@ -220,6 +225,17 @@ pub fn check_url(value: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trusted_proxy_is_not_everybody() {
+        for good in ["", "10.0.0.7", "10.0.0.0/8", "192.0.2.0/28,2001:db8::/32", "2001::/16"] {
+            assert_eq!(check_proxies(good), Ok(()), "{good}");
+        }
+        for bad in ["0.0.0.0/0", "::/0", "10.0.0.7,128.0.0.0/1", "10.0.0.0/7", "2000::/15", "::ffff:0:0/96"] {
+            let told = check_proxies(bad).unwrap_err();
+            assert!(told.contains("nearly everybody") && told.contains("such as 10.0.0.7"), "{bad}: {told}");
+        }
+    }
 
     #[test]
     fn a_log_level_is_a_level_or_levels_of_parts() {

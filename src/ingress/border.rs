@@ -5,7 +5,7 @@
 use std::array;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -113,6 +113,8 @@ pub struct Border {
     gate: Mutex<Gate>,
     lines: Mutex<[Lines; 4]>,
     outside: AtomicU64,
+    /// Whether the page asks for client certificates.
+    page_asks: AtomicBool,
     troubles: Mutex<BTreeMap<&'static str, String>>,
     challenges: OnceLock<Arc<Challenges>>,
     clock: Clock,
@@ -154,6 +156,7 @@ impl Border {
             gate: Mutex::default(),
             lines: Mutex::default(),
             outside: AtomicU64::new(0),
+            page_asks: AtomicBool::new(false),
             troubles: Mutex::default(),
             challenges: OnceLock::new(),
             clock,
@@ -189,6 +192,38 @@ impl Border {
     /// Whether there is a list of who may call.
     pub fn has_networks(&self) -> bool {
         self.rules().networks.is_some()
+    }
+
+    /// Who may come, in sentences: to the webhooks, through which proxies, and to the page.
+    pub fn described(&self) -> [(&'static str, String); 3] {
+        let rules = self.rules();
+        let outside = self.outside();
+        let networks = match &rules.networks {
+            None => "webhooks may come from everywhere".to_owned(),
+            Some(list) => {
+                let (count, done) =
+                    (list.count(), if rules.refuses { "refused" } else { "let in, as the list is tried out" });
+                format!("webhooks may come from {count} networks; {outside} from elsewhere were {done} since the start")
+            }
+        };
+        let proxies = match rules.trusted.count() {
+            0 if rules.is_plain => {
+                "none is trusted, so that all webhooks seem to come from the one in front".to_owned()
+            }
+            0 => "none is trusted; callers are known by the address that they connect from".to_owned(),
+            count => format!("{count} are trusted to forward the address of who calls"),
+        };
+        let page = if self.page_asks.load(Ordering::Relaxed) {
+            "the page asks for a client certificate (mutual TLS) over the network"
+        } else {
+            "the page asks for no client certificate over the network"
+        };
+        [("networks", networks), ("proxies", proxies), ("page", page.to_owned())]
+    }
+
+    /// Whether the page asks for client certificates.
+    pub fn set_page_asks(&self, asks: bool) {
+        self.page_asks.store(asks, Ordering::Relaxed);
     }
 
     /// Where an ACME server's proofs are laid out: as long as one is, it may come from anywhere.
@@ -375,7 +410,17 @@ impl Border {
             text: trouble.clone(),
             remedy: "mend it, then run `systemctl reload hydrophone`".to_owned(),
         });
-        troubles.chain(refused).collect()
+        let rules = self.rules();
+        let unlisted = (rules.refuses && rules.networks.is_none()).then(|| Condition {
+            urgency: Urgency::Warning,
+            code: "webhook_networks_missing",
+            text: "webhook-networks-mode is `refuse`, but there is no list of networks: webhooks may come from everywhere"
+                .to_owned(),
+            remedy: "put one network a line into /etc/hydrophone/webhook-networks, or where `serve --webhook-networks` says, \
+                     and run `systemctl reload hydrophone`; or `hydrophone config set webhook-networks-mode log`"
+                .to_owned(),
+        });
+        troubles.chain(refused).chain(unlisted).collect()
     }
 
     /// Whether the log is given another line of a kind, and then what to add to it.

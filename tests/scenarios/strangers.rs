@@ -294,6 +294,17 @@ fn calls_to_no_endpoint_have_a_wider_budget_that_says_nothing_of_real_ones() {
 
 /// A list is tried out first: as long as the setting says so, it refuses nobody.
 #[test]
+fn a_refusal_of_networks_without_a_list_of_them_is_told() {
+    let gateway = Gateway::start();
+    let told = || gateway.json(&["status"])["conditions"].to_string();
+    assert!(!told().contains("webhook_networks_missing"));
+    gateway.json(&["config", "set", "webhook-networks-mode", "refuse"]);
+    assert_tells(&told(), &["webhook_networks_missing", "may come from everywhere", "webhook-networks-mode log"]);
+    gateway.json(&["config", "set", "webhook-networks-mode", "log"]);
+    assert!(!told().contains("webhook_networks_missing"));
+}
+
+#[test]
 fn networks_that_may_call_are_tried_out_first_and_then_hold() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let file = folder.path().join("networks");
@@ -329,6 +340,8 @@ fn networks_that_may_call_are_tried_out_first_and_then_hold() {
     scene.gateway.wait("the condition to go", |_| scene.condition("webhook_networks_broken").is_none().then_some(()));
     assert_eq!(scene.send_from("127.0.0.2", &call("T3")).unwrap().status, 202);
     assert!(is_ended(&mut silent(&scene.hook.address, [127, 0, 0, 3])));
+    let looked = scene.gateway.json(&["doctor"])["lines"].to_string();
+    assert_tells(&looked, &["webhooks may come from 2 networks", "from elsewhere were refused since the start"]);
     drop(scene);
 
     for (networks, words) in [

@@ -25,7 +25,11 @@ pub(super) fn look(admin: &Admin, running: bool, notes: &Notes) {
     if running {
         trusted(admin, notes);
         fetched(admin, notes);
+        for (check, text) in admin.border.described() {
+            notes.ok(check, text);
+        }
     }
+    key(admin, notes);
     conditions(admin, notes);
 }
 
@@ -189,6 +193,20 @@ fn kind(shown: &tls::Described) -> String {
         (true, tls::OWN_SUBJECT) => "made by this box itself".to_owned(),
         (true, _) => "signed by itself".to_owned(),
         (false, _) => format!("issued by {}", shown.issuer),
+    }
+}
+
+/// What seals the secrets, and nothing of it.
+fn key(admin: &Admin, notes: &Notes) {
+    match admin.store.key() {
+        Ok(key) => {
+            let kind = if key.is_credential { "a credential of the service manager" } else { "a file" };
+            let place = key.file.map(|file| format!(", {}", file.display())).unwrap_or_default();
+            notes.ok("key", format!("secrets are encrypted at rest with the key {} ({kind}{place})", key.id));
+        }
+        // A condition of its own says what to do.
+        Err(StoreError::Locked(locked)) => notes.unknown("key", format!("the box is locked: {locked}")),
+        Err(error) => notes.unknown("key", error.to_string()),
     }
 }
 

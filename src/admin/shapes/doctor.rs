@@ -32,8 +32,9 @@ pub struct Diagnosis {
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiagnosisLine {
-    /// What was looked at: `daemon`, `clock`, `store`, `disk`, `wear`, `certificate`, `way`, `acme`, `condition`, `proxy`, `name`, `tls`,
-    /// `token`, `permissions`, `webhook`, `calls`, `address`, `destination`.
+    /// What was looked at: `daemon`, `clock`, `store`, `disk`, `wear`, `certificate`, `way`, `acme`, `networks`, `proxies`,
+    /// `page`, `key`, `condition`, `proxy`, `name`, `tls`, `token`, `permissions`, `webhook`, `calls`, `address`,
+    /// `destination`.
     pub check: String,
     /// Of which source, webhook or destination.
     pub subject: Option<String>,
