@@ -1,7 +1,7 @@
 //! `backup`, `restore` and `verify`: everything that a box holds as one file, and back.
 
 use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use clap::Args;
@@ -177,6 +177,13 @@ impl Restore {
                  box's TPM does not move: take the backup there with --with-keys.",
                 checked.head.key()
             ))?;
+            if let Some(other) = offline::other_key(&state, checked.head.key()) {
+                let name = state.join(KEY_NAME).display().to_string();
+                out.line(format!(
+                    "The file {name} is another key, {other}, which the former database needs: before you put a key in its \
+                     place, `mv {name} {name}.{other}`."
+                ))?;
+            }
         }
         out.line(format!(
             "Everything is as it was at {made_at}, also what was taken back since: look at API tokens (`hydrophone token \
@@ -197,8 +204,13 @@ pub struct Verify {
 impl Verify {
     /// Does it.
     pub fn run(&self, session: &mut Session) -> Result<(), Failure> {
+        let mut secrets = None;
         let answer = match &self.file {
-            Some(file) => answer(offline::check(file).map_err(|error| input(&error))?.verified),
+            Some(file) => {
+                let checked = offline::check(file).map_err(|error| input(&error))?;
+                secrets = Some(opened_by(&checked, &session.paths.state));
+                answer(checked.verified)
+            }
             None => match session.client.get_long("verify") {
                 // Then nobody else has the file.
                 Err(Failure::NoDaemon { .. }) => {
@@ -223,9 +235,32 @@ impl Verify {
                     number(damaged),
                     counted(verified.rows, "record")
                 )),
-            }
+            }?;
+            secrets.as_ref().map_or(Ok(()), |secrets| out.line(secrets))
         })?;
         if damaged == 0 { Ok(()) } else { Err(Failure::Told) }
+    }
+}
+
+/// With what the secrets of a backup can be used.
+fn opened_by(checked: &Checked, state: &Path) -> String {
+    let key = checked.head.key();
+    if checked.head.wrapped.is_some() {
+        return format!("Its secrets are sealed with the key {key}, which is in it, under its passphrase.");
+    }
+    let rest = "as a credential, or elsewhere, it has to be kept for this backup to be of use";
+    if offline::has_key(state, key) {
+        return format!("Its secrets are sealed with the key {key}, which is this box's; it is not in the backup.");
+    }
+    match offline::other_key(state, key) {
+        Some(other) => {
+            format!(
+                "Its secrets are sealed with the key {key}; the file in the state folder is another one, {other}: {rest}."
+            )
+        }
+        None => format!(
+            "Its secrets are sealed with the key {key}, which is neither in it nor, for this user to see, in the state folder: {rest}."
+        ),
     }
 }
 

@@ -40,6 +40,14 @@ pub fn has_key(state: &Path, key: KeyId) -> bool {
     matches!(Place::folder(state).find(), Ok(Some(found)) if found.id() == key)
 }
 
+/// Another key that lies in a state folder as a file, under the name that this one would have there.
+pub fn other_key(state: &Path, key: KeyId) -> Option<KeyId> {
+    match Place::folder(state).find() {
+        Ok(Some(found)) if found.id() != key => Some(found.id()),
+        _ => None,
+    }
+}
+
 /// The name of the key's file, and of its credential.
 pub const KEY_NAME: &str = seal::NAME;
 

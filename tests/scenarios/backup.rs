@@ -123,8 +123,19 @@ fn a_backup_holds_no_secret_and_without_its_key_the_box_is_locked() {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
     assert_eq!(std::fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_tells(&gateway.cli(&["verify", name]).out, &["which is this box's; it is not in the backup"]);
+    // Another box has another key, and its database needs that one.
+    let (other, _) = holding(&sonar);
+    assert_tells(&other.cli(&["verify", name]).out, &["the file in the state folder is another one", "has to be kept"]);
+    let state = other.state();
+    let kept = other.stop();
+    let said = offline(&state, &["restore", name], "");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_tells(&said.out, &["starts locked", "is another key", "which the former database needs", "mv "]);
+    drop(kept);
     let fresh = Arc::new(tempfile::tempdir().unwrap());
     let state = fresh.path().join("state");
+    assert_tells(&offline(&state, &["verify", name], "").out, &["neither in it nor"]);
     let said = offline(&state, &["restore", name], "");
     assert_eq!(said.code, 0, "{said:?}");
     assert_tells(&said.out, &["is not in the state folder", "starts locked", "TPM does not move", "--with-keys"]);
