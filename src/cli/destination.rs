@@ -200,6 +200,9 @@ pub struct Edit {
     /// Set what only this kind of platform knows; an empty value takes it away.
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = pair)]
     options: Vec<(String, String)>,
+    /// Tell signed events of this box's own conditions, too, or stop.
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    conditions: Option<bool>,
     /// Name what an asset is called there; an empty name takes it away.
     #[arg(long = "asset", value_name = "ASSET=NAME", value_parser = pair)]
     assets: Vec<(String, String)>,
@@ -356,10 +359,12 @@ impl Edit {
         let secret = self.token_file.as_deref().map(|file| read_secret(file, "token")).transpose()?;
         let ca_pem = self.ca_file.as_deref().map(read_certificates).transpose()?;
         let filter = (self.no_filter || self.filter.is_given()).then(|| self.filter.clone().into_shape());
+        let conditions =
+            self.conditions.map(|told| ("conditions".to_owned(), if told { "yes" } else { "no" }.to_owned()));
         let edit = DestinationEdit {
             url: self.url,
             secret,
-            options: self.options.into_iter().collect(),
+            options: self.options.into_iter().chain(conditions).collect(),
             filter,
             assets: self.assets.into_iter().collect(),
             triage: Some(TriageEdit { to_sonar: self.triage_to_sonar, from_sonar: self.triage_from_sonar }),

@@ -342,4 +342,16 @@ fn a_condition_that_comes_up_reaches_a_receiver_that_wants_to_know() {
     let new = gateway.wait("a new condition to be told", |_| told("source_refused"));
     assert_ne!(known["id"], new["id"]);
     assert!(!new["data"].to_string().contains(sonar.token()));
+
+    // A receiver that cannot be told of conditions is not up to date, whatever it knows of findings.
+    receiver.answer_always(Some(Reply::Status(503)));
+    gateway.json(&["config", "set", "webhook-networks-mode", "refuse"]);
+    let state = || gateway.json(&["destination", "show", "siem"]);
+    gateway.wait("it to be told", |_| (state()["state"] == "retrying").then_some(()));
+    assert!(state()["trouble"].to_string().contains("503"), "{}", state());
+    // Who does not want to know any more is not asked for it again.
+    receiver.answer_always(None);
+    gateway.json(&["destination", "edit", "siem", "--conditions", "no"]);
+    gateway.wait("it to be well", |_| (state()["state"] == "up_to_date").then_some(()));
+    assert!(told("webhook_networks_missing").is_none());
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::runner::Runner;
-use crate::platform::Told;
+use crate::platform::{Told, Trouble};
+use crate::store::destinations::Woe;
 use crate::store::{StoreError, notices};
 
 impl Runner {
@@ -12,7 +13,11 @@ impl Runner {
     pub(super) fn tell_notice(&mut self) -> Result<bool, StoreError> {
         let id = self.id;
         let wanted = self.open.as_ref().is_some_and(|open| open.platform.wants_notices());
-        if !wanted || self.notice_until.is_some_and(|until| self.steady() < until) {
+        if !wanted {
+            self.notice_until = None;
+            return Ok(false);
+        }
+        if self.notice_until.is_some_and(|until| self.steady() < until) {
             return Ok(false);
         }
         let Some((mark, kept)) = self.store().read(|view| notices::next(view, id))? else { return Ok(false) };
@@ -28,6 +33,14 @@ impl Runner {
                 }
                 // Those after it wait, or they would overtake it.
                 self.notice_until = Some(self.steady() + NOTICE_WAIT);
+                let since = self.deliver.work.clock.now();
+                match trouble {
+                    Trouble::Later { why, .. } => self.woe(Woe { why, remedy: None, since })?,
+                    Trouble::Refused { why, remedy } | Trouble::Target { why, remedy } => {
+                        self.woe(Woe { why, remedy: Some(remedy), since })?;
+                    }
+                    gone @ Trouble::Gone { .. } => self.stop(gone)?,
+                }
                 return Ok(false);
             }
         }

@@ -225,7 +225,7 @@ impl Runner {
             return Ok(Turn::Worked);
         }
         // What it could not be told is nothing to tell any more.
-        if manner == Manner::Changes && progress.trouble.is_some() {
+        if manner == Manner::Changes && progress.trouble.is_some() && self.notice_until.is_none() {
             self.note(|progress| progress.trouble = None)?;
             return Ok(Turn::Worked);
         }
