@@ -231,6 +231,24 @@ pub fn put_session(batch: &Batch, print: &Print, session: &Session, now: Timesta
     batch.put(tables::SESSIONS, &of_print(print), session)
 }
 
+/// Begins a login of somebody whose password was verified against this hash, and returns them as they are now. Nothing
+/// where they are gone or have another password: hashing takes so long that either may have happened meanwhile.
+pub fn log_in(
+    batch: &Batch,
+    name: &UserName,
+    verified: &str,
+    print: &Print,
+    now: Timestamp,
+) -> Result<Option<User>, StoreError> {
+    let Some(user) = user(batch, name)?.filter(|user| user.password.as_deref() == Some(verified)) else {
+        return Ok(None);
+    };
+    let user = User { login_at: Some(now), ..user };
+    put_session(batch, print, &Session { user: name.clone(), created_at: now, used_at: now }, now)?;
+    put_user(batch, name, &user)?;
+    Ok(Some(user))
+}
+
 /// Ends a login.
 pub fn end_session(batch: &Batch, print: &Print) -> Result<(), StoreError> {
     batch.delete(tables::SESSIONS, &of_print(print))
@@ -335,4 +353,55 @@ pub fn audited_after(view: &impl View, after: u64, most: usize) -> Result<Vec<(u
         found.len() < most
     })?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::Store;
+
+    fn opened() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Arc::default()).unwrap();
+        (folder, store)
+    }
+
+    fn name(text: &str) -> UserName {
+        UserName::parse(text).unwrap()
+    }
+
+    fn somebody(role: Role, password: &str) -> User {
+        User { role, password: Some(password.to_owned()), created_at: Timestamp(1), login_at: None, code: None }
+    }
+
+    fn write<T: Send + 'static>(
+        store: &Store,
+        write: impl FnOnce(&Batch) -> Result<T, StoreError> + Send + 'static,
+    ) -> T {
+        store.write::<_, StoreError>(|batch| write(batch)).unwrap()
+    }
+
+    #[test]
+    fn who_is_gone_or_has_another_password_is_not_let_in_by_a_login_under_way() {
+        let (_folder, store) = opened();
+        let log_in = |verified: &'static str, print: u8| {
+            write(&store, move |batch| log_in(batch, &name("ines"), verified, &Print([print; 32]), Timestamp(9)))
+        };
+        let session = |print: u8| store.read(|view| session(view, &Print([print; 32]), Timestamp(9))).unwrap();
+        assert_eq!(log_in("first", 1), None, "nobody of this name");
+        write(&store, |batch| put_user(batch, &name("ines"), &somebody(Role::Admin, "first")));
+        // Their role was changed while the password was looked at: what is stored counts.
+        write(&store, |batch| put_user(batch, &name("ines"), &somebody(Role::Viewer, "first")));
+        let stored = User { login_at: Some(Timestamp(9)), ..somebody(Role::Viewer, "first") };
+        assert_eq!(log_in("first", 2), Some(stored.clone()));
+        assert_eq!(session(2).map(|(_, user)| user), Some(stored));
+        write(&store, |batch| put_user(batch, &name("ines"), &somebody(Role::Viewer, "second")));
+        assert_eq!(log_in("first", 3), None, "the password is another");
+        write(&store, |batch| remove_user(batch, &name("ines")));
+        assert_eq!(log_in("second", 4), None, "they were removed");
+        assert_eq!((session(3), session(4)), (None, None));
+        assert_eq!(store.read(users).unwrap(), []);
+    }
 }

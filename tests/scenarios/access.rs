@@ -288,6 +288,34 @@ fn a_token_is_shown_once_stored_as_a_digest_and_not_good_any_more_when_it_is_rem
     }
 }
 
+/// A password takes a while to be looked at. Whoever is removed during that must be gone after it, and not be written back
+/// with the record that was read before.
+#[test]
+fn who_was_removed_does_not_come_back_by_a_login_under_way() {
+    let appliance = Appliance::start();
+    appliance.user("ines", "admin");
+    for _ in 0..3 {
+        appliance.user("omar", "admin");
+        std::thread::scope(|scope| {
+            // Several wait for their turn with the one that is hashed at a time.
+            let logins: Vec<_> = (0..3).map(|_| scope.spawn(|| appliance.log_in("omar", PASSWORD))).collect();
+            appliance.gateway.json(&["user", "remove", "omar"]);
+            for login in logins {
+                let login = login.join().unwrap();
+                assert!(matches!(login.status, 200 | 401 | 429), "{login:?}");
+                if login.status == 200 {
+                    let asked =
+                        appliance.ask("GET", "/api/v1/session", &[("Cookie", &cookie_of(&login))], &Value::Null);
+                    assert_eq!(asked.status, 401);
+                }
+            }
+        });
+        let users = appliance.gateway.json(&["user", "list"]);
+        let names: Vec<_> = users["users"].as_array().unwrap().iter().map(|user| user["name"].as_str()).collect();
+        assert_eq!(names, [Some("ines")]);
+    }
+}
+
 #[test]
 fn the_audit_log_says_who_did_what_and_how_it_ended() {
     let appliance = Appliance::start();
