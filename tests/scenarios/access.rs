@@ -228,6 +228,45 @@ fn a_page_of_another_site_can_change_nothing_with_our_cookie() {
     assert_eq!(appliance.gateway.json(&["asset", "list"])["assets"].as_array().unwrap().len(), 2);
 }
 
+/// Somebody else's page could log a browser in as its author, who then reads what its owner enters.
+#[test]
+fn a_page_of_another_site_can_log_nobody_in() {
+    let appliance = Appliance::start();
+    appliance.user("ines", "admin");
+    let code =
+        linked_code(appliance.gateway.json(&["user", "add", "omar", "--role", "viewer"])["link"].as_str().unwrap());
+    let (login, chosen) = (
+        json!({ "user": "ines", "password": PASSWORD }),
+        json!({ "user": "omar", "code": code, "password": PASSWORD }),
+    );
+    let own = appliance.page.clone();
+    let form = |path: &str, told: &[(&str, &str)], body: &str| {
+        let kind = [("Content-Type", "application/x-www-form-urlencoded")];
+        ask(&appliance.page, "POST", path, &[&kind, told].concat(), body)
+    };
+    let (sign_in, set_up) = (
+        format!("account=ines&password={}", PASSWORD.replace(' ', "+")),
+        format!("user=omar&code={code}&password={}", PASSWORD.replace(' ', "+")),
+    );
+    for told in [&[("Origin", "https://evil.example")][..], &[("Origin", "null")], &[("Sec-Fetch-Site", "cross-site")]]
+    {
+        for answer in [
+            appliance.ask("POST", "/api/v1/session", told, &login),
+            appliance.ask("POST", "/api/v1/setup", told, &chosen),
+            form("/sign-in", told, &sign_in),
+            form("/setup", told, &set_up),
+        ] {
+            assert_eq!((answer.status, answer.header("set-cookie")), (403, None), "{told:?}: {answer:?}");
+        }
+    }
+    // A page of its own, and a program, which names no origin.
+    for told in [&[("Origin", own.as_str())][..], &[("Sec-Fetch-Site", "same-origin")], &[]] {
+        assert_eq!(appliance.ask("POST", "/api/v1/session", told, &login).status, 200, "{told:?}");
+        assert_eq!(form("/sign-in", told, &sign_in).status, 303, "{told:?}");
+    }
+    assert_eq!(form("/setup", &[("Origin", &own)], &set_up).status, 303);
+}
+
 #[test]
 fn a_login_ends_with_a_log_out_another_password_and_the_user() {
     let appliance = Appliance::start();

@@ -128,7 +128,15 @@ pub(super) async fn by_socket(mut request: Request, next: Next) -> Response {
 /// For the network: finds out who is asking, and notes it with the request. Nobody in particular is let through to what
 /// takes no role.
 pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    let caller = match shown(request.headers()) {
+    let shown = shown(request.headers());
+    // A page of somebody else's can have a browser send our cookie, or log in with a name and password of theirs, and cannot
+    // name another origin than its own.
+    if !is_safe(request.method()) && !is_meant(request.headers(), request.uri(), &shown) {
+        return Problem::forbidden("this request came from a page of another site")
+            .remedy("use the page of this box itself, or an API token")
+            .into_response();
+    }
+    let caller = match shown {
         Shown::Nothing => None,
         Shown::Token(secret) => match admin.run(move |admin| by_token(admin, &secret)).await {
             Ok(Some(caller)) => Some(caller),
@@ -136,12 +144,6 @@ pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Req
             Err(problem) => return problem.into_response(),
         },
         Shown::Cookie(secret) => {
-            // A page of somebody else's can have a browser send our cookie, and cannot name another origin than its own.
-            if !is_safe(request.method()) && !is_own_page(request.headers(), request.uri()) {
-                return Problem::forbidden("this request came from a page of another site")
-                    .remedy("use the page of this box itself, or an API token")
-                    .into_response();
-            }
             // A page that keeps itself current is nobody at work.
             let works = !request.headers().contains_key(LIVE) && request.uri().path() != "/api/v1/events";
             match admin.run(move |admin| by_cookie(admin, &secret, works)).await {
@@ -200,6 +202,16 @@ pub(super) fn fuzz(headers: &HeaderMap, address: &Uri) {
     let _ = is_own_page(headers, address);
 }
 
+/// Whether whoever sits before the browser meant a request that changes something. What a browser says of where it came from
+/// must be this box. A program says nothing; but our cookie is in browsers alone, and those have to say it.
+fn is_meant(headers: &HeaderMap, address: &Uri, shown: &Shown) -> bool {
+    let is_told = headers.contains_key(header::ORIGIN) || headers.contains_key(FETCH_SITE);
+    (!is_told && !matches!(shown, Shown::Cookie(_))) || is_own_page(headers, address)
+}
+
+/// What a browser says of a request: by which of its sites it was caused (W3C, Fetch Metadata Request Headers).
+const FETCH_SITE: &str = "sec-fetch-site";
+
 /// Whether a request was made by a page of this box: by what the browser says of its origin (OWASP's cheat sheet against
 /// cross-site request forgery, "verifying origin").
 fn is_own_page(headers: &HeaderMap, address: &Uri) -> bool {
@@ -209,7 +221,7 @@ fn is_own_page(headers: &HeaderMap, address: &Uri) -> bool {
     match (text(header::ORIGIN), host) {
         (Some(origin), Some(host)) => origin.strip_prefix("https://").is_some_and(|of| of.eq_ignore_ascii_case(host)),
         (Some(_), None) => false,
-        (None, _) => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
+        (None, _) => headers.get(FETCH_SITE).is_some_and(|site| site == "same-origin"),
     }
 }
 
@@ -282,6 +294,21 @@ mod tests {
         let http_2 = Uri::from_static("https://box.example:8444/projects");
         assert!(is_own_page(&headers(&[("origin", "https://box.example:8444")]), &http_2));
         assert!(!is_own_page(&headers(&[("origin", "https://evil.example"), ("host", "evil.example")]), &http_2));
+    }
+
+    #[test]
+    fn what_a_browser_says_counts_with_a_cookie_and_without_and_a_program_need_not_say_anything() {
+        let path = Uri::from_static("/sign-in");
+        let callers = || {
+            [Shown::Nothing, Shown::Token("hyd_0".to_owned()), Shown::Cookie("0".to_owned())].into_iter().enumerate()
+        };
+        for (at, caller) in callers() {
+            let is_meant = |pairs: &[(&'static str, &'static str)]| is_meant(&headers(pairs), &path, &caller);
+            assert!(is_meant(&[("origin", "https://box.example"), ("host", "box.example")]));
+            assert!(!is_meant(&[("origin", "https://evil.example"), ("host", "box.example")]), "{at}");
+            assert!(!is_meant(&[("sec-fetch-site", "cross-site"), ("host", "box.example")]), "{at}");
+            assert_eq!(is_meant(&[("host", "box.example")]), at < 2, "a browser's cookie comes from a browser");
+        }
     }
 
     #[test]
