@@ -397,6 +397,48 @@ fn the_audit_log_says_who_did_what_and_how_it_ended() {
     assert_eq!(older["entries"], json!([list["entries"][4], list["entries"][5]]));
 }
 
+/// The API tells nobody a secret. Whoever has an admin's session must not have it sent to a place of their own either.
+#[test]
+fn a_stored_secret_goes_to_no_other_place_over_the_network_unless_it_is_given_again() {
+    let appliance = Appliance::start();
+    appliance.user("ines", "admin");
+    let (cookie, token) = (appliance.cookie("ines"), format!("Bearer {}", appliance.token("root", "admin")));
+    let add = ["destination", "add", "defectdojo", "dojo", "--url", "http://127.0.0.1:9", "--token-file", "-"];
+    appliance.gateway.json_with(&[&add[..], &["--unchecked", "--paused"]].concat(), "the-token");
+    let thief = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    thief.set_nonblocking(true).unwrap();
+    let elsewhere = format!("http://{}", thief.local_addr().unwrap());
+    let own = appliance.page.clone();
+    let certificate = crate::support::tls::certificate_of(own.strip_prefix("https://").unwrap());
+    let callers =
+        [&[("Authorization", token.as_str())][..], &[("Cookie", cookie.as_str()), ("Origin", own.as_str())][..]];
+    for caller in callers {
+        for other in [
+            json!({ "url": elsewhere, "check": true }),
+            json!({ "url": elsewhere }),
+            json!({ "proxy": elsewhere, "check": true }),
+            json!({ "ca_pem": certificate, "check": true }),
+        ] {
+            let answer = appliance.ask("PATCH", "/api/v1/destinations/dojo", caller, &other);
+            assert_eq!((answer.status, answer.json()["field"].as_str()), (400, Some("secret")), "{other}: {answer:?}");
+            assert!(answer.json()["detail"].as_str().unwrap().contains("give the secret again"), "{answer:?}");
+        }
+    }
+    // The page says it at the field where the secret is entered.
+    let form = [("Content-Type", "application/x-www-form-urlencoded"), callers[1][0], callers[1][1]];
+    let page = ask(&own, "POST", "/destinations/dojo/edit", &form, &format!("url={elsewhere}&unchecked=yes"));
+    assert!(page.body.contains("give the secret again") && page.body.contains("name=\"secret\""), "{page:?}");
+    assert_eq!(appliance.gateway.json(&["destination", "show", "dojo"])["url"], "http://127.0.0.1:9");
+    assert_eq!(thief.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody was sent there");
+    // Another path of the same place, and what is given again.
+    for edit in [json!({ "url": "http://127.0.0.1:9/v2" }), json!({ "url": elsewhere, "secret": "another" })] {
+        let answer = appliance.ask("PATCH", "/api/v1/destinations/dojo", callers[0], &edit);
+        assert_eq!(answer.status, 200, "{edit}: {answer:?}");
+    }
+    // Whoever is on the box has its secrets anyway.
+    appliance.gateway.json(&["destination", "edit", "dojo", "--url", "http://127.0.0.1:9"]);
+}
+
 #[test]
 fn the_last_admin_stays_over_the_network() {
     let appliance = Appliance::start();

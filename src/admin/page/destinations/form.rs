@@ -110,7 +110,7 @@ fn reaching(kind: &Kind, sheet: Sheet<'_>, needs_secret: bool, known: Option<&sh
             (sheet.secret(Line {
                 name: "secret",
                 label,
-                help: if known.is_some() { "The present one stays where this is empty." } else { help },
+                help: if known.is_some() { "The present one stays where this is empty. Another server, proxy or certificate needs it again." } else { help },
                 required: needs_secret,
                 ..Line::default()
             }))
@@ -417,8 +417,9 @@ pub(in crate::admin::page) async fn save(
 ) -> Result<Response, Problem> {
     let known = destinations::show(State(Arc::clone(&admin)), Path(name.clone())).await?.0;
     let kind = Kind::of(&known.kind).ok_or_else(|| no_kind(&known.kind))?;
+    let asking = caller.clone();
     let done = match edit(kind, &known, &typed) {
-        Ok(edit) => admin.run(move |admin| destinations::edit::edited(admin, &name, edit)).await,
+        Ok(edit) => admin.run(move |admin| destinations::edit::edited(admin, &asking, &name, edit)).await,
         Err(problem) => Err(problem),
     };
     match done {
