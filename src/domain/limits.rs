@@ -526,8 +526,8 @@ pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
 /// Days of the trend that are kept: a year and a month to compare with.
 pub const TREND_DAYS_MAX: u32 = 400;
 
-/// Logins at a time; one more ends another.
-pub const SESSIONS_MAX: usize = 1000;
+/// Logins of one user at a time: several browsers on several machines. One more ends that user's oldest, and nobody else's.
+pub const SESSIONS_PER_USER_MAX: usize = 20;
 
 /// Tags that an asset may have.
 pub const ASSET_TAGS_MAX: usize = 20;

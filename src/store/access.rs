@@ -213,22 +213,25 @@ pub fn session(view: &impl View, print: &Print, now: Timestamp) -> Result<Option
     Ok(user.map(|user| (session, user)))
 }
 
-/// Notes a login, or that it was used, and forgets those that are not good any more.
+/// Notes a login, or that it was used, and forgets those that are not good any more. Somebody who logs in again and again
+/// pushes out their own oldest, and neither anybody else's nor the disk's end.
 pub fn put_session(batch: &Batch, print: &Print, session: &Session, now: Timestamp) -> Result<(), StoreError> {
-    let (mut over, mut count) = (Vec::new(), 0);
-    scan::<Session>(batch, tables::SESSIONS, &Key::new(), |key, session| {
-        count += 1;
-        if !is_session_good(session.created_at, session.used_at, now) {
-            over.push(key.to_vec());
+    let (mut over, mut own, key) = (Vec::new(), Vec::new(), of_print(print));
+    scan::<Session>(batch, tables::SESSIONS, &Key::new(), |found, other| {
+        if !is_session_good(other.created_at, other.used_at, now) {
+            if over.len() < limits::DELETIONS_PER_COMMIT_MAX {
+                over.push(found.to_vec());
+            }
+        } else if other.user == session.user && *found != *key.0 {
+            own.push((other.created_at, found.to_vec()));
         }
-        over.len() < limits::DELETIONS_PER_COMMIT_MAX
+        true
     })?;
-    // Somebody who logs in again and again pushes out what was there, not the disk's end.
-    if count - over.len() >= limits::SESSIONS_MAX {
-        over.extend(keys(batch, tables::SESSIONS, &Key::new(), 1)?);
-    }
+    own.sort_unstable();
+    let most = limits::SESSIONS_PER_USER_MAX - 1;
+    over.extend(own.drain(..own.len().saturating_sub(most)).map(|(_, oldest)| oldest));
     over.into_iter().try_for_each(|key| batch.delete(tables::SESSIONS, &Key(key)))?;
-    batch.put(tables::SESSIONS, &of_print(print), session)
+    batch.put(tables::SESSIONS, &key, session)
 }
 
 /// Begins a login of somebody whose password was verified against this hash, and returns them as they are now. Nothing
@@ -403,5 +406,33 @@ mod tests {
         assert_eq!(log_in("second", 4), None, "they were removed");
         assert_eq!((session(3), session(4)), (None, None));
         assert_eq!(store.read(users).unwrap(), []);
+    }
+
+    #[test]
+    fn one_more_login_ends_the_oldest_of_the_same_user_and_nobody_elses() {
+        let (_folder, store) = opened();
+        for user in ["ines", "omar"] {
+            write(&store, move |batch| put_user(batch, &name(user), &somebody(Role::Viewer, "hash")));
+        }
+        let most = u8::try_from(limits::SESSIONS_PER_USER_MAX).unwrap();
+        // The lowest digest of all, which a disorderly choice would meet first, is somebody else's.
+        let prints = |last: u8| (1..=last).map(|number| Print([u8::MAX - number; 32])).collect::<Vec<_>>();
+        let log_in = |user: &'static str, print: Print, at: i64| {
+            write(&store, move |batch| log_in(batch, &name(user), "hash", &print, Timestamp(at)))
+        };
+        log_in("omar", Print([0; 32]), 1);
+        for (at, print) in prints(most + 2).into_iter().enumerate() {
+            log_in("ines", print, 10 + i64::try_from(at).unwrap());
+        }
+        let is_in = |print: &Print| store.read(|view| session(view, print, Timestamp(50))).unwrap().is_some();
+        assert!(is_in(&Print([0; 32])), "somebody else's stays");
+        let left: Vec<bool> = prints(most + 2).iter().map(is_in).collect();
+        assert_eq!(left.iter().filter(|is_in| **is_in).count(), usize::from(most));
+        assert_eq!(left[..3], [false, false, true], "the oldest two are over");
+        // To use one that is there ends none.
+        let (third, used) =
+            (prints(3)[2], Session { user: name("ines"), created_at: Timestamp(12), used_at: Timestamp(50) });
+        write(&store, move |batch| put_session(batch, &third, &used, Timestamp(50)));
+        assert_eq!(prints(most + 2).iter().filter(|print| is_in(print)).count(), usize::from(most));
     }
 }
