@@ -7,7 +7,8 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Access, COOKIE, Peer, cookie, counted};
+use super::guesses::Guesser;
+use super::{Access, COOKIE, Peer, cookie};
 use crate::admin::answers::Sent;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::access::{Caller, Role, SESSION_AGE_MAX, check_password};
@@ -45,12 +46,11 @@ pub(in crate::admin) async fn log_in(
     given: shapes::Credentials,
 ) -> Result<Begun, Problem> {
     let steady = admin.work.clock.steady();
-    let mut keys = vec![format!("user {}", given.user.chars().take(64).collect::<String>())];
-    keys.extend(peer.map(|peer| counted(peer.0.ip())));
-    refuse_guessing(&admin.access, &keys, steady)?;
+    let guesser = Guesser::new(&given.user, peer.map(|peer| peer.0.ip()));
+    refuse_guessing(&admin.access, &guesser, steady)?;
     let turn = admin.hashing.acquire().await.expect("nobody closes the semaphore");
     // While waiting for the turn others may have guessed on.
-    refuse_guessing(&admin.access, &keys, steady)?;
+    refuse_guessing(&admin.access, &guesser, steady)?;
     let verified = admin
         .run(move |admin| {
             let name = UserName::parse(&given.user).ok();
@@ -58,25 +58,27 @@ pub(in crate::admin) async fn log_in(
                 Some(name) => admin.store.read(|view| access::user(view, name))?,
                 None => None,
             };
+            let is_account = user.is_some();
             let hash = user.and_then(|user| user.password);
             let good = password::verify(hash.as_deref(), &given.password);
-            Ok(name.zip(hash).filter(|_| good))
+            Ok((is_account, name.zip(hash).filter(|_| good)))
         })
         .await;
     drop(turn);
-    let begun = match verified? {
+    let (is_account, verified) = verified?;
+    let begun = match verified {
         Some((name, hash)) => admin.run(move |admin| Ok(open_session(admin, &name, &hash, peer)?)).await?,
         None => None,
     };
     let Some(begun) = begun else {
         // From now on, and not from before it was looked at: hashing takes longer than the first wait on a small box.
-        admin.access.fail(&keys, admin.work.clock.steady());
+        admin.access.guesses.fail(&guesser, is_account, admin.work.clock.steady());
         // Without the name: people type passwords there by mistake.
         let from = peer.map_or_else(|| "the socket".to_owned(), |peer| peer.0.ip().to_string());
         tracing::warn!("a log-in from {from} was refused: name or password is wrong");
         return Err(wrong_password());
     };
-    admin.access.succeed(&keys);
+    admin.access.guesses.succeed(&guesser);
     Ok(begun)
 }
 
@@ -85,8 +87,8 @@ fn wrong_password() -> Problem {
 }
 
 /// Too many wrong passwords have to wait, the right one as well: an answer at once would tell it from a wrong one.
-fn refuse_guessing(access: &Access, keys: &[String], steady: Duration) -> Result<(), Problem> {
-    let wait = access.wait(keys, steady);
+fn refuse_guessing(access: &Access, guesser: &Guesser, steady: Duration) -> Result<(), Problem> {
+    let wait = access.guesses.wait(guesser, steady);
     if wait.is_zero() {
         return Ok(());
     }

@@ -1,14 +1,14 @@
 //! Who is asking: over the socket whoever may open it, over the network whoever shows a token or is logged in.
 
 pub(super) mod audit;
+mod guesses;
 pub(super) mod login;
 pub(super) mod tokens;
 pub(super) mod users;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -17,8 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::{Admin, Problem};
-use crate::domain::access::{Caller, Guesses};
-use crate::domain::gate::Sender;
+use crate::domain::access::Caller;
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::ingress::connections::Seat;
@@ -37,53 +36,18 @@ pub(super) struct On(pub(super) Weak<Seat>);
 /// What is remembered of those who ask, in memory only.
 #[derive(Default)]
 pub(in crate::admin) struct Access {
-    /// Wrong passwords, by account and by address.
-    guesses: Mutex<BTreeMap<String, Guesses>>,
+    /// Wrong passwords.
+    guesses: guesses::AllGuesses,
     /// Somebody can log in who may set everything up. Once that is so it stays so, until somebody is removed.
     has_admin: AtomicBool,
 }
 
 impl Access {
-    fn guesses(&self) -> MutexGuard<'_, BTreeMap<String, Guesses>> {
-        self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long somebody has to wait until they may try again.
-    fn wait(&self, keys: &[String], now: Duration) -> Duration {
-        let guesses = self.guesses();
-        keys.iter().filter_map(|key| guesses.get(key)).map(|one| one.wait(now)).max().unwrap_or_default()
-    }
-
-    /// Notes a wrong password.
-    fn fail(&self, keys: &[String], now: Duration) {
-        let mut guesses = self.guesses();
-        if guesses.len() >= GUESSES_MAX {
-            guesses.retain(|_, one| !one.is_forgotten(now));
-        }
-        for key in keys {
-            // Whoever comes from thousands of addresses is still held up by the account's own count.
-            if guesses.len() < GUESSES_MAX || guesses.contains_key(key) {
-                guesses.entry(key.clone()).or_default().fail(now);
-            }
-        }
-    }
-
-    /// Notes a right one.
-    fn succeed(&self, keys: &[String]) {
-        let mut guesses = self.guesses();
-        for key in keys {
-            guesses.remove(key);
-        }
-    }
-
     /// Somebody was added, changed or removed.
     fn changed(&self) {
         self.has_admin.store(false, Ordering::Release);
     }
 }
-
-/// Accounts and addresses with wrong passwords that are remembered.
-const GUESSES_MAX: usize = 10_000;
 
 impl Admin {
     /// Whether anybody can log in who may set everything up.
@@ -112,11 +76,6 @@ impl Admin {
         self.store.write::<_, StoreError>(move |batch| access::put_setup_code(batch, Some(&code)))?;
         Ok(Some(format!("{}/setup?code={secret}", self.page_url())))
     }
-}
-
-/// An address as wrong passwords are counted.
-fn counted(address: IpAddr) -> String {
-    Sender::of(address).to_string()
 }
 
 /// For the socket: its file's permission is the right to do everything.
@@ -315,18 +274,5 @@ mod tests {
     fn our_cookie_is_found_among_others() {
         assert_eq!(cookie(&headers(&[("cookie", "a=b; __Host-hydrophone=x; c=d")])).as_deref(), Some("x"));
         assert_eq!(cookie(&headers(&[("cookie", "hydrophone=x; x__Host-hydrophone=y")])), None);
-    }
-
-    #[test]
-    fn wrong_passwords_are_counted_by_account_and_address_and_forgotten_in_the_end() {
-        let (access, keys) = (Access::default(), ["user ines".to_owned(), "10.0.0.1".to_owned()]);
-        let now = Duration::from_hours(1);
-        for _ in 0..6 {
-            access.fail(&keys, now);
-        }
-        assert!(access.wait(&keys[..1], now) > Duration::ZERO && access.wait(&keys[1..], now) > Duration::ZERO);
-        assert_eq!(access.wait(&["10.0.0.2".to_owned()], now), Duration::ZERO);
-        access.succeed(&keys);
-        assert_eq!(access.wait(&keys, now), Duration::ZERO);
     }
 }
