@@ -346,6 +346,17 @@ pub const COUNT_MAX: Duration = Duration::from_millis(10);
 /// Exports that are written at a time: each holds a thread for as long as its reader takes.
 pub const EXPORTS_MAX: usize = 2;
 
+/// Backups and looks at every record, beside exports: who may only look must not keep a backup from being made.
+pub const BACKUPS_MAX: usize = 1;
+
+/// Whoever takes nothing of a file for so long gets no more of it.
+pub const FILE_STALLED_MAX: Duration = Duration::from_secs(30);
+
+/// Whoever takes a file out more slowly than this many bytes a second gets no more of it either: half a megabit, where 40 MB
+/// take ten minutes. A limit for the whole time would cut what is large and not what is slow; and time that the box itself
+/// takes does not count.
+pub const FILE_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
 /// Findings that are looked through for one page of a list, where no index leads to those that match.
 pub const LIST_EXAMINED_MAX: usize = 20_000;
 
@@ -395,8 +406,8 @@ pub const ADMIN_READS_MAX: usize = 4;
 pub const ADMIN_QUESTIONS_MAX: usize = 4;
 
 /// Threads of the daemon that may wait for a disk or a network on behalf of the listeners: reads, questions, exports,
-/// a preview of an import, and one to spare.
-pub const BLOCKING_THREADS_MAX: usize = ADMIN_READS_MAX + ADMIN_QUESTIONS_MAX + EXPORTS_MAX + 2;
+/// a backup, a preview of an import, and one to spare.
+pub const BLOCKING_THREADS_MAX: usize = ADMIN_READS_MAX + ADMIN_QUESTIONS_MAX + EXPORTS_MAX + BACKUPS_MAX + 2;
 
 /// At the start, everything that is due has its turn within this time, but not all in one moment.
 pub const START_SPREAD: Duration = Duration::from_mins(1);

@@ -397,6 +397,44 @@ fn the_audit_log_says_who_did_what_and_how_it_ended() {
     assert_eq!(older["entries"], json!([list["entries"][4], list["entries"][5]]));
 }
 
+/// Two who read an export drop by drop hold all that there is for exports, and that must not be what backups need.
+#[test]
+fn exports_that_nobody_reads_keep_no_backup_from_being_made() {
+    let sonar = crate::support::sonar::Sonar::start(crate::support::sonar::Mode::Cloud);
+    sonar.edit(|model| {
+        model.add_project("acme", "shop", "Web shop");
+        for number in 0..3000 {
+            let path = format!("src/{}/{number}.java", "folder/".repeat(20));
+            let issue = crate::support::sonar::Issue::vulnerability("java:S3649", &path, 12);
+            model.add_issue("shop", "main", issue.with_key(&format!("K{number}")));
+        }
+    });
+    let appliance = Appliance::start();
+    crate::support::connect(&appliance.gateway, &sonar);
+    crate::support::import(&appliance.gateway, "acme", &["shop"]);
+    let token = appliance.token("robot", "viewer");
+    let address = appliance.page.strip_prefix("https://").unwrap();
+    let slow: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = crate::support::tls::over(crate::support::tls::connect_narrow(address));
+            let request = format!(
+                "GET /api/v1/findings/export?format=json HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+            );
+            std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+            let mut first = [0; 12];
+            std::io::Read::read_exact(&mut stream, &mut first).unwrap();
+            assert_eq!(&first, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    let third = appliance.get("/api/v1/findings/export?format=json", &token);
+    assert_eq!(third.status, 429, "exports are taken: {}", third.body.len());
+    let file = appliance.gateway.folder().join("backup");
+    appliance.gateway.json(&["backup", file.to_str().unwrap()]);
+    assert_eq!(appliance.gateway.json(&["verify"])["damaged"], 0);
+    drop(slow);
+}
+
 /// The API tells nobody a secret. Whoever has an admin's session must not have it sent to a place of their own either.
 #[test]
 fn a_stored_secret_goes_to_no_other_place_over_the_network_unless_it_is_given_again() {
