@@ -433,6 +433,9 @@ pub const NOTICES_KEPT_MAX: usize = 1_000;
 /// How long before its end a token is to be replaced.
 pub const TOKEN_ENDS_SOON: Duration = Duration::from_hours(14 * 24);
 
+/// For so long after its end an API token is shown as one that ended.
+pub const TOKEN_ENDED_SHOWN_FOR: Duration = Duration::from_hours(14 * 24);
+
 /// SonarQube Cloud removes a token that nobody used for 60 days; this long before that somebody should know.
 pub const TOKEN_IDLE: Duration = Duration::from_hours(45 * 24);
 
