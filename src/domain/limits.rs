@@ -549,8 +549,12 @@ pub const ASSET_TAGS_MAX: usize = 20;
 /// Characters of a tag.
 pub const TAG_CHARACTERS_MAX: usize = 50;
 
-/// Entries of the audit log; the oldest go first.
+/// Entries of the audit log that say what was changed; the oldest go first.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+
+/// Entries beside them that changed nothing: logins, looks, what was refused. They have their own share, so that nobody who
+/// may only look has what others changed forgotten.
+pub const AUDIT_PASSING_MAX: u64 = 20_000;
 
 /// Connections to the page and the API at a time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 128;

@@ -1,11 +1,11 @@
-//! Who may use the page and the API: users, logins, tokens, and the log of what was done by whom. Of what a browser or a
+//! Who may use the page and the API: users, logins, tokens. Of what a browser or a
 //! program shows to be let in only a SHA-256 is kept: it has 256 random bits, so that nothing slower is needed.
 
 use minicbor::{Decode, Encode};
 use ring::digest::{SHA256, digest};
 
 use super::tables::{self, Key};
-use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
+use super::{Batch, StoreError, View, get, scan};
 use crate::domain::access::{CODE_AGE_MAX, CODE_TRIES_MAX, Role, is_session_good};
 use crate::domain::ids::{TokenName, UserName};
 use crate::domain::limits;
@@ -109,38 +109,11 @@ pub struct Token {
     pub used_at: Option<Timestamp>,
 }
 
-/// Something that somebody did.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Entry {
-    /// When.
-    #[n(0)]
-    pub at: Timestamp,
-    /// Who: a user, a token, or `local`.
-    #[n(1)]
-    pub who: String,
-    /// By which way: `socket`, `page`, `token`.
-    #[n(2)]
-    pub via: String,
-    /// What, as the API's description says it.
-    #[n(3)]
-    pub what: String,
-    /// To what: the address, without its query.
-    #[n(4)]
-    pub target: String,
-    /// The HTTP status that it ended with; absent while it is being done, or where the process ended in its middle.
-    #[n(5)]
-    pub status: Option<u16>,
-    /// From which address, where it came over the network.
-    #[n(6)]
-    pub from: Option<String>,
-}
-
 super::codec::record!(
     Print = "digest",
     User = "user",
     Session = "login",
     Token = "API token",
-    Entry = "entry of the audit log",
     Code = "one-time code"
 );
 
@@ -157,7 +130,7 @@ pub fn user(view: &impl View, name: &UserName) -> Result<Option<User>, StoreErro
     passing(get(view, tables::USERS, &of_user(name)))
 }
 
-fn passing<R>(found: Result<Option<R>, StoreError>) -> Result<Option<R>, StoreError> {
+pub(super) fn passing<R>(found: Result<Option<R>, StoreError>) -> Result<Option<R>, StoreError> {
     match found {
         Err(StoreError::Damaged { .. }) => Ok(None),
         found => found,
@@ -252,9 +225,11 @@ pub fn log_in(
     Ok(Some(user))
 }
 
-/// Ends a login.
-pub fn end_session(batch: &Batch, print: &Print) -> Result<(), StoreError> {
-    batch.delete(tables::SESSIONS, &of_print(print))
+/// Ends a login. Returns whose it was; nothing where none was good.
+pub fn end_session(batch: &Batch, print: &Print, now: Timestamp) -> Result<Option<(UserName, Role)>, StoreError> {
+    let ended = session(batch, print, now)?;
+    batch.delete(tables::SESSIONS, &of_print(print))?;
+    Ok(ended.map(|(session, user)| (session.user, user.role)))
 }
 
 /// A token that is good.
@@ -310,52 +285,6 @@ pub fn put_setup_code(batch: &Batch, code: Option<&Code>) -> Result<(), StoreErr
         Some(code) => batch.put(tables::META, &setup_key(), code),
         None => batch.delete(tables::META, &setup_key()),
     }
-}
-
-/// Writes an entry into the audit log, and forgets the oldest beyond its length. Returns its number.
-pub fn audit(batch: &Batch, entry: &Entry) -> Result<u64, StoreError> {
-    let number = batch.next_number(Counter::Audit)?;
-    batch.put(tables::AUDIT, &Key::new().u64(number), entry)?;
-    if let Some(last) = number.checked_sub(limits::AUDIT_ENTRIES_MAX) {
-        let old = keys(batch, tables::AUDIT, &Key::new(), 8)?;
-        for key in old.into_iter().filter(|key| tables::u64_at(key, 0).is_some_and(|number| number <= last)) {
-            batch.delete(tables::AUDIT, &Key(key))?;
-        }
-    }
-    Ok(number)
-}
-
-/// Notes how something ended.
-pub fn audit_ended(batch: &Batch, number: u64, status: u16, remark: Option<&str>) -> Result<(), StoreError> {
-    let key = Key::new().u64(number);
-    let Some(entry) = passing(get::<Entry>(batch, tables::AUDIT, &key))? else { return Ok(()) };
-    let target = remark.map_or_else(|| entry.target.clone(), |remark| format!("{}: {remark}", entry.target));
-    batch.put(tables::AUDIT, &key, &Entry { status: Some(status), target, ..entry })
-}
-
-/// Entries before a number, the newest first.
-pub fn audited(view: &impl View, before: Option<u64>, most: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
-    use redb::ReadableTable;
-    let rows = view.rows(tables::AUDIT)?;
-    let end = Key::new().u64(before.unwrap_or(u64::MAX));
-    let mut found = Vec::new();
-    for row in rows.range::<&[u8]>(..end.0.as_slice())?.rev().take(most) {
-        let (key, value) = row?;
-        // A damaged one is counted, and hides no other.
-        let Ok(entry) = super::codec::open::<Entry>(key.value(), value.value()) else { continue };
-        found.extend(tables::u64_at(key.value(), 0).map(|number| (number, entry)));
-    }
-    Ok(found)
-}
-
-/// Entries after a number, the oldest first.
-pub fn audited_after(view: &impl View, after: u64, most: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
-    let mut found = Vec::new();
-    scan_after::<Entry>(view, tables::AUDIT, &Key::new(), Some(&Key::new().u64(after)), |key, entry| {
-        found.extend(tables::u64_at(key, 0).map(|number| (number, entry)));
-        found.len() < most
-    })?;
-    Ok(found)
 }
 
 #[cfg(test)]

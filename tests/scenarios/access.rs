@@ -397,6 +397,37 @@ fn the_audit_log_says_who_did_what_and_how_it_ended() {
     assert_eq!(older["entries"], json!([list["entries"][4], list["entries"][5]]));
 }
 
+/// Whoever may only look must not fill the audit log, and what is in it is told to whoever collects the service's log.
+#[test]
+fn a_log_out_is_noted_only_where_a_login_ended_and_the_log_tells_what_the_audit_log_does() {
+    let appliance = Appliance::start();
+    appliance.user("ines", "viewer");
+    let token = format!("Bearer {}", appliance.token("robot", "viewer"));
+    for _ in 0..3 {
+        let answer = appliance.ask("DELETE", "/api/v1/session", &[("Authorization", &token)], &Value::Null);
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    let (first, second) = (appliance.cookie("ines"), appliance.cookie("ines"));
+    let own = appliance.page.as_str();
+    let end = |path: &str, method: &str, cookie: &str| {
+        appliance.ask(method, path, &[("Cookie", cookie), ("Origin", own)], &Value::Null).status
+    };
+    assert_eq!([end("/api/v1/session", "DELETE", &first), end("/api/v1/session", "DELETE", &first)], [204, 401]);
+    assert_eq!([end("/sign-out", "POST", &second), end("/sign-out", "POST", &second)], [303, 303]);
+    let list = appliance.gateway.json(&["audit", "--what", "log"]);
+    let told: Vec<_> =
+        list["entries"].as_array().unwrap().iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!(told, ["Log out", "Log out", "Log in", "Log in"]);
+    for line in [
+        "ines by page from 127.0.0.1: Log in: /session: 200",
+        "ines by page from 127.0.0.1: Log out: /session: 204",
+        "by socket: Add a user: /users",
+    ] {
+        appliance.gateway.wait_for_log(line);
+    }
+    assert!(!appliance.gateway.log().contains(PASSWORD));
+}
+
 /// Two who read an export drop by drop hold all that there is for exports, and that must not be what backups need.
 #[test]
 fn exports_that_nobody_reads_keep_no_backup_from_being_made() {

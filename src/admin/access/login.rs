@@ -10,13 +10,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::guesses::Guesser;
 use super::{Access, COOKIE, Peer, cookie};
 use crate::admin::answers::Sent;
-use crate::admin::{Admin, Problem, Shared, shapes};
+use crate::admin::{Admin, Problem, Shared, guard, shapes};
 use crate::domain::access::{Caller, Role, SESSION_AGE_MAX, check_password};
 use crate::domain::ids::UserName;
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::access::{self, Code, Entry, Print, User};
+use crate::store::access::{self, Code, Print, User};
+use crate::store::audit::{self, Entry};
 use crate::sys::{clock, password, random};
 
 /// Somebody who has just logged in, with the cookie that says so.
@@ -108,27 +109,29 @@ fn open_session(
     let (secret, now) = (to_hex(&random::bytes::<32>()), clock::now());
     let print = Print::of(&secret);
     let (stored, verified) = (name.clone(), verified.to_owned());
-    let caller = admin.store.write::<_, StoreError>(move |batch| {
+    let begun = admin.store.write::<_, StoreError>(move |batch| {
         let Some(user) = access::log_in(batch, &stored, &verified, &print, now)? else { return Ok(None) };
         let caller = Caller::Session { user: stored, role: user.role };
-        access::audit(batch, &entry(&caller, "Log in", "/session", peer, now))?;
-        Ok(Some(caller))
+        let entry = entry(&caller, "Log in", StatusCode::OK, peer, now);
+        audit::note(batch, audit::Kind::Passing, &entry)?;
+        Ok(Some((caller, entry)))
     })?;
-    let Some(caller) = caller else { return Ok(None) };
+    let Some((caller, entry)) = begun else { return Ok(None) };
+    guard::tell(&entry);
     let cookie =
         format!("{COOKIE}={secret}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", SESSION_AGE_MAX.as_secs());
     let cookie = HeaderValue::from_str(&cookie).expect("a cookie of hex digits is plain text");
     Ok(Some(Begun { caller: shown(&caller), cookie }))
 }
 
-fn entry(caller: &Caller, what: &str, target: &str, peer: Option<Peer>, now: Timestamp) -> Entry {
+fn entry(caller: &Caller, what: &str, status: StatusCode, peer: Option<Peer>, now: Timestamp) -> Entry {
     Entry {
         at: now,
         who: caller.name().to_owned(),
         via: caller.via().to_owned(),
         what: what.to_owned(),
-        target: target.to_owned(),
-        status: Some(StatusCode::OK.as_u16()),
+        target: "/session".to_owned(),
+        status: Some(status.as_u16()),
         from: peer.map(|peer| peer.0.ip().to_string()),
     }
 }
@@ -142,18 +145,26 @@ pub(in crate::admin) async fn show(Extension(caller): Extension<Caller>) -> Resu
     Ok(Json(shown(&caller)))
 }
 
-/// `DELETE /session`: nothing happens to whoever is not logged in.
+/// `DELETE /session`: nothing happens to whoever is not logged in, and nothing is noted of that.
 pub(in crate::admin) async fn end(
     State(admin): Shared,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, HeaderMap), Problem> {
     if let Some(secret) = cookie(&headers) {
-        let print = Print::of(&secret);
-        admin
-            .run(move |admin| {
-                Ok(admin.store.delete::<_, StoreError>(move |batch| access::end_session(batch, &print))?)
-            })
-            .await?;
+        let (print, now, peer) = (Print::of(&secret), clock::now(), peer.map(|Extension(peer)| peer));
+        let ended = move |admin: &Admin| {
+            Ok(admin.store.delete::<_, StoreError>(move |batch| {
+                let Some((user, role)) = access::end_session(batch, &print, now)? else { return Ok(None) };
+                let caller = Caller::Session { user, role };
+                let entry = entry(&caller, "Log out", StatusCode::NO_CONTENT, peer, now);
+                audit::note(batch, audit::Kind::Passing, &entry)?;
+                Ok(Some(entry))
+            })?)
+        };
+        if let Some(entry) = admin.run(ended).await? {
+            guard::tell(&entry);
+        }
     }
     let headers = HeaderMap::from_iter([(header::SET_COOKIE, HeaderValue::from_static(NO_COOKIE))]);
     Ok((StatusCode::NO_CONTENT, headers))

@@ -114,8 +114,12 @@ fn let_in(next: &str, cookie: HeaderValue) -> Response {
 }
 
 /// `POST /sign-out`.
-pub(super) async fn sign_out(state: State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (_, headers) = login::end(state, headers).await?;
+pub(super) async fn sign_out(
+    state: State<Arc<Admin>>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (_, headers) = login::end(state, peer, headers).await?;
     Ok((headers, Redirect::to("/sign-in")).into_response())
 }
 
