@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use hyper::body::Body as _;
 use ring::digest::{SHA256, digest};
 
 use super::access::Peer;
+use super::access::local::Local;
 use super::repeats::{self, Begun};
 use super::{Admin, Problem};
 use crate::domain::access::{Caller, Role};
@@ -194,7 +195,7 @@ tokio::task_local! {
 /// Adds to what the audit log says of the request that is being answered: what its address does not tell. Nothing where
 /// none is, and only where it is asynchronous.
 pub(super) fn remark(text: &str) {
-    let text = text.chars().take(TARGET_CHARACTERS_MAX).collect();
+    let text = text.chars().take(TARGET_CHARACTERS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _ = REMARK.try_with(|remark| remark.replace(Some(text)));
 }
 
@@ -206,9 +207,13 @@ fn note(admin: &Admin, kind: Kind, entry: Entry) -> Result<u64, StoreError> {
 /// An entry of the audit log for a request.
 fn entry(caller: &Caller, request: &Request, what: &str) -> Entry {
     let peer = request.extensions().get::<Peer>().copied();
+    let who = match request.extensions().get::<ConnectInfo<Local>>() {
+        Some(ConnectInfo(local)) if *caller == Caller::Socket => format!("{} ({local})", caller.name()),
+        _ => caller.name().to_owned(),
+    };
     Entry {
         at: clock::now(),
-        who: caller.name().to_owned(),
+        who,
         via: caller.via().to_owned(),
         what: what.to_owned(),
         target: request.uri().path().chars().take(TARGET_CHARACTERS_MAX).collect(),

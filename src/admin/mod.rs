@@ -331,7 +331,8 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>, mut stop: watch::R
         // An error means that the daemon is gone altogether, which is as good as being told to stop.
         let _ = stop.wait_for(|&stop| stop).await;
     };
-    if let Err(error) = axum::serve(listener, of_socket(&admin)).with_graceful_shutdown(stopped).await {
+    let router = of_socket(&admin).into_make_service_with_connect_info::<access::local::Local>();
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         tracing::error!("the admin socket failed: {error}");
     }
 }

@@ -114,6 +114,49 @@ fn a_stored_secret_goes_to_no_other_place_over_the_network_unless_it_is_given_ag
     appliance.gateway.json(&["destination", "edit", "dojo", "--url", "http://127.0.0.1:9"]);
 }
 
+/// What an address does not tell: which one was added, and what is another now. Never a secret.
+#[test]
+fn the_audit_log_says_what_was_changed_and_to_what() {
+    let appliance = Appliance::start();
+    let gateway = &appliance.gateway;
+    appliance.user("ines", "admin");
+    let token = appliance.token("robot", "operator");
+    gateway.json(&["config", "set", "log-level", "info,hydrophone::work=debug"]);
+    gateway.json_with(&["user", "passwd", "ines", "--password-file", "-"], "another long password");
+    let cookie = cookie_of(&appliance.log_in("ines", "another long password"));
+    let own = [("Cookie", cookie.as_str()), ("Origin", appliance.page.as_str())];
+    appliance.user("omar", "viewer");
+    let role = appliance.ask("PATCH", "/api/v1/users/omar", &own, &json!({ "role": "operator" }));
+    assert_eq!(role.status, 200, "{role:?}");
+    let url = "http://127.0.0.1:9/capability";
+    let add =
+        ["destination", "add", "defectdojo", "dojo", "--url", url, "--token-file", "-", "--unchecked", "--paused"];
+    gateway.json_with(&add, "the-token");
+    appliance.ask("PATCH", "/api/v1/destinations/dojo", &own, &json!({ "secret": "other-token", "url": url }));
+    let certificate = gateway.json(&["certificate", "self-signed"]);
+    let fingerprint = certificate["certificate"]["fingerprint"].as_str().expect("it has one").to_owned();
+    let list = gateway.json(&["audit"]);
+    let told: Vec<_> =
+        list["entries"].as_array().unwrap().iter().map(|entry| entry["target"].as_str().unwrap()).collect();
+    let shown = format!("/certificate/self-signed: fingerprint {fingerprint}");
+    for target in [
+        "/users: ines, admin",
+        "/tokens: robot, operator",
+        "/config/log-level: log-level = info,hydrophone::work=debug",
+        "/users/ines: another password",
+        "/users/omar: role operator",
+        "/destinations: dojo, defectdojo",
+        "/destinations/dojo: url, secret",
+        shown.as_str(),
+    ] {
+        assert!(told.contains(&target), "{target} in {told:?}");
+    }
+    let (list, log) = (list.to_string(), gateway.log());
+    for secret in [token.as_str(), PASSWORD, "another long password", "the-token", "other-token", "capability"] {
+        assert!(!list.contains(secret) && !log.contains(secret), "{secret}");
+    }
+}
+
 /// Whoever may only look must not fill the audit log, and what is in it is told to whoever collects the service's log.
 #[test]
 fn a_log_out_is_noted_only_where_a_login_ended_and_the_log_tells_what_the_audit_log_does() {

@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 mod guesses;
+pub(super) mod local;
 pub(super) mod login;
 pub(super) mod tokens;
 pub(super) mod users;

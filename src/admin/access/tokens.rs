@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use crate::admin::answers::Sent;
+use crate::admin::guard::remark;
 use crate::admin::{Problem, Shared, shapes, views};
 use crate::domain::access::Role;
 use crate::domain::condition::{Condition, Urgency};
@@ -64,6 +65,8 @@ pub(in crate::admin) async fn add(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewApiToken>,
 ) -> Result<(StatusCode, Json<shapes::MadeApiToken>), Problem> {
+    let ends = new.days.map(|days| format!(", for {days} days")).unwrap_or_default();
+    remark(&format!("{}, {}{ends}", new.name, new.role));
     let made = admin
         .run(move |admin| {
             let (name, role, now) = (TokenName::parse(&new.name)?, new.role.parse::<Role>()?, clock::now());

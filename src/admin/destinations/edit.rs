@@ -8,6 +8,7 @@ use axum::http::Uri;
 
 use super::{filter, lines, named, no_destination, show_named};
 use crate::admin::answers::Sent;
+use crate::admin::guard::remark;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::access::Caller;
 use crate::domain::destination::Destination;
@@ -23,7 +24,25 @@ pub(in crate::admin) async fn edit(
     Path(name): Path<String>,
     Sent(edit): Sent<shapes::DestinationEdit>,
 ) -> Result<Json<shapes::Destination>, Problem> {
+    remark(&members(&edit));
     Ok(Json(admin.ask(move |admin| edited(admin, &caller, &name, edit)).await?.destination))
+}
+
+/// What of a destination is to be changed, for the audit log: without values, among which are addresses that are secrets.
+pub(in crate::admin) fn members(edit: &shapes::DestinationEdit) -> String {
+    let told = [
+        ("url", edit.url.is_some()),
+        ("secret", edit.secret.is_some()),
+        ("options", !edit.options.is_empty()),
+        ("filter", edit.filter.is_some()),
+        ("assets", !edit.assets.is_empty()),
+        ("triage", edit.triage.is_some()),
+        ("paused", edit.paused == Some(true)),
+        ("resumed", edit.paused == Some(false)),
+        ("authorities", edit.ca_pem.is_some()),
+        ("proxy", edit.proxy.is_some()),
+    ];
+    told.into_iter().filter(|(_, is_told)| *is_told).map(|(name, _)| name).collect::<Vec<_>>().join(", ")
 }
 
 /// The same with what the platform said, where it was asked.

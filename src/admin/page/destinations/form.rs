@@ -14,6 +14,7 @@ use super::super::fields::{Line, Sheet, Typed, is_mendable, lines, status_again}
 use super::super::frame::{Frame, Here};
 use super::kinds::{Given, KINDS, Kind};
 use crate::admin::answers::{Query, Sent};
+use crate::admin::guard::remark;
 use crate::admin::{Admin, Problem, destinations, shapes};
 use crate::domain::access::Caller;
 
@@ -419,7 +420,10 @@ pub(in crate::admin::page) async fn save(
     let kind = Kind::of(&known.kind).ok_or_else(|| no_kind(&known.kind))?;
     let asking = caller.clone();
     let done = match edit(kind, &known, &typed) {
-        Ok(edit) => admin.run(move |admin| destinations::edit::edited(admin, &asking, &name, edit)).await,
+        Ok(edit) => {
+            remark(&destinations::edit::members(&edit));
+            admin.run(move |admin| destinations::edit::edited(admin, &asking, &name, edit)).await
+        }
         Err(problem) => Err(problem),
     };
     match done {
