@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 
 use super::answers::Sent;
 use super::destinations::edit::look_again;
+use super::guard::remark;
 use super::{Problem, Shared, shapes, views};
 use crate::domain::asset::{BadImpact, tags};
 use crate::domain::ids::{AssetId, AssetName, ProjectId, ScopeId};
@@ -127,6 +128,7 @@ pub(super) async fn add(
     State(admin): Shared,
     Sent(new): Sent<shapes::AssetEdit>,
 ) -> Result<(StatusCode, Json<shapes::Asset>), Problem> {
+    remark(new.name.as_deref().unwrap_or_default());
     let asset = admin
         .run(move |admin| {
             let name = name(new.name.as_deref().unwrap_or_default())?;

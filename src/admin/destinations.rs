@@ -13,6 +13,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::answers::{Query, Sent};
+use super::guard::remark;
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
 use crate::domain::destination::{Destination, Filter, PlatformKind};
@@ -298,6 +299,8 @@ pub(super) async fn add(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewDestination>,
 ) -> Result<(StatusCode, Json<shapes::DestinationCheck>), Problem> {
+    // Without its address, which may be a secret of its own.
+    remark(&format!("{}, {}", new.name, new.kind));
     let check = admin
         .ask(move |admin| {
             let unchecked = new.unchecked;

@@ -5,7 +5,7 @@ mod sarif;
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -132,7 +132,7 @@ pub(super) async fn show(State(admin): Shared, Query(asked): Query<Asked>) -> Re
         let mut writer = BufWriter::with_capacity(CHUNK_BYTES, sent);
         let written = write(&admin, &asked, format, &sarif, &mut writer);
         let written = written.and_then(|written| writer.flush().map(|()| written));
-        let Ok(Sent { mut sender, handle }) = writer.into_inner() else { return };
+        let Ok(Sent { mut sender, handle, .. }) = writer.into_inner() else { return };
         match written {
             // Whoever asked may be gone.
             Ok(written) => drop(handle.block_on(sender.send_trailers(written.trailers()))),
@@ -166,19 +166,19 @@ fn file_name(end: &str) -> String {
 /// What is sent at once.
 pub(super) const CHUNK_BYTES: usize = 32 * 1024;
 
-/// Whoever takes nothing for so long gets no more.
-const STALLED_MAX: Duration = Duration::from_secs(30);
-
 /// The body of the answer, as something to write to.
 pub(super) struct Sent {
     sender: Sender<Bytes, io::Error>,
     handle: tokio::runtime::Handle,
+    bytes: u64,
+    /// How long the reader was waited for.
+    waited: Duration,
 }
 
 impl Sent {
     /// In a request's own task.
     pub(super) fn new(sender: Sender<Bytes, io::Error>) -> Self {
-        Self { sender, handle: tokio::runtime::Handle::current() }
+        Self { sender, handle: tokio::runtime::Handle::current(), bytes: 0, waited: Duration::ZERO }
     }
 
     /// Ends the body so that what was sent does not look whole.
@@ -189,8 +189,11 @@ impl Sent {
 
 impl Write for Sent {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let data = self.sender.send_data(Bytes::copy_from_slice(bytes));
-        let sent = self.handle.block_on(async { tokio::time::timeout(STALLED_MAX, data).await });
+        let (data, begun) = (self.sender.send_data(Bytes::copy_from_slice(bytes)), Instant::now());
+        let patience = patience(self.bytes, self.waited);
+        let sent = self.handle.block_on(async { tokio::time::timeout(patience, data).await });
+        self.waited += begun.elapsed();
+        self.bytes += bytes.len() as u64;
         match sent {
             Ok(Ok(())) => Ok(bytes.len()),
             Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
@@ -201,6 +204,12 @@ impl Write for Sent {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// How long the next piece of a file may take, after so many bytes for which the reader was waited for so long.
+fn patience(bytes: u64, waited: Duration) -> Duration {
+    let fair = Duration::from_secs(bytes / limits::FILE_BYTES_PER_SECOND_MIN);
+    (limits::FILE_STALLED_MAX + fair).saturating_sub(waited).min(limits::FILE_STALLED_MAX)
 }
 
 /// What was written, and what was left out: told behind the file to whoever takes trailers (RFC 9110, section 6.5).
@@ -277,4 +286,24 @@ fn each(
 #[allow(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn failed(problem: Problem) -> io::Error {
     io::Error::other(problem.detail().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_a_file_out_drop_by_drop_is_cut_off_and_a_slow_line_is_not() {
+        let seconds = Duration::from_secs;
+        assert_eq!(patience(0, seconds(0)), seconds(30));
+        assert_eq!(patience(0, seconds(30)), seconds(0));
+        // A piece every 29 seconds was a way to hold a thread for as long as one liked.
+        let (mut bytes, mut waited, mut pieces) = (0, seconds(0), 0);
+        while patience(bytes, waited) >= seconds(29) {
+            (bytes, waited, pieces) = (bytes + CHUNK_BYTES as u64, waited + seconds(29), pieces + 1);
+        }
+        assert_eq!(pieces, 1);
+        // A megabit a second for an hour.
+        assert_eq!(patience(3600 * 125_000, seconds(3600)), seconds(30));
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,13 +14,14 @@ use hyper::body::Body as _;
 use ring::digest::{SHA256, digest};
 
 use super::access::Peer;
+use super::access::local::Local;
 use super::repeats::{self, Begun};
 use super::{Admin, Problem};
 use crate::domain::access::{Caller, Role};
 use crate::domain::limits;
 use crate::domain::signature::to_hex;
 use crate::store::StoreError;
-use crate::store::access::{self, Entry};
+use crate::store::audit::{self, Entry, Kind};
 use crate::sys::clock;
 
 /// What an operation asks of whoever wants it.
@@ -69,6 +70,25 @@ impl Needs {
     }
 }
 
+impl Needs {
+    fn kind(&self) -> Kind {
+        if LOOKS.contains(&self.what) { Kind::Passing } else { Kind::Change }
+    }
+}
+
+/// What changes nothing, though it asks or has something read.
+pub(super) const LOOKS: [&str; 6] = [
+    "Look at everything that has to work",
+    "Check a source",
+    "Try an import out",
+    "Read Sonar now",
+    "Test the way of a webhook",
+    "Check a destination",
+];
+
+/// It is in the audit log only where there was a login to end.
+pub(super) const NOTES_ITSELF: &str = "Log out";
+
 /// Lets a request through to its operation, or says why not. What changes something is in the audit log before it is
 /// done, and its outcome after.
 pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: Next) -> Response {
@@ -96,6 +116,9 @@ pub(super) async fn let_in(State(needs): State<Needs>, request: Request, next: N
     }
     if let Some(problem) = needs.refusal() {
         return problem.into_response();
+    }
+    if needs.what == NOTES_ITSELF {
+        return next.run(request).await;
     }
     match repeats::key(request.headers()) {
         Ok(Some(key)) if needs.repeatable => once(needs, caller, key, request, next).await,
@@ -131,7 +154,8 @@ async fn once(needs: Needs, caller: Caller, key: String, request: Request, next:
 /// Writes into the audit log what is done, and how it ended.
 async fn noted(needs: Needs, caller: &Caller, request: Request, next: Next) -> Response {
     let entry = entry(caller, &request, needs.what);
-    let noting = needs.admin.run(move |admin| Ok(note(admin, entry)?));
+    let (kind, noted) = (needs.kind(), entry.clone());
+    let noting = needs.admin.run(move |admin| Ok(note(admin, kind, noted)?));
     let number = if needs.despite == Despite::LockAndStore {
         tokio::time::timeout(NOTE_MAX, noting).await.ok().and_then(Result::ok)
     } else {
@@ -143,18 +167,26 @@ async fn noted(needs: Needs, caller: &Caller, request: Request, next: Next) -> R
     let run = async { (next.run(request).await, REMARK.with(RefCell::take)) };
     let (response, remark) = REMARK.scope(RefCell::default(), run).await;
     let status = response.status().as_u16();
+    let ended = entry.ended(status, remark.as_deref());
+    tell(&ended);
     let Some(number) = number else { return response };
     // That it was begun is in the log in any case.
-    let _ = needs
-        .admin
-        .run(move |admin| {
-            Ok(admin
-                .store
-                .delete::<_, StoreError>(move |batch| access::audit_ended(batch, number, status, remark.as_deref()))?)
-        })
-        .await;
+    let noting = move |admin: &Admin| {
+        Ok(admin.store.delete::<_, StoreError>(move |batch| audit::ended(batch, number, &ended))?)
+    };
+    let _ = needs.admin.run(noting).await;
     response
 }
+
+/// Says what is in the audit log in the log of the service too, which whoever collects logs has elsewhere.
+pub(super) fn tell(entry: &Entry) {
+    let from = entry.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+    let status = entry.status.unwrap_or_default();
+    tracing::info!(target: AUDIT_TARGET, "{} by {}{from}: {}: {}: {status}", entry.who, entry.via, entry.what, entry.target);
+}
+
+/// By this name the lines can be chosen.
+const AUDIT_TARGET: &str = "hydrophone::audit";
 
 tokio::task_local! {
     static REMARK: RefCell<Option<String>>;
@@ -163,21 +195,25 @@ tokio::task_local! {
 /// Adds to what the audit log says of the request that is being answered: what its address does not tell. Nothing where
 /// none is, and only where it is asynchronous.
 pub(super) fn remark(text: &str) {
-    let text = text.chars().take(TARGET_CHARACTERS_MAX).collect();
+    let text = text.chars().take(TARGET_CHARACTERS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _ = REMARK.try_with(|remark| remark.replace(Some(text)));
 }
 
 /// Written also on a full disk, as deletions are: what frees space must not be refused for being noted.
-fn note(admin: &Admin, entry: Entry) -> Result<u64, StoreError> {
-    admin.store.delete::<_, StoreError>(move |batch| access::audit(batch, &entry))
+fn note(admin: &Admin, kind: Kind, entry: Entry) -> Result<u64, StoreError> {
+    admin.store.delete::<_, StoreError>(move |batch| audit::note(batch, kind, &entry))
 }
 
 /// An entry of the audit log for a request.
 fn entry(caller: &Caller, request: &Request, what: &str) -> Entry {
     let peer = request.extensions().get::<Peer>().copied();
+    let who = match request.extensions().get::<ConnectInfo<Local>>() {
+        Some(ConnectInfo(local)) if *caller == Caller::Socket => format!("{} ({local})", caller.name()),
+        _ => caller.name().to_owned(),
+    };
     Entry {
         at: clock::now(),
-        who: caller.name().to_owned(),
+        who,
         via: caller.via().to_owned(),
         what: what.to_owned(),
         target: request.uri().path().chars().take(TARGET_CHARACTERS_MAX).collect(),

@@ -105,6 +105,8 @@ pub struct Admin {
     questions: Semaphore,
     /// Files that are being taken out hold a thread each.
     exports: Arc<Semaphore>,
+    /// A backup, or a look at every record, waits for no export.
+    backups: Arc<Semaphore>,
     repeats: Arc<repeats::Repeats>,
     /// One look at what an import would bring at a time: it asks Sonar for minutes, and must not hold up reads.
     previews: Arc<Semaphore>,
@@ -151,6 +153,7 @@ impl Admin {
             reads,
             questions: Semaphore::new(limits::ADMIN_QUESTIONS_MAX),
             exports: Arc::new(Semaphore::new(limits::EXPORTS_MAX)),
+            backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
             repeats: repeats::Repeats::new(),
             previews: Arc::new(Semaphore::new(1)),
             tests: Mutex::default(),
@@ -328,7 +331,8 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>, mut stop: watch::R
         // An error means that the daemon is gone altogether, which is as good as being told to stop.
         let _ = stop.wait_for(|&stop| stop).await;
     };
-    if let Err(error) = axum::serve(listener, of_socket(&admin)).with_graceful_shutdown(stopped).await {
+    let router = of_socket(&admin).into_make_service_with_connect_info::<access::local::Local>();
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         tracing::error!("the admin socket failed: {error}");
     }
 }

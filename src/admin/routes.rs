@@ -417,6 +417,15 @@ mod tests {
         assert_eq!(others.collect::<Vec<_>>(), known, "of a new one: does it take an address?");
     }
 
+    /// The audit log knows by these words what changes nothing.
+    #[test]
+    fn what_the_audit_log_keeps_apart_is_what_operations_are_called() {
+        let all = all::<false>();
+        for what in guard::LOOKS.into_iter().chain([guard::NOTES_ITSELF]) {
+            assert!(all.iter().any(|operation| operation.what == what && operation.changes()), "{what}");
+        }
+    }
+
     #[test]
     fn on_a_locked_box_who_asks_and_what_helps_is_all_that_is_done() {
         let mut done = Vec::new();

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::answers::Sent;
+use super::guard::remark;
 use super::{Admin, Problem, Shared, shapes};
 use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, LOG_LEVEL, NETWORKS_MODE, TRUSTED_PROXIES, known};
 use crate::store::settings;
@@ -61,6 +62,8 @@ pub(super) async fn set(
 
 /// Sets settings whose values were checked, all of them or none; one without a value has its default again.
 pub(super) async fn set_all(admin: &Arc<Admin>, values: Vec<(&'static str, Option<String>)>) -> Result<(), Problem> {
+    let told = values.iter().map(|(key, value)| format!("{key} = {}", value.as_deref().unwrap_or("the default")));
+    remark(&told.collect::<Vec<_>>().join(", "));
     admin
         .run(move |admin| {
             // Admitted on a full disk as deletions are: it takes no room, and is how a person lets more in again.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::answers::{Query, Sent};
+use super::guard::remark;
 use super::webhooks::register::{Unregister, part};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::SourceName;
@@ -44,6 +45,7 @@ pub(super) async fn add(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewSource>,
 ) -> Result<(StatusCode, Json<shapes::SourceCheck>), Problem> {
+    remark(&new.name);
     let check = admin
         .ask(move |admin| {
             let (source, token) = described(&new)?;

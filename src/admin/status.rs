@@ -238,6 +238,7 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         conditions.extend(condition);
     }
     conditions.extend(missed(view, now)?);
+    conditions.extend(super::access::tokens::conditions(view, now)?);
     conditions.extend(key_changing(admin, view)?);
     conditions.extend(super::webhooks::rotate::conditions(view, now)?);
     if !sources.is_empty()

@@ -80,7 +80,7 @@ impl Audit {
                     None => "did not end".to_owned(),
                 };
                 let who =
-                    if entry.via == "socket" { "local".to_owned() } else { format!("{} ({})", entry.who, entry.via) };
+                    if entry.via == "socket" { entry.who.clone() } else { format!("{} ({})", entry.who, entry.via) };
                 let target = entry.target.strip_prefix("/api/v1").unwrap_or(&entry.target);
                 rows.add_row([
                     cell(&entry.at),

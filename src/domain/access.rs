@@ -177,8 +177,13 @@ impl Guesses {
         self.last = now;
     }
 
+    /// When the last one was, by the steady clock.
+    pub fn last(&self) -> Duration {
+        self.last
+    }
+
     /// Whether it is so long ago that it does not count.
-    pub fn is_forgotten(&self, now: Duration) -> bool {
+    fn is_forgotten(&self, now: Duration) -> bool {
         now.saturating_sub(self.last) >= GUESSES_FORGOTTEN
     }
 }

@@ -346,6 +346,17 @@ pub const COUNT_MAX: Duration = Duration::from_millis(10);
 /// Exports that are written at a time: each holds a thread for as long as its reader takes.
 pub const EXPORTS_MAX: usize = 2;
 
+/// Backups and looks at every record, beside exports: who may only look must not keep a backup from being made.
+pub const BACKUPS_MAX: usize = 1;
+
+/// Whoever takes nothing of a file for so long gets no more of it.
+pub const FILE_STALLED_MAX: Duration = Duration::from_secs(30);
+
+/// Whoever takes a file out more slowly than this many bytes a second gets no more of it either: half a megabit, where 40 MB
+/// take ten minutes. A limit for the whole time would cut what is large and not what is slow; and time that the box itself
+/// takes does not count.
+pub const FILE_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
 /// Findings that are looked through for one page of a list, where no index leads to those that match.
 pub const LIST_EXAMINED_MAX: usize = 20_000;
 
@@ -395,8 +406,8 @@ pub const ADMIN_READS_MAX: usize = 4;
 pub const ADMIN_QUESTIONS_MAX: usize = 4;
 
 /// Threads of the daemon that may wait for a disk or a network on behalf of the listeners: reads, questions, exports,
-/// a preview of an import, and one to spare.
-pub const BLOCKING_THREADS_MAX: usize = ADMIN_READS_MAX + ADMIN_QUESTIONS_MAX + EXPORTS_MAX + 2;
+/// a backup, a preview of an import, and one to spare.
+pub const BLOCKING_THREADS_MAX: usize = ADMIN_READS_MAX + ADMIN_QUESTIONS_MAX + EXPORTS_MAX + BACKUPS_MAX + 2;
 
 /// At the start, everything that is due has its turn within this time, but not all in one moment.
 pub const START_SPREAD: Duration = Duration::from_mins(1);
@@ -421,6 +432,9 @@ pub const NOTICES_KEPT_MAX: usize = 1_000;
 
 /// How long before its end a token is to be replaced.
 pub const TOKEN_ENDS_SOON: Duration = Duration::from_hours(14 * 24);
+
+/// For so long after its end an API token is shown as one that ended.
+pub const TOKEN_ENDED_SHOWN_FOR: Duration = Duration::from_hours(14 * 24);
 
 /// SonarQube Cloud removes a token that nobody used for 60 days; this long before that somebody should know.
 pub const TOKEN_IDLE: Duration = Duration::from_hours(45 * 24);
@@ -526,8 +540,8 @@ pub const GITHUB_PROCESSING_WAITS: &[Duration] = &[
 /// Days of the trend that are kept: a year and a month to compare with.
 pub const TREND_DAYS_MAX: u32 = 400;
 
-/// Logins at a time; one more ends another.
-pub const SESSIONS_MAX: usize = 1000;
+/// Logins of one user at a time: several browsers on several machines. One more ends that user's oldest, and nobody else's.
+pub const SESSIONS_PER_USER_MAX: usize = 20;
 
 /// Tags that an asset may have.
 pub const ASSET_TAGS_MAX: usize = 20;
@@ -535,8 +549,12 @@ pub const ASSET_TAGS_MAX: usize = 20;
 /// Characters of a tag.
 pub const TAG_CHARACTERS_MAX: usize = 50;
 
-/// Entries of the audit log; the oldest go first.
+/// Entries of the audit log that say what was changed; the oldest go first.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+
+/// Entries beside them that changed nothing: logins, looks, what was refused. They have their own share, so that nobody who
+/// may only look has what others changed forgotten.
+pub const AUDIT_PASSING_MAX: u64 = 20_000;
 
 /// Connections to the page and the API at a time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 128;

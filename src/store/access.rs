@@ -1,11 +1,11 @@
-//! Who may use the page and the API: users, logins, tokens, and the log of what was done by whom. Of what a browser or a
+//! Who may use the page and the API: users, logins, tokens. Of what a browser or a
 //! program shows to be let in only a SHA-256 is kept: it has 256 random bits, so that nothing slower is needed.
 
 use minicbor::{Decode, Encode};
 use ring::digest::{SHA256, digest};
 
 use super::tables::{self, Key};
-use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after};
+use super::{Batch, StoreError, View, get, scan};
 use crate::domain::access::{CODE_AGE_MAX, CODE_TRIES_MAX, Role, is_session_good};
 use crate::domain::ids::{TokenName, UserName};
 use crate::domain::limits;
@@ -109,38 +109,11 @@ pub struct Token {
     pub used_at: Option<Timestamp>,
 }
 
-/// Something that somebody did.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Entry {
-    /// When.
-    #[n(0)]
-    pub at: Timestamp,
-    /// Who: a user, a token, or `local`.
-    #[n(1)]
-    pub who: String,
-    /// By which way: `socket`, `page`, `token`.
-    #[n(2)]
-    pub via: String,
-    /// What, as the API's description says it.
-    #[n(3)]
-    pub what: String,
-    /// To what: the address, without its query.
-    #[n(4)]
-    pub target: String,
-    /// The HTTP status that it ended with; absent while it is being done, or where the process ended in its middle.
-    #[n(5)]
-    pub status: Option<u16>,
-    /// From which address, where it came over the network.
-    #[n(6)]
-    pub from: Option<String>,
-}
-
 super::codec::record!(
     Print = "digest",
     User = "user",
     Session = "login",
     Token = "API token",
-    Entry = "entry of the audit log",
     Code = "one-time code"
 );
 
@@ -157,7 +130,7 @@ pub fn user(view: &impl View, name: &UserName) -> Result<Option<User>, StoreErro
     passing(get(view, tables::USERS, &of_user(name)))
 }
 
-fn passing<R>(found: Result<Option<R>, StoreError>) -> Result<Option<R>, StoreError> {
+pub(super) fn passing<R>(found: Result<Option<R>, StoreError>) -> Result<Option<R>, StoreError> {
     match found {
         Err(StoreError::Damaged { .. }) => Ok(None),
         found => found,
@@ -213,27 +186,50 @@ pub fn session(view: &impl View, print: &Print, now: Timestamp) -> Result<Option
     Ok(user.map(|user| (session, user)))
 }
 
-/// Notes a login, or that it was used, and forgets those that are not good any more.
+/// Notes a login, or that it was used, and forgets those that are not good any more. Somebody who logs in again and again
+/// pushes out their own oldest, and neither anybody else's nor the disk's end.
 pub fn put_session(batch: &Batch, print: &Print, session: &Session, now: Timestamp) -> Result<(), StoreError> {
-    let (mut over, mut count) = (Vec::new(), 0);
-    scan::<Session>(batch, tables::SESSIONS, &Key::new(), |key, session| {
-        count += 1;
-        if !is_session_good(session.created_at, session.used_at, now) {
-            over.push(key.to_vec());
+    let (mut over, mut own, key) = (Vec::new(), Vec::new(), of_print(print));
+    scan::<Session>(batch, tables::SESSIONS, &Key::new(), |found, other| {
+        if !is_session_good(other.created_at, other.used_at, now) {
+            if over.len() < limits::DELETIONS_PER_COMMIT_MAX {
+                over.push(found.to_vec());
+            }
+        } else if other.user == session.user && *found != *key.0 {
+            own.push((other.created_at, found.to_vec()));
         }
-        over.len() < limits::DELETIONS_PER_COMMIT_MAX
+        true
     })?;
-    // Somebody who logs in again and again pushes out what was there, not the disk's end.
-    if count - over.len() >= limits::SESSIONS_MAX {
-        over.extend(keys(batch, tables::SESSIONS, &Key::new(), 1)?);
-    }
+    own.sort_unstable();
+    let most = limits::SESSIONS_PER_USER_MAX - 1;
+    over.extend(own.drain(..own.len().saturating_sub(most)).map(|(_, oldest)| oldest));
     over.into_iter().try_for_each(|key| batch.delete(tables::SESSIONS, &Key(key)))?;
-    batch.put(tables::SESSIONS, &of_print(print), session)
+    batch.put(tables::SESSIONS, &key, session)
 }
 
-/// Ends a login.
-pub fn end_session(batch: &Batch, print: &Print) -> Result<(), StoreError> {
-    batch.delete(tables::SESSIONS, &of_print(print))
+/// Begins a login of somebody whose password was verified against this hash, and returns them as they are now. Nothing
+/// where they are gone or have another password: hashing takes so long that either may have happened meanwhile.
+pub fn log_in(
+    batch: &Batch,
+    name: &UserName,
+    verified: &str,
+    print: &Print,
+    now: Timestamp,
+) -> Result<Option<User>, StoreError> {
+    let Some(user) = user(batch, name)?.filter(|user| user.password.as_deref() == Some(verified)) else {
+        return Ok(None);
+    };
+    let user = User { login_at: Some(now), ..user };
+    put_session(batch, print, &Session { user: name.clone(), created_at: now, used_at: now }, now)?;
+    put_user(batch, name, &user)?;
+    Ok(Some(user))
+}
+
+/// Ends a login. Returns whose it was; nothing where none was good.
+pub fn end_session(batch: &Batch, print: &Print, now: Timestamp) -> Result<Option<(UserName, Role)>, StoreError> {
+    let ended = session(batch, print, now)?;
+    batch.delete(tables::SESSIONS, &of_print(print))?;
+    Ok(ended.map(|(session, user)| (session.user, user.role)))
 }
 
 /// A token that is good.
@@ -291,48 +287,81 @@ pub fn put_setup_code(batch: &Batch, code: Option<&Code>) -> Result<(), StoreErr
     }
 }
 
-/// Writes an entry into the audit log, and forgets the oldest beyond its length. Returns its number.
-pub fn audit(batch: &Batch, entry: &Entry) -> Result<u64, StoreError> {
-    let number = batch.next_number(Counter::Audit)?;
-    batch.put(tables::AUDIT, &Key::new().u64(number), entry)?;
-    if let Some(last) = number.checked_sub(limits::AUDIT_ENTRIES_MAX) {
-        let old = keys(batch, tables::AUDIT, &Key::new(), 8)?;
-        for key in old.into_iter().filter(|key| tables::u64_at(key, 0).is_some_and(|number| number <= last)) {
-            batch.delete(tables::AUDIT, &Key(key))?;
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::Store;
+
+    fn opened() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Arc::default()).unwrap();
+        (folder, store)
+    }
+
+    fn name(text: &str) -> UserName {
+        UserName::parse(text).unwrap()
+    }
+
+    fn somebody(role: Role, password: &str) -> User {
+        User { role, password: Some(password.to_owned()), created_at: Timestamp(1), login_at: None, code: None }
+    }
+
+    fn write<T: Send + 'static>(
+        store: &Store,
+        write: impl FnOnce(&Batch) -> Result<T, StoreError> + Send + 'static,
+    ) -> T {
+        store.write::<_, StoreError>(|batch| write(batch)).unwrap()
+    }
+
+    #[test]
+    fn who_is_gone_or_has_another_password_is_not_let_in_by_a_login_under_way() {
+        let (_folder, store) = opened();
+        let log_in = |verified: &'static str, print: u8| {
+            write(&store, move |batch| log_in(batch, &name("ines"), verified, &Print([print; 32]), Timestamp(9)))
+        };
+        let session = |print: u8| store.read(|view| session(view, &Print([print; 32]), Timestamp(9))).unwrap();
+        assert_eq!(log_in("first", 1), None, "nobody of this name");
+        write(&store, |batch| put_user(batch, &name("ines"), &somebody(Role::Admin, "first")));
+        // Their role was changed while the password was looked at: what is stored counts.
+        write(&store, |batch| put_user(batch, &name("ines"), &somebody(Role::Viewer, "first")));
+        let stored = User { login_at: Some(Timestamp(9)), ..somebody(Role::Viewer, "first") };
+        assert_eq!(log_in("first", 2), Some(stored.clone()));
+        assert_eq!(session(2).map(|(_, user)| user), Some(stored));
+        write(&store, |batch| put_user(batch, &name("ines"), &somebody(Role::Viewer, "second")));
+        assert_eq!(log_in("first", 3), None, "the password is another");
+        write(&store, |batch| remove_user(batch, &name("ines")));
+        assert_eq!(log_in("second", 4), None, "they were removed");
+        assert_eq!((session(3), session(4)), (None, None));
+        assert_eq!(store.read(users).unwrap(), []);
+    }
+
+    #[test]
+    fn one_more_login_ends_the_oldest_of_the_same_user_and_nobody_elses() {
+        let (_folder, store) = opened();
+        for user in ["ines", "omar"] {
+            write(&store, move |batch| put_user(batch, &name(user), &somebody(Role::Viewer, "hash")));
         }
+        let most = u8::try_from(limits::SESSIONS_PER_USER_MAX).unwrap();
+        // The lowest digest of all, which a disorderly choice would meet first, is somebody else's.
+        let prints = |last: u8| (1..=last).map(|number| Print([u8::MAX - number; 32])).collect::<Vec<_>>();
+        let log_in = |user: &'static str, print: Print, at: i64| {
+            write(&store, move |batch| log_in(batch, &name(user), "hash", &print, Timestamp(at)))
+        };
+        log_in("omar", Print([0; 32]), 1);
+        for (at, print) in prints(most + 2).into_iter().enumerate() {
+            log_in("ines", print, 10 + i64::try_from(at).unwrap());
+        }
+        let is_in = |print: &Print| store.read(|view| session(view, print, Timestamp(50))).unwrap().is_some();
+        assert!(is_in(&Print([0; 32])), "somebody else's stays");
+        let left: Vec<bool> = prints(most + 2).iter().map(is_in).collect();
+        assert_eq!(left.iter().filter(|is_in| **is_in).count(), usize::from(most));
+        assert_eq!(left[..3], [false, false, true], "the oldest two are over");
+        // To use one that is there ends none.
+        let (third, used) =
+            (prints(3)[2], Session { user: name("ines"), created_at: Timestamp(12), used_at: Timestamp(50) });
+        write(&store, move |batch| put_session(batch, &third, &used, Timestamp(50)));
+        assert_eq!(prints(most + 2).iter().filter(|print| is_in(print)).count(), usize::from(most));
     }
-    Ok(number)
-}
-
-/// Notes how something ended.
-pub fn audit_ended(batch: &Batch, number: u64, status: u16, remark: Option<&str>) -> Result<(), StoreError> {
-    let key = Key::new().u64(number);
-    let Some(entry) = passing(get::<Entry>(batch, tables::AUDIT, &key))? else { return Ok(()) };
-    let target = remark.map_or_else(|| entry.target.clone(), |remark| format!("{}: {remark}", entry.target));
-    batch.put(tables::AUDIT, &key, &Entry { status: Some(status), target, ..entry })
-}
-
-/// Entries before a number, the newest first.
-pub fn audited(view: &impl View, before: Option<u64>, most: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
-    use redb::ReadableTable;
-    let rows = view.rows(tables::AUDIT)?;
-    let end = Key::new().u64(before.unwrap_or(u64::MAX));
-    let mut found = Vec::new();
-    for row in rows.range::<&[u8]>(..end.0.as_slice())?.rev().take(most) {
-        let (key, value) = row?;
-        // A damaged one is counted, and hides no other.
-        let Ok(entry) = super::codec::open::<Entry>(key.value(), value.value()) else { continue };
-        found.extend(tables::u64_at(key.value(), 0).map(|number| (number, entry)));
-    }
-    Ok(found)
-}
-
-/// Entries after a number, the oldest first.
-pub fn audited_after(view: &impl View, after: u64, most: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
-    let mut found = Vec::new();
-    scan_after::<Entry>(view, tables::AUDIT, &Key::new(), Some(&Key::new().u64(after)), |key, entry| {
-        found.extend(tables::u64_at(key, 0).map(|number| (number, entry)));
-        found.len() < most
-    })?;
-    Ok(found)
 }

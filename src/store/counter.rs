@@ -64,7 +64,7 @@ impl Counter {
                 let of = [tables::SCOPES, tables::DISCARDED, tables::FINDINGS, tables::STAGING, tables::COUNTS];
                 of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
             }
-            Self::Audit => large(tables::AUDIT)?,
+            Self::Audit => super::audit::last(view)?,
             Self::Finding => large(tables::FINDING_IDS)?.max(large(tables::FINDING_CHANGES)?),
             Self::Change => large(tables::CHANGES)?,
             // Of a removed one rows may be left that are still to be deleted.

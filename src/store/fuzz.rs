@@ -1,7 +1,7 @@
 //! See [`crate::fuzz`].
 
 use super::codec::{self, Record};
-use super::{access, changes, destinations, records, trend};
+use super::{access, audit, changes, destinations, records, trend};
 use crate::domain::{delivery, finding, reconcile, schedule};
 
 /// A record as it lies in the store, or made to pass for one: what can be read can be written, and reads the same again.
@@ -30,7 +30,7 @@ pub(crate) fn record(data: &[u8]) {
         one::<changes::Cursor>,
         one::<destinations::Progress>,
         one::<access::User>,
-        one::<access::Entry>,
+        one::<audit::Entry>,
         one::<trend::Day>,
     ];
     doors[usize::from(*which) % doors.len()](bytes);

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod agenda;
+pub mod audit;
 pub mod backup;
 pub mod catalogue;
 pub mod certificates;

@@ -105,7 +105,7 @@ pub(super) const SESSIONS: Table = Table::new("sessions");
 pub(super) const TOKENS: Table = Table::new("tokens");
 /// Token name → SHA-256.
 pub(super) const TOKEN_NAMES: Table = Table::new("token_names");
-/// Number → who did what.
+/// Number → who did what; behind all those, a mark and the number → what changed nothing.
 pub(super) const AUDIT: Table = Table::new("audit");
 
 /// All of them: made when the file is, so that a reader never meets a table that is not there.

@@ -34,6 +34,7 @@ mod keeping;
 mod large;
 mod life;
 mod manage;
+mod misuse;
 mod odd_requests;
 mod outage;
 mod page_findings;

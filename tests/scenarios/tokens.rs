@@ -10,6 +10,22 @@ use hydrophone::store::{Store, StoreError, catalogue};
 use crate::steps::{NEWEST_SERVER, add_source, assert_tells, conditions, sonar_with, told};
 use crate::support::gateway::Gateway;
 
+/// What reads the box with an API token is refused when that ends, and whoever gave it should know before.
+#[test]
+fn an_api_token_that_ends_soon_is_a_condition_until_it_is_removed() {
+    let gateway = Gateway::start();
+    for (name, days) in [("robot", &["--days", "10"][..]), ("later", &["--days", "20"]), ("ever", &[])] {
+        gateway.json(&[&["token", "add", name, "--role", "viewer"], days].concat());
+    }
+    assert_eq!(conditions(&gateway).iter().filter(|code| *code == "api_token_ends").count(), 1);
+    assert_tells(
+        &told(&gateway, "api_token_ends"),
+        &["API token robot ends at", "in 9 days", "hydrophone token add NAME --role viewer", "token remove robot"],
+    );
+    gateway.json(&["token", "remove", "robot"]);
+    assert!(!conditions(&gateway).contains(&"api_token_ends".to_owned()));
+}
+
 /// A token that ends takes the inventory's currency with it, and one that Cloud removes for idleness does, too: both are known
 /// before.
 #[test]

@@ -31,6 +31,19 @@ pub fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> 
     Ok(stream)
 }
 
+/// A TCP connection that takes next to nothing unless somebody reads it.
+pub fn connect_narrow(address: &str) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let stream = runtime.block_on(async {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("it can be narrow");
+        let address = address.parse().expect("it is an address");
+        socket.connect(address).await.and_then(tokio::net::TcpStream::into_std).expect("the gateway listens")
+    });
+    stream.set_nonblocking(false).expect("it can wait");
+    stream
+}
+
 /// The same over a TCP connection that there is.
 pub fn over(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
     let config = config(None);

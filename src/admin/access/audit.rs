@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 use crate::admin::answers::Query;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::limits::LIST_ROWS_MAX;
-use crate::store::{Reader, StoreError, access};
+use crate::store::{Reader, StoreError, audit};
 
 /// Which part of the log.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -32,7 +32,7 @@ pub(in crate::admin) struct Wanted {
 }
 
 impl Wanted {
-    fn takes(&self, entry: &access::Entry) -> bool {
+    fn takes(&self, entry: &audit::Entry) -> bool {
         let has = |wanted: &Option<String>, texts: &[&str]| {
             let wanted = wanted.as_deref().unwrap_or_default().trim().to_lowercase();
             texts.iter().any(|text| text.to_lowercase().contains(&wanted))
@@ -46,7 +46,7 @@ impl Wanted {
 fn some(view: &Reader, wanted: &Wanted, most: usize) -> Result<shapes::AuditList, StoreError> {
     let (mut entries, mut before) = (Vec::new(), wanted.before);
     for _ in 0..EXAMINED_MAX / LIST_ROWS_MAX {
-        let rows = access::audited(view, before, LIST_ROWS_MAX)?;
+        let rows = audit::before(view, before, LIST_ROWS_MAX)?;
         let is_last = rows.len() < LIST_ROWS_MAX;
         for (id, entry) in rows {
             if entries.len() == most {
@@ -67,7 +67,7 @@ fn some(view: &Reader, wanted: &Wanted, most: usize) -> Result<shapes::AuditList
 /// Entries that one page is looked for in.
 const EXAMINED_MAX: usize = 20 * LIST_ROWS_MAX;
 
-fn shown(id: u64, entry: access::Entry) -> shapes::AuditEntry {
+fn shown(id: u64, entry: audit::Entry) -> shapes::AuditEntry {
     shapes::AuditEntry {
         id,
         at: entry.at.to_string(),

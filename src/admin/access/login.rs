@@ -7,15 +7,17 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Access, COOKIE, Peer, cookie, counted};
+use super::guesses::Guesser;
+use super::{Access, COOKIE, Peer, cookie};
 use crate::admin::answers::Sent;
-use crate::admin::{Admin, Problem, Shared, shapes};
+use crate::admin::{Admin, Problem, Shared, guard, shapes};
 use crate::domain::access::{Caller, Role, SESSION_AGE_MAX, check_password};
 use crate::domain::ids::UserName;
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::access::{self, Code, Entry, Print, Session, User};
+use crate::store::access::{self, Code, Print, User};
+use crate::store::audit::{self, Entry};
 use crate::sys::{clock, password, random};
 
 /// Somebody who has just logged in, with the cookie that says so.
@@ -45,40 +47,49 @@ pub(in crate::admin) async fn log_in(
     given: shapes::Credentials,
 ) -> Result<Begun, Problem> {
     let steady = admin.work.clock.steady();
-    let mut keys = vec![format!("user {}", given.user.chars().take(64).collect::<String>())];
-    keys.extend(peer.map(|peer| counted(peer.0.ip())));
-    refuse_guessing(&admin.access, &keys, steady)?;
+    let guesser = Guesser::new(&given.user, peer.map(|peer| peer.0.ip()));
+    refuse_guessing(&admin.access, &guesser, steady)?;
     let turn = admin.hashing.acquire().await.expect("nobody closes the semaphore");
     // While waiting for the turn others may have guessed on.
-    refuse_guessing(&admin.access, &keys, steady)?;
-    let found = admin
+    refuse_guessing(&admin.access, &guesser, steady)?;
+    let verified = admin
         .run(move |admin| {
             let name = UserName::parse(&given.user).ok();
             let user = match &name {
                 Some(name) => admin.store.read(|view| access::user(view, name))?,
                 None => None,
             };
-            let hash = user.as_ref().and_then(|user| user.password.as_deref());
-            let good = password::verify(hash, &given.password);
-            Ok(name.zip(user).filter(|_| good))
+            let is_account = user.is_some();
+            let hash = user.and_then(|user| user.password);
+            let good = password::verify(hash.as_deref(), &given.password);
+            Ok((is_account, name.zip(hash).filter(|_| good)))
         })
         .await;
     drop(turn);
-    let Some((name, user)) = found? else {
+    let (is_account, verified) = verified?;
+    let begun = match verified {
+        Some((name, hash)) => admin.run(move |admin| Ok(open_session(admin, &name, &hash, peer)?)).await?,
+        None => None,
+    };
+    let Some(begun) = begun else {
         // From now on, and not from before it was looked at: hashing takes longer than the first wait on a small box.
-        admin.access.fail(&keys, admin.work.clock.steady());
+        admin.access.guesses.fail(&guesser, is_account, admin.work.clock.steady());
         // Without the name: people type passwords there by mistake.
         let from = peer.map_or_else(|| "the socket".to_owned(), |peer| peer.0.ip().to_string());
         tracing::warn!("a log-in from {from} was refused: name or password is wrong");
-        return Err(Problem::unauthorized("name or password is wrong"));
+        return Err(wrong_password());
     };
-    admin.access.succeed(&keys);
-    admin.run(move |admin| open_session(admin, &name, user, peer)).await
+    admin.access.guesses.succeed(&guesser);
+    Ok(begun)
+}
+
+fn wrong_password() -> Problem {
+    Problem::unauthorized("name or password is wrong")
 }
 
 /// Too many wrong passwords have to wait, the right one as well: an answer at once would tell it from a wrong one.
-fn refuse_guessing(access: &Access, keys: &[String], steady: Duration) -> Result<(), Problem> {
-    let wait = access.wait(keys, steady);
+fn refuse_guessing(access: &Access, guesser: &Guesser, steady: Duration) -> Result<(), Problem> {
+    let wait = access.guesses.wait(guesser, steady);
     if wait.is_zero() {
         return Ok(());
     }
@@ -88,32 +99,39 @@ fn refuse_guessing(access: &Access, keys: &[String], steady: Duration) -> Result
     ))
 }
 
-fn open_session(admin: &Admin, name: &UserName, user: User, peer: Option<Peer>) -> Result<Begun, Problem> {
+/// Lets somebody in whose password was verified against this hash; nothing where it is not theirs any more.
+fn open_session(
+    admin: &Admin,
+    name: &UserName,
+    verified: &str,
+    peer: Option<Peer>,
+) -> Result<Option<Begun>, StoreError> {
     let (secret, now) = (to_hex(&random::bytes::<32>()), clock::now());
     let print = Print::of(&secret);
-    let caller = Caller::Session { user: name.clone(), role: user.role };
-    let entry = entry(&caller, "Log in", "/session", peer, now);
-    let stored = name.clone();
-    admin.store.write::<_, StoreError>(move |batch| {
-        let session = Session { user: stored.clone(), created_at: now, used_at: now };
-        access::put_session(batch, &print, &session, now)?;
-        access::audit(batch, &entry)?;
-        access::put_user(batch, &stored, &User { login_at: Some(now), ..user })
+    let (stored, verified) = (name.clone(), verified.to_owned());
+    let begun = admin.store.write::<_, StoreError>(move |batch| {
+        let Some(user) = access::log_in(batch, &stored, &verified, &print, now)? else { return Ok(None) };
+        let caller = Caller::Session { user: stored, role: user.role };
+        let entry = entry(&caller, "Log in", StatusCode::OK, peer, now);
+        audit::note(batch, audit::Kind::Passing, &entry)?;
+        Ok(Some((caller, entry)))
     })?;
+    let Some((caller, entry)) = begun else { return Ok(None) };
+    guard::tell(&entry);
     let cookie =
         format!("{COOKIE}={secret}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", SESSION_AGE_MAX.as_secs());
     let cookie = HeaderValue::from_str(&cookie).expect("a cookie of hex digits is plain text");
-    Ok(Begun { caller: shown(&caller), cookie })
+    Ok(Some(Begun { caller: shown(&caller), cookie }))
 }
 
-fn entry(caller: &Caller, what: &str, target: &str, peer: Option<Peer>, now: Timestamp) -> Entry {
+fn entry(caller: &Caller, what: &str, status: StatusCode, peer: Option<Peer>, now: Timestamp) -> Entry {
     Entry {
         at: now,
         who: caller.name().to_owned(),
         via: caller.via().to_owned(),
         what: what.to_owned(),
-        target: target.to_owned(),
-        status: Some(StatusCode::OK.as_u16()),
+        target: "/session".to_owned(),
+        status: Some(status.as_u16()),
         from: peer.map(|peer| peer.0.ip().to_string()),
     }
 }
@@ -127,18 +145,26 @@ pub(in crate::admin) async fn show(Extension(caller): Extension<Caller>) -> Resu
     Ok(Json(shown(&caller)))
 }
 
-/// `DELETE /session`: nothing happens to whoever is not logged in.
+/// `DELETE /session`: nothing happens to whoever is not logged in, and nothing is noted of that.
 pub(in crate::admin) async fn end(
     State(admin): Shared,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, HeaderMap), Problem> {
     if let Some(secret) = cookie(&headers) {
-        let print = Print::of(&secret);
-        admin
-            .run(move |admin| {
-                Ok(admin.store.delete::<_, StoreError>(move |batch| access::end_session(batch, &print))?)
-            })
-            .await?;
+        let (print, now, peer) = (Print::of(&secret), clock::now(), peer.map(|Extension(peer)| peer));
+        let ended = move |admin: &Admin| {
+            Ok(admin.store.delete::<_, StoreError>(move |batch| {
+                let Some((user, role)) = access::end_session(batch, &print, now)? else { return Ok(None) };
+                let caller = Caller::Session { user, role };
+                let entry = entry(&caller, "Log out", StatusCode::NO_CONTENT, peer, now);
+                audit::note(batch, audit::Kind::Passing, &entry)?;
+                Ok(Some(entry))
+            })?)
+        };
+        if let Some(entry) = admin.run(ended).await? {
+            guard::tell(&entry);
+        }
     }
     let headers = HeaderMap::from_iter([(header::SET_COOKIE, HeaderValue::from_static(NO_COOKIE))]);
     Ok((StatusCode::NO_CONTENT, headers))
@@ -175,54 +201,51 @@ fn choose(admin: &Admin, peer: Option<Peer>, given: &shapes::NewPassword) -> Res
     let (user, setup, has_admin) = admin.store.read::<_, StoreError>(|view| {
         Ok((access::user(view, &name)?, access::setup_code(view)?, access::has_admin(view)?))
     })?;
-    // A user's own code counts for that user; without an admin, the code of the journal for whoever has it.
-    let own = user.as_ref().and_then(|user| user.code.clone());
-    let (code, is_setup) = match own {
-        Some(code) => (Some(code), false),
-        None => (setup.filter(|_| !has_admin && user.is_none()), true),
-    };
+    let (code, _) = code_for(user.as_ref(), setup, has_admin);
     let wrong = || {
         Problem::forbidden("the code is wrong, used, or older than an hour").remedy(
             "`hydrophone user passwd NAME` makes a new link; without an admin `hydrophone user add NAME --role admin`",
         )
     };
     let Some(code) = code.filter(|code| code.is_good(now)) else { return Err(wrong()) };
-    if code.print != Print::of(given.code.trim()) {
-        // A few tries are written down, and after those nothing is.
-        let tried = Code { tries: code.tries + 1, ..code };
-        let name = name.clone();
-        admin.store.write::<_, StoreError>(move |batch| match (is_setup, user) {
-            (true, _) => access::put_setup_code(batch, Some(&tried)),
-            (false, Some(user)) => access::put_user(batch, &name, &User { code: Some(tried), ..user }),
-            (false, None) => Ok(()),
-        })?;
-        return Err(wrong());
-    }
-    let made = User {
-        role: user.as_ref().map_or(Role::Admin, |user| user.role),
-        password: Some(password::hash(&given.password)),
-        created_at: user.as_ref().map_or(now, |user| user.created_at),
-        login_at: user.and_then(|user| user.login_at),
-        code: None,
-    };
-    let (stored, user) = (name.clone(), made.clone());
-    let tried = code.print;
+    let is_right = code.print == Print::of(given.code.trim());
+    let hash = is_right.then(|| password::hash(&given.password));
+    let (stored, chosen) = (name.clone(), hash.clone());
     admin.store.write::<_, Problem>(move |batch| {
-        // Two may have tried with the same code at once.
-        let still = if is_setup {
-            access::setup_code(batch)?
-        } else {
-            access::user(batch, &stored)?.and_then(|user| user.code)
-        };
-        if still.is_none_or(|code| code.print != tried) {
-            return Err(wrong());
+        // Hashing takes a while: two may have tried with the same code at once, and the user may be gone or another.
+        let user = access::user(batch, &stored)?;
+        let (still, is_setup) = code_for(user.as_ref(), access::setup_code(batch)?, access::has_admin(batch)?);
+        let Some(still) = still.filter(|still| still.print == code.print) else { return Err(wrong()) };
+        let made = User { role: Role::Admin, password: None, created_at: now, login_at: None, code: None };
+        match (chosen, user) {
+            // A few tries are written down, and after those nothing is.
+            (None, user) => {
+                let tried = Code { tries: still.tries.saturating_add(1), ..still };
+                Ok(match user {
+                    Some(user) => access::put_user(batch, &stored, &User { code: Some(tried), ..user })?,
+                    None => access::put_setup_code(batch, Some(&tried))?,
+                })
+            }
+            (chosen, user) => {
+                if is_setup {
+                    access::put_setup_code(batch, None)?;
+                }
+                access::log_out(batch, &stored)?;
+                let user = User { password: chosen, code: None, ..user.unwrap_or(made) };
+                Ok(access::put_user(batch, &stored, &user)?)
+            }
         }
-        if is_setup {
-            access::put_setup_code(batch, None)?;
-        }
-        access::log_out(batch, &stored)?;
-        Ok(access::put_user(batch, &stored, &user)?)
     })?;
+    let Some(hash) = hash else { return Err(wrong()) };
     admin.access.changed();
-    open_session(admin, &name, made, peer)
+    open_session(admin, &name, &hash, peer)?.ok_or_else(wrong_password)
+}
+
+/// The code that a password is chosen with, and whether it is the one of the journal: a user's own counts for that user;
+/// without an admin, the journal's for whoever has it.
+fn code_for(user: Option<&User>, setup: Option<Code>, has_admin: bool) -> (Option<Code>, bool) {
+    match user.and_then(|user| user.code.clone()) {
+        Some(code) => (Some(code), false),
+        None => (setup.filter(|_| !has_admin && user.is_none()), true),
+    }
 }

@@ -1,14 +1,15 @@
 //! Who is asking: over the socket whoever may open it, over the network whoever shows a token or is logged in.
 
 pub(super) mod audit;
+mod guesses;
+pub(super) mod local;
 pub(super) mod login;
 pub(super) mod tokens;
 pub(super) mod users;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -17,8 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::{Admin, Problem};
-use crate::domain::access::{Caller, Guesses};
-use crate::domain::gate::Sender;
+use crate::domain::access::Caller;
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
 use crate::ingress::connections::Seat;
@@ -37,53 +37,18 @@ pub(super) struct On(pub(super) Weak<Seat>);
 /// What is remembered of those who ask, in memory only.
 #[derive(Default)]
 pub(in crate::admin) struct Access {
-    /// Wrong passwords, by account and by address.
-    guesses: Mutex<BTreeMap<String, Guesses>>,
+    /// Wrong passwords.
+    guesses: guesses::AllGuesses,
     /// Somebody can log in who may set everything up. Once that is so it stays so, until somebody is removed.
     has_admin: AtomicBool,
 }
 
 impl Access {
-    fn guesses(&self) -> MutexGuard<'_, BTreeMap<String, Guesses>> {
-        self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long somebody has to wait until they may try again.
-    fn wait(&self, keys: &[String], now: Duration) -> Duration {
-        let guesses = self.guesses();
-        keys.iter().filter_map(|key| guesses.get(key)).map(|one| one.wait(now)).max().unwrap_or_default()
-    }
-
-    /// Notes a wrong password.
-    fn fail(&self, keys: &[String], now: Duration) {
-        let mut guesses = self.guesses();
-        if guesses.len() >= GUESSES_MAX {
-            guesses.retain(|_, one| !one.is_forgotten(now));
-        }
-        for key in keys {
-            // Whoever comes from thousands of addresses is still held up by the account's own count.
-            if guesses.len() < GUESSES_MAX || guesses.contains_key(key) {
-                guesses.entry(key.clone()).or_default().fail(now);
-            }
-        }
-    }
-
-    /// Notes a right one.
-    fn succeed(&self, keys: &[String]) {
-        let mut guesses = self.guesses();
-        for key in keys {
-            guesses.remove(key);
-        }
-    }
-
     /// Somebody was added, changed or removed.
     fn changed(&self) {
         self.has_admin.store(false, Ordering::Release);
     }
 }
-
-/// Accounts and addresses with wrong passwords that are remembered.
-const GUESSES_MAX: usize = 10_000;
 
 impl Admin {
     /// Whether anybody can log in who may set everything up.
@@ -114,11 +79,6 @@ impl Admin {
     }
 }
 
-/// An address as wrong passwords are counted.
-fn counted(address: IpAddr) -> String {
-    Sender::of(address).to_string()
-}
-
 /// For the socket: its file's permission is the right to do everything.
 pub(super) async fn by_socket(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Caller::Socket);
@@ -128,7 +88,15 @@ pub(super) async fn by_socket(mut request: Request, next: Next) -> Response {
 /// For the network: finds out who is asking, and notes it with the request. Nobody in particular is let through to what
 /// takes no role.
 pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    let caller = match shown(request.headers()) {
+    let shown = shown(request.headers());
+    // A page of somebody else's can have a browser send our cookie, or log in with a name and password of theirs, and cannot
+    // name another origin than its own.
+    if !is_safe(request.method()) && !is_meant(request.headers(), request.uri(), &shown) {
+        return Problem::forbidden("this request came from a page of another site")
+            .remedy("use the page of this box itself, or an API token")
+            .into_response();
+    }
+    let caller = match shown {
         Shown::Nothing => None,
         Shown::Token(secret) => match admin.run(move |admin| by_token(admin, &secret)).await {
             Ok(Some(caller)) => Some(caller),
@@ -136,12 +104,6 @@ pub(super) async fn by_network(State(admin): State<Arc<Admin>>, mut request: Req
             Err(problem) => return problem.into_response(),
         },
         Shown::Cookie(secret) => {
-            // A page of somebody else's can have a browser send our cookie, and cannot name another origin than its own.
-            if !is_safe(request.method()) && !is_own_page(request.headers(), request.uri()) {
-                return Problem::forbidden("this request came from a page of another site")
-                    .remedy("use the page of this box itself, or an API token")
-                    .into_response();
-            }
             // A page that keeps itself current is nobody at work.
             let works = !request.headers().contains_key(LIVE) && request.uri().path() != "/api/v1/events";
             match admin.run(move |admin| by_cookie(admin, &secret, works)).await {
@@ -200,6 +162,16 @@ pub(super) fn fuzz(headers: &HeaderMap, address: &Uri) {
     let _ = is_own_page(headers, address);
 }
 
+/// Whether whoever sits before the browser meant a request that changes something. What a browser says of where it came from
+/// must be this box. A program says nothing; but our cookie is in browsers alone, and those have to say it.
+fn is_meant(headers: &HeaderMap, address: &Uri, shown: &Shown) -> bool {
+    let is_told = headers.contains_key(header::ORIGIN) || headers.contains_key(FETCH_SITE);
+    (!is_told && !matches!(shown, Shown::Cookie(_))) || is_own_page(headers, address)
+}
+
+/// What a browser says of a request: by which of its sites it was caused (W3C, Fetch Metadata Request Headers).
+const FETCH_SITE: &str = "sec-fetch-site";
+
 /// Whether a request was made by a page of this box: by what the browser says of its origin (OWASP's cheat sheet against
 /// cross-site request forgery, "verifying origin").
 fn is_own_page(headers: &HeaderMap, address: &Uri) -> bool {
@@ -209,7 +181,7 @@ fn is_own_page(headers: &HeaderMap, address: &Uri) -> bool {
     match (text(header::ORIGIN), host) {
         (Some(origin), Some(host)) => origin.strip_prefix("https://").is_some_and(|of| of.eq_ignore_ascii_case(host)),
         (Some(_), None) => false,
-        (None, _) => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
+        (None, _) => headers.get(FETCH_SITE).is_some_and(|site| site == "same-origin"),
     }
 }
 
@@ -285,21 +257,23 @@ mod tests {
     }
 
     #[test]
-    fn our_cookie_is_found_among_others() {
-        assert_eq!(cookie(&headers(&[("cookie", "a=b; __Host-hydrophone=x; c=d")])).as_deref(), Some("x"));
-        assert_eq!(cookie(&headers(&[("cookie", "hydrophone=x; x__Host-hydrophone=y")])), None);
+    fn what_a_browser_says_counts_with_a_cookie_and_without_and_a_program_need_not_say_anything() {
+        let path = Uri::from_static("/sign-in");
+        let callers = || {
+            [Shown::Nothing, Shown::Token("hyd_0".to_owned()), Shown::Cookie("0".to_owned())].into_iter().enumerate()
+        };
+        for (at, caller) in callers() {
+            let is_meant = |pairs: &[(&'static str, &'static str)]| is_meant(&headers(pairs), &path, &caller);
+            assert!(is_meant(&[("origin", "https://box.example"), ("host", "box.example")]));
+            assert!(!is_meant(&[("origin", "https://evil.example"), ("host", "box.example")]), "{at}");
+            assert!(!is_meant(&[("sec-fetch-site", "cross-site"), ("host", "box.example")]), "{at}");
+            assert_eq!(is_meant(&[("host", "box.example")]), at < 2, "a browser's cookie comes from a browser");
+        }
     }
 
     #[test]
-    fn wrong_passwords_are_counted_by_account_and_address_and_forgotten_in_the_end() {
-        let (access, keys) = (Access::default(), ["user ines".to_owned(), "10.0.0.1".to_owned()]);
-        let now = Duration::from_hours(1);
-        for _ in 0..6 {
-            access.fail(&keys, now);
-        }
-        assert!(access.wait(&keys[..1], now) > Duration::ZERO && access.wait(&keys[1..], now) > Duration::ZERO);
-        assert_eq!(access.wait(&["10.0.0.2".to_owned()], now), Duration::ZERO);
-        access.succeed(&keys);
-        assert_eq!(access.wait(&keys, now), Duration::ZERO);
+    fn our_cookie_is_found_among_others() {
+        assert_eq!(cookie(&headers(&[("cookie", "a=b; __Host-hydrophone=x; c=d")])).as_deref(), Some("x"));
+        assert_eq!(cookie(&headers(&[("cookie", "hydrophone=x; x__Host-hydrophone=y")])), None);
     }
 }

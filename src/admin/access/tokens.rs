@@ -7,11 +7,16 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use crate::admin::answers::Sent;
+use crate::admin::guard::remark;
 use crate::admin::{Problem, Shared, shapes, views};
 use crate::domain::access::Role;
+use crate::domain::condition::{Condition, Urgency};
 use crate::domain::ids::TokenName;
+use crate::domain::limits;
 use crate::domain::signature::to_hex;
+use crate::domain::time::Timestamp;
 use crate::store::access::{self, Print, Token};
+use crate::store::{Reader, StoreError};
 use crate::sys::{clock, random};
 
 fn shown(token: &Token) -> shapes::ApiToken {
@@ -22,6 +27,31 @@ fn shown(token: &Token) -> shapes::ApiToken {
         expires_at: views::time(token.expires_at),
         used_at: views::time(token.used_at),
     }
+}
+
+/// Tokens that end soon, or that ended not long ago: what uses them is refused then.
+pub(in crate::admin) fn conditions(view: &Reader, now: Timestamp) -> Result<Vec<Condition>, StoreError> {
+    Ok(access::tokens(view)?.iter().filter_map(|token| of_token(token, now)).collect())
+}
+
+fn of_token(token: &Token, now: Timestamp) -> Option<Condition> {
+    let (name, ends) = (&token.name, token.expires_at?);
+    let text = if ends <= now {
+        format!("API token {name} ended at {ends}, and what uses it is refused")
+    } else {
+        format!("API token {name} ends at {ends}, in {} days", ends.since(now).as_secs() / 86_400)
+    };
+    let is_near = ends.since(now) < limits::TOKEN_ENDS_SOON && now.since(ends) < limits::TOKEN_ENDED_SHOWN_FOR;
+    is_near.then(|| Condition {
+        urgency: Urgency::Warning,
+        code: "api_token_ends",
+        text,
+        remedy: format!(
+            "make another (hydrophone token add NAME --role {} --days DAYS), give it to what uses this one, and remove this \
+             one: hydrophone token remove {name}",
+            token.role
+        ),
+    })
 }
 
 /// `GET /tokens`.
@@ -35,6 +65,8 @@ pub(in crate::admin) async fn add(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewApiToken>,
 ) -> Result<(StatusCode, Json<shapes::MadeApiToken>), Problem> {
+    let ends = new.days.map(|days| format!(", for {days} days")).unwrap_or_default();
+    remark(&format!("{}, {}{ends}", new.name, new.role));
     let made = admin
         .run(move |admin| {
             let (name, role, now) = (TokenName::parse(&new.name)?, new.role.parse::<Role>()?, clock::now());
@@ -73,4 +105,29 @@ pub(in crate::admin) async fn remove(State(admin): Shared, Path(name): Path<Stri
             Ok(StatusCode::NO_CONTENT)
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_token_is_a_condition_fourteen_days_before_its_end_and_after_it() {
+        let day = |day: u64| Timestamp(0).plus(Duration::from_hours(24 * day));
+        let token = |expires_at| Token {
+            name: TokenName::parse("robot").expect("a name"),
+            role: Role::Operator,
+            created_at: day(0),
+            expires_at,
+            used_at: None,
+        };
+        let shown = |now| of_token(&token(Some(day(100))), now);
+        for (now, is_shown) in [(86, false), (87, true), (99, true), (100, true), (113, true), (114, false)] {
+            assert_eq!(shown(day(now)).is_some(), is_shown, "day {now}");
+        }
+        assert_eq!(of_token(&token(None), day(100)), None);
+        let (before, after) = (shown(day(90)).expect("it is near"), shown(day(101)).expect("it was near"));
+        assert!(before.text.ends_with("in 10 days") && after.text.contains("ended at"), "{before:?} {after:?}");
+        assert!(before.remedy.contains("--role operator") && before.remedy.contains("token remove robot"));
+    }
 }

@@ -5,6 +5,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 
 use crate::admin::answers::Sent;
+use crate::admin::guard::remark;
 use crate::admin::{Admin, Problem, Shared, shapes, views};
 use crate::domain::access::{Caller, Role, check_password};
 use crate::domain::ids::UserName;
@@ -54,6 +55,7 @@ pub(in crate::admin) async fn add(
     State(admin): Shared,
     Sent(new): Sent<shapes::NewUser>,
 ) -> Result<(StatusCode, Json<shapes::Invitation>), Problem> {
+    remark(&format!("{}, {}", new.name, new.role));
     let turn = admin.hashing.acquire().await.expect("nobody closes the semaphore");
     let made = admin
         .run(move |admin| {
@@ -102,6 +104,13 @@ pub(in crate::admin) async fn edit(
     Path(name): Path<String>,
     Sent(edit): Sent<shapes::UserEdit>,
 ) -> Result<Json<shapes::Invitation>, Problem> {
+    let role = edit.role.as_deref().map(|role| format!("role {role}"));
+    let told = [
+        role,
+        edit.password.is_some().then(|| "another password".to_owned()),
+        edit.invite.then(|| "a link to choose a password".to_owned()),
+    ];
+    remark(&told.into_iter().flatten().collect::<Vec<_>>().join(", "));
     let turn = admin.hashing.acquire().await.expect("nobody closes the semaphore");
     let made = admin
         .run(move |admin| {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
+use axum::http::Uri;
 
 use super::{filter, lines, named, no_destination, show_named};
 use crate::admin::answers::Sent;
+use crate::admin::guard::remark;
 use crate::admin::{Admin, Problem, Shared, shapes};
+use crate::domain::access::Caller;
 use crate::domain::destination::Destination;
 use crate::domain::ids::{AssetName, DestinationId, FindingId};
 use crate::platform::{BadDestination, Trouble};
@@ -17,15 +20,35 @@ use crate::store::records::SecretBytes;
 /// `PATCH /destinations/{name}`.
 pub(in crate::admin) async fn edit(
     State(admin): Shared,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Sent(edit): Sent<shapes::DestinationEdit>,
 ) -> Result<Json<shapes::Destination>, Problem> {
-    Ok(Json(admin.ask(move |admin| edited(admin, &name, edit)).await?.destination))
+    remark(&members(&edit));
+    Ok(Json(admin.ask(move |admin| edited(admin, &caller, &name, edit)).await?.destination))
+}
+
+/// What of a destination is to be changed, for the audit log: without values, among which are addresses that are secrets.
+pub(in crate::admin) fn members(edit: &shapes::DestinationEdit) -> String {
+    let told = [
+        ("url", edit.url.is_some()),
+        ("secret", edit.secret.is_some()),
+        ("options", !edit.options.is_empty()),
+        ("filter", edit.filter.is_some()),
+        ("assets", !edit.assets.is_empty()),
+        ("triage", edit.triage.is_some()),
+        ("paused", edit.paused == Some(true)),
+        ("resumed", edit.paused == Some(false)),
+        ("authorities", edit.ca_pem.is_some()),
+        ("proxy", edit.proxy.is_some()),
+    ];
+    told.into_iter().filter(|(_, is_told)| *is_told).map(|(name, _)| name).collect::<Vec<_>>().join(", ")
 }
 
 /// The same with what the platform said, where it was asked.
 pub(in crate::admin) fn edited(
     admin: &Admin,
+    caller: &Caller,
     name: &str,
     edit: shapes::DestinationEdit,
 ) -> Result<shapes::DestinationCheck, Problem> {
@@ -35,14 +58,23 @@ pub(in crate::admin) fn edited(
     })?;
     let (resumed, passed_back, checked) = (edit.paused == Some(false), before.triage_to_sonar, edit.check);
     let secret = edit.secret.as_ref().map(|secret| SecretBytes::trimmed(secret));
-    let destination = changed(before, edit)?;
+    let destination = changed(before.clone(), edit)?;
+    // Whoever may use the socket has the box and its secrets anyway.
+    if *caller != Caller::Socket && secret.is_none() && former.is_some() {
+        stays(&before, &destination)?;
+    }
     let mut platform = admin.deliver.open(&destination, secret.as_ref().or(former.as_ref())).map_err(of_field)?;
     let lines = if checked { lines(platform.as_mut()).map_err(asked)? } else { Vec::new() };
     if let Some(bad) = lines.iter().find(|line| !line.good) {
         return Err(refused(bad, &lines));
     }
     admin.store.write::<_, Problem>(move |batch| {
-        destinations::destination(batch, id)?.ok_or_else(|| no_destination(destination.name.as_str()))?;
+        let now = destinations::destination(batch, id)?.ok_or_else(|| no_destination(destination.name.as_str()))?;
+        // A platform may be asked for a while, and what was given for one place must not end up at another.
+        if now != before {
+            return Err(Problem::conflict(format!("destination {} was changed meanwhile", destination.name))
+                .remedy("look at it as it is now, and change that"));
+        }
         destinations::put(batch, id, &destination, secret.as_ref())?;
         let mut progress = destinations::progress(batch, id)?;
         if resumed && progress.gone {
@@ -58,6 +90,38 @@ pub(in crate::admin) fn edited(
     })?;
     admin.deliver.kick(id);
     Ok(shapes::DestinationCheck { destination: show_named(admin, name)?, lines, secret: None })
+}
+
+/// A secret stays with the place that it was given for: else whoever has an admin's session could have it sent to a place of
+/// their own, and read there what the API never tells.
+fn stays(before: &Destination, after: &Destination) -> Result<(), Problem> {
+    let other = if place(&before.url) != place(&after.url) {
+        "another scheme, host or port"
+    } else if before.proxy != after.proxy {
+        "another proxy"
+    // Without authorities of its own fewer are trusted than before.
+    } else if before.ca_pem != after.ca_pem && after.ca_pem.is_some() {
+        "other authorities"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::bad(format!(
+        "{other} would be shown the secret of destination {}, which was not given for that: give the secret again with it",
+        before.name
+    ))
+    .at("secret")
+    .remedy("enter the token or key once more; or, on the box itself: `hydrophone destination edit`"))
+}
+
+/// Who is asked at an address. One that cannot be read is its own place.
+fn place(url: &str) -> (String, String, Option<u16>) {
+    let parsed = url.trim().parse::<Uri>().ok();
+    let Some((address, host)) = parsed.as_ref().and_then(|address| Some((address, address.host()?))) else {
+        return (url.to_owned(), String::new(), None);
+    };
+    let scheme = address.scheme_str().unwrap_or_default().to_ascii_lowercase();
+    let usual = if scheme == "http" { 80 } else { 443 };
+    (scheme, host.to_ascii_lowercase(), Some(address.port_u16().unwrap_or(usual)))
 }
 
 /// A platform that was asked does not accept what was given.
@@ -191,6 +255,33 @@ mod tests {
     use crate::domain::time::Timestamp;
     use crate::platform;
     use crate::sys::trust::Trust;
+
+    #[test]
+    fn a_secret_stays_with_scheme_host_port_proxy_and_authorities() {
+        let name = DestinationName::parse("d").expect("a name");
+        let of = |url: &str| Destination::new(name.clone(), PlatformKind::DefectDojo, url.to_owned(), Timestamp(0));
+        let before = of("https://dojo.example/api");
+        for same in ["https://dojo.example/api", "https://dojo.example:443/v2", "HTTPS://Dojo.example"] {
+            assert!(stays(&before, &of(same)).is_ok(), "{same}");
+        }
+        for other in [
+            "http://dojo.example/api",
+            "http://dojo.example:443/api",
+            "https://dojo.example:8443/api",
+            "https://dojo.example@evil.example/api",
+            "https://evil.example/api",
+            "nothing",
+        ] {
+            let problem = stays(&before, &of(other)).expect_err(other);
+            assert_eq!(problem.field(), Some("secret"), "{other}");
+        }
+        let proxied = |proxy: &str| Destination { proxy: Some(proxy.into()), ..before.clone() };
+        assert!(stays(&before, &proxied("http://p")).is_err() && stays(&proxied("http://p"), &before).is_err());
+        assert!(stays(&proxied("http://p"), &proxied("http://p")).is_ok());
+        let trusting = |pem: &str| Destination { ca_pem: Some(pem.to_owned()), ..before.clone() };
+        assert!(stays(&before, &trusting("A")).is_err() && stays(&trusting("A"), &trusting("B")).is_err());
+        assert!(stays(&trusting("A"), &before).is_ok(), "fewer are trusted then");
+    }
 
     /// Asked of the platforms themselves, so that a sentence that is written anew is not told at another field.
     #[test]

@@ -450,8 +450,10 @@ fn subject(target: &str) -> Option<String> {
         let pages = super::places().into_iter().map(|place| place.path);
         routes::all::<false>().into_iter().map(|operation| operation.path).chain(pages).collect()
     });
+    // Behind the address stands what it does not tell.
+    let (address, remark) = target.split_once(": ").map_or((target, None), |(address, remark)| (address, Some(remark)));
     let fits = |pattern: &str| {
-        let (mut parts, mut words) = (target.split('/'), pattern.split('/'));
+        let (mut parts, mut words) = (address.split('/'), pattern.split('/'));
         let mut names = Vec::new();
         loop {
             match (parts.next(), words.next()) {
@@ -466,7 +468,12 @@ fn subject(target: &str) -> Option<String> {
     };
     let names = PATTERNS.iter().filter_map(|pattern| fits(pattern)).min_by_key(Vec::len);
     // What no pattern of today fits was an address once.
-    let subject = names.map_or_else(|| target.to_owned(), |names| names.join("/"));
+    let subject = names.map_or_else(|| address.to_owned(), |names| names.join("/"));
+    let subject = match remark {
+        Some(remark) if subject.is_empty() => remark.to_owned(),
+        Some(remark) => format!("{subject}: {remark}"),
+        None => subject,
+    };
     Some(subject).filter(|subject| !subject.is_empty())
 }
 
@@ -515,6 +522,8 @@ mod tests {
             ("/webhooks/sonar/acme/test", Some("sonar/acme")),
             ("/destinations/add", None),
             ("/gone/since/then", Some("/gone/since/then")),
+            ("/users: vera, viewer", Some("vera, viewer")),
+            ("/users/vera/role: role admin", Some("vera: role admin")),
         ];
         for (target, expected) in told {
             assert_eq!(subject(target).as_deref(), expected, "{target}");

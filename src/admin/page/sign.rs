@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Form;
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -24,9 +24,12 @@ pub(super) struct Next {
     next: String,
 }
 
-/// A page of ours, or the first one: nobody is led away by a link that looks like ours.
+/// A page of ours, or the first one: nobody is led away by a link that looks like ours. Browsers leave tabs and ends of lines
+/// out of an address before they look at it, and take `\` for `/` (WHATWG, URL Standard, section 4.4).
 fn own(next: &str) -> &str {
-    let is_own = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
+    let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_path = next.starts_with('/') && !next.starts_with("//");
+    let is_own = is_plain && is_path && next.parse::<Uri>().is_ok_and(|address| address.authority().is_none());
     if is_own { next } else { "/" }
 }
 
@@ -111,8 +114,12 @@ fn let_in(next: &str, cookie: HeaderValue) -> Response {
 }
 
 /// `POST /sign-out`.
-pub(super) async fn sign_out(state: State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (_, headers) = login::end(state, headers).await?;
+pub(super) async fn sign_out(
+    state: State<Arc<Admin>>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (_, headers) = login::end(state, peer, headers).await?;
     Ok((headers, Redirect::to("/sign-in")).into_response())
 }
 
@@ -199,9 +206,23 @@ mod tests {
     #[test]
     fn nobody_is_led_to_another_site() {
         assert_eq!(own("/findings?severity=high"), "/findings?severity=high");
-        for foreign in
-            ["", "//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nb"]
-        {
+        assert_eq!(own("/findings?search=a%09b"), "/findings?search=a%09b", "what is escaped stays so");
+        for foreign in [
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "javascript:alert(1)",
+            "evil.example",
+            "/a\r\nb",
+            "/\t/evil.example",
+            "\t//evil.example",
+            "/\u{1}/evil.example",
+            "/\u{7f}/evil.example",
+            "/\u{a0}/evil.example",
+            "/ /evil.example",
+            "*",
+        ] {
             assert_eq!(own(foreign), "/", "{foreign:?}");
         }
     }

@@ -80,6 +80,7 @@ async fn change(
 
 async fn changed(admin: &Arc<Admin>, notes: Vec<String>) -> Result<Json<shapes::CertificateChange>, Problem> {
     let certificate = admin.run(present).await?;
+    remark(&format!("fingerprint {}", certificate.fingerprint));
     Ok(Json(shapes::CertificateChange { certificate, notes }))
 }
 

@@ -155,13 +155,13 @@ pub struct AuditEntry {
     pub id: u64,
     /// When.
     pub at: String,
-    /// Who: a user, a token, or `local`.
+    /// Who: a user, a token, or `local` with the account that used the socket.
     pub who: String,
     /// `socket`, `page`, `token`.
     pub via: String,
     /// What.
     pub what: String,
-    /// To what: the API's address, without its query.
+    /// To what: the API's address, without its query, and after a colon what that does not tell.
     pub target: String,
     /// The HTTP status that it ended with; absent where it did not end.
     pub status: Option<u16>,

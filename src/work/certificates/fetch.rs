@@ -8,7 +8,7 @@ use super::{Certificates, LOOK_MAX, has_all, leaf, renew_at, seconds};
 use crate::domain::certificate::Tries;
 use crate::domain::limits::CLOCK_DIFFERENCE_MAX;
 use crate::domain::time::Timestamp;
-use crate::store::access::{self, Entry};
+use crate::store::audit::{self, Entry};
 use crate::store::certificates::{self as kept, Acme, Given, Tried};
 use crate::store::records::SecretBytes;
 use crate::store::{Store, StoreError};
@@ -120,7 +120,7 @@ impl Certificates {
                     }
                     kept::set_given(batch, Some(&given))?;
                     kept::set_tried(batch, &noted)?;
-                    access::audit(batch, &entry).map(|_| true)
+                    audit::note(batch, audit::Kind::Change, &entry).map(|_| true)
                 })?;
                 if is_wanted {
                     let until = seconds(told.not_after);

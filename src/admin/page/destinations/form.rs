@@ -14,6 +14,7 @@ use super::super::fields::{Line, Sheet, Typed, is_mendable, lines, status_again}
 use super::super::frame::{Frame, Here};
 use super::kinds::{Given, KINDS, Kind};
 use crate::admin::answers::{Query, Sent};
+use crate::admin::guard::remark;
 use crate::admin::{Admin, Problem, destinations, shapes};
 use crate::domain::access::Caller;
 
@@ -110,7 +111,7 @@ fn reaching(kind: &Kind, sheet: Sheet<'_>, needs_secret: bool, known: Option<&sh
             (sheet.secret(Line {
                 name: "secret",
                 label,
-                help: if known.is_some() { "The present one stays where this is empty." } else { help },
+                help: if known.is_some() { "The present one stays where this is empty. Another server, proxy or certificate needs it again." } else { help },
                 required: needs_secret,
                 ..Line::default()
             }))
@@ -417,8 +418,12 @@ pub(in crate::admin::page) async fn save(
 ) -> Result<Response, Problem> {
     let known = destinations::show(State(Arc::clone(&admin)), Path(name.clone())).await?.0;
     let kind = Kind::of(&known.kind).ok_or_else(|| no_kind(&known.kind))?;
+    let asking = caller.clone();
     let done = match edit(kind, &known, &typed) {
-        Ok(edit) => admin.run(move |admin| destinations::edit::edited(admin, &name, edit)).await,
+        Ok(edit) => {
+            remark(&destinations::edit::members(&edit));
+            admin.run(move |admin| destinations::edit::edited(admin, &asking, &name, edit)).await
+        }
         Err(problem) => Err(problem),
     };
     match done {

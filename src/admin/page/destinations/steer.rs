@@ -47,8 +47,8 @@ pub(in crate::admin::page) async fn secret(
         Some(secret) => {
             let secret = Some(secret.into());
             let edit = shapes::DestinationEdit { secret, check: true, ..shapes::DestinationEdit::default() };
-            let of = name.clone();
-            admin.run(move |admin| destinations::edit::edited(admin, &of, edit)).await
+            let (of, asking) = (name.clone(), caller.clone());
+            admin.run(move |admin| destinations::edit::edited(admin, &asking, &of, edit)).await
         }
     };
     let said = match done {
@@ -60,18 +60,31 @@ pub(in crate::admin::page) async fn secret(
 }
 
 /// `POST /destinations/{name}/resume`.
-pub(in crate::admin::page) async fn resume(state: State<Arc<Admin>>, name: Path<String>) -> Result<Response, Problem> {
-    paused(state, name, false).await
+pub(in crate::admin::page) async fn resume(
+    state: State<Arc<Admin>>,
+    caller: Extension<Caller>,
+    name: Path<String>,
+) -> Result<Response, Problem> {
+    paused(state, caller, name, false).await
 }
 
 /// `POST /destinations/{name}/pause`.
-pub(in crate::admin::page) async fn pause(state: State<Arc<Admin>>, name: Path<String>) -> Result<Response, Problem> {
-    paused(state, name, true).await
+pub(in crate::admin::page) async fn pause(
+    state: State<Arc<Admin>>,
+    caller: Extension<Caller>,
+    name: Path<String>,
+) -> Result<Response, Problem> {
+    paused(state, caller, name, true).await
 }
 
-async fn paused(state: State<Arc<Admin>>, Path(name): Path<String>, paused: bool) -> Result<Response, Problem> {
+async fn paused(
+    state: State<Arc<Admin>>,
+    caller: Extension<Caller>,
+    Path(name): Path<String>,
+    paused: bool,
+) -> Result<Response, Problem> {
     let edit = shapes::DestinationEdit { paused: Some(paused), ..shapes::DestinationEdit::default() };
-    let Json(_) = destinations::edit::edit(state, Path(name.clone()), Sent(edit)).await?;
+    let Json(_) = destinations::edit::edit(state, caller, Path(name.clone()), Sent(edit)).await?;
     Ok(back(&name))
 }
 
