@@ -69,6 +69,15 @@ pub enum Way {
     PollOnly,
 }
 
+/// An authority that nobody knows who was not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Whose it is.
+    pub name: String,
+    /// Whether the chain holds its certificate.
+    pub held: bool,
+}
+
 /// Decides which way a box is on. `tls` is whether its webhook listener speaks TLS itself.
 pub fn way(listening: bool, tls: bool, shown: Option<(Origin, Anchor)>) -> Way {
     match (listening, tls, shown) {
@@ -110,21 +119,29 @@ impl Way {
         }
     }
 
-    /// What is to be done for a SonarQube Cloud (true), a Server (false) or either; nothing where all is well.
-    pub fn remedy(self, cloud: Option<bool>) -> Option<String> {
-        let Self::TrustStore(anchor) = self else { return None };
-        let server = format!(
-            "`hydrophone certificate show --pem > hydrophone.pem`, and on the Server `{KEYTOOL}`, then restart it"
-        );
+    /// What is to be done for a SonarQube Cloud (true), a Server (false) or either; nothing where all is well. Of a chain that
+    /// ends at an authority of one's own it is that one's certificate that a Server is told of: the box's is another one after
+    /// each renewal.
+    pub fn remedy(self, cloud: Option<bool>, authority: Option<&Authority>) -> Option<String> {
+        let Self::TrustStore(_) = self else { return None };
+        let (what, get) = match authority {
+            None => ("it".to_owned(), "`hydrophone certificate show --pem > hydrophone.pem`, and".to_owned()),
+            Some(Authority { name, held: true }) => (
+                format!("the authority's own certificate, \"{name}\","),
+                "`hydrophone certificate show --ca-pem > hydrophone.pem`, and".to_owned(),
+            ),
+            Some(Authority { name, held: false }) => (
+                format!("the authority's own certificate, \"{name}\","),
+                "get it as hydrophone.pem from whoever runs that authority (this box does not have it), and".to_owned(),
+            ),
+        };
+        let server = format!("{get} on the Server `{KEYTOOL}`, then restart it");
         Some(match cloud {
             Some(true) => format!("SonarQube Cloud cannot be told to trust it: {OTHER_WAYS}"),
-            Some(false) => format!("add it to the trust store of the Server's Java: {server}; or {OTHER_WAYS}"),
-            None if anchor == Anchor::Itself => {
-                format!("for a Server, add it to its Java's trust store: {server}; for SonarQube Cloud {OTHER_WAYS}")
-            }
+            Some(false) => format!("add {what} to the trust store of the Server's Java: {server}; or {OTHER_WAYS}"),
             None => {
                 format!(
-                    "for a Server, add the authority to its Java's trust store: {server}; for SonarQube Cloud {OTHER_WAYS}"
+                    "for a Server, add {what} to its Java's trust store: {server}; for SonarQube Cloud {OTHER_WAYS}"
                 )
             }
         })
@@ -150,6 +167,23 @@ pub fn renewal(origin: Origin, files: Option<(&str, &str)>) -> String {
         Origin::Acme => "hydrophone certificate renew tries it at once and says what is in the way".to_owned(),
         Origin::Own => "hydrophone certificate self-signed makes a new one".to_owned(),
     }
+}
+
+/// What is to be done where a certificate does not bear the name that SonarQube calls.
+pub fn renaming(origin: Origin, host: &str) -> String {
+    let other = match origin {
+        Origin::Own => {
+            return "`hydrophone certificate self-signed` makes one that does, which is then to be imported into the Server's \
+                    trust store"
+                .to_owned();
+        }
+        Origin::Files => "put one there that does, then run `systemctl reload hydrophone`".to_owned(),
+        Origin::Given => {
+            "have one issued that does, then: hydrophone certificate set --cert FILE --key FILE".to_owned()
+        }
+        Origin::Acme => format!("`hydrophone certificate acme --domain {host} --agree-to-terms` fetches one that does"),
+    };
+    format!("{other}; or have SonarQube call a name that it bears: hydrophone config set public-url URL")
 }
 
 /// How near the end of a certificate is; nothing while it is far. One that is fetched by itself is only told of once it
@@ -291,12 +325,26 @@ mod tests {
             assert_eq!(way(listening, tls, shown), expected);
         }
         let own = way(true, true, Some((Origin::Own, Itself)));
-        assert!(own.remedy(Some(true)).is_some_and(|text| text.contains("Cloud cannot be told")));
-        assert!(own.remedy(Some(false)).is_some_and(|text| text.contains(KEYTOOL)));
-        assert_eq!(
-            (Way::Acme.remedy(None), Way::Proxy.remedy(Some(true)), Way::PollOnly.remedy(None)),
-            (None, None, None)
-        );
+        assert!(own.remedy(Some(true), None).is_some_and(|text| text.contains("Cloud cannot be told")));
+        assert!(own.remedy(Some(false), None).is_some_and(|text| text.contains(KEYTOOL)));
+        for way in [Way::Acme, Way::Proxy, Way::PollOnly] {
+            assert_eq!(way.remedy(None, None), None);
+        }
+    }
+
+    /// Whoever imports the box's certificate trusts it until the next renewal.
+    #[test]
+    fn of_an_authority_of_ones_own_a_server_is_given_that_ones_certificate() {
+        let way = Way::TrustStore(Anchor::Private);
+        for (held, words) in [(true, "show --ca-pem > hydrophone.pem"), (false, "from whoever runs that authority")] {
+            let authority = Authority { name: "CN=Field Root".to_owned(), held };
+            for cloud in [Some(false), None] {
+                let text = way.remedy(cloud, Some(&authority)).unwrap();
+                assert!(text.contains("certificate, \"CN=Field Root\",") && text.contains(words), "{text}");
+                assert!(text.contains(KEYTOOL) && !text.contains("show --pem"), "{text}");
+            }
+        }
+        assert!(Way::TrustStore(Anchor::Itself).remedy(None, None).unwrap().contains("show --pem > "));
     }
 
     #[test]

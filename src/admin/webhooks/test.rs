@@ -66,9 +66,10 @@ pub(in crate::admin) async fn test(
             let name = organization.source.clone();
             let source = admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &name)?))?;
             let cloud = source.is_some_and(|source| source.cloud);
-            let trusted = admin.way();
+            let (trusted, remedy) = (admin.way(), admin.way_told(Some(cloud)).remedy);
             let url = webhook.url;
-            let call = Call { url, uri, organization, project, mark, body, signature, own, trust, cloud, trusted };
+            let call =
+                Call { url, uri, organization, project, mark, body, signature, own, trust, cloud, trusted, remedy };
             Ok((call, hook.endpoint))
         })
         .await?;
@@ -93,6 +94,8 @@ struct Call {
     cloud: bool,
     /// The way on which it trusts this box.
     trusted: certificate::Way,
+    /// What is to be done for it.
+    remedy: Option<String>,
 }
 
 /// The way as far as it was gone.
@@ -144,7 +147,7 @@ impl Call {
                 way.hop("answer", "ok", answer);
                 way.hop("arrival", "ok", format!("The signature is right, and the call is written to disk as {id}"));
                 let warned = way.hops.iter().any(|hop| hop.state == "warning");
-                let remedy = self.trusted.remedy(Some(self.cloud)).filter(|_| warned);
+                let remedy = self.remedy.clone().filter(|_| warned);
                 let remedy = remedy.map(|remedy| {
                     let who = if self.cloud { "SonarQube Cloud" } else { "The Server" };
                     format!("{who} refuses {}: {remedy}.", untrusted(self.trusted))
