@@ -160,7 +160,7 @@ fn read(reader: impl Read, path: &Path) -> Result<Zeroizing<String>, Failure> {
     let bytes = bytes(reader, path)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(Failure::Input { text: format!("{} is no text", name(path)), hint: "" }),
+        Err(_) => Err(Failure::Input { text: format!("cannot read {}: it is no text", name(path)), hint: "" }),
     }
 }
 

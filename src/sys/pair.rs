@@ -351,7 +351,7 @@ fn rests_on(chain: &[CertificateDer<'static>], read: &[Read], judge: &Judge) -> 
     };
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {}
-        error => return Err(refused(own, error)),
+        error => return Err(refused(own, &error)),
     }
     if !last.self_signed {
         return Err(BadPair::MissingIssuer { subject: last.subject.clone(), issuer: last.issuer.clone() });
@@ -363,12 +363,12 @@ fn rests_on(chain: &[CertificateDer<'static>], read: &[Read], judge: &Judge) -> 
         Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             Err(BadPair::WrongIssuer { subject: read[read.len() - 2].1.subject.clone(), issuer: last.subject.clone() })
         }
-        Err(error) => Err(refused(own, error)),
+        Err(error) => Err(refused(own, &error)),
     }
 }
 
-fn refused(own: &Described, error: rustls::Error) -> BadPair {
-    BadPair::Refused { subject: own.subject.clone(), why: bad::in_words(&error) }
+fn refused(own: &Described, error: &rustls::Error) -> BadPair {
+    BadPair::Refused { subject: own.subject.clone(), why: bad::in_words(error) }
 }
 
 fn verified(

@@ -255,8 +255,8 @@ mod tests {
     }
 
     fn usable(files: &Files) -> Result<Arc<CertifiedKey>, BadFiles> {
-        let filed = files.read()?.unwrap();
-        crate::sys::pair::usable(&filed.certificate, &filed.key).map_err(|why| files.refused(why))
+        let content = files.read()?.unwrap();
+        crate::sys::pair::usable(&content.certificate, &content.key).map_err(|why| files.refused(why))
     }
 
     #[test]

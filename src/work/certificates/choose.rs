@@ -30,9 +30,9 @@ pub fn choose(
         Chosen { certified, origin, anchor }
     };
     if let Some(files) = files
-        && let Some(filed) = files.read()?
+        && let Some(content) = files.read()?
     {
-        return Ok(of_files(files, &filed, judge, before)?);
+        return Ok(of_files(files, &content, judge, before)?);
     }
     let mut trouble = None;
     match store.read::<_, StoreError>(kept::given) {
@@ -50,15 +50,15 @@ pub fn choose(
 /// What stands in the files, judged as `set` judges it.
 fn of_files(
     files: &Files,
-    filed: &Filed,
+    content: &Filed,
     judge: &Judge,
     before: Option<&Chosen>,
 ) -> Result<(Chosen, Option<Trouble>), BadFiles> {
-    let why = match pair::check(&filed.certificate, &filed.key, judge) {
+    let why = match pair::check(&content.certificate, &content.key, judge) {
         Ok(Pair { certified, anchor, .. }) => return Ok((Chosen { certified, origin: Origin::Files, anchor }, None)),
         Err(why) => why,
     };
-    let Ok(certified) = pair::usable(&filed.certificate, &filed.key) else { return Err(files.refused(why)) };
+    let Ok(certified) = pair::usable(&content.certificate, &content.key) else { return Err(files.refused(why)) };
     // Read anew and the same: it is no worse than before.
     let is_shown = |before: &Chosen| before.origin == Origin::Files && before.certified.cert == certified.cert;
     if !before.is_none_or(is_shown) {
