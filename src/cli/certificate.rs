@@ -229,7 +229,14 @@ fn fetched(out: &mut Output, fetching: &Fetching) -> Result<(), Failure> {
         "failed" => {
             out.field("State", "the last attempt failed")?;
             out.field("Why", fetching.problem.as_deref().unwrap_or_default())?;
-            out.field("What to do", fetching.remedy.as_deref().unwrap_or_default())?;
+            let remedy = fetching.remedy.as_deref().filter(|remedy| !remedy.is_empty());
+            out.field(
+                "What to do",
+                match remedy {
+                    Some(remedy) => format!("{remedy}; after mending it: `hydrophone certificate renew`"),
+                    None => "`hydrophone certificate renew` tries it again".to_owned(),
+                },
+            )?;
         }
         _ => out.field("State", "not asked yet")?,
     }

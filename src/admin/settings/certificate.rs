@@ -177,7 +177,7 @@ fn fetching_told(told: Fetching) -> shapes::Fetching {
         domains: acme.domains.clone(),
         challenge: if acme.by_http { HTTP_01 } else { TLS_ALPN_01 }.to_owned(),
         state: state.to_owned(),
-        tried_at: tried.tries().at.last().map(ToString::to_string),
+        tried_at: tried.tries().last().map(|at| at.to_string()),
         problem: tried.problem,
         remedy: tried.remedy,
         next_at: next.to_string(),

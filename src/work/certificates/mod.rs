@@ -243,14 +243,21 @@ impl Certificates {
             ));
         }
         let now = self.work.clock.now();
-        let next = self.tried()?.tries().next_by_hand(now);
+        let mut tries = self.tried()?.tries();
+        let next = tries.next_by_hand(now);
+        // What failed with other settings says nothing of these.
+        tries.failed = 0;
+        let anew = Tried::new(&tries, None);
         let mut notes = Vec::new();
         if next > now {
             notes.push(format!("the first attempt is made at {next}: the server is not asked more often"));
         }
         notes.extend(self.forward(&acme));
         notes.extend(self.covered_by_files());
-        self.work.store.delete::<_, StoreError>(move |batch| kept::set_acme(batch, Some(&acme)))?;
+        self.work.store.delete::<_, StoreError>(move |batch| {
+            kept::set_acme(batch, Some(&acme))?;
+            kept::set_tried(batch, &anew)
+        })?;
         let mut state = self.state();
         state.asked = true;
         // Whoever looks at once must not find what was before.
@@ -415,7 +422,7 @@ impl Certificates {
         let chosen = self.shown.as_ref()?.chosen();
         let last = tls::describe(chosen.certified.cert.last()?)?;
         let is_private = chosen.anchor == Anchor::Private;
-        is_private.then(|| Authority { name: last.issuer, held: last.self_signed })
+        is_private.then_some(Authority { name: last.issuer, held: last.self_signed })
     }
 
     /// Starts the thread that fetches.
