@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 
-use crate::certificate::{conditions, files, of, pair, same, set};
+use crate::certificate::{conditions, files, of, pair, same};
 use crate::steps::assert_tells;
 use crate::support::gateway::{Gateway, program};
 
@@ -56,6 +56,9 @@ fn what_set_refuses_does_not_replace_a_good_one_on_reload() {
         assert_tells(&conditions(&gateway), &["certificate_broken", "tls.crt: ", "systemctl reload hydrophone"]);
         assert!(same(&of(&gateway), &good.leaf));
     }
+    // What is given meanwhile is kept, and told as what it is.
+    let said = gateway.cli(&["certificate", "self-signed"]).out;
+    assert!(said.starts_with("Kept, but not shown: ") && said.contains("show the former certificate"), "{said}");
     put(configuration.path(), &good.chain, &good.key);
     gateway.reload();
     gateway.wait("all is well", |gateway| (!conditions(gateway).contains("certificate_broken")).then_some(()));
@@ -114,7 +117,8 @@ fn a_public_url_that_the_certificate_does_not_name_is_told_of_until_it_does() {
     assert_eq!(gateway.json(&line).get("notes"), None);
     // One that was given is judged by the same name.
     let given = pair("hooks.example", 300);
-    gateway.json(&set(&files(gateway.folder(), &given.chain, &given.key)));
+    let [_, key] = files(gateway.folder(), &given.chain, &given.key);
+    gateway.json_with(&["certificate", "set", "--cert", "-", "--key", &key], &given.chain);
     assert_tells(
         &conditions(&gateway),
         &["is made for hooks.example, and SonarQube calls lan.example", "certificate set"],

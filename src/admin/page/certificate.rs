@@ -296,3 +296,28 @@ fn set_form(said: &Said) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_without_the_name_that_is_called_is_marked_and_so_is_one_without_any() {
+        let of = |misnamed: Option<&str>| {
+            let shown = shapes::Certificate { misnamed: misnamed.map(str::to_owned), ..shapes::Certificate::default() };
+            facts(&shown).into_string()
+        };
+        let told = of(Some("the certificate is made for a.example; `hydrophone certificate self-signed` makes one"));
+        assert!(told.contains("The certificate is made for a.example"), "{told}");
+        assert!(told.contains("<code>hydrophone certificate self-signed</code>"), "{told}");
+        assert!(of(None).contains("no name") && !of(None).contains("made for"));
+    }
+
+    #[test]
+    fn what_is_kept_behind_files_is_told_first() {
+        let notes = vec!["the listeners go on".to_owned()];
+        let hidden_by = Some("/etc/hydrophone/tls.crt".to_owned());
+        let told = told_of(shapes::CertificateChange { certificate: shapes::Certificate::default(), hidden_by, notes });
+        assert_eq!(told, ["kept, but not shown: /etc/hydrophone/tls.crt stand before it", "the listeners go on"]);
+    }
+}

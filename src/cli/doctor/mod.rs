@@ -183,6 +183,7 @@ mod tests {
         );
         let (text, done) = told(&daemon, &["doctor", "lab"]);
         assert!(matches!(done, Err(Failure::Told)), "{done:?}");
+        assert!(text.ends_with("1 fault, 1 warning, 0 not judged, 0 ok, in 7 ms.\n"), "{text}");
         assert!(text.contains("FAULT   tls lab      text\u{fffd}\n        → renew it\n"), "{text}");
     }
 }

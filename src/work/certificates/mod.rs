@@ -195,8 +195,7 @@ impl Certificates {
             kept::set_given(batch, Some(&given))?;
             kept::set_acme(batch, None)
         })?;
-        self.show_anew().map_err(|error| Declined::Box(error.to_string()))?;
-        warnings.extend(self.covered_by_files());
+        warnings.extend(self.show_kept()?);
         Ok(warnings)
     }
 
@@ -218,8 +217,7 @@ impl Certificates {
             kept::set_acme(batch, None)?;
             secrets.write(batch)
         })?;
-        self.show_anew().map_err(|error| Declined::Box(error.to_string()))?;
-        notes.extend(self.covered_by_files());
+        notes.extend(self.show_kept()?);
         Ok(notes)
     }
 
@@ -475,11 +473,27 @@ impl Certificates {
         Ok(acme.map(|acme| format!("none is fetched from {} any more", acme.directory)))
     }
 
+    /// Shows what was kept just now, or says what stands before it.
+    fn show_kept(&self) -> Result<Option<String>, Declined> {
+        match self.show_anew() {
+            Ok(_) => Ok(self.covered_by_files()),
+            Err(NoCertificate::Files(error)) => Ok(Some(format!("the listeners show the former certificate: {error}"))),
+            Err(error) => Err(Declined::Box(error.to_string())),
+        }
+    }
+
     /// The files that stand before whatever is set or fetched.
     pub fn hidden_by(&self) -> Option<String> {
         let files = self.files.as_ref()?;
-        let shows_files = self.shown.as_ref().is_some_and(|shown| shown.chosen().origin == Origin::Files);
-        shows_files.then(|| format!("{} and {}", files.certificate.display(), files.key.display()))
+        let stands = |shown: &Arc<Shown>| {
+            // Those that are not taken stand before it, too.
+            let is_refused = matches!(shown.trouble(), Some(Trouble::Other(_))) && files.certificate.exists();
+            shown.chosen().origin == Origin::Files || is_refused
+        };
+        self.shown
+            .as_ref()
+            .is_some_and(stands)
+            .then(|| format!("{} and {}", files.certificate.display(), files.key.display()))
     }
 
     /// That they do, and what to do.
