@@ -36,8 +36,9 @@ use crate::sys::dice::Dice;
 use crate::sys::lists::ListFile;
 use crate::sys::loops::Watched;
 use crate::sys::notify::LongStart;
+use crate::sys::pair::Judge;
 use crate::sys::seal::Place;
-use crate::sys::shown::{Files, Shown};
+use crate::sys::shown::{Files, Shown, Trouble};
 use crate::sys::trust::Trust;
 use crate::sys::watchdog::Watchdog;
 use crate::sys::{clock, guard, log, notify};
@@ -277,10 +278,19 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// What the listeners show from the start on.
 fn first_shown(options: &Options, store: &Store, trust: &Trust) -> Result<Arc<Shown>, StartError> {
-    let found = certificates::choose(store, options.certificate.as_ref(), options.public_url.as_deref(), trust);
-    let (chosen, trouble) = found?;
-    if let Some(trouble) = &trouble {
-        tracing::error!("the listeners show another certificate than they should: {trouble}");
+    let public_url = options.public_url.as_deref();
+    let host = certificates::called_host(store, public_url)?;
+    // Whether the clock is right is not known yet.
+    let judge = Judge { now: clock::now(), clock_wrong: false, trust, host: host.as_deref() };
+    let (chosen, trouble) = certificates::choose(store, options.certificate.as_ref(), public_url, &judge, None)?;
+    match (&trouble, &options.certificate) {
+        (Some(Trouble::Other(why)), _) => {
+            tracing::error!("the listeners show another certificate than they should: {why}");
+        }
+        (Some(Trouble::Unfit(why)), Some(files)) => {
+            tracing::warn!("{}; {}", certificates::unfit(files, why), why.remedy());
+        }
+        _ => {}
     }
     let shown = Shown::new(chosen);
     shown.note(trouble);

@@ -6,20 +6,42 @@ use axum::extract::{Extension, State};
 use super::{Problem, Shared, shapes};
 use crate::domain::access::Caller;
 use crate::store::keychange::KeyChangeError;
+use crate::store::secrets::Locked;
 use crate::sys::clock;
 use crate::sys::seal::BadKey;
 
 /// `GET /key`: nothing of the key itself.
 pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::SealingKey>, Problem> {
-    let key = admin.run(|admin| Ok(admin.store.key()?)).await?;
+    let found = admin.run(|admin| match admin.store.locked() {
+        Some(locked) => Ok(Err(locked)),
+        None => Ok(Ok(admin.store.key()?)),
+    });
+    let key = match found.await? {
+        Ok(key) => key,
+        Err(locked) => return Ok(Json(missing(locked))),
+    };
     Ok(Json(shapes::SealingKey {
         id: key.id.to_string(),
+        missing: None,
         credential: key.is_credential,
         name: key.file.as_ref().and_then(|file| file.file_name()).map(|name| name.to_string_lossy().into_owned()),
         place: key.file.map(|file| file.display().to_string()),
         since: key.since.map(|since| since.to_string()),
         former: key.former.map(|former| former.to_string()),
     }))
+}
+
+/// Of a box that is locked, the key that it needs.
+fn missing(locked: Locked) -> shapes::SealingKey {
+    shapes::SealingKey {
+        id: locked.needed.to_string(),
+        missing: Some(locked.to_string()),
+        credential: false,
+        name: None,
+        place: None,
+        since: None,
+        former: None,
+    }
 }
 
 /// `POST /key/rotate`: everything is sealed with another key, and the former one is forgotten.

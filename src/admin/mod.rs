@@ -185,6 +185,12 @@ impl Admin {
         }
     }
 
+    /// The same with what is to be done, for a SonarQube Cloud (true), a Server (false) or whichever.
+    fn way_told(&self, cloud: Option<bool>) -> shapes::WayTold {
+        let authority = self.certificates.get().and_then(|held| held.authority());
+        shapes::WayTold::of(self.way(), cloud, authority.as_ref())
+    }
+
     /// Does something that blocks, as one of a few at a time.
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,

@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use super::answers::Sent;
 use super::guard::remark;
 use super::{Admin, Problem, Shared, shapes};
-use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, LOG_LEVEL, NETWORKS_MODE, TRUSTED_PROXIES, known};
+use crate::domain::settings::{FREE_SPACE_MIN, KNOWN, LOG_LEVEL, NETWORKS_MODE, PUBLIC_URL, TRUSTED_PROXIES, known};
 use crate::store::settings;
 use crate::store::settings::number_of;
 use crate::sys::log;
@@ -28,6 +28,7 @@ pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::SettingLis
                         value: own.or_else(|| known.default.map(str::to_owned)),
                         default: known.default.map(str::to_owned),
                         help: known.help.to_owned(),
+                        notes: Vec::new(),
                     })
                 })
                 .collect::<Result<Vec<_>, Problem>>()
@@ -52,11 +53,17 @@ pub(super) async fn set(
         (known.check)(value).map_err(|problem| Problem::bad(format!("{key} {problem}")).at("value"))?;
     }
     set_all(&admin, vec![(known.key, value.clone())]).await?;
+    let notes = if known.key == PUBLIC_URL {
+        admin.run(|admin| Ok(admin.certificates.get().and_then(|held| held.public_url_note()))).await?
+    } else {
+        None
+    };
     Ok(Json(shapes::Setting {
         key,
         value: value.or_else(|| known.default.map(str::to_owned)),
         default: known.default.map(str::to_owned),
         help: known.help.to_owned(),
+        notes: Vec::from_iter(notes),
     }))
 }
 

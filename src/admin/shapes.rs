@@ -868,6 +868,9 @@ pub struct Setting {
     pub default: Option<String>,
     /// What it is, with its unit.
     pub help: String,
+    /// What a person should know who set it just now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A setting's new value.

@@ -148,7 +148,7 @@ fn status(admin: &Admin, ready: bool, held: Held) -> shapes::Status {
         sources,
         inventory,
         destinations,
-        way: shapes::WayTold::of(admin.way(), None),
+        way: admin.way_told(None),
         certificate_ends_at: admin.certificate().and_then(|shown| tls::describe(&shown)).map(|told| ends_at(&told)),
     }
 }

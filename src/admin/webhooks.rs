@@ -183,7 +183,7 @@ pub(super) fn shown(admin: &Admin, view: &Reader, hook: &Hook, reveal: bool) -> 
         secrets: secrets_shown(view, hook)?,
         page: page(&source, hook),
         poll_minutes: settings::number_of(view, POLL_MINUTES)?,
-        way: shapes::WayTold::of(admin.way(), Some(source.cloud)),
+        way: admin.way_told(Some(source.cloud)),
     })
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::Session;
 use super::client::{Answer, Failure};
 use super::proxy::Proxy;
-use super::secret::{read_certificates, read_secret};
+use super::secret::{read_certificates, read_pair, read_secret};
 use super::table::{Output, clean, counted, minute_ago, now};
 use crate::admin::shapes::{Certificate, CertificateChange, Fetching, NewCertificate, NewFetching};
 
@@ -19,16 +19,20 @@ pub enum Command {
     #[command(after_help = "Example: for the trust store of a Server's Java\n  \
         hydrophone certificate show --pem > hydrophone.pem\n  \
         keytool -importcert -cacerts -noprompt -alias hydrophone \\\n    -file hydrophone.pem\n\n\
-        The last line is for the Server, which is then to be restarted.")]
+        The last line is for the Server, which is then to be restarted. Of an authority of your own: --ca-pem, which outlives \
+        renewals.")]
     Show {
         /// Print the certificate with its chain, PEM.
         #[arg(long)]
         pem: bool,
+        /// Print the certificate at the end of the chain alone, PEM: that of an authority of your own.
+        #[arg(long, conflicts_with = "pem")]
+        ca_pem: bool,
     },
     /// Give the listeners a certificate and its key; everything about them is checked first.
     #[command(after_help = "Example:\n  hydrophone certificate set --cert fullchain.pem --key privkey.pem")]
     Set {
-        /// Read the certificate from this PEM file, followed by those that lead to its authority.
+        /// Read the certificate from this PEM file, or from standard input for `-`, followed by those that lead to its authority.
         #[arg(long, value_name = "FILE")]
         cert: PathBuf,
         /// Read its key from this PEM file, or from standard input for `-`.
@@ -84,10 +88,9 @@ impl Command {
     /// Does it.
     pub fn run(self, session: &mut Session) -> Result<(), Failure> {
         match self {
-            Self::Show { pem } => show(session, pem),
+            Self::Show { pem, ca_pem } => show(session, pem, ca_pem),
             Self::Set { cert, key } => {
-                let certificate = read_certificates(&cert)?;
-                let key = read_secret(&key, "private key")?;
+                let (certificate, key) = read_pair(&cert, &key)?;
                 let new = NewCertificate { certificate, key };
                 let answer: Answer<CertificateChange> = session.client.put("certificate", &new)?;
                 changed(session, &answer, "The certificate is taken.")
@@ -126,10 +129,24 @@ impl Acme {
     }
 }
 
-fn show(session: &mut Session, pem: bool) -> Result<(), Failure> {
+fn show(session: &mut Session, pem: bool, ca_pem: bool) -> Result<(), Failure> {
     let answer: Answer<Certificate> = session.client.get("certificate")?;
     if pem && !session.out.json {
         return session.out.bytes(answer.value.pem.as_bytes());
+    }
+    if ca_pem && !session.out.json {
+        let shown = &answer.value;
+        return match (&shown.ca_pem, &shown.authority) {
+            (Some(pem), _) => session.out.bytes(pem.as_bytes()),
+            (None, Some(authority)) => Err(Failure::Input {
+                text: format!("the chain does not hold the certificate of its authority, {}", clean(authority)),
+                hint: "Get it from whoever runs that authority, or give the box the whole chain: hydrophone certificate set.",
+            }),
+            (None, None) => Err(Failure::Input {
+                text: format!("the chain does not hold the certificate of its authority, {}", clean(&shown.issuer)),
+                hint: "It is generally known: nobody has to be told of it.",
+            }),
+        };
     }
     session.show(&answer, |out, shown| {
         described(out, shown)?;
@@ -143,9 +160,12 @@ fn show(session: &mut Session, pem: bool) -> Result<(), Failure> {
 
 fn described(out: &mut Output, shown: &Certificate) -> Result<(), Failure> {
     out.field("Origin", &shown.why)?;
-    out.field("Good for", shown.names.join(", "))?;
-    let left = u64::try_from(shown.days_left).unwrap_or_default();
-    out.field("Good until", format!("{} ({} left)", shown.not_after, counted(left, "day")))?;
+    out.field("Good for", if shown.names.is_empty() { "no name".to_owned() } else { shown.names.join(", ") })?;
+    let left = match u64::try_from(shown.days_left).unwrap_or_default() {
+        0 => "it ends within a day, or has ended".to_owned(),
+        days => format!("{} left", counted(days, "day")),
+    };
+    out.field("Good until", format!("{} ({left})", shown.not_after))?;
     out.field("Issued by", if shown.self_signed { "itself" } else { shown.issuer.as_str() })?;
     out.field("Key", &shown.key)?;
     out.field("SHA-256", &shown.fingerprint)?;
@@ -155,6 +175,9 @@ fn described(out: &mut Output, shown: &Certificate) -> Result<(), Failure> {
 
 fn way(out: &mut Output, shown: &Certificate) -> Result<(), Failure> {
     out.line("")?;
+    if let Some(misnamed) = &shown.misnamed {
+        out.line(format_args!("Warning: {}.", clean(misnamed)))?;
+    }
     out.line(format_args!("{}.", clean(&shown.way.text)))?;
     match &shown.way.remedy {
         Some(remedy) => out.line(format_args!("What to do: {}.", clean(remedy))),
@@ -164,7 +187,10 @@ fn way(out: &mut Output, shown: &Certificate) -> Result<(), Failure> {
 
 fn changed(session: &mut Session, answer: &Answer<CertificateChange>, done: &str) -> Result<(), Failure> {
     session.show(answer, |out, change| {
-        out.line(done)?;
+        match &change.hidden_by {
+            Some(files) => out.line(format_args!("Kept, but not shown: {} stand before it.", clean(files)))?,
+            None => out.line(done)?,
+        }
         described(out, &change.certificate)?;
         notes(out, &change.notes)?;
         way(out, &change.certificate)
@@ -205,7 +231,14 @@ fn fetched(out: &mut Output, fetching: &Fetching) -> Result<(), Failure> {
         "failed" => {
             out.field("State", "the last attempt failed")?;
             out.field("Why", fetching.problem.as_deref().unwrap_or_default())?;
-            out.field("What to do", fetching.remedy.as_deref().unwrap_or_default())?;
+            let remedy = fetching.remedy.as_deref().filter(|remedy| !remedy.is_empty());
+            out.field(
+                "What to do",
+                match remedy {
+                    Some(remedy) => format!("{remedy}; after mending it: `hydrophone certificate renew`"),
+                    None => "`hydrophone certificate renew` tries it again".to_owned(),
+                },
+            )?;
         }
         _ => out.field("State", "not asked yet")?,
     }

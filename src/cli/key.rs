@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Session;
 use super::client::Failure;
 use crate::admin::shapes::{KeyRotated, SealingKey};
+use crate::store::secrets::Locked;
 
 /// The commands of `key`.
 #[derive(Debug, Subcommand)]
@@ -58,14 +59,19 @@ fn show(session: &mut Session) -> Result<(), Failure> {
     let answer = session.client.get::<SealingKey>("key")?;
     session.show(&answer, |out, key| {
         out.field("key", &key.id)?;
+        if let Some(missing) = &key.missing {
+            out.field("missing", missing)?;
+            return out.field("What to do", Locked::REMEDY);
+        }
         let name = key.name.as_deref().unwrap_or("-");
         if key.credential {
             out.field("from", format!("the credential {name}"))?;
             // What systemd hands over does not tell what it was encrypted with.
-            out.field("bound to the TPM", "if it was encrypted with --with-key=tpm2; systemd does not say")?;
+            let how = "systemd-creds: by the TPM if it was encrypted with --with-key=tpm2, which systemd does not say";
+            out.field("Protected by", how)?;
         } else {
             out.field("from", format!("the file {}", key.place.as_deref().unwrap_or("-")))?;
-            out.field("bound to the TPM", "no: whoever has the whole disk has it, too")?;
+            out.field("Protected by", "a file only: whoever has the whole disk has it")?;
         }
         out.field("since", key.since.as_deref().unwrap_or("not known: before that was noted"))?;
         match &key.former {

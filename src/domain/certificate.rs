@@ -69,6 +69,15 @@ pub enum Way {
     PollOnly,
 }
 
+/// An authority that nobody knows who was not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Whose it is.
+    pub name: String,
+    /// Whether the chain holds its certificate.
+    pub held: bool,
+}
+
 /// Decides which way a box is on. `tls` is whether its webhook listener speaks TLS itself.
 pub fn way(listening: bool, tls: bool, shown: Option<(Origin, Anchor)>) -> Way {
     match (listening, tls, shown) {
@@ -110,21 +119,29 @@ impl Way {
         }
     }
 
-    /// What is to be done for a SonarQube Cloud (true), a Server (false) or either; nothing where all is well.
-    pub fn remedy(self, cloud: Option<bool>) -> Option<String> {
-        let Self::TrustStore(anchor) = self else { return None };
-        let server = format!(
-            "`hydrophone certificate show --pem > hydrophone.pem`, and on the Server `{KEYTOOL}`, then restart it"
-        );
+    /// What is to be done for a SonarQube Cloud (true), a Server (false) or either; nothing where all is well. Of a chain that
+    /// ends at an authority of one's own it is that one's certificate that a Server is told of: the box's is another one after
+    /// each renewal.
+    pub fn remedy(self, cloud: Option<bool>, authority: Option<&Authority>) -> Option<String> {
+        let Self::TrustStore(_) = self else { return None };
+        let (what, get) = match authority {
+            None => ("it".to_owned(), "`hydrophone certificate show --pem > hydrophone.pem`, and".to_owned()),
+            Some(Authority { name, held: true }) => (
+                format!("the authority's own certificate, \"{name}\","),
+                "`hydrophone certificate show --ca-pem > hydrophone.pem`, and".to_owned(),
+            ),
+            Some(Authority { name, held: false }) => (
+                format!("the authority's own certificate, \"{name}\","),
+                "get it as hydrophone.pem from whoever runs that authority (this box does not have it), and".to_owned(),
+            ),
+        };
+        let server = format!("{get} on the Server `{KEYTOOL}`, then restart it");
         Some(match cloud {
             Some(true) => format!("SonarQube Cloud cannot be told to trust it: {OTHER_WAYS}"),
-            Some(false) => format!("add it to the trust store of the Server's Java: {server}; or {OTHER_WAYS}"),
-            None if anchor == Anchor::Itself => {
-                format!("for a Server, add it to its Java's trust store: {server}; for SonarQube Cloud {OTHER_WAYS}")
-            }
+            Some(false) => format!("add {what} to the trust store of the Server's Java: {server}; or {OTHER_WAYS}"),
             None => {
                 format!(
-                    "for a Server, add the authority to its Java's trust store: {server}; for SonarQube Cloud {OTHER_WAYS}"
+                    "for a Server, add {what} to its Java's trust store: {server}; for SonarQube Cloud {OTHER_WAYS}"
                 )
             }
         })
@@ -150,6 +167,23 @@ pub fn renewal(origin: Origin, files: Option<(&str, &str)>) -> String {
         Origin::Acme => "hydrophone certificate renew tries it at once and says what is in the way".to_owned(),
         Origin::Own => "hydrophone certificate self-signed makes a new one".to_owned(),
     }
+}
+
+/// What is to be done where a certificate does not bear the name that SonarQube calls.
+pub fn renaming(origin: Origin, host: &str) -> String {
+    let other = match origin {
+        Origin::Own => {
+            return "`hydrophone certificate self-signed` makes one that does, which is then to be imported into the Server's \
+                    trust store"
+                .to_owned();
+        }
+        Origin::Files => "put one there that does, then run `systemctl reload hydrophone`".to_owned(),
+        Origin::Given => {
+            "have one issued that does, then: hydrophone certificate set --cert FILE --key FILE".to_owned()
+        }
+        Origin::Acme => format!("`hydrophone certificate acme --domain {host} --agree-to-terms` fetches one that does"),
+    };
+    format!("{other}; or have SonarQube call a name that it bears: hydrophone config set public-url URL")
 }
 
 /// How near the end of a certificate is; nothing while it is far. One that is fetched by itself is only told of once it
@@ -204,19 +238,32 @@ pub fn renew_at(not_before: Timestamp, not_after: Timestamp, share: u8) -> Times
 /// What was tried, so that nobody is asked too often.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tries {
-    /// When, in the last day; the newest last.
+    /// When by itself, in the last day; the newest last.
     pub at: Vec<Timestamp>,
-    /// How many failed in a row.
+    /// When because somebody asked for it, likewise.
+    pub by_hand: Vec<Timestamp>,
+    /// How many failed in a row since somebody last asked for one.
     pub failed: u32,
     /// Before this the server does not want to be asked again.
     pub not_before: Option<Timestamp>,
 }
 
 impl Tries {
-    /// Notes that one is made.
-    pub fn begin(&mut self, now: Timestamp) {
+    /// Notes that one is made. Whoever asks for one has changed something, or is about to: what failed before says nothing of
+    /// what comes.
+    pub fn begin(&mut self, now: Timestamp, by_hand: bool) {
         self.forget(now);
-        self.at.push(now);
+        if by_hand {
+            self.failed = 0;
+            self.by_hand.push(now);
+        } else {
+            self.at.push(now);
+        }
+    }
+
+    /// When the last one was made.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.at.last().max(self.by_hand.last()).copied()
     }
 
     /// Notes that it failed, and for how long the server wants to be left alone.
@@ -233,36 +280,39 @@ impl Tries {
 
     /// What a clock noted that was far ahead counts for nothing.
     fn forget(&mut self, now: Timestamp) {
-        self.at.retain(|at| now.since(*at) < DAY && at.since(now) < DAY);
+        for tries in [&mut self.at, &mut self.by_hand] {
+            tries.retain(|at| now.since(*at) < DAY && at.since(now) < DAY);
+        }
     }
 
     /// When the next one may be made by itself; `share` spreads them.
     pub fn next(&self, now: Timestamp, share: u8) -> Timestamp {
-        let Some(last) = self.at.last().filter(|at| at.since(now) < DAY) else { return self.allowed(now) };
+        let Some(last) = self.last().filter(|at| at.since(now) < DAY) else { return self.allowed(now) };
         let doubled = ACME_DELAY_MIN.saturating_mul(2_u32.saturating_pow(self.failed.saturating_sub(1)));
         let delay = if self.failed == 0 { Duration::ZERO } else { doubled.min(ACME_DELAY_MAX) };
         let spread = delay / 10 * u32::from(share) / 255;
-        self.spaced(now, ACME_TRIES_A_DAY).max(last.plus(delay + spread)).max(self.allowed(now))
+        spaced(&self.at, now, ACME_TRIES_A_DAY).max(last.plus(delay + spread)).max(self.allowed(now))
     }
 
     /// When the next one may be made that a person asks for.
     pub fn next_by_hand(&self, now: Timestamp) -> Timestamp {
-        self.spaced(now, ACME_TRIES_BY_HAND_A_DAY).max(self.allowed(now))
+        let mut all = [self.at.as_slice(), &self.by_hand].concat();
+        all.sort_unstable();
+        spaced(&all, now, ACME_TRIES_BY_HAND_A_DAY).max(self.allowed(now))
     }
 
     fn allowed(&self, now: Timestamp) -> Timestamp {
         // A time further away was noted by a clock that was wrong.
         self.not_before.filter(|until| until.since(now) <= ACME_WAIT_MAX).map_or(now, |until| until.max(now))
     }
+}
 
-    /// Now, or when the oldest of so many in a day is a day old.
-    fn spaced(&self, now: Timestamp, most: usize) -> Timestamp {
-        let mut recent = self.clone();
-        recent.forget(now);
-        match recent.at.len().checked_sub(most) {
-            None => now,
-            Some(index) => recent.at[index].plus(DAY).max(now),
-        }
+/// Now, or when the oldest of so many in a day is a day old.
+fn spaced(tries: &[Timestamp], now: Timestamp, most: usize) -> Timestamp {
+    let recent: Vec<_> = tries.iter().filter(|at| now.since(**at) < DAY && at.since(now) < DAY).collect();
+    match recent.len().checked_sub(most) {
+        None => now,
+        Some(index) => recent[index].plus(DAY).max(now),
     }
 }
 
@@ -291,12 +341,26 @@ mod tests {
             assert_eq!(way(listening, tls, shown), expected);
         }
         let own = way(true, true, Some((Origin::Own, Itself)));
-        assert!(own.remedy(Some(true)).is_some_and(|text| text.contains("Cloud cannot be told")));
-        assert!(own.remedy(Some(false)).is_some_and(|text| text.contains(KEYTOOL)));
-        assert_eq!(
-            (Way::Acme.remedy(None), Way::Proxy.remedy(Some(true)), Way::PollOnly.remedy(None)),
-            (None, None, None)
-        );
+        assert!(own.remedy(Some(true), None).is_some_and(|text| text.contains("Cloud cannot be told")));
+        assert!(own.remedy(Some(false), None).is_some_and(|text| text.contains(KEYTOOL)));
+        for way in [Way::Acme, Way::Proxy, Way::PollOnly] {
+            assert_eq!(way.remedy(None, None), None);
+        }
+    }
+
+    /// Whoever imports the box's certificate trusts it until the next renewal.
+    #[test]
+    fn of_an_authority_of_ones_own_a_server_is_given_that_ones_certificate() {
+        let way = Way::TrustStore(Anchor::Private);
+        for (held, words) in [(true, "show --ca-pem > hydrophone.pem"), (false, "from whoever runs that authority")] {
+            let authority = Authority { name: "CN=Field Root".to_owned(), held };
+            for cloud in [Some(false), None] {
+                let text = way.remedy(cloud, Some(&authority)).unwrap();
+                assert!(text.contains("certificate, \"CN=Field Root\",") && text.contains(words), "{text}");
+                assert!(text.contains(KEYTOOL) && !text.contains("show --pem"), "{text}");
+            }
+        }
+        assert!(Way::TrustStore(Anchor::Itself).remedy(None, None).unwrap().contains("show --pem > "));
     }
 
     #[test]
@@ -334,7 +398,7 @@ mod tests {
         assert_eq!(tries.next(NOW, 0), NOW);
         let (mut now, mut waits) = (NOW, Vec::new());
         for _ in 0..12 {
-            tries.begin(now);
+            tries.begin(now, false);
             tries.fail(now, None);
             let next = tries.next(now, 0);
             waits.push(next.since(now).as_secs() / 60);
@@ -351,7 +415,7 @@ mod tests {
     #[test]
     fn a_server_that_wants_to_be_left_alone_is_by_people_too() {
         let mut tries = Tries::default();
-        tries.begin(NOW);
+        tries.begin(NOW, false);
         tries.fail(NOW, Some(Duration::from_hours(3)));
         assert_eq!(tries.next(NOW, 0), NOW.plus(Duration::from_hours(3)));
         assert_eq!(tries.next_by_hand(NOW), NOW.plus(Duration::from_hours(3)));
@@ -365,10 +429,31 @@ mod tests {
         let mut tries = Tries::default();
         for _ in 0..ACME_TRIES_BY_HAND_A_DAY {
             assert_eq!(tries.next_by_hand(NOW), NOW);
-            tries.begin(NOW);
+            tries.begin(NOW, true);
             tries.fail(NOW, None);
         }
         assert_eq!(tries.next_by_hand(NOW), NOW.plus(DAY));
+    }
+
+    /// Somebody mends a router, and tries it again and again: the box is not to sit still for a day because of that.
+    #[test]
+    fn what_people_try_does_not_put_off_what_the_box_tries_by_itself() {
+        let mut tries = Tries::default();
+        for _ in 0..6 {
+            tries.begin(NOW, false);
+            tries.fail(NOW, None);
+        }
+        assert_eq!(tries.next(NOW, 0), NOW.plus(ACME_DELAY_MIN * 32));
+        for _ in 0..ACME_TRIES_A_DAY {
+            tries.begin(NOW, true);
+            tries.fail(NOW, None);
+            assert_eq!(tries.next(NOW, 0), NOW.plus(ACME_DELAY_MIN));
+        }
+        // All of them count for how often people may, and its own for how often it may by itself.
+        assert_eq!(tries.next_by_hand(NOW), NOW);
+        tries.begin(NOW, false);
+        tries.begin(NOW, false);
+        assert_eq!(tries.next(NOW, 0), NOW.plus(DAY));
     }
 
     #[test]
@@ -376,7 +461,7 @@ mod tests {
         let ahead = NOW.plus(days(2000));
         let mut tries = Tries::default();
         for _ in 0..ACME_TRIES_BY_HAND_A_DAY {
-            tries.begin(ahead);
+            tries.begin(ahead, true);
             tries.fail(ahead, Some(days(1)));
         }
         assert_eq!((tries.next(NOW, 0), tries.next_by_hand(NOW)), (NOW, NOW));

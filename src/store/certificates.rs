@@ -108,18 +108,23 @@ pub struct Tried {
     /// What to do about it.
     #[n(4)]
     pub remedy: Option<String>,
+    #[n(5)]
+    #[cbor(default)]
+    by_hand: Vec<Timestamp>,
 }
 
 impl Tried {
     /// With why the last one failed.
     pub fn new(tries: &Tries, problem: Option<(String, String)>) -> Self {
         let (problem, remedy) = problem.unzip();
-        Self { at: tries.at.clone(), failed: tries.failed, not_before: tries.not_before, problem, remedy }
+        let Tries { at, by_hand, failed, not_before } = tries.clone();
+        Self { at, failed, not_before, problem, remedy, by_hand }
     }
 
     /// What is to be decided with.
     pub fn tries(&self) -> Tries {
-        Tries { at: self.at.clone(), failed: self.failed, not_before: self.not_before }
+        let Self { at, by_hand, failed, not_before, .. } = self.clone();
+        Tries { at, by_hand, failed, not_before }
     }
 }
 
@@ -216,7 +221,7 @@ mod tests {
             agreed_at: Timestamp(5),
         };
         let tried = Tried::new(
-            &Tries { at: vec![Timestamp(1)], failed: 2, not_before: Some(Timestamp(9)) },
+            &Tries { at: vec![Timestamp(1)], by_hand: vec![Timestamp(2)], failed: 2, not_before: Some(Timestamp(9)) },
             Some(("no".into(), "yes".into())),
         );
         let written = (given.clone(), acme.clone(), tried.clone());

@@ -8,9 +8,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use x509_parser::x509::X509Version;
 
 use super::lists::{BadList, ListFile};
 use super::shown::Shown;
+use super::tls::describe;
 
 /// What the listener speaks TLS with.
 #[derive(Debug)]
@@ -79,6 +81,12 @@ impl ListFile {
         if authorities.is_empty() {
             return Err(broken(&"it holds no certificate"));
         }
+        if let Some(subject) = authorities.iter().find_map(|one| no_authority(one)) {
+            let why = format_args!(
+                "{subject} is no authority (CA:FALSE); put the certificate that signed the clients' there"
+            );
+            return Err(BadList::broken(&self.path, &why));
+        }
         let mut roots = RootCertStore::empty();
         for (number, authority) in authorities.iter().enumerate() {
             let unusable = |_| broken(&format_args!("certificate {} in it cannot be read", number + 1));
@@ -89,6 +97,14 @@ impl ListFile {
         let verifier = verifier.map_err(|error| broken(&error))?;
         Ok(Some(Clients { authorities, verifier }))
     }
+}
+
+/// Whose certificate this is, if it cannot have signed any: everybody would be kept out. One that signed itself is the one
+/// that it lets in.
+fn no_authority(der: &CertificateDer<'_>) -> Option<String> {
+    let (_, read) = x509_parser::parse_x509_certificate(der).ok()?;
+    let told = describe(der)?;
+    (read.version() == X509Version::V3 && !read.is_ca() && !told.self_signed).then_some(told.subject)
 }
 
 #[cfg(test)]
@@ -113,6 +129,16 @@ mod tests {
             let told = file.clients().err().unwrap().to_string();
             assert!(told.contains(words), "{told}");
         }
+        // A client's certificate in the place of its authority's.
+        let key = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::Issuer::new(rcgen::CertificateParams::new(Vec::new()).unwrap(), &key);
+        let mut params = rcgen::CertificateParams::new(vec!["ines.example".to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ines");
+        std::fs::write(&file.path, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        let told = file.clients().err().unwrap().to_string();
+        assert!(told.ends_with(
+            "admin-client-ca.crt: CN=ines is no authority (CA:FALSE); put the certificate that signed the clients' there"
+        ), "{told}");
         std::fs::remove_file(&file.path).unwrap();
         file.asked_for = true;
         assert!(file.clients().err().unwrap().to_string().contains("cannot be read: No such file"));

@@ -1,5 +1,7 @@
 //! A certificate with its chain and its key, as a person hands them over: looked at whole before anything shows them.
 
+mod bad;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +16,10 @@ use rustls::{CertificateError, RootCertStore};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
+pub use self::bad::{BadPair, Found};
 use super::tls::{Described, describe};
 use super::trust::{Authorities, Trust};
-use crate::domain::certificate::Anchor;
+use crate::domain::certificate::{self, Anchor, Origin};
 use crate::domain::limits::CHAIN_CERTIFICATES_MAX;
 use crate::domain::time::Timestamp;
 
@@ -42,135 +45,32 @@ pub struct Judge<'j> {
     pub host: Option<&'j str>,
 }
 
-/// Why a pair is not taken. Each is one sentence with its remedy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPair {
-    /// There is no certificate in it.
-    #[error(
-        "the certificate's file holds no certificate in PEM form; convert it: openssl x509 -inform der -in FILE -out FILE.pem"
-    )]
-    NoCertificate,
-    /// One of the certificates cannot be read.
-    #[error("certificate {number} of the file cannot be read; fetch the file from its authority again")]
-    Unreadable {
-        /// Which, from 1.
-        number: usize,
-    },
-    /// So many are no chain.
-    #[error("the file holds {count} certificates; leave only the box's own and those between it and its authority")]
-    TooMany {
-        /// How many.
-        count: usize,
-    },
-    /// There is no key in it.
-    #[error("the key's file holds no private key in PEM form, with a line such as -----BEGIN PRIVATE KEY-----")]
-    NoKey,
-    /// It takes a password.
-    #[error("the key is encrypted with a password; write it without one: openssl pkey -in FILE -out FILE.plain")]
-    EncryptedKey,
-    /// It cannot sign.
-    #[error("the key is {kind}; make one that is taken: ECDSA on P-256 or P-384, or RSA of 2048 to 4096 bits")]
-    UnfitKey {
-        /// What it is.
-        kind: String,
-    },
-    /// It belongs to another certificate, or to none of these.
-    #[error("the key does not belong to the certificate \"{subject}\"; give the one that it was made with")]
-    Mismatch {
-        /// Whose the first certificate is.
-        subject: String,
-    },
-    /// The right certificates in another order.
-    #[error("the certificates are in another order than needed; put them into this one: {wanted}")]
-    Order {
-        /// Subjects, the box's own first.
-        wanted: String,
-    },
-    /// Something that has nothing to do with the rest.
-    #[error("\"{subject}\" is no part of the chain, which ends before it with \"{last}\"; leave it out")]
-    Stray {
-        /// Whose certificate that is.
-        subject: String,
-        /// The end of the chain.
-        last: String,
-    },
-    /// Whoever signed the last one is missing.
-    #[error(
-        "\"{subject}\" was issued by \"{issuer}\", which is neither in the file nor an authority that this box's system knows; add \
-         that certificate to the end of the file"
-    )]
-    MissingIssuer {
-        /// The last certificate that there is.
-        subject: String,
-        /// Who is missing.
-        issuer: String,
-    },
-    /// The name fits and the signature does not.
-    #[error(
-        "\"{subject}\" was not signed by the certificate of \"{issuer}\" that follows it; fetch the chain from the authority again"
-    )]
-    WrongIssuer {
-        /// The certificate.
-        subject: String,
-        /// What should have signed it.
-        issuer: String,
-    },
-    /// Its time is over.
-    #[error(
-        "\"{subject}\" has ended at {ended}, and this box's clock says {now}; renew it, or set the clock if that is wrong"
-    )]
-    Ended {
-        /// Whose it is.
-        subject: String,
-        /// Until when it was good.
-        ended: Timestamp,
-        /// What the clock says.
-        now: Timestamp,
-    },
-    /// Its time has not come.
-    #[error(
-        "\"{subject}\" is good from {begins} on, and this box's clock says {now}; wait, or set the clock if that is wrong"
-    )]
-    NotYet {
-        /// Whose it is.
-        subject: String,
-        /// From when on it is good.
-        begins: Timestamp,
-        /// What the clock says.
-        now: Timestamp,
-    },
-    /// Nobody who checks takes it.
-    #[error("\"{subject}\" is refused by whoever checks it: {why}; have the authority issue another one")]
-    Refused {
-        /// Whose it is.
-        subject: String,
-        /// Why.
-        why: String,
-    },
-}
-
 /// Reads a pair and judges it.
 ///
 /// # Errors
 /// If it must not be shown.
 pub fn check(certificate: &str, key: &str, judge: &Judge) -> Result<Pair, BadPair> {
-    let chain = chain_of(certificate)?;
-    let mut read = Vec::new();
-    for (index, der) in chain.iter().enumerate() {
-        let unreadable = BadPair::Unreadable { number: index + 1 };
-        let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(|_| unreadable.clone())?;
-        read.push((parsed, describe(der).ok_or(unreadable)?));
-    }
+    let (chain, twice) = chain_of(certificate)?;
+    let read = read(&chain)?;
     let certified = certified(&chain, key, &read)?;
-    in_order(&read)?;
+    in_order(&chain, &read, judge)?;
+    fit(&read, judge)?;
     in_time(&read, judge)?;
     let anchor = rests_on(&chain, &read, judge)?;
     let mut warnings = Vec::new();
+    warnings.extend(twice.map(|place| {
+        let subject = describe(&chain[place]).map(|told| told.subject).unwrap_or_default();
+        format!("the file holds the certificate of \"{subject}\" twice: it is shown once")
+    }));
     let own = &read[0].1;
     if judge.clock_wrong {
         warnings.push(
             "this box's clock is wrong, so whether the certificate is good now was not judged: timedatectl".to_owned(),
         );
+    } else {
+        let (begins, ends) = (seconds(own.not_before), seconds(own.not_after));
+        let ending = certificate::ending(Origin::Given, begins, ends, judge.now, String::new());
+        warnings.extend(ending.map(|ending| format!("{}: have the next one ready", ending.text)));
     }
     match anchor {
         Anchor::System => {}
@@ -183,14 +83,39 @@ pub fn check(certificate: &str, key: &str, judge: &Judge) -> Result<Pair, BadPai
             read[read.len() - 1].1.subject
         )),
     }
-    if let Some(host) = judge.host.filter(|host| !covers(&chain[0], host)) {
-        warnings.push(format!(
-            "the certificate is made for {}, and SonarQube calls {host}: its calls fail unless a proxy is in front",
-            if own.names.is_empty() { "no name".to_owned() } else { own.names.join(", ") }
-        ));
-    }
+    warnings.extend(judge.host.and_then(|host| misnamed(&chain[0], host)));
     Ok(Pair { certified: Arc::new(certified), anchor, warnings })
 }
+
+/// A pair that can be shown at all, whatever those who look at it think of it.
+///
+/// # Errors
+/// If TLS cannot be spoken with it.
+pub fn usable(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, BadPair> {
+    let (chain, _) = chain_of(certificate)?;
+    certified(&chain, key, &read(&chain)?).map(Arc::new)
+}
+
+/// That a certificate is made for other names than the one that SonarQube calls.
+pub fn misnamed(certificate: &CertificateDer<'_>, host: &str) -> Option<String> {
+    if covers(certificate, host) {
+        return None;
+    }
+    let mut names = describe(certificate).map(|told| told.names).unwrap_or_default();
+    let more = names.len().saturating_sub(NAMES_TOLD_MAX);
+    names.truncate(NAMES_TOLD_MAX);
+    let names = match (names.is_empty(), more) {
+        (true, _) => "no name".to_owned(),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
+    };
+    Some(format!(
+        "the certificate is made for {names}, and SonarQube calls {host}: its calls fail unless a proxy is in front"
+    ))
+}
+
+/// Names of a certificate that a sentence tells: authorities issue for a hundred.
+const NAMES_TOLD_MAX: usize = 5;
 
 /// What a chain that is shown already rests on, as far as that can be told without its end in time.
 pub fn anchor(chain: &[CertificateDer<'static>], trust: &Trust) -> Anchor {
@@ -202,11 +127,15 @@ pub fn anchor(chain: &[CertificateDer<'static>], trust: &Trust) -> Anchor {
     if others.is_empty() && is_itself(own) {
         return Anchor::Itself;
     }
+    if is_known(chain, trust) { Anchor::System } else { Anchor::Private }
+}
+
+/// Whether an authority that the system knows stands behind a chain, at a time at which all of it was good.
+fn is_known(chain: &[CertificateDer<'static>], trust: &Trust) -> bool {
+    let Some((own, others)) = chain.split_first() else { return false };
     let roots = trust.roots_with(&Authorities::default());
-    match ParsedCertificate::try_from(own) {
-        Ok(parsed) if verified(&parsed, others, &roots, good_time(chain)).is_ok() => Anchor::System,
-        _ => Anchor::Private,
-    }
+    let parsed = ParsedCertificate::try_from(own);
+    parsed.is_ok_and(|parsed| verified(&parsed, others, &roots, good_time(chain)).is_ok())
 }
 
 /// Whether a certificate is made for this name or address.
@@ -244,26 +173,28 @@ pub fn pem(chain: &[CertificateDer<'_>]) -> String {
 /// # Errors
 /// If it cannot be used after all.
 pub fn stored(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, BadPair> {
-    let chain = chain_of(certificate)?;
+    let (chain, _) = chain_of(certificate)?;
     let key = key_of(key)?;
     let provider = rustls::crypto::ring::default_provider();
     let certified = CertifiedKey::from_der(chain, key, &provider);
     certified.map(Arc::new).map_err(|error| BadPair::UnfitKey { kind: format!("one that cannot be used ({error})") })
 }
 
-fn chain_of(pem: &str) -> Result<Vec<CertificateDer<'static>>, BadPair> {
-    let mut chain: Vec<CertificateDer<'static>> = Vec::new();
+/// The certificates, and which of them the file holds more than once.
+fn chain_of(pem: &str) -> Result<(Vec<CertificateDer<'static>>, Option<usize>), BadPair> {
+    let (mut chain, mut twice): (Vec<CertificateDer<'static>>, _) = (Vec::new(), None);
     for (index, certificate) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
         let certificate = certificate.map_err(|_| BadPair::Unreadable { number: index + 1 })?;
         // Bundles that were put together by hand name one twice.
-        if !chain.contains(&certificate) {
-            chain.push(certificate);
+        match chain.iter().position(|one| *one == certificate) {
+            Some(place) => twice = Some(place),
+            None => chain.push(certificate),
         }
     }
     match chain.len() {
-        0 => Err(BadPair::NoCertificate),
+        0 => Err(BadPair::NoCertificate { found: Found::in_text(pem, "PRIVATE KEY-----") }),
         count if count > CHAIN_CERTIFICATES_MAX => Err(BadPair::TooMany { count }),
-        _ => Ok(chain),
+        _ => Ok((chain, twice)),
     }
 }
 
@@ -272,12 +203,21 @@ fn key_of(pem: &str) -> Result<PrivateKeyDer<'static>, BadPair> {
         return Err(BadPair::EncryptedKey);
     }
     PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| match error {
-        PemError::NoItemsFound => BadPair::NoKey,
+        PemError::NoItemsFound => BadPair::NoKey { found: Found::in_text(pem, "BEGIN CERTIFICATE-----") },
         _ => BadPair::UnfitKey { kind: "damaged".to_owned() },
     })
 }
 
 type Read<'a> = (X509Certificate<'a>, Described);
+
+fn read<'c>(chain: &'c [CertificateDer<'static>]) -> Result<Vec<Read<'c>>, BadPair> {
+    let each = chain.iter().enumerate().map(|(index, der)| {
+        let unreadable = BadPair::Unreadable { number: index + 1 };
+        let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(|_| unreadable.clone())?;
+        Ok((parsed, describe(der).ok_or(unreadable)?))
+    });
+    each.collect()
+}
 
 /// The key with its certificate, which has to be the first one.
 fn certified(chain: &[CertificateDer<'static>], key: &str, read: &[Read]) -> Result<CertifiedKey, BadPair> {
@@ -286,7 +226,7 @@ fn certified(chain: &[CertificateDer<'static>], key: &str, read: &[Read]) -> Res
     // That a key cannot sign has its reason in its kind, which the certificate tells.
     let unfit = || {
         let kind = kind_of(&read[0].0);
-        let is_taken = kind.starts_with("ECDSA on P-") || (kind.starts_with("RSA") && !weak(&read[0].0));
+        let is_taken = is_taken(&read[0].0);
         BadPair::UnfitKey { kind: if is_taken { "damaged, or none that can be used".to_owned() } else { kind } }
     };
     let signing = provider.key_provider.load_private_key(key).map_err(|_| unfit())?;
@@ -294,16 +234,13 @@ fn certified(chain: &[CertificateDer<'static>], key: &str, read: &[Read]) -> Res
         return Err(unfit());
     }
     let own = signing.public_key();
-    let is_own = |der: &CertificateDer<'_>| {
-        let parsed = ParsedCertificate::try_from(der).ok();
-        parsed.is_some_and(|parsed| own.as_ref().is_some_and(|own| *own == parsed.subject_public_key_info()))
-    };
-    if !is_own(&chain[0]) {
-        return Err(match chain.iter().position(is_own) {
+    let is_own = |one: &Read| own.as_ref().is_some_and(|own| own.as_ref() == one.0.public_key().raw);
+    if !is_own(&read[0]) {
+        return Err(match read.iter().position(is_own) {
             Some(place) => {
-                let mut wanted: Vec<_> = read.iter().map(|(_, told)| told.subject.as_str()).collect();
+                let mut wanted: Vec<_> = read.iter().collect();
                 wanted[..=place].reverse();
-                BadPair::Order { wanted: wanted.join("; then ") }
+                BadPair::Order { wanted: row(&wanted) }
             }
             None => BadPair::Mismatch { subject: read[0].1.subject.clone() },
         });
@@ -311,8 +248,14 @@ fn certified(chain: &[CertificateDer<'static>], key: &str, read: &[Read]) -> Res
     Ok(CertifiedKey::new(chain.to_vec(), signing))
 }
 
+/// Subjects in their order.
+fn row(certificates: &[&Read]) -> String {
+    let subjects: Vec<_> = certificates.iter().map(|(_, told)| format!("\"{}\"", told.subject)).collect();
+    subjects.join(", then ")
+}
+
 /// Each was issued by the next one.
-fn in_order(read: &[Read]) -> Result<(), BadPair> {
+fn in_order(chain: &[CertificateDer<'static>], read: &[Read], judge: &Judge) -> Result<(), BadPair> {
     let issues = |issuer: &Read, of: &Read| issuer.0.subject() == of.0.issuer();
     for (index, pair) in read.windows(2).enumerate() {
         let [this, next] = pair else { continue };
@@ -320,7 +263,13 @@ fn in_order(read: &[Read]) -> Result<(), BadPair> {
             continue;
         }
         if !read[index + 1..].iter().any(|other| issues(other, this)) {
-            return Err(BadPair::Stray { subject: next.1.subject.clone(), last: this.1.subject.clone() });
+            let (subject, next) = (this.1.subject.clone(), next.1.subject.clone());
+            let is_whole = this.1.self_signed || is_known(&chain[..=index], judge.trust);
+            return Err(if is_whole {
+                BadPair::Stray { subject: next, last: subject }
+            } else {
+                BadPair::Gap { subject, issuer: this.1.issuer.clone(), next }
+            });
         }
         // Those that are needed, from the box's own on.
         let mut wanted = vec![&read[0]];
@@ -329,8 +278,34 @@ fn in_order(read: &[Read]) -> Result<(), BadPair> {
         }) {
             wanted.push(next);
         }
-        let wanted: Vec<_> = wanted.into_iter().map(|(_, told)| told.subject.as_str()).collect();
-        return Err(BadPair::Order { wanted: wanted.join("; then ") });
+        return Err(BadPair::Order { wanted: row(&wanted) });
+    }
+    Ok(())
+}
+
+/// What nobody who checks would find fault with, as far as single certificates go.
+fn fit(read: &[Read], judge: &Judge) -> Result<(), BadPair> {
+    let (own, told) = &read[0];
+    let subject = || told.subject.clone();
+    if !is_taken(own) {
+        return Err(BadPair::UnfitKey { kind: kind_of(own) });
+    }
+    // One that signed itself says so of itself as openssl makes it, and is believed as it is.
+    if own.is_ca() && !(read.len() == 1 && told.self_signed) {
+        return Err(BadPair::Authority { subject: subject() });
+    }
+    if told.names.is_empty() {
+        return Err(BadPair::NoName { subject: subject(), host: judge.host.map(str::to_owned) });
+    }
+    // Nobody asks how a root signed itself.
+    let signed = read.iter().enumerate().filter(|(index, one)| *index == 0 || !one.1.self_signed);
+    for (_, (certificate, told)) in signed {
+        let how = match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+            "1.2.840.113549.1.1.5" | "1.2.840.10045.4.1" => "SHA-1",
+            "1.2.840.113549.1.1.4" => "MD5",
+            _ => continue,
+        };
+        return Err(BadPair::OldSignature { subject: told.subject.clone(), how });
     }
     Ok(())
 }
@@ -376,7 +351,7 @@ fn rests_on(chain: &[CertificateDer<'static>], read: &[Read], judge: &Judge) -> 
     };
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {}
-        error => return Err(refused(own, error)),
+        error => return Err(refused(own, &error)),
     }
     if !last.self_signed {
         return Err(BadPair::MissingIssuer { subject: last.subject.clone(), issuer: last.issuer.clone() });
@@ -388,19 +363,12 @@ fn rests_on(chain: &[CertificateDer<'static>], read: &[Read], judge: &Judge) -> 
         Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             Err(BadPair::WrongIssuer { subject: read[read.len() - 2].1.subject.clone(), issuer: last.subject.clone() })
         }
-        Err(error) => Err(refused(own, error)),
+        Err(error) => Err(refused(own, &error)),
     }
 }
 
-fn refused(own: &Described, error: rustls::Error) -> BadPair {
-    let why = match error {
-        rustls::Error::InvalidCertificate(
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-        ) => "it is not made for servers (extended key usage)".to_owned(),
-        rustls::Error::InvalidCertificate(problem) => problem.to_string(),
-        error => error.to_string(),
-    };
-    BadPair::Refused { subject: own.subject.clone(), why }
+fn refused(own: &Described, error: &rustls::Error) -> BadPair {
+    BadPair::Refused { subject: own.subject.clone(), why: bad::in_words(error) }
 }
 
 fn verified(
@@ -427,6 +395,8 @@ fn kind_of(read: &X509Certificate<'_>) -> String {
         Ok(PublicKey::EC(point)) => match point.key_size() {
             256 => "ECDSA on P-256".to_owned(),
             384 => "ECDSA on P-384".to_owned(),
+            // As whole bytes of its points tell it.
+            521 | 528 => "ECDSA on P-521".to_owned(),
             size => format!("ECDSA of {size} bits"),
         },
         Ok(PublicKey::DSA(_)) => "DSA".to_owned(),
@@ -445,6 +415,15 @@ fn bits(read: &X509Certificate<'_>) -> usize {
             8 * (significant.count() + 1) - usize::try_from(first.leading_zeros()).unwrap_or_default()
         }
         _ => 0,
+    }
+}
+
+/// Keys that every SonarQube's Java knows, and every browser.
+fn is_taken(read: &X509Certificate<'_>) -> bool {
+    match read.public_key().parsed() {
+        Ok(PublicKey::RSA(_)) => !weak(read),
+        Ok(PublicKey::EC(point)) => matches!(point.key_size(), 256 | 384),
+        _ => false,
     }
 }
 

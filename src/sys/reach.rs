@@ -176,9 +176,17 @@ impl Obstacle {
             ureq::Error::Timeout(phase) => format!("no answer in time (while: {phase})"),
             ureq::Error::Io(error) => broken(&error),
             ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
-                "the proxy asks for a name and password; give them in --proxy http://NAME:PASSWORD@HOST:PORT".to_owned()
+                "the proxy asks for a name and password; give them as http://NAME:PASSWORD@HOST:PORT in a file: --proxy-file FILE"
+                    .to_owned()
             }
-            ureq::Error::ConnectProxyFailed(reason) => format!("the proxy did not connect: {reason}"),
+            ureq::Error::ConnectProxyFailed(reason) => {
+                // Its status is told twice there, for want of a phrase.
+                let status = reason.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() == 3);
+                match status {
+                    Some(status) => format!("the proxy did not connect: it answered HTTP {status}"),
+                    None => format!("the proxy did not connect: {reason}"),
+                }
+            }
             ureq::Error::Rustls(rustls::Error::InvalidMessage(_)) => {
                 "it does not speak TLS there; the address may begin with http:// instead".to_owned()
             }

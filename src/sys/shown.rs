@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::{Error as PemError, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
 
+use super::pair::BadPair;
 use crate::domain::certificate::{Anchor, Origin};
 
 /// One certificate to show.
@@ -27,11 +27,20 @@ pub struct Chosen {
     pub anchor: Anchor,
 }
 
+/// What is wrong with what is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It should be another one, and why it is not.
+    Other(String),
+    /// It was in files at the start, and would not be taken from anybody.
+    Unfit(BadPair),
+}
+
 /// What the listeners show.
 #[derive(Debug)]
 pub struct Shown {
     chosen: RwLock<Chosen>,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
 }
 
 impl Shown {
@@ -59,13 +68,13 @@ impl Shown {
         self.chosen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes why another one could not be shown, or that all is well.
-    pub fn note(&self, trouble: Option<String>) {
+    /// Notes what is wrong with what is shown, or that all is well.
+    pub fn note(&self, trouble: Option<Trouble>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Why another one could not be shown.
-    pub fn trouble(&self) -> Option<String> {
+    /// What is wrong with what is shown.
+    pub fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -146,25 +155,13 @@ pub enum BadFiles {
         /// And not that one.
         missing: PathBuf,
     },
-    /// It does not hold what it should.
-    #[error("{} holds no usable {what}{why}; put one in PEM form there, or move certificate and key away to use hydrophone's own", .path.display())]
-    Broken {
+    /// What they hold is not taken.
+    #[error("{}: {why}; {}, or move certificate and key away to use hydrophone's own", .path.display(), .why.remedy())]
+    Refused {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
-        /// What is wrong, after a colon, if that can be said.
-        why: String,
-    },
-    /// They do not belong together.
-    #[error(
-        "the key {} does not belong to the certificate {}; put the one there that the certificate was made with", .key.display(), .certificate.display()
-    )]
-    Mismatch {
-        /// The certificate.
-        certificate: PathBuf,
-        /// The key.
-        key: PathBuf,
+        /// What is wrong.
+        why: BadPair,
     },
 }
 
@@ -178,55 +175,43 @@ impl BadFiles {
     }
 }
 
+/// What an administrator put into the files. Whether it can be shown is for [`super::pair`] to say.
+pub struct Filed {
+    /// The certificate with its chain.
+    pub certificate: String,
+    /// Its key.
+    pub key: Zeroizing<String>,
+}
+
 impl Files {
     /// Reads both; nothing if neither is there and nobody asked for them.
     ///
     /// # Errors
-    /// If they are there and cannot be used.
-    pub fn read(&self) -> Result<Option<Arc<CertifiedKey>>, BadFiles> {
+    /// If one cannot be read, or is there alone.
+    pub fn read(&self) -> Result<Option<Filed>, BadFiles> {
         let of_certificate = self.content(&self.certificate)?;
         let of_key = self.content(&self.key)?;
         let half = |there: &Path, missing: &Path| BadFiles::Half { there: there.into(), missing: missing.into() };
         match (of_certificate, of_key) {
-            (Some(certificate), Some(key)) => self.certified(&certificate, &key).map(Some),
+            (Some(certificate), Some(key)) => Ok(Some(Filed { certificate: certificate.to_string(), key })),
             (None, None) => Ok(None),
             (Some(_), None) => Err(half(&self.certificate, &self.key)),
             (None, Some(_)) => Err(half(&self.key, &self.certificate)),
         }
     }
 
-    fn content(&self, path: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, BadFiles> {
-        match std::fs::read(path) {
-            Ok(content) => Ok(Some(content.into())),
+    /// That what they hold is not taken.
+    pub fn refused(&self, why: BadPair) -> BadFiles {
+        BadFiles::Refused { path: if why.is_of_key() { self.key.clone() } else { self.certificate.clone() }, why }
+    }
+
+    fn content(&self, path: &Path) -> Result<Option<Zeroizing<String>>, BadFiles> {
+        match std::fs::read(path).map(Zeroizing::new) {
+            // What is no text is no PEM either, which is told of it then.
+            Ok(content) => Ok(Some(Zeroizing::new(String::from_utf8_lossy(&content).into_owned()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.asked_for => Ok(None),
             Err(error) => Err(BadFiles::Unreadable { path: path.to_owned(), error }),
         }
-    }
-
-    fn certified(&self, certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, BadFiles> {
-        let broken = |path: &Path, what, why: &dyn std::fmt::Display| {
-            let why = why.to_string();
-            let why = if why.is_empty() { why } else { format!(": {why}") };
-            BadFiles::Broken { path: path.to_owned(), what, why }
-        };
-        let of_certificate = |why: &dyn std::fmt::Display| broken(&self.certificate, "certificate", why);
-        let of_key = |why: &dyn std::fmt::Display| broken(&self.key, "private key", why);
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
-            .collect::<Result<_, _>>()
-            .map_err(|error| of_certificate(&of_pem(&error)))?;
-        if chain.is_empty() {
-            return Err(of_certificate(&""));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| of_key(&of_pem(&error)))?;
-        let provider = rustls::crypto::ring::default_provider();
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                BadFiles::Mismatch { certificate: self.certificate.clone(), key: self.key.clone() }
-            }
-            rustls::Error::InvalidCertificate(_) => of_certificate(&"it cannot be read"),
-            _ => of_key(&"its kind is not known; RSA, ECDSA on P-256 or P-384, and Ed25519 are"),
-        })?;
-        Ok(Arc::new(certified))
     }
 }
 
@@ -234,16 +219,10 @@ impl Files {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(data: &[u8]) {
     let files = Files { certificate: PathBuf::from("crt"), key: PathBuf::from("key"), asked_for: false };
-    if let Err(error) = files.certified(data, data) {
-        let text = error.to_string();
-        assert!(text.len() < 1000 && !text.contains("BEGIN"), "{text}");
-    }
-}
-
-fn of_pem(error: &PemError) -> &'static str {
-    match error {
-        PemError::NoItemsFound => "",
-        _ => "its PEM form is damaged",
+    let text = String::from_utf8_lossy(data);
+    if let Err(error) = super::pair::usable(&text, &text) {
+        let text = files.refused(error).to_string();
+        assert!(text.len() < 4000 && !text.contains("BEGIN CERTIFICATE"), "{text}");
     }
 }
 
@@ -275,12 +254,17 @@ mod tests {
         files
     }
 
+    fn usable(files: &Files) -> Result<Arc<CertifiedKey>, BadFiles> {
+        let content = files.read()?.unwrap();
+        crate::sys::pair::usable(&content.certificate, &content.key).map_err(|why| files.refused(why))
+    }
+
     #[test]
     fn a_pair_is_read_with_its_chain_and_shown_until_another_one_is() {
         let folder = tempfile::tempdir().unwrap();
         let ((certificate, key), (other, other_key)) = (pair(), pair());
         let chain = format!("a comment\n{certificate}{other}");
-        let first = files(folder.path(), Some(&chain), Some(&key)).read().unwrap().unwrap();
+        let first = usable(&files(folder.path(), Some(&chain), Some(&key))).unwrap();
         assert_eq!(first.cert.len(), 2);
         let chosen = |certified: &Arc<CertifiedKey>| Chosen {
             certified: Arc::clone(certified),
@@ -290,7 +274,7 @@ mod tests {
         let shown = Shown::new(chosen(&first));
         assert_eq!(shown.certificate(), first.cert[0].to_vec());
         assert!(!shown.replace(chosen(&first)), "it is the same");
-        let second = files(folder.path(), Some(&other), Some(&other_key)).read().unwrap().unwrap();
+        let second = usable(&files(folder.path(), Some(&other), Some(&other_key))).unwrap();
         assert!(shown.replace(chosen(&second)));
         assert_eq!(shown.certificate(), first.cert[1].to_vec());
     }
@@ -301,7 +285,7 @@ mod tests {
         let files = files(folder.path(), None, None);
         assert!(files.read().unwrap().is_none());
         let asked = Files { asked_for: true, ..files };
-        assert!(asked.read().unwrap_err().to_string().contains("tls.crt cannot be read: No such file"));
+        assert!(asked.read().err().unwrap().to_string().contains("tls.crt cannot be read: No such file"));
     }
 
     #[test]
@@ -314,19 +298,30 @@ mod tests {
         for (of_certificate, of_key, words) in [
             (Some(certificate), None, ["tls.crt and no ", "put both there, or neither"]),
             (None, Some(key), ["tls.key and no ", "put both there, or neither"]),
-            (none, Some(key), ["tls.crt holds no usable certificate; ", "PEM form"]),
-            (cut, Some(key), ["tls.crt holds no usable certificate: its PEM form is damaged", "put one"]),
-            (Some(odd.as_str()), Some(key), ["tls.crt holds no usable certificate: it cannot be read", "put one"]),
-            (Some(certificate), none, ["tls.key holds no usable private key; ", "PEM form"]),
-            (Some(certificate), Some(odd_key.as_str()), ["tls.key holds no usable private key: its kind", "put one"]),
-            (Some(certificate), Some(certificate), ["tls.key holds no usable private key; ", "PEM form"]),
-            (Some(certificate), Some(other_key), ["tls.key does not belong to", "was made with"]),
+            (none, Some(key), ["tls.crt: the certificate's file holds no certificate in PEM form; ", "convert it"]),
+            (Some(""), Some(key), ["tls.crt: the certificate's file is empty; ", "in PEM form"]),
+            (cut, Some(key), ["tls.crt: certificate 1 of the file cannot be read; ", "fetch the file"]),
+            (Some(odd.as_str()), Some(key), ["tls.crt: certificate 1 of the file cannot be read", "fetch the file"]),
+            (
+                Some(certificate),
+                none,
+                ["tls.key: the key's file holds no private key in PEM form", "give the private key"],
+            ),
+            (Some(certificate), Some(""), ["tls.key: the key's file is empty; ", "give the private key"]),
+            (Some(certificate), Some(odd_key.as_str()), ["tls.key: the key is damaged", "make one that is taken"]),
+            (Some(certificate), Some(certificate), ["tls.key: the key's file holds a certificate", "are exchanged"]),
+            (Some(certificate), Some(other_key), ["tls.key: the key does not belong to", "was made with"]),
+            (
+                Some(certificate),
+                Some(include_str!("../../tests/tls/encrypted.pem")),
+                ["tls.key: the key is encrypted with a password; ", "openssl pkey -in FILE"],
+            ),
         ] {
-            let error = files(folder.path(), of_certificate, of_key).read().unwrap_err().to_string();
+            let error = usable(&files(folder.path(), of_certificate, of_key)).unwrap_err().to_string();
             for word in words {
                 assert!(error.contains(word), "{word:?} is missing in: {error}");
             }
-            assert!(!error.contains("BEGIN"), "{error}");
+            assert!(!error.contains("BEGIN CERTIFICATE"), "{error}");
         }
     }
 }

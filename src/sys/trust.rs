@@ -204,9 +204,9 @@ impl Authorities {
 }
 
 impl Authorities {
-    /// One certificate, DER, such as the box's own.
-    pub fn of_certificate(certificate: Vec<u8>) -> Self {
-        Self(vec![CertificateDer::from(certificate)])
+    /// One certificate, such as the box's own.
+    pub fn of_certificate(certificate: CertificateDer<'static>) -> Self {
+        Self(vec![certificate])
     }
 }
 

@@ -262,7 +262,7 @@ fn a_proxy_that_refuses_is_told_without_its_password() {
     let gateway = Gateway::start();
     for (answer, why) in [
         ("407 Proxy Authentication Required", "asks for a name and password"),
-        ("403 Forbidden", "the proxy did not connect"),
+        ("403 Forbidden", "the proxy did not connect: it answered HTTP 403"),
     ] {
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = proxy.local_addr().unwrap();

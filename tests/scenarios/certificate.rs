@@ -14,13 +14,13 @@ use crate::support::https::ask;
 use crate::support::{connect, tls};
 
 /// A certificate of an authority of one's own, with its whole chain, and its key.
-struct Pair {
-    chain: String,
-    leaf: String,
-    key: String,
+pub struct Pair {
+    pub chain: String,
+    pub leaf: String,
+    pub key: String,
 }
 
-fn pair(name: &str, days: i64) -> Pair {
+pub fn pair(name: &str, days: i64) -> Pair {
     let authority = |name: &str| {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -41,7 +41,7 @@ fn pair(name: &str, days: i64) -> Pair {
 }
 
 /// The files that a command line names.
-fn files(folder: &Path, certificate: &str, key: &str) -> [String; 2] {
+pub fn files(folder: &Path, certificate: &str, key: &str) -> [String; 2] {
     ["given.crt", "given.key"].map(|name| {
         let path = folder.join(name);
         std::fs::write(&path, if name == "given.crt" { certificate } else { key }).unwrap();
@@ -49,20 +49,20 @@ fn files(folder: &Path, certificate: &str, key: &str) -> [String; 2] {
     })
 }
 
-fn set(files: &[String; 2]) -> [&str; 6] {
+pub fn set(files: &[String; 2]) -> [&str; 6] {
     ["certificate", "set", "--cert", &files[0], "--key", &files[1]]
 }
 
-fn of(gateway: &Gateway) -> String {
+pub fn of(gateway: &Gateway) -> String {
     tls::certificate_of(gateway.address().trim_start_matches("https://"))
 }
 
-fn same(left: &str, right: &str) -> bool {
+pub fn same(left: &str, right: &str) -> bool {
     let plain = |text: &str| text.lines().filter(|line| !line.starts_with('-')).collect::<String>();
     plain(left) == plain(right)
 }
 
-fn conditions(gateway: &Gateway) -> String {
+pub fn conditions(gateway: &Gateway) -> String {
     gateway.json(&["status"])["conditions"].to_string()
 }
 
@@ -103,9 +103,16 @@ fn a_certificate_is_exchanged_on_both_listeners_while_a_connection_goes_on() {
     // What a Server's Java is given: the chain with its authority.
     let pem = gateway.cli(&["certificate", "show", "--pem"]).out;
     assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 3);
+    // keytool takes the first alone, and the box's own is another one after a renewal: it is given the authority's.
+    let authority = gateway.cli(&["certificate", "show", "--ca-pem"]).out;
+    assert!(authority.matches("BEGIN CERTIFICATE").count() == 1 && pem.ends_with(&authority), "{authority}");
+    for line in [&["certificate", "show"][..], &["doctor"]] {
+        assert_tells(&gateway.cli(line).out, &["the authority's own certificate, \"CN=Root\"", "show --ca-pem >"]);
+    }
     let gateway = gateway.restart(Gateway::kill);
     assert!(same(&of(&gateway), &other.leaf));
     let made = gateway.json(&["certificate", "self-signed"]);
+    assert_eq!(made["certificate"]["why"], "made by this box itself");
     assert_eq!((&made["certificate"]["origin"], &made["certificate"]["anchor"]), (&json!("own"), &json!("itself")));
     assert!(!same(&of(&gateway), &other.leaf) && !same(&of(&gateway), &own), "it is made anew");
     let audit = gateway.json(&["audit"])["entries"].to_string();
@@ -123,7 +130,7 @@ fn what_must_not_be_shown_is_refused_in_a_sentence_and_changes_nothing() {
         (
             good.leaf.as_str(),
             good.key.as_str(),
-            ["\"CN=hooks.example\" was issued by \"CN=Middle\"", "add that certificate"],
+            ["\"CN=hooks.example\" was issued by \"CN=Middle\"", "add the certificate of \"CN=Middle\""],
         ),
         (&good.chain, &other.key, ["the key does not belong to the certificate", "give the one that it was made with"]),
         (&ended.chain, &ended.key, ["\"CN=hooks.example\" has ended at", "renew it, or set the clock"]),
@@ -132,6 +139,18 @@ fn what_must_not_be_shown_is_refused_in_a_sentence_and_changes_nothing() {
         assert_tells(&told, &words);
         assert_eq!(of(&gateway), own);
     }
+    // A subject's own signs do not cut a sentence in two.
+    let mut reversed: Vec<_> = good.chain.split_inclusive("-----END CERTIFICATE-----\n").collect();
+    reversed.reverse();
+    let reversed = reversed.concat();
+    let said = gateway.cli(&set(&files(gateway.folder(), &reversed, &good.key)));
+    assert_tells(
+        &said.err,
+        &[
+            "error: the certificates are in another order than needed\n",
+            "put them into this one: \"CN=hooks.example\", then \"CN=Middle\", then \"CN=Root\"",
+        ],
+    );
     let text = gateway.refused(&set(&files(gateway.folder(), "no certificate", &good.key)), "");
     assert_tells(&text, &["holds no certificate in PEM form"]);
     assert_eq!(gateway.json(&["certificate", "show"])["origin"], "own");
@@ -151,6 +170,10 @@ fn files_of_an_administrator_stand_before_what_is_set_and_that_before_the_boxs_o
         .arg(format!("CONFIGURATION_DIRECTORY='{}' exec \"$0\" \"$@\"", configuration.path().display()))
         .arg(program().get_program());
     let gateway = Gateway::start_as(command, folder, &[], [Stdio::null(), Stdio::null()]).unwrap();
+    let said = gateway.cli(&set(&files(gateway.folder(), &given.chain, &given.key))).out;
+    assert!(said.starts_with("Kept, but not shown: ") && said.contains("tls.key stand before it.\n"), "{said}");
+    let said = gateway.cli(&["certificate", "self-signed"]).out;
+    assert!(said.starts_with("Kept, but not shown: "), "{said}");
     let change = gateway.json(&set(&files(gateway.folder(), &given.chain, &given.key)));
     assert!(same(&of(&gateway), &filed.leaf));
     assert_eq!(change["certificate"]["origin"], "files");
@@ -199,7 +222,9 @@ fn a_locked_box_takes_no_certificate() {
     for line in [&["certificate", "self-signed"][..], &set(&files(gateway.folder(), &given.chain, &given.key))] {
         assert_tells(&gateway.refused(line, ""), &["sealing key"]);
     }
-    assert_eq!(gateway.json(&["certificate", "show"])["origin"], "own");
+    let shown = gateway.json(&["certificate", "show"]);
+    assert_eq!(shown["origin"], "own");
+    assert_tells(&shown["why"].to_string(), &["made by this box for this run alone", "without its key"]);
 }
 
 /// SonarQube refuses a certificate that it does not trust, and says nothing of it here: the box says which way it is on.

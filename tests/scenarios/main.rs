@@ -13,6 +13,7 @@ mod bad_input;
 mod branches;
 mod calls;
 mod certificate;
+mod certificate_files;
 mod client_certificates;
 mod closing;
 mod commands;

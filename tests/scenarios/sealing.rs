@@ -81,6 +81,9 @@ fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
     let gateway = holding_shop(&sonar);
     let hook = Hook::of(&gateway, "acme");
     hook.accepted(&body("shop", "T1"));
+    let shown = gateway.cli(&["key", "show"]).out;
+    assert_tells(&shown, &["Protected by:   a file only: whoever has the whole disk has it\n"]);
+    let needed = gateway.json(&["key", "show"])["id"].as_str().unwrap().to_owned();
     let folder = gateway.stop();
     let kept = folder.path().join("kept.key");
     std::fs::rename(key_of(&folder), &kept).unwrap();
@@ -98,6 +101,8 @@ fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
         let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_tells(&shown, &["the box is locked", why, "put the key back", "hydrophone.key", "restart hydrophone"]);
         assert_tells(&gateway.log(), &["locked: ", why]);
+        let shown = gateway.cli(&["key", "show"]).out;
+        assert_tells(&shown, &["key:", &needed, why, "put the key back"]);
         // Lists work.
         assert_eq!(states(&gateway, "shop"), ["A open", "B open"]);
         assert_eq!(gateway.json(&["source", "list"])["sources"][0]["name"], "sonar");
@@ -311,7 +316,7 @@ fn a_key_is_changed_on_the_box_alone_and_a_credential_for_a_credential() {
     write_key(&credentials.path().join(KEY), &"ab".repeat(32), 0o440);
     let gateway = Gateway::start_credited(Arc::clone(&folder), credentials.path()).unwrap();
     let shown = gateway.cli(&["key", "show"]).out;
-    assert_tells(&shown, &["the credential hydrophone.key", "systemd does not say"]);
+    assert_tells(&shown, &["the credential hydrophone.key", "Protected by:   systemd-creds", "systemd does not say"]);
     assert_refused(
         &gateway.cli(&["key", "rotate"]),
         &["is a credential", "hydrophone.key.next", "hydrophone key rotate --help"],

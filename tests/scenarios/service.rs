@@ -222,10 +222,13 @@ fn a_reload_shows_another_certificate_and_keeps_it_when_the_next_one_is_broken()
     std::fs::write(folder.path().join("tls.key"), pair("second.example").1).unwrap();
     gateway.reload();
     let told = manager.wait_for("READY=1");
-    assert_tells(&told, &["the listeners show the former certificate", "tls.key does not belong to"]);
+    assert_tells(&told, &["the listeners show the former certificate", "tls.key: the key does not belong to"]);
     assert_eq!(tls::certificate_of(&address), first.0);
     let conditions = gateway.json(&["status"])["conditions"].to_string();
-    assert_tells(&conditions, &["certificate_broken", "tls.key does not belong to", "systemctl reload hydrophone"]);
+    assert_tells(
+        &conditions,
+        &["certificate_broken", "tls.key: the key does not belong to", "systemctl reload hydrophone"],
+    );
 
     std::fs::remove_file(folder.path().join("tls.crt")).unwrap();
     std::fs::remove_file(folder.path().join("tls.key")).unwrap();
@@ -264,9 +267,17 @@ fn a_broken_certificate_is_refused_at_start_with_its_file() {
     let line = ["--state", state.to_str().unwrap(), "--webhook-listen", "127.0.0.1:0"];
     let manager = manager.with("CONFIGURATION_DIRECTORY", folder.path().to_str().unwrap());
     for (certificate, key, words) in [
-        ("nothing", good.1.as_str(), ["tls.crt holds no usable certificate", "PEM form"]),
-        (good.0.as_str(), "nothing", ["tls.key holds no usable private key", "PEM form"]),
-        (good.0.as_str(), other.1.as_str(), ["tls.key does not belong to the certificate", "was made with"]),
+        (
+            "nothing",
+            good.1.as_str(),
+            ["tls.crt: the certificate's file holds no certificate in PEM form", "convert it"],
+        ),
+        (
+            good.0.as_str(),
+            "nothing",
+            ["tls.key: the key's file holds no private key in PEM form", "give the private key"],
+        ),
+        (good.0.as_str(), other.1.as_str(), ["tls.key: the key does not belong to the certificate", "was made with"]),
     ] {
         put(folder.path(), &(certificate.to_owned(), key.to_owned()));
         let said = serve(&mut manager.command(r#"exec "$0" "$@""#), &line);

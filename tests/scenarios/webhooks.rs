@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::certificate;
 use crate::steps::{CLOUD, assert_tells, text};
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Issue, Mode, Sonar};
@@ -203,6 +204,25 @@ fn a_test_names_the_hop_that_fails() {
     let said = gateway.cli(&["webhook", "test", "acme"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert_tells(&said.out, &["  NO   ", "The call did not arrive."]);
+}
+
+/// A Server may have been told of an authority of one's own, which says nothing here.
+#[test]
+fn a_test_goes_through_where_the_chain_is_of_ones_own_and_judges_no_other_authority() {
+    let sonar = sonar(CLOUD);
+    let gateway = scene(&sonar);
+    let given = certificate::pair("127.0.0.1", 300);
+    gateway.json(&certificate::set(&certificate::files(gateway.folder(), &given.chain, &given.key)));
+    let test = gateway.json(&["webhook", "test", "acme"]);
+    assert_eq!((&test["result"], &hop(&test, "certificate")["state"]), (&json!("arrived"), &json!("warning")));
+    assert_tells(&text(&test, "remedy"), &["a certificate of an authority of your own", "certificate acme"]);
+    let other = Sonar::start_tls(CLOUD);
+    gateway.json(&["config", "set", "public-url", &other.url()]);
+    let said = gateway.cli(&["--json", "webhook", "test", "acme"]);
+    let test: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&test["result"], &hop(&test, "certificate")["state"]), (&json!("not_judged"), &json!("not_judged")));
+    assert_tells(&text(hop(&test, "certificate"), "text"), &["which this box does not know"]);
+    assert_tells(&text(&test, "remedy"), &["Whether Sonar knows that authority, its next call will tell."]);
 }
 
 #[test]

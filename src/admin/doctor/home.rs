@@ -4,7 +4,7 @@ use super::Notes;
 use crate::admin::{Admin, Problem, status};
 use crate::domain::certificate::{Origin, nearing};
 use crate::domain::clock::Standing;
-use crate::domain::condition::Urgency;
+use crate::domain::condition::{Condition, Urgency};
 use crate::domain::destination::Destination;
 use crate::domain::ids::DestinationId;
 use crate::domain::limits;
@@ -146,31 +146,52 @@ fn certificate(admin: &Admin, running: bool, notes: &Notes) {
         return notes.fault("certificate", "the one that the listeners show cannot be read", admin.renewal());
     };
     let now = clock::now().0 / 1000;
-    let days = (shown.not_after - now) / 86_400;
+    let days = match (shown.not_after - now) / 86_400 {
+        _ if shown.not_after <= now => format!("ended at {}", Timestamp(shown.not_after.saturating_mul(1000))),
+        1 => "1 day left".to_owned(),
+        days => format!("{days} days left"),
+    };
     let origin =
         admin.certificates.get().and_then(|held| held.shown()).map_or(Origin::Own, |shown| shown.chosen().origin);
     let time = |seconds: i64| Timestamp(seconds.saturating_mul(1000));
     let nearing = nearing(origin, time(shown.not_before), time(shown.not_after), time(now));
-    let text = format!("good for {}, {}; {days} days left", shown.names.join(", "), kind(&shown));
+    let names = if shown.names.is_empty() { "no name".to_owned() } else { shown.names.join(", ") };
+    let text = format!("good for {names}, {}; {days}", kind(&shown));
     let text = if running { text } else { format!("{text} (the box's own; files may stand before it)") };
     match nearing {
-        _ if shown.not_after <= now => notes.fault("certificate", format!("{text}: it has ended"), admin.renewal()),
-        Some(Urgency::Error) => notes.fault("certificate", text, admin.renewal()),
-        Some(_) => notes.warning("certificate", text, admin.renewal()),
-        None => notes.ok("certificate", text),
+        Some(Urgency::Error) => notes.fault("certificate", text.as_str(), admin.renewal()),
+        Some(_) => notes.warning("certificate", text.as_str(), admin.renewal()),
+        None if of_certificate(admin).is_empty() => notes.ok("certificate", text.as_str()),
+        None => {}
+    }
+    for condition in of_certificate(admin) {
+        let text = format!("{}; {text}", condition.text);
+        match condition.urgency {
+            Urgency::Error => notes.fault("certificate", text, condition.remedy),
+            _ => notes.warning("certificate", text, condition.remedy),
+        }
     }
 }
 
+/// What else is wrong with the one that is shown.
+fn of_certificate(admin: &Admin) -> Vec<Condition> {
+    let held = admin.certificates.get();
+    let conditions = held.into_iter().flat_map(|held| held.conditions());
+    conditions.filter(|one| OF_CERTIFICATE.contains(&one.code)).collect()
+}
+
+const OF_CERTIFICATE: [&str; 2] = ["certificate_unfit", "certificate_name"];
+
 /// On which way SonarQube trusts this box.
 fn trusted(admin: &Admin, notes: &Notes) {
-    let way = admin.way();
     let sources = admin.store.read::<_, StoreError>(catalogue::sources).unwrap_or_default();
     let cloud = sources.iter().any(|source| source.cloud);
     // Where there are both, what is to be done for either.
     let whose = (!sources.is_empty() && sources.iter().all(|source| source.cloud == cloud)).then_some(cloud);
-    match way.remedy(whose) {
-        None => notes.ok("way", way.text()),
-        Some(remedy) => notes.warning("way", way.text(), remedy),
+    let way = admin.way_told(whose);
+    match way.remedy {
+        None => notes.ok("way", way.text),
+        Some(remedy) => notes.warning("way", way.text, remedy),
     }
 }
 
@@ -213,7 +234,8 @@ fn key(admin: &Admin, notes: &Notes) {
 fn conditions(admin: &Admin, notes: &Notes) {
     // Those that are lines of their own already.
     let told = ["certificate_ended", "certificate_ends", "clock_wrong", "disk_full", "store_damaged", "store_failed"];
-    for condition in status::whole(admin).conditions.into_iter().filter(|one| !told.contains(&one.code.as_str())) {
+    let is_told = |code: &str| told.contains(&code) || OF_CERTIFICATE.contains(&code);
+    for condition in status::whole(admin).conditions.into_iter().filter(|one| !is_told(&one.code)) {
         match condition.severity.as_str() {
             "error" => notes.fault("condition", condition.text, condition.remedy),
             "warning" => notes.warning("condition", condition.text, condition.remedy),

@@ -45,7 +45,7 @@ pub(super) async fn set(
     let new =
         shapes::NewCertificate { certificate: typed.text("certificate").to_owned(), key: typed.text("key").into() };
     match api::set(state.clone(), Sent(new)).await {
-        Ok(Json(done)) => page(&state, &caller, &Said { notes: done.notes, ..Said::default() }).await,
+        Ok(Json(done)) => page(&state, &caller, &Said { notes: told_of(done), ..Said::default() }).await,
         Err(problem) => {
             again(&state, &caller, problem, |problem| Said { set: Some(problem), typed, ..Said::default() }).await
         }
@@ -58,11 +58,17 @@ pub(super) async fn make_own(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
     match api::make_own(state.clone()).await {
-        Ok(Json(done)) => page(&state, &caller, &Said { notes: done.notes, ..Said::default() }).await,
+        Ok(Json(done)) => page(&state, &caller, &Said { notes: told_of(done), ..Said::default() }).await,
         Err(problem) => {
             again(&state, &caller, problem, |problem| Said { other: Some(problem), ..Said::default() }).await
         }
     }
+}
+
+/// What came of a change, the most surprising first.
+fn told_of(done: shapes::CertificateChange) -> Vec<String> {
+    let hidden = done.hidden_by.map(|files| format!("kept, but not shown: {files} stand before it"));
+    hidden.into_iter().chain(done.notes).collect()
 }
 
 /// `POST /settings/certificate/acme`.
@@ -165,7 +171,9 @@ pub(super) fn facts(certificate: &shapes::Certificate) -> Markup {
                     @if index > 0 { ", " }
                     (if one.what == "page" { "this page" } else { "the webhook listener" }) " at " span.mono { (one.address) }
                 } }
-                dt { "Good for" } dd { (certificate.names.join(", ")) }
+                dt { "Good for" } dd {
+                    @if certificate.names.is_empty() { "no name" } @else { (certificate.names.join(", ")) }
+                }
                 dt { "Good until" } dd {
                     @if certificate.days_left == 0 { span.is.bad { "it has ended: " (day(&certificate.not_after)) } }
                     @else if ending { span.is.warn { (day(&certificate.not_after)) ", in " (number(certificate.days_left.unsigned_abs())) " days" } }
@@ -176,6 +184,9 @@ pub(super) fn facts(certificate: &shapes::Certificate) -> Markup {
                 }
                 dt { "Key" } dd { (certificate.key) }
                 dt { "SHA-256" } dd.mono { (certificate.fingerprint) }
+            }
+            @if let Some(misnamed) = &certificate.misnamed {
+                p { span.is.warn { (super::words::coded(&sentence(misnamed))) } }
             }
             p.help { "Compare the fingerprint with what your browser shows before you trust it for the first time." }
         }
@@ -283,5 +294,30 @@ fn set_form(said: &Said) -> Markup {
                 div { button.button { "Check and show it" } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_without_the_name_that_is_called_is_marked_and_so_is_one_without_any() {
+        let of = |misnamed: Option<&str>| {
+            let shown = shapes::Certificate { misnamed: misnamed.map(str::to_owned), ..shapes::Certificate::default() };
+            facts(&shown).into_string()
+        };
+        let told = of(Some("the certificate is made for a.example; `hydrophone certificate self-signed` makes one"));
+        assert!(told.contains("The certificate is made for a.example"), "{told}");
+        assert!(told.contains("<code>hydrophone certificate self-signed</code>"), "{told}");
+        assert!(of(None).contains("no name") && !of(None).contains("made for"));
+    }
+
+    #[test]
+    fn what_is_kept_behind_files_is_told_first() {
+        let notes = vec!["the listeners go on".to_owned()];
+        let hidden_by = Some("/etc/hydrophone/tls.crt".to_owned());
+        let told = told_of(shapes::CertificateChange { certificate: shapes::Certificate::default(), hidden_by, notes });
+        assert_eq!(told, ["kept, but not shown: /etc/hydrophone/tls.crt stand before it", "the listeners go on"]);
     }
 }

@@ -79,21 +79,16 @@ async fn change(
 }
 
 async fn changed(admin: &Arc<Admin>, notes: Vec<String>) -> Result<Json<shapes::CertificateChange>, Problem> {
-    let certificate = admin.run(present).await?;
+    let (certificate, hidden_by) = admin.run(|admin| Ok((present(admin)?, held(admin)?.hidden_by()))).await?;
     remark(&format!("fingerprint {}", certificate.fingerprint));
-    Ok(Json(shapes::CertificateChange { certificate, notes }))
+    Ok(Json(shapes::CertificateChange { certificate, hidden_by, notes }))
 }
 
 fn declined(why: Declined) -> Problem {
     match why {
-        // What happened, and after it what to do.
         Declined::Pair(why) => {
-            let text = why.to_string();
-            let field = if text.starts_with("the key") { "key" } else { "certificate" };
-            match text.rsplit_once("; ") {
-                Some((text, remedy)) => Problem::unfit(text).remedy(remedy).at(field),
-                None => Problem::unfit(text).at(field),
-            }
+            let field = if why.is_of_key() { "key" } else { "certificate" };
+            Problem::unfit(why.to_string()).remedy(why.remedy()).at(field)
         }
         Declined::Nowhere => {
             Problem::conflict(why.to_string()).remedy("start it without --webhook-plain, or with --admin-listen ADDR")
@@ -129,6 +124,8 @@ pub(in crate::admin) fn present(admin: &Admin) -> Result<shapes::Certificate, Pr
     let ends = time(read.not_after);
     // Without it the rest is still worth telling.
     let fetching = held.fetching().unwrap_or_default();
+    let (authority, last) = (held.authority(), chosen.certified.cert.last());
+    let last = last.filter(|last| tls::describe(last).is_some_and(|told| told.self_signed));
     Ok(shapes::Certificate {
         subject: read.subject,
         issuer: read.issuer,
@@ -140,21 +137,27 @@ pub(in crate::admin) fn present(admin: &Admin) -> Result<shapes::Certificate, Pr
         days_left: i64::try_from(ends.since(clock::now()).as_secs() / 86_400).unwrap_or(i64::MAX),
         listeners,
         origin: chosen.origin.word().to_owned(),
-        why: why(chosen.origin, fetching.as_ref()),
+        why: why(chosen.origin, admin.store.locked().is_some(), fetching.as_ref()),
         anchor: chosen.anchor.word().to_owned(),
         key: pair::kind(shown),
         pem: pair::pem(&chosen.certified.cert),
-        way: shapes::WayTold::of(held.way(), None),
+        authority: authority.map(|authority| authority.name),
+        ca_pem: last.map(|last| pair::pem(std::slice::from_ref(last))),
+        misnamed: held.misnamed().map(|(text, remedy)| format!("{text}; {remedy}")),
+        way: admin.way_told(None),
         acme: fetching.map(fetching_told),
     })
 }
 
-fn why(origin: Origin, fetching: Option<&Fetching>) -> String {
+fn why(origin: Origin, is_locked: bool, fetching: Option<&Fetching>) -> String {
     let why = match origin {
         Origin::Files => "of files that an administrator put on this box, which stand before all else",
         Origin::Given => "given by `certificate set`",
         Origin::Acme => "fetched by ACME",
-        Origin::Own => "made by this box itself, as nobody gave it another one",
+        Origin::Own if is_locked => {
+            "made by this box for this run alone, as those that it has cannot be read without its key"
+        }
+        Origin::Own => "made by this box itself",
     };
     match fetching.filter(|told| origin != Origin::Acme && told.fetched.is_none()) {
         Some(told) => format!("{why}; one for {} is to be fetched by ACME", told.acme.domains.join(", ")),
@@ -175,7 +178,7 @@ fn fetching_told(told: Fetching) -> shapes::Fetching {
         domains: acme.domains.clone(),
         challenge: if acme.by_http { HTTP_01 } else { TLS_ALPN_01 }.to_owned(),
         state: state.to_owned(),
-        tried_at: tried.tries().at.last().map(ToString::to_string),
+        tried_at: tried.tries().last().map(|at| at.to_string()),
         problem: tried.problem,
         remedy: tried.remedy,
         next_at: next.to_string(),

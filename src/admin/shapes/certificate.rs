@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::certificate::Way;
+use crate::domain::certificate::{Authority, Way};
 use crate::domain::secret::SecretText;
 
 /// `GET /api/v1/certificate`: the certificate that this box shows.
@@ -42,6 +42,15 @@ pub struct Certificate {
     /// The certificate and those that lead to its authority, PEM.
     #[serde(default)]
     pub pem: String,
+    /// The authority of one's own at the end of the chain, which a Server has to be told of; absent where it is generally known.
+    #[serde(default)]
+    pub authority: Option<String>,
+    /// The certificate at the end of the chain, PEM, where the chain holds it: the authority's, or the box's own that signed itself.
+    #[serde(default)]
+    pub ca_pem: Option<String>,
+    /// That it does not bear the name that SonarQube calls, and what to do.
+    #[serde(default)]
+    pub misnamed: Option<String>,
     /// The way on which SonarQube trusts this box.
     #[serde(default)]
     pub way: WayTold,
@@ -72,8 +81,8 @@ pub struct WayTold {
 
 impl WayTold {
     /// For a SonarQube Cloud (true), a Server (false), or whichever.
-    pub fn of(way: Way, cloud: Option<bool>) -> Self {
-        Self { code: way.word().to_owned(), text: way.text().to_owned(), remedy: way.remedy(cloud) }
+    pub fn of(way: Way, cloud: Option<bool>, authority: Option<&Authority>) -> Self {
+        Self { code: way.word().to_owned(), text: way.text().to_owned(), remedy: way.remedy(cloud, authority) }
     }
 }
 
@@ -93,6 +102,9 @@ pub struct NewCertificate {
 pub struct CertificateChange {
     /// The certificate that is shown now.
     pub certificate: Certificate,
+    /// The files that stand before what was kept just now, so that it is not shown.
+    #[serde(default)]
+    pub hidden_by: Option<String>,
     /// What a person should know of it.
     pub notes: Vec<String>,
 }

@@ -6,8 +6,11 @@ use utoipa::ToSchema;
 /// Which key it is, and nothing of it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SealingKey {
-    /// Tells keys apart.
+    /// Tells keys apart. Of a box that is locked it is the one that is missing.
     pub id: String,
+    /// Why the box is locked, where it is: this key is not there, and what is, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
     /// Whether the service manager handed it over as a credential, which may be bound to the box's TPM.
     pub credential: bool,
     /// The credential's name, or the file's.

@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -56,7 +56,8 @@ pub(in crate::admin) async fn test(
             }
             let secret = webhook.secret.as_deref().ok_or_else(|| Problem::conflict("the webhook has no secret"))?;
             let secret = Secret::parse(secret).map_err(|error| Problem::conflict(error.to_string()))?;
-            let own = admin.certificate().filter(|_| admin.webhook_tls);
+            let own = admin.certificates.get().and_then(|held| held.shown()).filter(|_| admin.webhook_tls);
+            let own = own.map(|shown| shown.chosen().certified.cert.clone()).unwrap_or_default();
             let uri = webhook.url.parse();
             let uri = uri.map_err(|_| Problem::conflict(format!("the address {} cannot be called", webhook.url)))?;
             let mark = to_hex(&random::bytes::<16>());
@@ -66,9 +67,10 @@ pub(in crate::admin) async fn test(
             let name = organization.source.clone();
             let source = admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &name)?))?;
             let cloud = source.is_some_and(|source| source.cloud);
-            let trusted = admin.way();
+            let (trusted, remedy) = (admin.way(), admin.way_told(Some(cloud)).remedy);
             let url = webhook.url;
-            let call = Call { url, uri, organization, project, mark, body, signature, own, trust, cloud, trusted };
+            let call =
+                Call { url, uri, organization, project, mark, body, signature, own, trust, cloud, trusted, remedy };
             Ok((call, hook.endpoint))
         })
         .await?;
@@ -86,13 +88,15 @@ struct Call {
     mark: String,
     body: String,
     signature: String,
-    /// The certificate of this box, DER, where its listener shows one.
-    own: Option<Vec<u8>>,
+    /// The certificate of this box with its chain, where its listener shows one.
+    own: Vec<CertificateDer<'static>>,
     trust: Trust,
     /// Whether SonarQube Cloud is to call.
     cloud: bool,
     /// The way on which it trusts this box.
     trusted: certificate::Way,
+    /// What is to be done for it.
+    remedy: Option<String>,
 }
 
 /// The way as far as it was gone.
@@ -144,7 +148,7 @@ impl Call {
                 way.hop("answer", "ok", answer);
                 way.hop("arrival", "ok", format!("The signature is right, and the call is written to disk as {id}"));
                 let warned = way.hops.iter().any(|hop| hop.state == "warning");
-                let remedy = self.trusted.remedy(Some(self.cloud)).filter(|_| warned);
+                let remedy = self.remedy.clone().filter(|_| warned);
                 let remedy = remedy.map(|remedy| {
                     let who = if self.cloud { "SonarQube Cloud" } else { "The Server" };
                     format!("{who} refuses {}: {remedy}.", untrusted(self.trusted))
@@ -209,10 +213,9 @@ impl Call {
         if !self.is_tls() {
             return self.ask(stream).await;
         }
-        let mut trusted = Authorities::default();
-        if let Some(own) = &self.own {
-            trusted = Authorities::of_certificate(own.clone());
-        }
+        // What this box shows itself is seen through to the end: whether Sonar believes it is another matter.
+        let end = self.own.last().filter(|_| matches!(self.trusted, certificate::Way::TrustStore(_)));
+        let trusted = end.cloned().map(Authorities::of_certificate).unwrap_or_default();
         // Roots are read from the disk.
         let trust = self.trust.clone();
         let config = tokio::task::spawn_blocking(move || trust.client_config(&trusted));
@@ -233,7 +236,8 @@ impl Call {
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let until =
             shown.and_then(|shown| valid_until(shown)).unwrap_or_else(|| "a time that cannot be read".to_owned());
-        if shown.is_some_and(|shown| self.own.as_deref() == Some(shown.as_ref())) {
+        let is_told_of = matches!(self.trusted, certificate::Way::TrustStore(_));
+        if is_told_of && shown.is_some_and(|shown| self.own.first() == Some(shown)) {
             way.hop(
                 "certificate",
                 "warning",
@@ -293,13 +297,16 @@ impl Call {
             return End::failed("certificate", format!("TLS failed: {error}"), NO_TLS_REMEDY);
         };
         let (text, remedy) = match distrust {
-            Distrust::UnknownIssuer { issuer } => (
-                format!(
-                    "The certificate was issued by {}, which this box does not know",
-                    issuer.map_or_else(|| "somebody".to_owned(), |issuer| format!("\"{issuer}\""))
-                ),
-                "Sonar accepts only a certificate of an authority that it knows.".to_owned(),
-            ),
+            // Sonar may have been told of an authority that this box was not told of.
+            Distrust::UnknownIssuer { issuer } => {
+                let issuer = issuer.map_or_else(|| "somebody".to_owned(), |issuer| format!("\"{issuer}\""));
+                return End {
+                    hop: "certificate",
+                    text: format!("The certificate was issued by {issuer}, which this box does not know"),
+                    remedy: "Whether Sonar knows that authority, its next call will tell.".to_owned(),
+                    judged: false,
+                };
+            }
             Distrust::WrongName { presented } => (
                 format!("The certificate is made for {}, not for {host}", presented.join(", ")),
                 format!("Use a name that the certificate has, or give the listener a certificate for {host}."),

@@ -8,7 +8,7 @@ mod state;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use serde::de::IgnoredAny;
+use serde::Deserialize;
 
 use super::Session;
 use super::client::{Answer, Failure, path};
@@ -108,11 +108,21 @@ fn show(session: &mut Session) -> Result<(), Failure> {
 
 fn set(session: &mut Session, key: &str, value: String) -> Result<(), Failure> {
     let new = NewValue { value: Some(value).filter(|value| !value.is_empty()) };
-    let answer: Answer<IgnoredAny> = session.client.put(&path(&["config", key]), &new)?;
-    session.show(&answer, |out, _| match &new.value {
-        Some(value) => out.line(format_args!("{} is now {}.", clean(key), clean(value))),
-        None => out.line(format_args!("{} has its default again.", clean(key))),
+    let answer: Answer<Noted> = session.client.put(&path(&["config", key]), &new)?;
+    session.show(&answer, |out, noted| {
+        match &new.value {
+            Some(value) => out.line(format_args!("{} is now {}.", clean(key), clean(value)))?,
+            None => out.line(format_args!("{} has its default again.", clean(key)))?,
+        }
+        noted.notes.iter().try_for_each(|note| out.line(format_args!("Note: {}.", clean(note))))
     })
+}
+
+/// Of a setting that was set, what there is to say of it.
+#[derive(Deserialize)]
+struct Noted {
+    #[serde(default)]
+    notes: Vec<String>,
 }
 
 #[cfg(test)]

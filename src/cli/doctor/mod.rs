@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::Session;
 use super::client::{Answer, Failure};
-use super::table::{Output, clean};
+use super::table::{Output, clean, counted};
 use crate::admin::shapes::{Diagnosis, DiagnosisLine, NewDiagnosis};
 use crate::daemon;
 
@@ -92,10 +92,12 @@ fn print(out: &mut Output, diagnosis: &Diagnosis) -> Result<(), Failure> {
         ))?;
         out.line("        → restart it: systemctl restart hydrophone")?;
     }
-    let count = |verdict: &str| diagnosis.lines.iter().filter(|line| line.verdict == verdict).count();
+    let count = |verdict: &str| diagnosis.lines.iter().filter(|line| line.verdict == verdict).count() as u64;
     let (ok, warnings, faults, unknown) = (count("ok"), count("warning"), count("fault"), count("unknown"));
     out.line(format_args!(
-        "{faults} faults, {warnings} warnings, {unknown} not judged, {ok} ok, in {} ms.",
+        "{}, {}, {unknown} not judged, {ok} ok, in {} ms.",
+        counted(faults, "fault"),
+        counted(warnings, "warning"),
         diagnosis.milliseconds
     ))
 }
@@ -181,6 +183,7 @@ mod tests {
         );
         let (text, done) = told(&daemon, &["doctor", "lab"]);
         assert!(matches!(done, Err(Failure::Told)), "{done:?}");
+        assert!(text.ends_with("1 fault, 1 warning, 0 not judged, 0 ok, in 7 ms.\n"), "{text}");
         assert!(text.contains("FAULT   tls lab      text\u{fffd}\n        → renew it\n"), "{text}");
     }
 }

@@ -28,6 +28,8 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     agent: Agent,
     host: String,
+    /// The proxy before it.
+    proxy: Option<String>,
     stop: Stop,
     last: Mutex<Last>,
 }
@@ -64,6 +66,7 @@ impl Client {
             let problem = "an ACME server is spoken to by https";
             return Err(BadWay::Url { given: directory.to_owned(), problem });
         }
+        let through = reach::proxy(proxy, &uri)?.filter(|proxy| !proxy.is_no_proxy(&uri));
         let config = Agent::config_builder()
             .user_agent(concat!("Hydrophone/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
@@ -77,7 +80,8 @@ impl Client {
             .build();
         let host = uri.authority().map(ToString::to_string).unwrap_or_default();
         let agent = trust.agent(config, authorities);
-        Ok(Self(Arc::new(Shared { agent, host, stop, last: Mutex::default() })))
+        let proxy = through.map(|proxy| format!("{}:{}", proxy.host(), proxy.port()));
+        Ok(Self(Arc::new(Shared { agent, host, proxy, stop, last: Mutex::default() })))
     }
 
     /// Name and port of the server, for messages.
@@ -184,9 +188,15 @@ impl Client {
         let host = self.host();
         let distrust = match Obstacle::of(error) {
             Obstacle::Unreachable(cause) => {
+                let Some(proxy) = &self.0.proxy else {
+                    let remedy =
+                        "see that this box reaches it, by --proxy URL where it has to; it is tried again by itself";
+                    return Trouble::later(format!("{host} cannot be reached: {cause}"), remedy);
+                };
+                let why = format!("{host} (through the proxy {proxy}) cannot be reached: {cause}");
                 let remedy =
-                    "see that this box reaches it, by --proxy URL where it has to; it is tried again by itself";
-                return Trouble::later(format!("{host} cannot be reached: {cause}"), remedy);
+                    format!("see that the proxy {proxy} runs and lets this box reach it; it is tried again by itself");
+                return Trouble::later(why, remedy);
             }
             Obstacle::Distrusted(distrust) => distrust,
         };

@@ -92,7 +92,7 @@ impl Certificates {
         let store = &self.work.store;
         let now = self.work.clock.now();
         let mut tries = self.tried()?.tries();
-        tries.begin(now);
+        tries.begin(now, by_hand);
         self.note(&tries, None)?;
         tracing::info!("fetching a certificate for {} from {}", acme.domains.join(", "), acme.directory);
         let done = self.asked(acme, by_hand, renew_at).and_then(|issued| usable(acme, issued));

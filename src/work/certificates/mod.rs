@@ -1,6 +1,7 @@
 //! The certificate that the listeners show: chosen among those that there are, exchanged at once, and fetched anew by a
 //! thread of its own where an ACME server gives it.
 
+mod choose;
 mod fetch;
 
 use std::net::SocketAddr;
@@ -9,22 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use self::choose::SecretsOf;
+pub use self::choose::{called_host, choose, unfit};
 use super::Work;
-use crate::domain::certificate::{self, Origin, Way};
+use crate::domain::certificate::{self, Anchor, Authority, Origin, Way};
 use crate::domain::clock::Standing;
 use crate::domain::condition::{Condition, Urgency};
-use crate::domain::settings::PUBLIC_URL;
 use crate::domain::time::Timestamp;
+use crate::store::StoreError;
 use crate::store::certificates::{self as kept, Acme, Given, Tried};
-use crate::store::records::SecretBytes;
-use crate::store::{Store, StoreError, settings};
 use crate::sys::acme::Stop;
 use crate::sys::acme::challenges::Challenges;
 use crate::sys::bell::Bell;
 use crate::sys::guard::EndWithMe;
 use crate::sys::loops::Watched;
 use crate::sys::pair::{self, BadPair, Judge};
-use crate::sys::shown::{BadFiles, Chosen, Files, Shown};
+use crate::sys::shown::{BadFiles, Files, Shown, Trouble};
 use crate::sys::tls::{self, BadIdentity, Identity, own_names};
 use crate::sys::trust::Trust;
 
@@ -121,37 +122,6 @@ pub struct Fetching {
     pub reach: String,
 }
 
-/// Chooses among the certificates that there are: files, one that was given or fetched, the box's own. The second is why
-/// one of them was passed over.
-///
-/// # Errors
-/// If there is none, or files that were put there cannot be used: whoever put them would not notice otherwise.
-pub fn choose(
-    store: &Store,
-    files: Option<&Files>,
-    public_url: Option<&str>,
-    trust: &Trust,
-) -> Result<(Chosen, Option<String>), NoCertificate> {
-    let chosen = |certified: Arc<rustls::sign::CertifiedKey>, origin| {
-        let anchor = pair::anchor(&certified.cert, trust);
-        Chosen { certified, origin, anchor }
-    };
-    if let Some(certified) = files.map(Files::read).transpose()?.flatten() {
-        return Ok((chosen(certified, Origin::Files), None));
-    }
-    let mut trouble = None;
-    match store.read::<_, StoreError>(kept::given) {
-        Ok(Some(given)) => match pair::stored(&given.chain, &given.key) {
-            Ok(certified) => return Ok((chosen(certified, given.origin()), None)),
-            Err(error) => trouble = Some(format!("the stored certificate cannot be used: {error}")),
-        },
-        Ok(None) | Err(StoreError::Locked(_)) => {}
-        Err(error @ StoreError::Damaged { .. }) => trouble = Some(error.to_string()),
-        Err(error) => return Err(error.into()),
-    }
-    Ok((chosen(identity(store, public_url)?.certified()?, Origin::Own), trouble))
-}
-
 impl Certificates {
     /// Puts it together; [`start`](Self::start) has it fetch.
     pub fn new(
@@ -189,14 +159,16 @@ impl Certificates {
     /// If there is none.
     pub fn show_anew(&self) -> Result<bool, NoCertificate> {
         let Some(shown) = &self.shown else { return Ok(false) };
-        let found = choose(&self.work.store, self.files.as_ref(), self.public_url.as_deref(), self.trust());
+        let (host, before) = (self.host()?, shown.chosen());
+        let judge = self.judge(host.as_deref());
+        let found = choose(&self.work.store, self.files.as_ref(), self.public_url.as_deref(), &judge, Some(&before));
         match found {
             Ok((chosen, trouble)) => {
                 shown.note(trouble);
                 Ok(shown.replace(chosen))
             }
             Err(error) => {
-                shown.note(Some(error.to_string()));
+                shown.note(Some(Trouble::Other(error.to_string())));
                 Err(error)
             }
         }
@@ -212,12 +184,7 @@ impl Certificates {
             return Err(Declined::Nowhere);
         }
         let host = self.host()?;
-        let judge = Judge {
-            now: self.work.clock.now(),
-            clock_wrong: self.is_clock_wrong(),
-            trust: self.trust(),
-            host: host.as_deref(),
-        };
+        let judge = self.judge(host.as_deref());
         let checked = pair::check(chain, key, &judge)?;
         let chain = pair::pem(&checked.certified.cert);
         let given = Given { fetched: false, chain, key: key.trim().to_owned(), at: judge.now };
@@ -228,8 +195,7 @@ impl Certificates {
             kept::set_given(batch, Some(&given))?;
             kept::set_acme(batch, None)
         })?;
-        self.show_anew().map_err(|error| Declined::Box(error.to_string()))?;
-        warnings.extend(self.covered_by_files());
+        warnings.extend(self.show_kept()?);
         Ok(warnings)
     }
 
@@ -251,8 +217,7 @@ impl Certificates {
             kept::set_acme(batch, None)?;
             secrets.write(batch)
         })?;
-        self.show_anew().map_err(|error| Declined::Box(error.to_string()))?;
-        notes.extend(self.covered_by_files());
+        notes.extend(self.show_kept()?);
         Ok(notes)
     }
 
@@ -276,14 +241,21 @@ impl Certificates {
             ));
         }
         let now = self.work.clock.now();
-        let next = self.tried()?.tries().next_by_hand(now);
+        let mut tries = self.tried()?.tries();
+        let next = tries.next_by_hand(now);
+        // What failed with other settings says nothing of these.
+        tries.failed = 0;
+        let anew = Tried::new(&tries, None);
         let mut notes = Vec::new();
         if next > now {
             notes.push(format!("the first attempt is made at {next}: the server is not asked more often"));
         }
         notes.extend(self.forward(&acme));
         notes.extend(self.covered_by_files());
-        self.work.store.delete::<_, StoreError>(move |batch| kept::set_acme(batch, Some(&acme)))?;
+        self.work.store.delete::<_, StoreError>(move |batch| {
+            kept::set_acme(batch, Some(&acme))?;
+            kept::set_tried(batch, &anew)
+        })?;
         let mut state = self.state();
         state.asked = true;
         // Whoever looks at once must not find what was before.
@@ -355,11 +327,12 @@ impl Certificates {
         let now = self.work.clock.now();
         let mut conditions = Vec::new();
         if let Some(shown) = &self.shown {
-            conditions.extend(shown.trouble().map(|trouble| Condition {
-                urgency: Urgency::Error,
-                code: "certificate_broken",
-                text: format!("the listeners show another certificate than they should: {trouble}"),
-                remedy: "mend it, then run `systemctl reload hydrophone`".to_owned(),
+            conditions.extend(shown.trouble().and_then(|trouble| self.troubled(trouble)));
+            conditions.extend(self.misnamed().map(|(text, remedy)| Condition {
+                urgency: Urgency::Warning,
+                code: "certificate_name",
+                text,
+                remedy,
             }));
             // What a clock says that is wrong ends nothing, and its own condition names it.
             if let Some(told) = tls::describe(&shown.certificate()).filter(|_| !self.is_clock_wrong()) {
@@ -401,6 +374,55 @@ impl Certificates {
         conditions
     }
 
+    /// That what is shown is not what it should be.
+    fn troubled(&self, trouble: Trouble) -> Option<Condition> {
+        let error = |code, text, remedy| Some(Condition { urgency: Urgency::Error, code, text, remedy });
+        match trouble {
+            Trouble::Other(why) => error(
+                "certificate_broken",
+                format!("the listeners show another certificate than they should: {why}"),
+                "mend it, then run `systemctl reload hydrophone`".to_owned(),
+            ),
+            // The first has a condition of its own; the second is over by itself.
+            Trouble::Unfit(BadPair::Ended { .. }) => None,
+            Trouble::Unfit(BadPair::NotYet { begins, .. }) if begins <= self.work.clock.now() => None,
+            Trouble::Unfit(why) => {
+                let text = match &self.files {
+                    Some(files) => unfit(files, &why),
+                    None => why.to_string(),
+                };
+                error("certificate_unfit", text, format!("{}; then run `systemctl reload hydrophone`", why.remedy()))
+            }
+        }
+    }
+
+    /// That what is shown does not bear the name that SonarQube calls, and what to do. What a proxy shows in this box's place is
+    /// not known here.
+    pub fn misnamed(&self) -> Option<(String, String)> {
+        if self.doors.webhook.is_empty() || !self.doors.tls {
+            return None;
+        }
+        let host = self.host().ok().flatten()?;
+        let chosen = self.shown.as_ref()?.chosen();
+        let text = pair::misnamed(chosen.certified.cert.first()?, &host)?;
+        Some((text, certificate::renaming(chosen.origin, &host)))
+    }
+
+    /// The same for whoever set the public URL just now.
+    pub fn public_url_note(&self) -> Option<String> {
+        let (_, remedy) = self.misnamed()?;
+        let host = self.host().ok().flatten()?;
+        Some(format!("the certificate does not name {host}: {remedy}"))
+    }
+
+    /// The authority that a Server has to be told of; nothing where it is generally known, or there is none.
+    pub fn authority(&self) -> Option<Authority> {
+        let chosen = self.shown.as_ref()?.chosen();
+        let last = tls::describe(chosen.certified.cert.last()?)?;
+        let is_private = chosen.anchor == Anchor::Private;
+        is_private.then_some(Authority { name: last.issuer, held: last.self_signed })
+    }
+
     /// Starts the thread that fetches.
     pub fn start(self: &Arc<Self>) -> JoinHandle<()> {
         let certificates = Arc::clone(self);
@@ -436,13 +458,13 @@ impl Certificates {
         self.work.store.read(kept::tried)
     }
 
+    fn judge<'j>(&'j self, host: Option<&'j str>) -> Judge<'j> {
+        Judge { now: self.work.clock.now(), clock_wrong: self.is_clock_wrong(), trust: self.trust(), host }
+    }
+
     /// The host of the public URL.
     fn host(&self) -> Result<Option<String>, StoreError> {
-        let url = match &self.public_url {
-            Some(url) => Some(url.clone()),
-            None => self.work.store.read::<_, StoreError>(|view| settings::value(view, PUBLIC_URL))?,
-        };
-        Ok(url.as_deref().and_then(host).map(str::to_owned))
+        called_host(&self.work.store, self.public_url.as_deref())
     }
 
     /// That none will be fetched any more.
@@ -451,16 +473,35 @@ impl Certificates {
         Ok(acme.map(|acme| format!("none is fetched from {} any more", acme.directory)))
     }
 
-    /// That files stand before what was set just now.
-    fn covered_by_files(&self) -> Option<String> {
+    /// Shows what was kept just now, or says what stands before it.
+    fn show_kept(&self) -> Result<Option<String>, Declined> {
+        match self.show_anew() {
+            Ok(_) => Ok(self.covered_by_files()),
+            Err(NoCertificate::Files(error)) => Ok(Some(format!("the listeners show the former certificate: {error}"))),
+            Err(error) => Err(Declined::Box(error.to_string())),
+        }
+    }
+
+    /// The files that stand before whatever is set or fetched.
+    pub fn hidden_by(&self) -> Option<String> {
         let files = self.files.as_ref()?;
-        let shows_files = self.shown.as_ref().is_some_and(|shown| shown.chosen().origin == Origin::Files);
-        shows_files.then(|| {
-            format!(
-                "the listeners go on to show {}, which stands before it: move it and its key away, then systemctl reload hydrophone",
-                files.certificate.display()
-            )
-        })
+        let stands = |shown: &Arc<Shown>| {
+            // Those that are not taken stand before it, too.
+            let is_refused = matches!(shown.trouble(), Some(Trouble::Other(_))) && files.certificate.exists();
+            shown.chosen().origin == Origin::Files || is_refused
+        };
+        self.shown
+            .as_ref()
+            .is_some_and(stands)
+            .then(|| format!("{} and {}", files.certificate.display(), files.key.display()))
+    }
+
+    /// That they do, and what to do.
+    fn covered_by_files(&self) -> Option<String> {
+        let files = self.hidden_by()?;
+        Some(format!(
+            "the listeners go on to show {files}, which stand before it: move both away, then systemctl reload hydrophone"
+        ))
     }
 
     /// The port at which the server looks, and the one at which this box listens for that.
@@ -518,56 +559,5 @@ fn seconds(seconds: i64) -> Timestamp {
     Timestamp(seconds.saturating_mul(1000))
 }
 
-/// The box's own certificate, made at the first start; one of this run alone while its private key cannot be read.
-fn identity(store: &Store, public_url: Option<&str>) -> Result<Identity, NoCertificate> {
-    let is_locked = store.locked().is_some();
-    let (stored, public_url) = store.read::<_, StoreError>(|view| {
-        let secret = |purpose| if is_locked { Ok(None) } else { settings::secret(view, purpose) };
-        let (certificate, key) = (secret(settings::CERTIFICATE)?, secret(KEY)?);
-        let url = match public_url {
-            Some(url) => Some(url.to_owned()),
-            None => settings::value(view, PUBLIC_URL)?,
-        };
-        Ok((certificate.zip(key), url))
-    })?;
-    if let Some((certificate, key)) = stored {
-        return Ok(Identity { certificate: certificate.as_bytes().to_vec(), key: key.as_bytes().to_vec() });
-    }
-    let identity = Identity::self_signed(own_names(public_url.as_deref().and_then(host)))?;
-    if !is_locked {
-        let secrets = SecretsOf::from(&identity);
-        store.write::<_, StoreError>(move |batch| secrets.write(batch))?;
-        tracing::info!(
-            "made a self-signed certificate; SonarQube does not trust it by itself, and browsers ask before they do"
-        );
-    }
-    Ok(identity)
-}
-
-/// The box's own certificate as it is stored.
-struct SecretsOf(SecretBytes, SecretBytes);
-
-impl SecretsOf {
-    fn from(identity: &Identity) -> Self {
-        Self(SecretBytes::new(identity.certificate.clone()), SecretBytes::new(identity.key.clone()))
-    }
-
-    fn write(&self, batch: &crate::store::Batch) -> Result<(), StoreError> {
-        settings::set_secret(batch, settings::CERTIFICATE, &self.0)?;
-        settings::set_secret(batch, KEY, &self.1)
-    }
-}
-
-const KEY: &str = "tls/webhook/key";
-
 /// How long the thread sleeps at most: the clock may be set meanwhile.
 const LOOK_MAX: Duration = Duration::from_hours(1);
-
-/// The host of an address, without port and brackets.
-fn host(url: &str) -> Option<&str> {
-    let authority = url.split_once("://")?.1.split('/').next()?;
-    match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => authority.split(':').next(),
-    }
-}
