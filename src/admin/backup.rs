@@ -39,7 +39,10 @@ pub(super) async fn make(
         Some(text) => Some(wrapping(text).ok_or_else(|| Problem::bad("this is no wrapping").at("wrapping"))?),
     };
     let Ok(permit) = Arc::clone(&admin.backups).try_acquire_owned() else {
-        return Err(Problem::too_many("a backup is being taken, or every record read, just now", Duration::from_secs(10)));
+        return Err(Problem::too_many(
+            "a backup is being taken, or every record read, just now",
+            Duration::from_secs(10),
+        ));
     };
     let (sender, channel) = Channel::<Bytes, io::Error>::new(1);
     let sent = export::Sent::new(sender);
@@ -110,7 +113,10 @@ fn wrapping(text: &str) -> Option<Wrapping> {
 /// `GET /verify`: reads every record.
 pub(super) async fn verify(State(admin): Shared) -> Result<Json<shapes::Verified>, Problem> {
     let Ok(permit) = Arc::clone(&admin.backups).try_acquire_owned() else {
-        return Err(Problem::too_many("a backup is being taken, or every record read, just now", Duration::from_secs(10)));
+        return Err(Problem::too_many(
+            "a backup is being taken, or every record read, just now",
+            Duration::from_secs(10),
+        ));
     };
     // It goes with this request: whoever asked may hang up.
     let asking = Arc::new(());

@@ -109,13 +109,7 @@ pub struct Token {
     pub used_at: Option<Timestamp>,
 }
 
-super::codec::record!(
-    Print = "digest",
-    User = "user",
-    Session = "login",
-    Token = "API token",
-    Code = "one-time code"
-);
+super::codec::record!(Print = "digest", User = "user", Session = "login", Token = "API token", Code = "one-time code");
 
 fn of_user(name: &UserName) -> Key {
     Key::new().tail(name.as_str().as_bytes())
