@@ -419,7 +419,7 @@ fn the_page_takes_a_forwarded_address_from_a_trusted_proxy_alone() {
             line.answer().unwrap().status
         };
         assert_eq!(log_in(name, password, forwarded), 200);
-        let audit = scene.gateway.json(&["audit", "--limit", "20"]).to_string();
+        let audit = scene.gateway.json(&["audit", "--what", "Log in"]).to_string();
         let (seen, other) = if name == "ines" { (forwarded, from) } else { (from, forwarded) };
         assert!(audit.contains(seen) && !audit.contains(other), "{audit}");
         // Each guess names another account, so that only the address is counted.

@@ -216,25 +216,22 @@ fn choose(admin: &Admin, peer: Option<Peer>, given: &shapes::NewPassword) -> Res
         let user = access::user(batch, &stored)?;
         let (still, is_setup) = code_for(user.as_ref(), access::setup_code(batch)?, access::has_admin(batch)?);
         let Some(still) = still.filter(|still| still.print == code.print) else { return Err(wrong()) };
-        let made = User { role: Role::Admin, password: None, created_at: now, login_at: None, code: None };
-        match (chosen, user) {
+        let Some(chosen) = chosen else {
             // A few tries are written down, and after those nothing is.
-            (None, user) => {
-                let tried = Code { tries: still.tries.saturating_add(1), ..still };
-                Ok(match user {
-                    Some(user) => access::put_user(batch, &stored, &User { code: Some(tried), ..user })?,
-                    None => access::put_setup_code(batch, Some(&tried))?,
-                })
+            let tried = Code { tries: still.tries.saturating_add(1), ..still };
+            match user {
+                Some(user) => access::put_user(batch, &stored, &User { code: Some(tried), ..user })?,
+                None => access::put_setup_code(batch, Some(&tried))?,
             }
-            (chosen, user) => {
-                if is_setup {
-                    access::put_setup_code(batch, None)?;
-                }
-                access::log_out(batch, &stored)?;
-                let user = User { password: chosen, code: None, ..user.unwrap_or(made) };
-                Ok(access::put_user(batch, &stored, &user)?)
-            }
+            return Ok(());
+        };
+        if is_setup {
+            access::put_setup_code(batch, None)?;
         }
+        access::log_out(batch, &stored)?;
+        let made = User { role: Role::Admin, password: None, created_at: now, login_at: None, code: None };
+        let user = User { password: Some(chosen), code: None, ..user.unwrap_or(made) };
+        Ok(access::put_user(batch, &stored, &user)?)
     })?;
     let Some(hash) = hash else { return Err(wrong()) };
     admin.access.changed();
