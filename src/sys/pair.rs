@@ -290,8 +290,8 @@ fn fit(read: &[Read], judge: &Judge) -> Result<(), BadPair> {
     if !is_taken(own) {
         return Err(BadPair::UnfitKey { kind: kind_of(own) });
     }
-    // One that signed itself says so of itself as openssl makes it, and is believed as it is.
-    if own.is_ca() && !(read.len() == 1 && told.self_signed) {
+    // One that signed itself says so of itself as openssl makes it, and is believed as it is; without a name it is a root.
+    if own.is_ca() && !(read.len() == 1 && told.self_signed && !told.names.is_empty()) {
         return Err(BadPair::Authority { subject: subject() });
     }
     if told.names.is_empty() {

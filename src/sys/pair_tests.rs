@@ -169,6 +169,8 @@ fn one_of_a_former_version_names_no_host_either() {
 fn an_authoritys_own_certificate_is_none_of_a_box() {
     let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let root = authority("Root").self_signed(&root_key).unwrap().pem();
+    let alone = refused(&[&root], &root_key.serialize_pem());
+    assert_eq!(alone, BadPair::Authority { subject: "CN=Root".into() });
     let middle = authority("Middle").signed_by(&key, &Issuer::new(authority("Root"), root_key)).unwrap().pem();
     let bad = refused(&[&middle, &root], &key.serialize_pem());
     assert_eq!(bad.to_string(), "\"CN=Middle\" is an authority's own certificate");
