@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Session;
 use super::client::Failure;
 use crate::admin::shapes::{KeyRotated, SealingKey};
-use crate::store::secrets::Locked;
+use crate::daemon::offline::LOCKED_REMEDY;
 
 /// The commands of `key`.
 #[derive(Debug, Subcommand)]
@@ -61,7 +61,7 @@ fn show(session: &mut Session) -> Result<(), Failure> {
         out.field("key", &key.id)?;
         if let Some(missing) = &key.missing {
             out.field("missing", missing)?;
-            return out.field("What to do", Locked::REMEDY);
+            return out.field("What to do", LOCKED_REMEDY);
         }
         let name = key.name.as_deref().unwrap_or("-");
         if key.credential {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::store::OpenError;
 use crate::store::backup::{self, Head, RestoreError, Restored, Verified};
+use crate::store::secrets::Locked;
 use crate::sys::clock;
 use crate::sys::seal::{self, Key, KeyId, Place};
 
@@ -47,6 +48,9 @@ pub fn other_key(state: &Path, key: KeyId) -> Option<KeyId> {
         _ => None,
     }
 }
+
+/// What helps a box whose key is missing.
+pub const LOCKED_REMEDY: &str = Locked::REMEDY;
 
 /// The name of the key's file, and of its credential.
 pub const KEY_NAME: &str = seal::NAME;

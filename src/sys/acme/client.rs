@@ -28,8 +28,8 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     agent: Agent,
     host: String,
-    /// The proxy before it.
-    proxy: Option<String>,
+    /// Host and port of the proxy before it, for messages.
+    through: Option<String>,
     stop: Stop,
     last: Mutex<Last>,
 }
@@ -80,8 +80,8 @@ impl Client {
             .build();
         let host = uri.authority().map(ToString::to_string).unwrap_or_default();
         let agent = trust.agent(config, authorities);
-        let proxy = through.map(|proxy| format!("{}:{}", proxy.host(), proxy.port()));
-        Ok(Self(Arc::new(Shared { agent, host, proxy, stop, last: Mutex::default() })))
+        let through = through.map(|proxy| format!("{}:{}", proxy.host(), proxy.port()));
+        Ok(Self(Arc::new(Shared { agent, host, through, stop, last: Mutex::default() })))
     }
 
     /// Name and port of the server, for messages.
@@ -188,7 +188,7 @@ impl Client {
         let host = self.host();
         let distrust = match Obstacle::of(error) {
             Obstacle::Unreachable(cause) => {
-                let Some(proxy) = &self.0.proxy else {
+                let Some(proxy) = &self.0.through else {
                     let remedy =
                         "see that this box reaches it, by --proxy URL where it has to; it is tried again by itself";
                     return Trouble::later(format!("{host} cannot be reached: {cause}"), remedy);
