@@ -23,7 +23,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Response, Pr
     let shown = status::show(State(Arc::clone(&admin))).await?.0;
     let bytes = std::fs::metadata(admin.store.folder().join(FILE_NAME)).map_or(0, |file| file.len());
     let mut text = String::new();
-    encode(&mut text, &registry(&shown, bytes, &admin.border))
+    encode(&mut text, &registry(&shown, bytes, admin.store.commits(), &admin.border))
         .map_err(|_| Problem::internal("the metrics could not be written"))?;
     Ok(([(header::CONTENT_TYPE, KIND)], text).into_response())
 }
@@ -82,7 +82,7 @@ fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn registry(status: &shapes::Status, database_bytes: u64, border: &Border) -> Registry {
+fn registry(status: &shapes::Status, database_bytes: u64, commits: u64, border: &Border) -> Registry {
     let mut registry = Registry::with_prefix("hydrophone");
     let build = Family::<Version, Gauge>::default();
     build.get_or_create(&Version { version: status.version.clone() }).set(1);
@@ -104,6 +104,10 @@ fn registry(status: &shapes::Status, database_bytes: u64, border: &Border) -> Re
     let size: Gauge = Gauge::default();
     size.set(whole(database_bytes));
     registry.register_with_unit("database_size", "The database's file", Unit::Bytes, size);
+
+    let written: Counter = Counter::default();
+    written.inc_by(commits);
+    registry.register("commits", "What was written to the database in one go, since the start", written);
 
     let webhooks = Family::<ByOutcome, Counter>::default();
     let counts = &status.deliveries;

@@ -19,6 +19,7 @@ mod defence;
 mod idle;
 mod large;
 mod page;
+mod peers;
 mod process;
 mod push;
 mod table;
@@ -82,6 +83,7 @@ const MATTERS: &[(&str, Measure)] = &[
     ("page", page::measure),
     ("idle", idle::measure),
     ("defence", defence::measure),
+    ("peers", peers::measure),
     ("burst", |scale, table| burst(scale, table, "over TLS", &[])),
     ("burst-plain", |scale, table| burst(scale, table, "plain", &["--webhook-plain"])),
 ];
@@ -118,6 +120,9 @@ struct Scale {
     connections: usize,
     /// For how long the gateway has nothing to do.
     idle: Duration,
+    /// For how long everybody has a turn with webhooks as fast as they are answered, and how many turns.
+    load: Duration,
+    turns: usize,
     /// Strangers: how many connections, for how long they are rude, bytes of a body that nobody takes, calls with wrong
     /// signatures, and signatures of which the time is taken.
     strangers: usize,
@@ -147,6 +152,8 @@ const FULL: Scale = Scale {
     webhooks: 2_000,
     connections: 16,
     idle: Duration::from_mins(10),
+    load: Duration::from_secs(5),
+    turns: 3,
     strangers: 10_000,
     rude: Duration::from_secs(10),
     body: 200_000_000,
@@ -174,6 +181,8 @@ const SMOKE: Scale = Scale {
     webhooks: 64,
     connections: 4,
     idle: Duration::from_secs(1),
+    load: Duration::from_secs(1),
+    turns: 1,
     strangers: 100,
     rude: Duration::from_secs(1),
     body: 20_000_000,
@@ -522,6 +531,13 @@ fn settle(gateway: &Gateway) {
         let sync = &api::get(&gateway.state(), "status")["sync"];
         sync["running"] == 0 && sync["queued"] == 0
     });
+}
+
+/// A metric that has no labels.
+fn metric(gateway: &Gateway, name: &str) -> f64 {
+    let text = api::text(&gateway.state(), "/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|number| number.parse().ok()).expect("it is told")
 }
 
 fn total(gateway: &Gateway, path: &str) -> u64 {

@@ -41,6 +41,11 @@ impl Hook {
         &self.path
     }
 
+    /// What signs its calls.
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// Opens a connection.
     pub(crate) fn connect(&self) -> Sender {
         let host = self.host.parse().expect("it is an address");

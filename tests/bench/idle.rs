@@ -3,7 +3,7 @@
 use std::fs;
 use std::thread;
 
-use crate::process::{memory, written, written_since};
+use crate::process::{memory, ticks, written, written_since};
 use crate::support::gateway::Gateway;
 use crate::support::sonar::{Mode, Sonar};
 use crate::support::{connect, hook_up};
@@ -40,12 +40,4 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     let part = (ticks(gateway.id()) - processor) as f64 / 100.0 / scale.idle.as_secs_f64();
     table.limited("part of one processor used while idle", Figure::Ratio(part), Figure::Ratio(0.001));
     table.limited("memory when idle", Figure::Bytes(memory(gateway.id(), "VmRSS")), Figure::Bytes(15 * MIB));
-}
-
-/// Time of the processor that a process has used, in hundredths of seconds, see proc(5).
-fn ticks(process: u32) -> u64 {
-    let line = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
-    // Its name, in brackets, may hold anything.
-    let after = line.rsplit(')').next().expect("there is a rest");
-    after.split_whitespace().skip(11).take(2).filter_map(|number| number.parse::<u64>().ok()).sum()
 }

@@ -45,6 +45,14 @@ pub(crate) fn forget_peak(process: u32) {
     }
 }
 
+/// Time of the processor that a process has used, in hundredths of seconds, see proc(5).
+pub(crate) fn ticks(process: u32) -> u64 {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
+    // Its name, in brackets, may hold anything.
+    let after = line.rsplit(')').next().expect("there is a rest");
+    after.split_whitespace().skip(11).take(2).filter_map(|number| number.parse::<u64>().ok()).sum()
+}
+
 /// Lines that say where the figures were measured.
 pub(crate) fn machine(folder: &Path) -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();

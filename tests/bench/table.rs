@@ -44,14 +44,27 @@ impl Figure {
 /// Rows, in the order in which they are shown.
 #[derive(Default)]
 pub(crate) struct Table {
-    rows: Vec<(String, Figure, Option<Figure>)>,
+    rows: Vec<(String, Figure, Option<Bound>)>,
+}
+
+/// What a figure is held against.
+#[derive(Clone, Copy)]
+enum Bound {
+    Most(Figure),
+    Least(Figure),
 }
 
 impl Table {
     /// A figure that has a limit, which it must not exceed.
     pub(crate) fn limited(&mut self, what: &str, figure: Figure, limit: Figure) {
         eprintln!("  {what}: {}", figure.text());
-        self.rows.push((what.to_owned(), figure, Some(limit)));
+        self.rows.push((what.to_owned(), figure, Some(Bound::Most(limit))));
+    }
+
+    /// A figure that is to be at least this.
+    pub(crate) fn at_least(&mut self, what: &str, figure: Figure, least: Figure) {
+        eprintln!("  {what}: {}", figure.text());
+        self.rows.push((what.to_owned(), figure, Some(Bound::Least(least))));
     }
 
     /// Bytes that have a limit, where this user may learn them.
@@ -68,22 +81,25 @@ impl Table {
         self.rows.push((what.to_owned(), figure, None));
     }
 
-    /// Prints all of it, and returns how many figures are over their limits.
+    /// Prints all of it, and returns how many figures miss their limits.
     pub(crate) fn print(&self) -> usize {
         let width = self.rows.iter().map(|(what, ..)| what.chars().count()).max().unwrap_or_default();
         println!("{:width$}  {:>12}  {:>12}  of limit", "", "measured", "limit");
         let mut over = 0;
         for (what, figure, limit) in &self.rows {
-            let Some(limit) = limit else {
-                println!("{what:width$}  {:>12}", figure.text());
-                continue;
+            let (limit, is_over, word) = match *limit {
+                None => {
+                    println!("{what:width$}  {:>12}", figure.text());
+                    continue;
+                }
+                Some(Bound::Most(limit)) => (limit, figure.size() > limit.size(), "OVER"),
+                Some(Bound::Least(limit)) => (limit, figure.size() < limit.size(), "UNDER"),
             };
-            let is_over = figure.size() > limit.size();
             over += usize::from(is_over);
             // Nothing has no parts.
             let part = figure.size() / limit.size();
             let part = if part.is_finite() { format!("{:.0} %", part * 100.0) } else { String::new() };
-            let verdict = if is_over { "OVER" } else { "ok" };
+            let verdict = if is_over { word } else { "ok" };
             println!("{what:width$}  {:>12}  {:>12}  {part:>8}  {verdict}", figure.text(), limit.text());
         }
         over

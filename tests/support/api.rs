@@ -15,6 +15,15 @@ pub fn get(state: &Path, path: &str) -> Value {
     try_get(state, path).unwrap_or_else(|| panic!("no usable answer to {path}"))
 }
 
+/// The text at a path, such as `/metrics`.
+pub fn text(state: &Path, path: &str) -> String {
+    let mut stream = UnixStream::connect(state.join("admin.sock")).expect("the gateway runs");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).expect("it has a head")
+}
+
 /// As [`get`]; nothing if no daemon answers, or not with a document.
 pub fn try_get(state: &Path, path: &str) -> Option<Value> {
     let mut stream = UnixStream::connect(state.join("admin.sock")).ok()?;
