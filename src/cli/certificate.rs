@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 
 use super::Session;
 use super::client::{Answer, Failure};
+use super::pem::{read_certificates, read_pair};
 use super::proxy::Proxy;
-use super::secret::{read_certificates, read_pair, read_secret};
+use super::secret::read_secret;
 use super::table::{Output, clean, counted, minute_ago, now};
 use crate::admin::shapes::{Certificate, CertificateChange, Fetching, NewCertificate, NewFetching};
 

@@ -11,8 +11,9 @@ use serde::de::IgnoredAny;
 use self::mapping::Mapping;
 use super::Session;
 use super::client::{Answer, Failure, path, path_with};
+use super::pem::read_certificates;
 use super::proxy::Proxy;
-use super::secret::{read_certificates, read_secret};
+use super::secret::read_secret;
 use super::table::{Output, cell, clean, minute_ago, now, number, shortened, table};
 use crate::admin::shapes::{
     self, CheckLine, DeadLetterCount, DeadLetterList, Destination, DestinationCheck, DestinationEdit,

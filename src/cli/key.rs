@@ -58,24 +58,24 @@ impl Command {
 fn show(session: &mut Session) -> Result<(), Failure> {
     let answer = session.client.get::<SealingKey>("key")?;
     session.show(&answer, |out, key| {
-        out.field("key", &key.id)?;
+        out.field("Key", &key.id)?;
         if let Some(missing) = &key.missing {
-            out.field("missing", missing)?;
+            out.field("Missing", missing)?;
             return out.field("What to do", LOCKED_REMEDY);
         }
         let name = key.name.as_deref().unwrap_or("-");
         if key.credential {
-            out.field("from", format!("the credential {name}"))?;
+            out.field("From", format!("the credential {name}"))?;
             // What systemd hands over does not tell what it was encrypted with.
             let how = "systemd-creds: by the TPM if it was encrypted with --with-key=tpm2, which systemd does not say";
             out.field("Protected by", how)?;
         } else {
-            out.field("from", format!("the file {}", key.place.as_deref().unwrap_or("-")))?;
+            out.field("From", format!("the file {}", key.place.as_deref().unwrap_or("-")))?;
             out.field("Protected by", "a file only: whoever has the whole disk has it")?;
         }
-        out.field("since", key.since.as_deref().unwrap_or("not known: before that was noted"))?;
+        out.field("Since", key.since.as_deref().unwrap_or("not known: before that was noted"))?;
         match &key.former {
-            Some(former) => out.field("before", format!("{former}, until the change is done; it goes on by itself")),
+            Some(former) => out.field("Before", format!("{former}, until the change is done; it goes on by itself")),
             None => Ok(()),
         }
     })

@@ -17,6 +17,7 @@ pub mod finding;
 pub mod key;
 pub mod organization;
 pub mod pages;
+pub mod pem;
 pub mod project;
 pub mod proxy;
 pub mod secret;

@@ -8,8 +8,9 @@ use serde::de::IgnoredAny;
 
 use super::Session;
 use super::client::{Answer, Failure, path, path_with};
+use super::pem::read_certificates;
 use super::proxy::Proxy;
-use super::secret::{read_certificates, read_secret};
+use super::secret::read_secret;
 use super::table::{Output, cell, cell_of, clean, minute_ago, now, number, table};
 use super::webhook::parted;
 use crate::admin::shapes::{

@@ -102,7 +102,7 @@ fn a_box_without_its_key_starts_locked_and_goes_on_when_it_is_back() {
         assert_tells(&shown, &["the box is locked", why, "put the key back", "hydrophone.key", "restart hydrophone"]);
         assert_tells(&gateway.log(), &["locked: ", why]);
         let shown = gateway.cli(&["key", "show"]).out;
-        assert_tells(&shown, &["key:", &needed, why, "put the key back"]);
+        assert_tells(&shown, &["Key:", &needed, why, "put the key back"]);
         // Lists work.
         assert_eq!(states(&gateway, "shop"), ["A open", "B open"]);
         assert_eq!(gateway.json(&["source", "list"])["sources"][0]["name"], "sonar");
