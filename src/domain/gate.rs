@@ -2,7 +2,7 @@
 //! An address that does nothing in vain is not in it.
 
 use core::net::{IpAddr, Ipv6Addr};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::time::Duration;
 
@@ -111,13 +111,15 @@ impl Account {
 #[derive(Debug, Default)]
 pub struct Gate {
     accounts: HashMap<Sender, Account>,
+    /// When each of them was last heard of, the longest ago first: whoever calls from ever new addresses is not to make
+    /// the whole table be looked through for each.
+    heard: BTreeSet<(Duration, Sender)>,
 }
 
 impl Gate {
     /// Whether calls of this address are refused before anything of them is read.
     pub fn refuses(&mut self, sender: Sender, now: Duration) -> Option<Refused> {
-        let account = self.accounts.get_mut(&sender)?;
-        account.heard_at = now;
+        let account = self.known(sender, now)?;
         if account.is_calm(now) {
             account.is_refused = false;
         }
@@ -157,8 +159,7 @@ impl Gate {
 
     /// Whether connections of this address are closed before anything is said.
     pub fn turns_away(&mut self, sender: Sender, now: Duration) -> Option<Refused> {
-        let account = self.accounts.get_mut(&sender)?;
-        account.heard_at = now;
+        let account = self.known(sender, now)?;
         if account.silent.is_calm(SILENT_CONNECTIONS, now) {
             account.is_turned_away = false;
         }
@@ -183,16 +184,27 @@ impl Gate {
         all
     }
 
+    /// The account of an address that has one, which was heard of just now.
+    fn known(&mut self, sender: Sender, now: Duration) -> Option<&mut Account> {
+        let account = self.accounts.get_mut(&sender)?;
+        if account.heard_at != now {
+            self.heard.remove(&(std::mem::replace(&mut account.heard_at, now), sender));
+            self.heard.insert((now, sender));
+        }
+        Some(account)
+    }
+
     fn account(&mut self, sender: Sender, now: Duration) -> &mut Account {
-        if self.accounts.len() >= limits::SENDERS_MAX && !self.accounts.contains_key(&sender) {
-            let stalest = self.accounts.iter().min_by_key(|(sender, account)| (account.heard_at, **sender));
-            if let Some(stalest) = stalest.map(|(sender, _)| *sender) {
+        if !self.accounts.contains_key(&sender) {
+            if self.accounts.len() >= limits::SENDERS_MAX
+                && let Some((_, stalest)) = self.heard.pop_first()
+            {
                 self.accounts.remove(&stalest);
             }
+            self.heard.insert((now, sender));
+            self.accounts.insert(sender, Account { heard_at: now, ..Account::default() });
         }
-        let account = self.accounts.entry(sender).or_default();
-        account.heard_at = now;
-        account
+        self.known(sender, now).expect("it was just made")
     }
 }
 
@@ -303,7 +315,7 @@ mod tests {
         let later = START + Duration::from_millis(50);
         assert!(gate.refuses(nth(0), later).is_some(), "heard of again");
         fail(&mut gate, nth(limits::SENDERS_MAX), 1, later);
-        assert_eq!(gate.accounts.len(), limits::SENDERS_MAX);
+        assert_eq!((gate.accounts.len(), gate.heard.len()), (limits::SENDERS_MAX, limits::SENDERS_MAX));
         assert!(gate.refuses(nth(0), later).is_some() && gate.refuses(nth(1), later).is_none());
     }
 }
