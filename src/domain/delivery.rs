@@ -5,10 +5,10 @@
 
 use minicbor::{Decode, Encode};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::finding::Digest;
 use super::ids::{ProjectKey, ScopeKind, ScopeName};
+use super::loose::{Leaf, Object};
 use super::time::Timestamp;
 
 /// Which scope of a project a call speaks of.
@@ -94,19 +94,27 @@ pub enum BadPayload {
     OtherProject,
 }
 
-/// What is read of the body. Every member is a [`Value`], so that one of an unexpected type costs that member
-/// and not the delivery. `properties` is not read at all: users keep secrets in it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire {
-    task_id: Option<Value>,
-    status: Option<Value>,
-    analysed_at: Option<Value>,
-    changed_at: Option<Value>,
-    project: Option<Value>,
-    branch: Option<Value>,
-    quality_gate: Option<Value>,
-    hydrophone: Option<Value>,
+/// What is read of the body. One of an unexpected type costs that member and not the delivery. `properties` is not read
+/// at all: users keep secrets in it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Wire<'d> {
+    #[serde(borrow)]
+    task_id: Leaf<'d>,
+    #[serde(borrow)]
+    status: Leaf<'d>,
+    #[serde(borrow)]
+    analysed_at: Leaf<'d>,
+    #[serde(borrow)]
+    changed_at: Leaf<'d>,
+    #[serde(borrow)]
+    project: Object<'d>,
+    #[serde(borrow)]
+    branch: Object<'d>,
+    #[serde(borrow)]
+    quality_gate: Object<'d>,
+    #[serde(borrow)]
+    hydrophone: Object<'d>,
 }
 
 impl Payload {
@@ -117,17 +125,15 @@ impl Payload {
             return Err(BadPayload::NotAnObject);
         }
         let wire: Wire = serde_json::from_slice(body).map_err(|_| BadPayload::NotAnObject)?;
-        let project = text(wire.project.as_ref(), "key")
-            .and_then(|key| ProjectKey::parse(key).ok())
-            .ok_or(BadPayload::NoProject)?;
+        let project =
+            wire.project.text("key").and_then(|key| ProjectKey::parse(key).ok()).ok_or(BadPayload::NoProject)?;
         if project_header.is_some_and(|header| header != project.as_str()) {
             return Err(BadPayload::ProjectDisagrees);
         }
-        let branch = wire.branch.as_ref();
-        let name = text(branch, "name").and_then(|name| ScopeName::parse(name).ok());
-        let is_main = branch.and_then(|branch| branch.get("isMain")).and_then(Value::as_bool);
+        let name = wire.branch.text("name").and_then(|name| ScopeName::parse(name).ok());
+        let is_main = wire.branch.flag("isMain");
         // Cloud and 7.x say LONG and SHORT, newer Servers BRANCH.
-        let kind = match text(branch, "type") {
+        let kind = match wire.branch.text("type") {
             Some("PULL_REQUEST") => ScopeKind::PullRequest,
             _ => ScopeKind::Branch,
         };
@@ -135,26 +141,19 @@ impl Payload {
             (None, ..) | (_, Some(true), ScopeKind::Branch) => ScopeRef::Main,
             (Some(name), _, kind) => ScopeRef::Named { kind, name: name.clone() },
         };
-        let time =
-            |value: &Option<Value>| value.as_ref().and_then(Value::as_str).and_then(|text| Timestamp::parse(text).ok());
+        let time = |leaf: &Leaf| leaf.as_text().and_then(|text| Timestamp::parse(text).ok());
         Ok(Self {
             project,
             scope,
             branch: name,
-            status: match wire.status.as_ref().and_then(Value::as_str) {
+            status: match wire.status.as_text() {
                 Some("FAILED" | "CANCELED") => TaskStatus::Failed,
                 _ => TaskStatus::Success,
             },
-            task: wire
-                .task_id
-                .as_ref()
-                .and_then(Value::as_str)
-                .filter(|task| !task.is_empty() && task.len() <= 100)
-                .map(str::to_owned),
+            task: wire.task_id.as_text().filter(|task| !task.is_empty() && task.len() <= 100).map(str::to_owned),
             changed_at: time(&wire.changed_at).or_else(|| time(&wire.analysed_at)),
-            gate: text(wire.quality_gate.as_ref(), "status").map(|gate| gate.chars().take(20).collect()),
-            test: text(wire.hydrophone.as_ref(), "test")
-                .map(|mark| mark.chars().take(TEST_MARK_CHARACTERS_MAX).collect()),
+            gate: wire.quality_gate.text("status").map(|gate| gate.chars().take(20).collect()),
+            test: wire.hydrophone.text("test").map(|mark| mark.chars().take(TEST_MARK_CHARACTERS_MAX).collect()),
         })
     }
 
@@ -225,10 +224,6 @@ pub struct Identity {
     pub digest: Digest,
     /// Whether equality holds for ever, or only for calls that arrive within ten minutes of each other.
     pub lasting: bool,
-}
-
-fn text<'a>(object: Option<&'a Value>, member: &str) -> Option<&'a str> {
-    object?.get(member)?.as_str()
 }
 
 /// What became of a delivery.

@@ -13,6 +13,7 @@ pub mod finding;
 pub mod gate;
 pub mod ids;
 pub mod limits;
+mod loose;
 pub mod masking;
 pub mod measure;
 pub mod message;
