@@ -228,6 +228,28 @@ fn deliveries_that_wait_share_a_commit() {
     assert_eq!(ids, (4..504).collect::<Vec<_>>(), "numbered in the order in which they came");
 }
 
+/// Whether the store opens on a disk without a look at all of its pages, however large it is.
+fn opens_at_once(disk: &Disk) -> bool {
+    let repairs = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&repairs);
+    let mut builder = redb::Database::builder();
+    builder.set_repair_callback(move |_| noted.store(true, Ordering::Relaxed));
+    builder.create_with_backend(disk.clone()).unwrap();
+    !repairs.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_burst_may_leave_a_repair_to_the_next_opening_and_a_rest_after_it_does_not() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    let repaired = (0..20).any(|number| {
+        accept(&store, &format!("T{number}")).unwrap();
+        !opens_at_once(&disk.after_power_cut())
+    });
+    assert!(repaired, "no commit of the burst did without");
+    until("the commit after the burst", || opens_at_once(&disk.after_power_cut()).then_some(()));
+}
+
 #[test]
 fn a_batch_is_over_as_soon_as_a_delivery_waits() {
     let store = open(&Disk::default());

@@ -44,19 +44,21 @@ pub fn of(view: &impl View, task: Task) -> Result<Option<Due>, StoreError> {
 
 /// Puts a task on the agenda, at once.
 pub fn ask(batch: &Batch, task: Task, reason: Reason, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
-    let key = key(task);
-    batch.put(tables::AGENDA, &key, &schedule::asked(of(batch, task)?, reason, now, ticket))
+    put(batch, task, &schedule::asked(of(batch, task)?, reason, now, ticket))
+}
+
+pub(super) fn put(batch: &Batch, task: Task, due: &Due) -> Result<(), StoreError> {
+    batch.put(tables::AGENDA, &key(task), due)
 }
 
 /// Replaces the entry that a worker has worked off by what follows from it, unless somebody asked again meanwhile.
 pub fn follow(batch: &Batch, task: Task, done: Due, then: Option<Due>) -> Result<(), StoreError> {
-    let key = key(task);
     if of(batch, task)? != Some(done) {
         return Ok(());
     }
     match then {
-        Some(then) => batch.put(tables::AGENDA, &key, &then),
-        None => batch.delete(tables::AGENDA, &key),
+        Some(then) => put(batch, task, &then),
+        None => forget(batch, task),
     }
 }
 

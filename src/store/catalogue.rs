@@ -411,9 +411,8 @@ pub fn set_main(batch: &Batch, id: ProjectId, name: Option<&ScopeName>) -> Resul
 /// Settles deliveries of a project, as many as one batch may; returns whether some are left.
 pub fn drop_pending(batch: &Batch, id: ProjectId, now: Timestamp) -> Result<bool, StoreError> {
     let pending = deliveries::pending(batch, id)?;
-    for (delivery, _) in pending.iter().take(limits::DELETIONS_PER_COMMIT_MAX) {
-        deliveries::settle(batch, id, *delivery, Outcome::Dropped, now)?;
-    }
+    let some = pending.iter().take(limits::DELETIONS_PER_COMMIT_MAX).map(|(delivery, _)| *delivery);
+    deliveries::settle(batch, id, some, Outcome::Dropped, now)?;
     Ok(pending.len() > limits::DELETIONS_PER_COMMIT_MAX)
 }
 

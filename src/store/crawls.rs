@@ -270,9 +270,8 @@ fn settle(
         Some(schedule::after_failure(crawl.due, now, limits::GUARD_WAIT))
     } else {
         let later = crawl.deliveries.split_off(crawl.deliveries.len().min(limits::DELETIONS_PER_COMMIT_MAX));
-        for delivery in std::mem::replace(&mut crawl.deliveries, later) {
-            deliveries::settle(batch, scope.project, delivery, Outcome::Synced, now)?;
-        }
+        let settled = std::mem::replace(&mut crawl.deliveries, later);
+        deliveries::settle(batch, scope.project, settled, Outcome::Synced, now)?;
         if !crawl.deliveries.is_empty() {
             catalogue::put_scope(batch, id, &scope)?;
             seal(batch, id, &crawl)?;

@@ -5,167 +5,12 @@ use redb::ReadableTable;
 
 use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
-use super::{
-    Batch, Counter, StoreError, View, agenda, catalogue, codec, get, hooks, keys, scan, scan_after, secrets, settings,
-};
-use crate::domain::delivery::{self, BadPayload, Circumstances, Identity, Outcome, Payload, ScopeRef};
-use crate::domain::ids::{DeliveryId, EndpointId, OrganizationRef, ProjectId, ProjectKey, ScopeId};
+use super::{Batch, Readable, StoreError, View, catalogue, codec, get, get_in, keys, scan, scan_after, secrets};
+use crate::domain::delivery::{Identity, Outcome, Payload, ScopeRef};
+use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits::{self, BODIES_PER_COMMIT_MAX, DELIVERIES_LOOKED_AT_MAX};
-use crate::domain::schedule::{Reason, Task};
-use crate::domain::settings::SEAL_BODIES;
+use crate::domain::schedule::Task;
 use crate::domain::time::Timestamp;
-
-/// A call whose signature was right, on its way into the store.
-pub struct Arrival {
-    /// When it arrived.
-    pub at: Timestamp,
-    /// Whose endpoint it came to.
-    pub organization: OrganizationRef,
-    /// What the body says, or why it is answered 400.
-    pub payload: Result<Payload, BadPayload>,
-    /// The body as it came.
-    pub body: Vec<u8>,
-    /// The delivery that a person had replayed. A replay is never a duplicate.
-    pub replay_of: Option<DeliveryId>,
-    /// How the call failed, if it was taken from Sonar's log because it never arrived.
-    pub healed: Option<String>,
-    /// The endpoint, and which of its secrets signed the call; absent where this box made it itself.
-    pub signed_by: Option<(EndpointId, u32)>,
-}
-
-/// What was made of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// Its number.
-    pub id: DeliveryId,
-    /// Whether the same call came before.
-    pub duplicate: bool,
-    /// What becomes of it.
-    pub outcome: Outcome,
-}
-
-/// Stores a delivery and, where its scope is to be read, the reason on the agenda; all in the writer's transaction.
-pub(super) fn accept(batch: &Batch, arrival: Arrival, ticket: u64) -> Result<Accepted, StoreError> {
-    let id = DeliveryId(batch.next_number(Counter::Delivery)?);
-    let payload = match arrival.payload {
-        Ok(payload) => payload,
-        Err(problem) => {
-            put(batch, id, &malformed(arrival.at, arrival.organization, problem))?;
-            return Ok(Accepted { id, duplicate: false, outcome: Outcome::Malformed });
-        }
-    };
-    if let Some(mark) = payload.test {
-        put(batch, id, &test(arrival.at, arrival.organization, mark))?;
-        return Ok(Accepted { id, duplicate: false, outcome: Outcome::Test });
-    }
-    if let Some(secret) = arrival.signed_by {
-        hooks::note_use(batch, secret, arrival.at)?;
-    }
-    let identity = payload.identity(&arrival.body);
-    let former = match arrival.replay_of {
-        Some(_) => None,
-        None => same_call(batch, &arrival.organization, identity, arrival.at)?,
-    };
-    let project = catalogue::project_id(batch, &arrival.organization, &payload.project)?;
-    let place = match project {
-        Some(project) => match place(batch, project, &payload) {
-            // What is damaged is looked at again, never passed over.
-            Err(StoreError::Damaged { .. }) => Some(Place::Undiscovered),
-            found => found?,
-        },
-        None => None,
-    };
-    let outcome = delivery::outcome(Circumstances {
-        status: payload.status,
-        imported: project.is_some(),
-        selected: place.is_some(),
-        former: match former {
-            Some(former) => passing_over(outcome_of(batch, former))?,
-            None => None,
-        },
-    });
-    if let (Outcome::Queued, Some(project), Some(place)) = (outcome, project, place) {
-        batch.put(tables::PENDING, &Key::new().u32(project.0).u64(id.0), &payload.scope)?;
-        let task = match place {
-            Place::Held(scope) => Task::Sync(scope),
-            Place::Undiscovered => Task::Discover(project),
-        };
-        agenda::ask(batch, task, Reason::Webhook, arrival.at, ticket)?;
-    }
-    if former.is_none() {
-        let call = call_key(&arrival.organization, identity);
-        batch.put(tables::CALLS, &call, &id.0)?;
-    }
-    let record = Delivery {
-        received_at: arrival.at,
-        organization: arrival.organization,
-        project: Some(payload.project),
-        scope: Some(payload.scope),
-        branch: payload.branch,
-        task: payload.task,
-        status: Some(payload.status),
-        outcome,
-        problem: None,
-        duplicate_of: former,
-        replay_of: arrival.replay_of,
-        body: if former.is_some() { Vec::new() } else { arrival.body },
-        healed: arrival.healed,
-        sealed: false,
-    };
-    if record.healed.is_some() {
-        batch.put(tables::META, &healed_key(id.0), &record.received_at.0.cast_unsigned())?;
-    }
-    put(batch, id, &record)?;
-    Ok(Accepted { id, duplicate: former.is_some(), outcome })
-}
-
-/// What is only logged: it asks for no read, and is no call of Sonar's that another one could be the same as.
-fn logged(at: Timestamp, organization: OrganizationRef, outcome: Outcome) -> Delivery {
-    Delivery {
-        received_at: at,
-        organization,
-        project: None,
-        scope: None,
-        branch: None,
-        task: None,
-        status: None,
-        outcome,
-        problem: None,
-        duplicate_of: None,
-        replay_of: None,
-        body: Vec::new(),
-        healed: None,
-        sealed: false,
-    }
-}
-
-fn malformed(at: Timestamp, organization: OrganizationRef, problem: BadPayload) -> Delivery {
-    Delivery { problem: Some(problem), ..logged(at, organization, Outcome::Malformed) }
-}
-
-/// The mark stands where Sonar's calls have their task.
-fn test(at: Timestamp, organization: OrganizationRef, mark: String) -> Delivery {
-    Delivery { task: Some(mark), ..logged(at, organization, Outcome::Test) }
-}
-
-fn put(batch: &Batch, id: DeliveryId, record: &Delivery) -> Result<(), StoreError> {
-    let key = Key::new().u64(id.0);
-    let record = match sealed(batch, &key, record)? {
-        Some(sealed) => codec::seal(&key.0, &sealed),
-        None => codec::seal(&key.0, record),
-    };
-    batch.put(tables::META, &log_bytes_key(), &(log_bytes(batch)? + record.len() as u64))?;
-    batch.put_bytes(tables::DELIVERIES, &key, &record)
-}
-
-/// The record with its body sealed, where that is asked for.
-fn sealed(batch: &Batch, key: &Key, record: &Delivery) -> Result<Option<Delivery>, StoreError> {
-    if record.body.is_empty() || settings::value(batch, SEAL_BODIES)?.as_deref() != Some("yes") {
-        return Ok(None);
-    }
-    let body = secrets::seal_body(batch, key, &record.body)?;
-    Ok(Some(Delivery { body, sealed: true, ..record.clone() }))
-}
 
 /// The record with its body opened. One that cannot be is shown as sealed, without it.
 fn opened(view: &impl View, key: &Key, record: Delivery) -> Result<Delivery, StoreError> {
@@ -206,61 +51,48 @@ fn log_bytes_key() -> Key {
 }
 
 /// Bytes that the records of the log take.
-fn log_bytes(view: &impl View) -> Result<u64, StoreError> {
+pub(super) fn log_bytes(view: &impl View) -> Result<u64, StoreError> {
     Ok(passing_over(get(view, tables::META, &log_bytes_key()))?.unwrap_or(0))
+}
+
+pub(super) fn set_log_bytes(batch: &Batch, bytes: u64) -> Result<(), StoreError> {
+    batch.put(tables::META, &log_bytes_key(), &bytes)
 }
 
 /// A damaged value that only helps to decide must not keep a delivery from being stored: the worst that follows
 /// is another look at Sonar.
-fn passing_over<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+pub(super) fn passing_over<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
     match found {
         Err(StoreError::Damaged { .. }) => Ok(None),
         other => other,
     }
 }
 
-enum Place {
-    Held(ScopeId),
-    Undiscovered,
-}
-
-/// Where a call's scope is; nothing if it is not among those that were chosen.
-fn place(view: &impl View, id: ProjectId, payload: &Payload) -> Result<Option<Place>, StoreError> {
-    let Some(project) = catalogue::project(view, id)? else { return Ok(None) };
-    if let Some(scope) = catalogue::scope_id(view, id, &project, &payload.scope)? {
-        return Ok(Some(Place::Held(scope)));
-    }
-    let selected = match &payload.scope {
-        ScopeRef::Main => {
-            // Without a name the main branch may still fit a pattern: discovery decides.
-            payload.branch.as_ref().is_none_or(|name| {
-                project.selection.selects(crate::domain::ids::ScopeKind::Branch, name.as_str(), true)
-            })
-        }
-        ScopeRef::Named { kind, name } => project.selection.selects(*kind, name.as_str(), false),
-    };
-    Ok(selected.then_some(Place::Undiscovered))
-}
-
-fn call_key(organization: &OrganizationRef, identity: Identity) -> Key {
-    Key::new().name(organization.source.as_str()).name(organization.key.as_str()).tail(&identity.digest.0)
-}
-
-fn same_call(
-    view: &impl View,
-    organization: &OrganizationRef,
+/// A call, as others are the same as it.
+pub(super) struct Call {
+    pub(super) key: Key,
     identity: Identity,
-    now: Timestamp,
-) -> Result<Option<DeliveryId>, StoreError> {
-    let Some(id) = passing_over(get::<u64>(view, tables::CALLS, &call_key(organization, identity)))?.map(DeliveryId)
-    else {
-        return Ok(None);
-    };
-    let Some(former) = passing_over(get::<Delivery>(view, tables::DELIVERIES, &Key::new().u64(id.0)))? else {
-        return Ok(None);
-    };
-    let same = identity.lasting || now.since(former.received_at) <= limits::SAME_BODY_WINDOW;
-    Ok(same.then_some(id))
+}
+
+impl Call {
+    pub(super) fn of(organization: &OrganizationRef, payload: &Payload, body: &[u8]) -> Self {
+        let identity = payload.identity(body);
+        let key = Key::new().name(organization.source.as_str()).name(organization.key.as_str());
+        Self { key: key.tail(&identity.digest.0), identity }
+    }
+
+    /// The delivery that was the same call, if one is in the log.
+    pub(super) fn former(
+        &self,
+        calls: &impl Readable,
+        log: &impl Readable,
+        now: Timestamp,
+    ) -> Result<Option<DeliveryId>, StoreError> {
+        let Some(id) = passing_over(get_in::<u64>(calls, &self.key))?.map(DeliveryId) else { return Ok(None) };
+        let Some(former) = passing_over(get_in::<Delivery>(log, &Key::new().u64(id.0)))? else { return Ok(None) };
+        let same = self.identity.lasting || now.since(former.received_at) <= limits::SAME_BODY_WINDOW;
+        Ok(same.then_some(id))
+    }
 }
 
 /// Whether the same call is in the log already.
@@ -271,7 +103,8 @@ pub fn is_known(
     body: &[u8],
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    Ok(same_call(view, organization, payload.identity(body), now)?.is_some())
+    let call = Call::of(organization, payload, body);
+    Ok(call.former(&view.rows(tables::CALLS)?, &view.rows(tables::DELIVERIES)?, now)?.is_some())
 }
 
 /// Deliveries that were taken from Sonar's log, because they never arrived.
@@ -311,7 +144,7 @@ pub fn healed_since(view: &impl View, since: Timestamp) -> Result<Option<Healed>
     Ok(found)
 }
 
-fn healed_key(id: u64) -> Key {
+pub(super) fn healed_key(id: u64) -> Key {
     Key::new().tail(HEALED).u64(id)
 }
 
@@ -319,15 +152,6 @@ const HEALED: &[u8] = b"healed delivery ";
 
 /// See [`healed_since`].
 const HEALED_MAX: usize = 1000;
-
-/// What became of a delivery up to now.
-fn outcome_of(view: &impl View, id: DeliveryId) -> Result<Option<Outcome>, StoreError> {
-    let key = Key::new().u64(id.0);
-    if let Some(settlement) = get::<Settlement>(view, tables::SETTLEMENTS, &key)? {
-        return Ok(Some(settlement.outcome));
-    }
-    Ok(get::<Delivery>(view, tables::DELIVERIES, &key)?.map(|delivery| delivery.outcome))
-}
 
 /// A delivery and how it was settled.
 pub fn show(view: &impl View, id: DeliveryId) -> Result<Option<(Delivery, Option<Settlement>)>, StoreError> {
@@ -425,33 +249,37 @@ pub fn is_pending(view: &impl View, project: ProjectId, id: DeliveryId) -> Resul
 /// are left.
 pub fn give_up(batch: &Batch, id: ProjectId, task: Task, now: Timestamp) -> Result<bool, StoreError> {
     let Some(project) = catalogue::project(batch, id)? else { return Ok(false) };
-    let mut settled = 0;
+    let mut waiting = Vec::new();
     for (delivery, scope) in pending(batch, id)? {
         let waits = match task {
             Task::Discover(_) => true,
             Task::Sync(wanted) => catalogue::scope_id(batch, id, &project, &scope)? == Some(wanted),
         };
-        if waits && settled == limits::DELETIONS_PER_COMMIT_MAX {
-            return Ok(true);
-        }
         if waits {
-            settle(batch, id, delivery, Outcome::Dropped, now)?;
-            settled += 1;
+            waiting.push(delivery);
         }
     }
-    Ok(false)
+    let left = waiting.len() > limits::DELETIONS_PER_COMMIT_MAX;
+    waiting.truncate(limits::DELETIONS_PER_COMMIT_MAX);
+    settle(batch, id, waiting, Outcome::Dropped, now)?;
+    Ok(left)
 }
 
-/// Settles a queued delivery.
+/// Settles queued deliveries of a project.
 pub fn settle(
     batch: &Batch,
     project: ProjectId,
-    id: DeliveryId,
+    deliveries: impl IntoIterator<Item = DeliveryId>,
     outcome: Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    batch.put(tables::SETTLEMENTS, &Key::new().u64(id.0), &Settlement { outcome, at })?;
-    batch.delete(tables::PENDING, &Key::new().u32(project.0).u64(id.0))
+    let (mut settlements, mut pending) = (batch.rows(tables::SETTLEMENTS)?, batch.rows(tables::PENDING)?);
+    for id in deliveries {
+        let key = Key::new().u64(id.0);
+        settlements.insert(&key.0, &codec::seal(&key.0, &Settlement { outcome, at }))?;
+        pending.remove(&Key::new().u32(project.0).u64(id.0).0)?;
+    }
+    Ok(())
 }
 
 /// Whether the log holds deliveries that arrived before a time, or more bytes than it may.
@@ -510,7 +338,7 @@ pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
         bytes = bytes.saturating_sub(length as u64);
         gone += 1;
     }
-    batch.put(tables::META, &log_bytes_key(), &bytes)?;
+    set_log_bytes(batch, bytes)?;
     if let Some(newest) = newest.max(whole_since(batch)?) {
         batch.put(tables::META, &pruned_key(), &newest.0.cast_unsigned())?;
     }
@@ -521,8 +349,7 @@ fn forget_call(batch: &Batch, key: &Key, delivery: &Delivery) -> Result<(), Stor
     let opened = if delivery.sealed { Some(opened(batch, key, delivery.clone())?) } else { None };
     let delivery = opened.as_ref().unwrap_or(delivery);
     if let Ok(payload) = Payload::parse(&delivery.body, None) {
-        let call = call_key(&delivery.organization, payload.identity(&delivery.body));
-        batch.delete(tables::CALLS, &call)?;
+        batch.delete(tables::CALLS, &Call::of(&delivery.organization, &payload, &delivery.body).key)?;
     }
     if let Some(project) = &delivery.project
         && let Some(project) = catalogue::project_id(batch, &delivery.organization, project)?

@@ -22,6 +22,7 @@ pub mod findings;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub mod hooks;
+mod intake;
 pub mod keychange;
 pub mod lists;
 pub mod notices;
@@ -60,8 +61,8 @@ use crate::sys::bell::Bell;
 use crate::sys::seal::Place;
 use crate::sys::{guard, loops};
 
-pub use self::deliveries::{Accepted, Arrival};
 pub use self::error::StoreError;
+pub use self::intake::{Accepted, Arrival};
 pub use self::opening::OpenError;
 pub use self::writer::Reply;
 
@@ -377,11 +378,16 @@ impl Shared {
     }
 }
 
+/// A table that is open.
+#[doc(hidden)]
+pub trait Readable: ReadableTable<&'static [u8], &'static [u8]> {}
+impl<T: ReadableTable<&'static [u8], &'static [u8]>> Readable for T {}
+
 /// What both kinds of transaction can be asked.
 pub trait View {
     /// A table that can be read.
     #[doc(hidden)]
-    type Rows<'a>: ReadableTable<&'static [u8], &'static [u8]>
+    type Rows<'a>: Readable
     where
         Self: 'a;
 
@@ -513,7 +519,12 @@ fn last_key(view: &impl View, table: Table) -> Result<Option<Vec<u8>>, StoreErro
 
 /// The record at a key.
 fn get<R: Record>(view: &impl View, table: Table, key: &Key) -> Result<Option<R>, StoreError> {
-    view.rows(table)?.get(key.0.as_slice())?.map(|value| codec::open(&key.0, value.value())).transpose()
+    get_in(&view.rows(table)?, key)
+}
+
+/// The record at a key of a table that is open.
+fn get_in<R: Record>(rows: &impl Readable, key: &Key) -> Result<Option<R>, StoreError> {
+    rows.get(key.0.as_slice())?.map(|value| codec::open(&key.0, value.value())).transpose()
 }
 
 /// Whether there is anything at a key.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, Durability, StorageError};
 
-use super::deliveries::{self, Accepted, Arrival};
+use super::intake::{Accepted, Arrival, Intake};
 use super::tables::{self, Key};
 use super::touched::Row;
 use super::{Batch, OpenError, Opening, SUSPECT, Shared, StoreError, schema};
@@ -117,6 +117,8 @@ enum Turn {
     Chore(Chore),
     /// Look whether the store still answers.
     Probe,
+    /// Nothing came for a while after a burst: commit once more, so that the store opens at once after a kill.
+    Rest,
     Close,
 }
 
@@ -172,7 +174,8 @@ impl Queue {
         !self.lock().deliveries.is_empty()
     }
 
-    fn next(&self) -> Turn {
+    /// What is next; [`Turn::Rest`] if nothing came until then.
+    fn next(&self, rest_at: Option<Instant>) -> Turn {
         let mut waiting = self.lock();
         loop {
             if !waiting.deliveries.is_empty() {
@@ -192,7 +195,11 @@ impl Queue {
             if let Some(chore) = waiting.chores.pop_front() {
                 return Turn::Chore(chore);
             }
-            waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = match rest_at.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return Turn::Rest,
+                Some(left) => self.wake.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
     }
 }
@@ -203,8 +210,13 @@ pub(super) fn start(shared: Arc<Shared>) -> JoinHandle<()> {
         .spawn(move || {
             let _guard = EndWithMe("writer");
             let _watched = Watched::thread("writer");
-            let mut writer =
-                Writer { shared, quick_repair_at: Instant::now(), full: None, findings_max: FINDINGS_PER_COMMIT_MIN };
+            let mut writer = Writer {
+                shared,
+                quick_repair_at: Instant::now(),
+                rest_at: None,
+                full: None,
+                findings_max: FINDINGS_PER_COMMIT_MIN,
+            };
             while writer.turn() {}
         })
         .expect("the system can start a thread")
@@ -226,7 +238,10 @@ fn findings_max(now: usize, full: bool, took: Duration) -> usize {
 
 struct Writer {
     shared: Arc<Shared>,
+    /// When the last commit was made from which the store opens at once after a kill.
     quick_repair_at: Instant,
+    /// When the next such commit is due, if others were made since.
+    rest_at: Option<Instant>,
     full: Option<(Instant, Option<u64>)>,
     /// Findings that the next batch may touch.
     findings_max: usize,
@@ -236,18 +251,18 @@ impl Writer {
     /// Works off what is next; false when the store was closed.
     fn turn(&mut self) -> bool {
         let waiting = loops::resting();
-        let turn = self.shared.queue.next();
+        let turn = self.shared.queue.next(self.rest_at);
         drop(waiting);
         if matches!(turn, Turn::Close) {
             return false;
         }
         let step = loops::within(if matches!(turn, Turn::Chore(_)) { STORE_CHORE_MAX } else { STORE_STEP_MAX });
-        let is_probe = matches!(turn, Turn::Probe);
+        let is_silent = matches!(turn, Turn::Probe | Turn::Rest);
         let taken = guard::quietly(|| self.take(turn));
         drop(step);
         match taken {
-            // A probe wrote nothing, so nobody has to be woken.
-            Ok(Ok(())) if is_probe => {}
+            // Nothing was written, so nobody has to be woken.
+            Ok(Ok(())) if is_silent => {}
             Ok(Ok(())) => self.shared.bell.ring(),
             Ok(Err(StoreError::Failed(problem))) => self.reopen(&problem),
             Ok(Err(
@@ -277,6 +292,7 @@ impl Writer {
                 chore(handle.as_mut())
             }
             Turn::Probe => self.probe(),
+            Turn::Rest => self.transaction(Manner::Deletes, |_| Ok(())),
             Turn::Close => Ok(()),
         }
     }
@@ -286,10 +302,11 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let result = self.admit(Manner::Deliveries).and_then(|()| {
             self.transaction(Manner::Deliveries, |batch| {
+                let mut intake = Intake::open(batch)?;
                 for Delivered { arrival, reply } in delivered {
                     // Whoever was told 503 in the meantime counts on nothing being stored.
                     let accepted = if reply.is_wanted() {
-                        Some(deliveries::accept(batch, arrival, shared.tickets.fetch_add(1, Ordering::Relaxed)))
+                        Some(intake.accept(arrival, shared.tickets.fetch_add(1, Ordering::Relaxed)))
                     } else {
                         None
                     };
@@ -298,7 +315,7 @@ impl Writer {
                         return Err(error.clone());
                     }
                 }
-                Ok(())
+                intake.finish()
             })
         });
         for (reply, accepted) in answers {
@@ -405,14 +422,15 @@ impl Writer {
 
     fn begin(&mut self, database: &Database, manner: Manner) -> Result<redb::WriteTransaction, StoreError> {
         let mut transaction = database.begin_write()?;
-        let hurry = manner == Manner::Deliveries && self.shared.queue.has_deliveries();
         if manner == Manner::Unsynced {
             transaction.set_durability(Durability::None)?;
-        } else if !hurry || self.quick_repair_at.elapsed() >= QUICK_REPAIR_INTERVAL_MAX {
+        } else if manner == Manner::Deliveries && self.quick_repair_at.elapsed() < QUICK_REPAIR_INTERVAL_MAX {
+            self.rest_at = Some(self.quick_repair_at + QUICK_REPAIR_INTERVAL_MAX);
+        } else {
             // Two and a half times the cost of a commit, for opening at once after a kill, whatever the file's size.
             // Only a burst of deliveries does without, and not for longer than a second.
             transaction.set_quick_repair(true);
-            self.quick_repair_at = Instant::now();
+            (self.quick_repair_at, self.rest_at) = (Instant::now(), None);
         }
         Ok(transaction)
     }

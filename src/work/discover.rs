@@ -220,7 +220,7 @@ fn resolve(
             left = true;
         } else {
             let outcome = if chosen { Outcome::Dropped } else { Outcome::NotSelected };
-            deliveries::settle(batch, id, *delivery, outcome, now)?;
+            deliveries::settle(batch, id, [*delivery], outcome, now)?;
         }
     }
     Ok(left)
