@@ -1,8 +1,6 @@
 //! Takes the deliveries of one commit in. Whatever they have in common is looked up once and written once: calls that come
 //! in bursts are mostly of one project, and opening a table costs as much as a row in it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
 use super::touched::Rows;
@@ -57,19 +55,38 @@ pub(super) struct Intake<'b> {
     bytes: u64,
     /// Whether bodies are sealed.
     seals: bool,
-    places: BTreeMap<Where, Found>,
+    /// Mostly few, and never more than a commit has deliveries.
+    places: Vec<(Where, Found)>,
     /// What is to be read, as it will stand on the agenda.
-    asked: BTreeMap<Task, Due>,
-    used: BTreeSet<(EndpointId, u32)>,
+    asked: Vec<(Task, Due)>,
+    used: Vec<(EndpointId, u32)>,
 }
 
 /// What of a call decides where its scope is.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq)]
 struct Where {
     organization: OrganizationRef,
     project: ProjectKey,
     scope: ScopeRef,
     branch: Option<ScopeName>,
+}
+
+impl Where {
+    fn of(organization: &OrganizationRef, payload: &Payload) -> Self {
+        Self {
+            organization: organization.clone(),
+            project: payload.project.clone(),
+            scope: payload.scope.clone(),
+            branch: payload.branch.clone(),
+        }
+    }
+
+    fn is_of(&self, organization: &OrganizationRef, payload: &Payload) -> bool {
+        self.project == payload.project
+            && self.scope == payload.scope
+            && self.branch == payload.branch
+            && self.organization == *organization
+    }
 }
 
 /// The project, if it is imported, and the place of the scope, if that is among those that were chosen.
@@ -97,9 +114,9 @@ impl<'b> Intake<'b> {
             next,
             bytes: deliveries::log_bytes(batch)?,
             seals: settings::value(batch, SEAL_BODIES)?.as_deref() == Some("yes"),
-            places: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            used: BTreeSet::new(),
+            places: Vec::new(),
+            asked: Vec::new(),
+            used: Vec::new(),
         })
     }
 
@@ -119,8 +136,9 @@ impl<'b> Intake<'b> {
             return Ok(Accepted { id, duplicate: false, outcome: Outcome::Test });
         }
         if let Some(secret) = arrival.signed_by
-            && self.used.insert(secret)
+            && !self.used.contains(&secret)
         {
+            self.used.push(secret);
             hooks::note_use(self.batch, secret, arrival.at)?;
         }
         let call = deliveries::Call::of(&arrival.organization, &payload, &arrival.body);
@@ -188,11 +206,11 @@ impl<'b> Intake<'b> {
     }
 
     fn ask(&mut self, task: Task, at: Timestamp, ticket: u64) -> Result<(), StoreError> {
-        let former = match self.asked.get(&task) {
-            Some(due) => Some(*due),
-            None => agenda::of(self.batch, task)?,
-        };
-        self.asked.insert(task, schedule::asked(former, Reason::Webhook, at, ticket));
+        let asked = |former| schedule::asked(former, Reason::Webhook, at, ticket);
+        match self.asked.iter_mut().find(|(known, _)| *known == task) {
+            Some((_, due)) => *due = asked(Some(*due)),
+            None => self.asked.push((task, asked(agenda::of(self.batch, task)?))),
+        }
         Ok(())
     }
 
@@ -206,13 +224,8 @@ impl<'b> Intake<'b> {
     }
 
     fn find(&mut self, organization: &OrganizationRef, payload: &Payload) -> Result<Found, StoreError> {
-        let sought = Where {
-            organization: organization.clone(),
-            project: payload.project.clone(),
-            scope: payload.scope.clone(),
-            branch: payload.branch.clone(),
-        };
-        if let Some(found) = self.places.get(&sought) {
+        let known = self.places.iter().find(|(place, _)| place.is_of(organization, payload));
+        if let Some((_, found)) = known {
             return Ok(*found);
         }
         let project = catalogue::project_id(self.batch, organization, &payload.project)?;
@@ -225,7 +238,7 @@ impl<'b> Intake<'b> {
             None => None,
         };
         let found = Found { project, place };
-        self.places.insert(sought, found);
+        self.places.push((Where::of(organization, payload), found));
         Ok(found)
     }
 }
