@@ -292,7 +292,11 @@ impl Writer {
                 chore(handle.as_mut())
             }
             Turn::Probe => self.probe(),
-            Turn::Rest => self.transaction(Manner::Deletes, |_| Ok(())),
+            Turn::Rest => {
+                // Once: where it fails, the store is opened anew, and the next commit makes good for it.
+                self.rest_at = None;
+                self.transaction(Manner::Deletes, |_| Ok(()))
+            }
             Turn::Close => Ok(()),
         }
     }
