@@ -247,6 +247,9 @@ fn a_burst_may_leave_a_repair_to_the_next_opening_and_a_rest_after_it_does_not()
         !opens_at_once(&disk.after_power_cut())
     });
     assert!(repaired, "no commit of the burst did without");
+    // One that is begun and refused makes good for nothing.
+    let refused = store.write::<(), StoreError>(|_| Err(StoreError::Stale));
+    assert!(matches!(refused, Err(StoreError::Stale)), "{refused:?}");
     until("the commit after the burst", || opens_at_once(&disk.after_power_cut()).then_some(()));
 }
 

@@ -50,6 +50,17 @@ pub(super) enum Manner {
     Deletes,
 }
 
+/// What the opening after a kill has to repair once a transaction is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repair {
+    /// Nothing: it opens at once.
+    None,
+    /// The whole file is read.
+    Full,
+    /// What the commit before it leaves, which is the one that a kill would go back to.
+    AsBefore,
+}
+
 /// What a batch's first half returns: the second half, which tells the caller after the commit.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -344,8 +355,8 @@ impl Writer {
             .as_ref()
             .ok_or_else(|| StoreError::Failed("it is not open".to_owned()))
             .and_then(|database| self.begin(database, job.manner));
-        let transaction = match begun {
-            Ok(transaction) => transaction,
+        let (transaction, repair) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 let _ = (job.run)(Err(error.clone()));
                 return Err(error);
@@ -361,6 +372,9 @@ impl Writer {
             Ok(finish) => {
                 let (full, committing_since, touched) = (batch.is_full, Instant::now(), batch.touched.take());
                 let result = transaction.commit().map_err(StoreError::from);
+                if result.is_ok() {
+                    self.committed(repair);
+                }
                 self.note(touched);
                 self.shared.commits.fetch_add(1, Ordering::Release);
                 self.findings_max = findings_max(self.findings_max, full, committing_since.elapsed());
@@ -389,7 +403,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
-        let transaction = self.begin(database, Manner::Deletes)?;
+        let (transaction, _) = self.begin(database, Manner::Deletes)?;
         let keyring = shared.keyring();
         let batch = Batch::new(&transaction, &keyring, Instant::now(), None);
         let found = super::has(&batch, tables::META, &Key::new().tail(b"schema"));
@@ -405,13 +419,14 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let handle = shared.handle.read().unwrap_or_else(PoisonError::into_inner);
         let database = handle.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
-        let transaction = self.begin(database, manner)?;
+        let (transaction, repair) = self.begin(database, manner)?;
         let keyring = shared.keyring();
         let mut batch = Batch::new(&transaction, &keyring, Instant::now() + BATCH_MAX, None);
         batch.touched = shared.watch.is_on().then(RefCell::default);
         change(&mut batch)?;
         let touched = batch.touched.take();
         transaction.commit()?;
+        self.committed(repair);
         self.note(touched);
         self.shared.commits.fetch_add(1, Ordering::Release);
         Ok(())
@@ -424,19 +439,29 @@ impl Writer {
         }
     }
 
-    fn begin(&mut self, database: &Database, manner: Manner) -> Result<redb::WriteTransaction, StoreError> {
+    fn begin(&self, database: &Database, manner: Manner) -> Result<(redb::WriteTransaction, Repair), StoreError> {
         let mut transaction = database.begin_write()?;
-        if manner == Manner::Unsynced {
+        let repair = if manner == Manner::Unsynced {
             transaction.set_durability(Durability::None)?;
+            Repair::AsBefore
         } else if manner == Manner::Deliveries && self.quick_repair_at.elapsed() < QUICK_REPAIR_INTERVAL_MAX {
-            self.rest_at = Some(self.quick_repair_at + QUICK_REPAIR_INTERVAL_MAX);
+            Repair::Full
         } else {
             // Two and a half times the cost of a commit, for opening at once after a kill, whatever the file's size.
             // Only a burst of deliveries does without, and not for longer than a second.
             transaction.set_quick_repair(true);
-            (self.quick_repair_at, self.rest_at) = (Instant::now(), None);
+            Repair::None
+        };
+        Ok((transaction, repair))
+    }
+
+    /// Notes what a commit that was made leaves to do. One that was begun and not made has changed nothing of that.
+    fn committed(&mut self, repair: Repair) {
+        match repair {
+            Repair::AsBefore => {}
+            Repair::Full => self.rest_at = Some(self.quick_repair_at + QUICK_REPAIR_INTERVAL_MAX),
+            Repair::None => (self.quick_repair_at, self.rest_at) = (Instant::now(), None),
         }
-        Ok(transaction)
     }
 
     /// Refuses all but deletions when little space is free, so that redb does not meet a full disk.
