@@ -15,14 +15,18 @@ mod browser;
 mod driver;
 
 mod client;
+mod commits;
 mod defence;
+mod growth;
 mod idle;
 mod large;
 mod page;
 mod peers;
 mod process;
 mod push;
+mod reread;
 mod table;
+mod webhook;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,8 +39,8 @@ use serde_json::Value;
 use client::Hook;
 use process::{machine, memory, written, written_since};
 use support::gateway::Gateway;
-use support::sonar::{Issue, Mode, Severity, Sonar};
-use support::{api, connect, hook_up};
+use support::sonar::{Mode, Severity, Sonar};
+use support::{api, connect};
 use table::{Figure, Table};
 
 fn main() -> ExitCode {
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
     for line in machine {
         println!("{line}");
     }
+    println!("others    {}", peers::versions());
     println!("took      {:.0} s\n", begin.elapsed().as_secs_f64());
     let over = table.print();
     if smoke {
@@ -73,19 +78,19 @@ type Measure = fn(&Scale, &mut Table);
 
 /// What is measured, in this order.
 const MATTERS: &[(&str, Measure)] = &[
-    ("webhook", webhook_to_inventory),
+    ("webhook", webhook::measure),
     ("import", first_import),
     ("large-second", large::of_one_second),
     ("large-nearby", large::nearby),
     ("large-webhook", large::webhook),
+    ("large-again", reread::measure),
     ("push", push::first),
     ("inventory", large_inventory),
-    ("page", page::measure),
+    ("growth-page", growth::measure),
     ("idle", idle::measure),
     ("defence", defence::measure),
     ("peers", peers::measure),
-    ("burst", |scale, table| burst(scale, table, "over TLS", &[])),
-    ("burst-plain", |scale, table| burst(scale, table, "plain", &["--webhook-plain"])),
+    ("commits", commits::measure),
 ];
 
 /// How much of everything.
@@ -135,7 +140,7 @@ struct Scale {
 const FULL: Scale = Scale {
     watched: 1_000,
     changed: 10,
-    analyses: 11,
+    analyses: 100,
     small: 900,
     large: 9_000,
     projects: 11,
@@ -192,58 +197,6 @@ const SMOKE: Scale = Scale {
 
 const ORGANIZATION: &str = "acme";
 const MIB: u64 = 1024 * 1024;
-
-/// From the moment that SonarQube sends the webhook to the moment that the API shows its delivery as synced, which is
-/// committed together with the last finding.
-fn webhook_to_inventory(scale: &Scale, table: &mut Table) {
-    section("A webhook's way into the inventory");
-    let sonar = Sonar::start(Mode::Cloud);
-    let mut keys = sonar.edit(|model| {
-        model.add_project(ORGANIZATION, "watched", "Watched");
-        model.add_issues("watched", "main", scale.watched)
-    });
-    let gateway = Gateway::start();
-    connect(&gateway, &sonar);
-    import(&gateway, &["watched"]);
-    hook_up(&gateway, &sonar, ORGANIZATION);
-    let mut answers = Vec::new();
-    let mut times = Vec::new();
-    for round in 0..scale.analyses {
-        let mut sent = Instant::now();
-        sonar.forget_deliveries();
-        sonar.analyse("watched", "main", |analysis| {
-            let half = scale.changed / 2;
-            for key in keys.drain(..half).collect::<Vec<_>>() {
-                analysis.fix(&key);
-            }
-            for number in half..scale.changed {
-                let line = u32::try_from(round * scale.changed + number).expect("a line number fits");
-                keys.push(analysis.open(Issue::vulnerability("java:S3649", "src/new/Added.java", line)));
-            }
-            sent = Instant::now();
-        });
-        wait("the delivery to be synced", || {
-            let newest = api::get(&gateway.state(), "deliveries?limit=200");
-            let deliveries = newest["deliveries"].as_array().expect("a list");
-            deliveries.len() > round && deliveries.iter().all(|delivery| delivery["outcome"] == "synced")
-        });
-        times.push(sent.elapsed());
-        let delivered = sonar.wait_deliveries(1).remove(0);
-        assert_eq!(delivered.status, Some(202), "{delivered:?}");
-        answers.push(delivered.duration);
-    }
-    let fixed = total(&gateway, "findings?project=watched&state=fixed&limit=1");
-    assert_eq!(fixed, (scale.analyses * (scale.changed / 2)) as u64, "not all changes arrived");
-    let (of, changed) = (scale.watched, scale.changed);
-    let limit = Figure::Time(Duration::from_secs(1));
-    table.limited(
-        &format!("webhook to inventory, {of} findings, {changed} changed, median"),
-        Figure::Time(median(&mut times)),
-        limit,
-    );
-    table.limited("  the slowest of them", Figure::Time(most(&times)), limit);
-    table.noted("  its answer to SonarQube, with a new TLS connection, median", Figure::Time(median(&mut answers)));
-}
 
 /// Imports a small and a large project and reads the large one again, unchanged.
 fn first_import(scale: &Scale, table: &mut Table) {
@@ -354,7 +307,7 @@ fn starts(scale: &Scale, table: &mut Table, mut gateway: Gateway, sonar: &Sonar,
     let limit = Figure::Bytes(15 * MIB);
     let mut clean = Vec::new();
     for _ in 0..scale.starts {
-        let (again, took) = start_after(gateway.stop());
+        let (again, took) = start_after(gateway.stop(), &[]);
         gateway = again;
         clean.push(took);
     }
@@ -374,7 +327,7 @@ fn starts(scale: &Scale, table: &mut Table, mut gateway: Gateway, sonar: &Sonar,
     table.limited("memory when idle, after 80 calls of the API", Figure::Bytes(memory(gateway.id(), "VmRSS")), limit);
     let mut killed = Vec::new();
     for _ in 0..scale.starts {
-        let (again, took) = start_after(gateway.kill());
+        let (again, took) = start_after(gateway.kill(), &[]);
         gateway = again;
         killed.push(took);
     }
@@ -396,7 +349,7 @@ fn starts(scale: &Scale, table: &mut Table, mut gateway: Gateway, sonar: &Sonar,
         let folder = gateway.kill();
         // It was cut off in the middle of a webhook.
         let _ = sender.stop();
-        let (again, took) = start_after(folder);
+        let (again, took) = start_after(folder, &[]);
         gateway = again;
         interrupted.push(took);
         wait("the rest to be applied", || pair.iter().all(|name| of(&gateway, name) == scale.of_each as u64));
@@ -454,53 +407,12 @@ fn change_all(sonar: &Sonar, project: &str) {
     });
 }
 
-fn start_after(folder: Arc<tempfile::TempDir>) -> (Gateway, Duration) {
+fn start_after(folder: Arc<tempfile::TempDir>, flags: &[&str]) -> (Gateway, Duration) {
     let begin = Instant::now();
-    let gateway = Gateway::start_in(folder, &[]).unwrap_or_else(|log| panic!("the gateway does not start:\n{log}"));
+    let gateway = Gateway::start_in(folder, flags).unwrap_or_else(|log| panic!("the gateway does not start:\n{log}"));
     let took = begin.elapsed();
     assert_eq!(api::get(&gateway.state(), "status")["ready"], true);
     (gateway, took)
-}
-
-/// Webhooks as fast as they are answered.
-fn burst(scale: &Scale, table: &mut Table, how: &str, flags: &[&str]) {
-    section(&format!("A burst of webhooks {how}"));
-    let sonar = Sonar::start(Mode::Cloud);
-    sonar.edit(|model| {
-        model.add_project(ORGANIZATION, "pulse", "Pulse");
-        model.add_issues("pulse", "main", 5);
-    });
-    let gateway = Gateway::start_with(flags);
-    connect(&gateway, &sonar);
-    import(&gateway, &["pulse"]);
-    let hook = Hook::of(&gateway, ORGANIZATION);
-    let mut senders: Vec<_> = (0..scale.connections).map(|_| hook.connect()).collect();
-    let of_each = scale.webhooks / scale.connections;
-    let before = written(gateway.id());
-    let begin = Instant::now();
-    let mut times: Vec<Duration> = thread::scope(|scope| {
-        let running: Vec<_> = senders
-            .iter_mut()
-            .map(|sender| scope.spawn(move || (0..of_each).map(|_| sender.send("pulse")).collect::<Vec<_>>()))
-            .collect();
-        running.into_iter().flat_map(|thread| thread.join().expect("every webhook was accepted")).collect()
-    });
-    let took = begin.elapsed();
-    times.sort();
-    let (count, connections) = (times.len(), scale.connections);
-    #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
-    let rate = count as f64 / took.as_secs_f64();
-    table.noted(&format!("{count} webhooks {how}, {connections} connections"), Figure::Rate(rate));
-    table.noted("  99 of 100 answered within", Figure::Time(times[count * 99 / 100]));
-    if let Some(bytes) = written_since(gateway.id(), before) {
-        table.noted("  bytes written for each", Figure::Bytes(bytes / count as u64));
-    }
-    wait("all deliveries to be settled", || {
-        let list = api::get(&gateway.state(), "deliveries?limit=500");
-        list["deliveries"].as_array().is_some_and(|all| all.iter().all(|delivery| delivery["outcome"] == "synced"))
-    });
-    let accepted = api::get(&gateway.state(), "status")["deliveries"]["accepted"].as_u64();
-    assert_eq!(accepted, Some(count as u64), "not all of them were counted");
 }
 
 /// Imports projects and waits, without the pauses of the command line, until they are read.

@@ -28,7 +28,7 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     import(&gateway, &["watched"]);
     hook_up(&gateway, &sonar, ORGANIZATION);
     settle(&gateway);
-    let (gateway, took) = start_after(gateway.stop());
+    let (gateway, took) = start_after(gateway.stop(), &[]);
     table.limited("start to ready", Figure::Time(took), Figure::Time(std::time::Duration::from_millis(100)));
     settle(&gateway);
     // What a start writes and reads is over by then.

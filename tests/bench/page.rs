@@ -14,45 +14,23 @@ use serde_json::json;
 
 use crate::process::memory;
 use crate::support::gateway::Gateway;
-use crate::support::sonar::{Issue, Mode, Sonar};
-use crate::support::{connect, hook_up, https, tls};
+use crate::support::sonar::{Issue, Sonar};
+use crate::support::{hook_up, https, tls};
 use crate::table::{Figure, Table};
-use crate::{MIB, ORGANIZATION, Scale, import, median, most, section, settle, total, wait};
+use crate::{MIB, ORGANIZATION, median, most, section, settle, wait};
 
 const PASSWORD: &str = "only for measuring";
 
 /// See the module.
-pub(crate) fn measure(scale: &Scale, table: &mut Table) {
-    let all = scale.shown_projects * scale.of_each;
-    section(&format!("The page with {all} findings"));
-    let sonar = Sonar::start(Mode::Cloud);
-    let gateway = Gateway::start_with(&["--admin-listen", "127.0.0.1:0"]);
-    gateway.json(&["config", "set", "requests-per-minute", "100000"]);
-    connect(&gateway, &sonar);
-    let begin = Instant::now();
-    // So many at once are imported within the time that anything may take here.
-    for some in (0..scale.shown_projects).collect::<Vec<_>>().chunks(10) {
-        let names: Vec<String> = some.iter().map(|number| format!("project-{number}")).collect();
-        sonar.edit(|model| {
-            for name in &names {
-                model.add_project(ORGANIZATION, name, name);
-                model.add_issues(name, "main", scale.of_each);
-            }
-        });
-        import(&gateway, &names.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-    table.noted(&format!("{all} findings imported, for what follows"), Figure::Time(begin.elapsed()));
-    assert_eq!(total(&gateway, "findings?limit=1"), all as u64);
-    let size = std::fs::metadata(gateway.state().join("hydrophone.redb")).map_or(0, |file| file.len());
-    table.noted("  the database file", Figure::Bytes(size));
-    settle(&gateway);
+pub(crate) fn measure(gateway: Gateway, sonar: &Sonar, table: &mut Table) {
+    section("The page");
     gateway.json_with(&["user", "add", "watch", "--role", "admin", "--password-file", "-"], PASSWORD);
     // Its memory is to be that of showing, and not that of importing.
     let gateway = gateway.restart(Gateway::stop);
     let cookie = log_in(&gateway);
     pages(&gateway, &cookie, table);
     paint(&gateway, table);
-    audience(&gateway, &cookie, &sonar, table);
+    audience(&gateway, &cookie, sonar, table);
     drop(gateway.stop());
 }
 
@@ -75,7 +53,7 @@ const ADDRESSES: &[(&str, &str, bool)] = &[
     ("findings, most severe first", "/findings", true),
     ("findings, critical", "/findings?severity=critical", true),
     ("findings, low, of one project", "/findings?severity=low&project=project-1", true),
-    ("findings, a rare word", "/findings?search=project-1", true),
+    ("findings, a rare word", "/findings?search=699", true),
     ("findings, a word that all have", "/findings?search=java", true),
     ("findings, fixed", "/findings?state=fixed", true),
     ("findings, two words and a kind: no index", "/findings?search=java+s3649&kind=hotspot", false),

@@ -288,6 +288,21 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("there is a port").port()
 }
 
+/// Which versions of others' programs are here, in a line.
+pub(crate) fn versions() -> String {
+    let version = |(name, flag): &(&str, &str)| {
+        let output = Command::new(tool(name)?).arg(flag).output().ok()?;
+        // nginx and wrk say it as an error would be said, wrk with its usage.
+        let said = [output.stdout, output.stderr].concat();
+        let line = String::from_utf8_lossy(&said).lines().next()?.to_owned();
+        Some(format!(
+            "{name} {}",
+            line.trim_start_matches("nginx version: nginx/").split(" [").next()?.trim_start_matches("wrk ")
+        ))
+    };
+    [("node", "--version"), ("nginx", "-v"), ("wrk", "-v")].iter().filter_map(version).collect::<Vec<_>>().join(", ")
+}
+
 /// Where a program is. Debian's servers are where only root looks.
 fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
