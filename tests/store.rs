@@ -253,6 +253,59 @@ fn a_burst_may_leave_a_repair_to_the_next_opening_and_a_rest_after_it_does_not()
     until("the commit after the burst", || opens_at_once(&disk.after_power_cut()).then_some(()));
 }
 
+/// Up to format 5 calls stood in the order of their digests.
+#[test]
+fn calls_of_an_older_format_are_still_known() {
+    let disk = Disk::default();
+    let store = open(&disk);
+    let tasks = ["AZx", "AZx0123456789ABCDEFGHIJ-1", "AZx0123456789ABCDEFGHIJ-2"];
+    for task in tasks {
+        assert!(!accept(&store, task).unwrap().duplicate);
+    }
+    store.close();
+    as_in_format_5(&disk);
+    let store = open(&disk);
+    for task in tasks {
+        assert!(accept(&store, task).unwrap().duplicate, "{task}");
+    }
+    assert!(!accept(&store, "AZx0123456789ABCDEFGHIJ-3").unwrap().duplicate);
+    // Each is found where it is forgotten with its delivery, too.
+    while store.delete::<_, StoreError>(|batch| deliveries::prune(batch, Timestamp(i64::MAX))).unwrap() > 0 {}
+    for task in tasks {
+        assert!(!accept(&store, task).unwrap().duplicate, "{task}");
+    }
+    store.close();
+}
+
+fn as_in_format_5(disk: &Disk) {
+    let database = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = |name: &'static str| redb::TableDefinition::<&[u8], &[u8]>::new(name);
+    let sealed = |key: &[u8], value: &[u8]| {
+        let mut bytes = [&[0x81], value].concat();
+        let checksum = crc32fast::hash(&[&bytes, key].concat());
+        bytes.extend(checksum.to_le_bytes());
+        bytes
+    };
+    {
+        let mut calls = transaction.open_table(table("calls")).unwrap();
+        let (organization, task) = (b"sonar\0acme\0".len(), 20);
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = std::iter::from_fn(|| {
+            let (key, value) = calls.pop_first().unwrap()?;
+            Some((key.value().to_vec(), value.value().to_vec()))
+        })
+        .collect();
+        assert_eq!(rows.len(), 3);
+        for (key, value) in rows {
+            let key = [&key[..organization], &key[organization + task..]].concat();
+            calls.insert(&key[..], &sealed(&key, &value[1..value.len() - 4])[..]).unwrap();
+        }
+        let mut meta = transaction.open_table(table("meta")).unwrap();
+        meta.insert(&b"schema"[..], &sealed(b"schema", &[5])[..]).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
 #[test]
 fn a_batch_is_over_as_soon_as_a_delivery_waits() {
     let store = open(&Disk::default());

@@ -7,6 +7,7 @@ use super::records::{Delivery, Settlement};
 use super::tables::{self, Key};
 use super::{Batch, Readable, StoreError, View, catalogue, codec, get, get_in, keys, scan, scan_after, secrets};
 use crate::domain::delivery::{Identity, Outcome, Payload, ScopeRef};
+use crate::domain::finding::Digest;
 use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits::{self, BODIES_PER_COMMIT_MAX, DELIVERIES_LOOKED_AT_MAX};
 use crate::domain::schedule::Task;
@@ -77,8 +78,8 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn of(organization: &OrganizationRef, payload: &Payload, body: &[u8]) -> Self {
         let identity = payload.identity(body);
-        let key = Key::new().name(organization.source.as_str()).name(organization.key.as_str());
-        Self { key: key.tail(&identity.digest.0), identity }
+        let organization = Key::new().name(organization.source.as_str()).name(organization.key.as_str());
+        Self { key: call_key(&organization.0, payload.task.as_deref(), &identity.digest.0), identity }
     }
 
     /// The delivery that was the same call, if one is in the log.
@@ -93,6 +94,41 @@ impl Call {
         let same = self.identity.lasting || now.since(former.received_at) <= limits::SAME_BODY_WINDOW;
         Ok(same.then_some(id))
     }
+}
+
+/// What an organization's calls are found by. The names of SonarQube's tasks begin with the time, so that calls which come
+/// one after the other stand beside each other, and those of one commit change a page or two instead of one each.
+fn call_key(organization: &[u8], task: Option<&str>, digest: &[u8]) -> Key {
+    let mut order = [0; TASK_LENGTH];
+    order.iter_mut().zip(task.unwrap_or_default().bytes()).for_each(|(at, byte)| *at = byte);
+    Key::new().tail(organization).tail(&order).tail(digest)
+}
+
+/// Bytes of a task's name, of which the first eight are the time. Longer ones are told apart by the digest.
+const TASK_LENGTH: usize = 20;
+
+const DIGEST_LENGTH: usize = size_of::<Digest>();
+
+/// Gives the calls that stood in the order of their digests the one that they have now.
+pub(super) fn order_calls(batch: &Batch) -> Result<(), StoreError> {
+    let (mut calls, log) = (batch.rows(tables::CALLS)?, batch.rows(tables::DELIVERIES)?);
+    let (mut former, mut ordered): (Vec<Vec<u8>>, Vec<(Key, u64)>) = Default::default();
+    for row in calls.iter()? {
+        let (key, value) = row?;
+        former.push(key.value().to_vec());
+        // What is not to be read any more says of no call that it came before, in either order.
+        let Ok(id) = codec::open::<u64>(key.value(), value.value()) else { continue };
+        let Some(delivery) = passing_over(get_in::<Delivery>(&log, &Key::new().u64(id)))? else { continue };
+        let Some((organization, digest)) = key.value().split_last_chunk::<DIGEST_LENGTH>() else { continue };
+        ordered.push((call_key(organization, delivery.task.as_deref(), digest), id));
+    }
+    for key in former {
+        calls.remove(key.as_slice())?;
+    }
+    for (key, id) in ordered {
+        calls.insert(key.0.as_slice(), codec::seal(&key.0, &id).as_slice())?;
+    }
+    Ok(())
 }
 
 /// Whether the same call is in the log already.

@@ -6,12 +6,12 @@ use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 
 use super::secrets::{self, Keyring};
 use super::tables::{self, Key};
-use super::{Batch, Reader, StoreError, changes, findings, get};
+use super::{Batch, Reader, StoreError, changes, deliveries, findings, get};
 use crate::sys::clock;
 use crate::sys::seal::{BadKey, Place};
 
 /// The format that this version writes.
-pub(super) const NEWEST: u32 = 5;
+pub(super) const NEWEST: u32 = 6;
 
 /// Turns a database of the format before into the one after, in one transaction.
 type Migration = fn(&Batch) -> Result<(), StoreError>;
@@ -29,6 +29,8 @@ const MIGRATIONS: &[Migration] = &[
     findings::index_paths,
     // Format 5 holds its secrets sealed.
     secrets::seal_all,
+    // Format 6 has its calls in the order of SonarQube's tasks.
+    deliveries::order_calls,
 ];
 
 /// Why a database cannot be used.
