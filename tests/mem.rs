@@ -17,8 +17,8 @@ fn copying_and_comparing_is_as_libc_does_it() {
     let line = script.lines().find_map(|line| line.trim().strip_prefix("mem_flags=(")).unwrap();
     let flags = line.trim_end_matches(')').split(' ');
     run(Command::new("cc").args(flags).arg("-c").arg(source("packaging/mem.c")).arg("-o").arg(&object));
-    let renames = NAMES.map(|name| format!("--redefine-sym={name}=tested_{name}"));
-    run(Command::new("objcopy").args(renames).args([&object, &renamed]));
+    let options = NAMES.map(|name| format!("--redefine-sym={name}=tested_{name}"));
+    run(Command::new("objcopy").args(options).args([&object, &renamed]));
     let main = source("tests/mem/check.c");
     run(Command::new("cc").args(["-O1", "-fno-builtin"]).arg(main).arg(&renamed).arg("-o").arg(&check));
     run(&mut Command::new(check));
