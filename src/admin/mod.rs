@@ -18,6 +18,7 @@ mod findings;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod guard;
+mod handlers;
 mod health;
 mod imports;
 mod key;

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::routing::{MethodFilter, MethodRouter};
 
 use super::describe::{Described, Describes};
 use super::guard::Despite;
+use super::handlers::Routed;
 use super::{
     Admin, access, assets, backup, changes, deliveries, destinations, doctor, document, events, export, filters,
     findings, guard, imports, key, projects, settings, sources, status, trend, triage, webhooks,
@@ -73,10 +73,9 @@ impl<const DESCRIBED: bool> Part<DESCRIBED> {
         Self { name, list: Vec::new() }
     }
 
-    fn add<H, T, A>(mut self, role: Role, method: &Method, path: &'static str, handler: H, what: &'static str) -> Self
+    fn add<H, How, A>(mut self, role: Role, method: &Method, path: &'static str, handler: H, what: &'static str) -> Self
     where
-        H: Handler<T, Arc<Admin>> + Describes<A>,
-        T: 'static,
+        H: Routed<How, A> + Describes<A>,
     {
         let filter = MethodFilter::try_from(method.clone()).expect("the methods of the table are ordinary ones");
         self.list.push(Operation {
@@ -87,16 +86,15 @@ impl<const DESCRIBED: bool> Part<DESCRIBED> {
             role: Some(role),
             despite: Despite::Nothing,
             described: DESCRIBED.then_some(H::describe as fn() -> Described),
-            route: on(filter, handler),
+            route: handler.route(filter),
         });
         self
     }
 
     /// The same, for everybody who reaches the address.
-    fn open<H, T, A>(mut self, method: &Method, path: &'static str, handler: H, what: &'static str) -> Self
+    fn open<H, How, A>(mut self, method: &Method, path: &'static str, handler: H, what: &'static str) -> Self
     where
-        H: Handler<T, Arc<Admin>> + Describes<A>,
-        T: 'static,
+        H: Routed<How, A> + Describes<A>,
     {
         self = self.add(Role::Viewer, method, path, handler, what);
         if let Some(last) = self.list.last_mut() {

@@ -30,15 +30,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Redirect, Response};
-use axum::routing::{MethodFilter, get, on};
+use axum::routing::{MethodFilter, get};
 
 pub(super) use self::error::nowhere;
 use super::Admin;
 use super::guard::{self, Despite};
+use super::handlers::Routed;
 use crate::domain::access::Role;
 
 /// One page, or one thing that a page's form does.
@@ -54,17 +54,13 @@ struct Place {
     route: axum::routing::MethodRouter<Arc<Admin>>,
 }
 
-fn place<H, T>(
+fn place<How, Args>(
     role: impl Into<Option<Role>>,
     method: &Method,
     path: &'static str,
-    handler: H,
+    handler: impl Routed<How, Args>,
     what: &'static str,
-) -> Place
-where
-    H: Handler<T, Arc<Admin>>,
-    T: 'static,
-{
+) -> Place {
     let filter = MethodFilter::try_from(method.clone()).expect("the methods of the table are ordinary ones");
     Place {
         method: method.clone(),
@@ -72,7 +68,7 @@ where
         role: role.into(),
         what,
         despite: Despite::Nothing,
-        route: on(filter, handler),
+        route: handler.route(filter),
     }
 }
 
