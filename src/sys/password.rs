@@ -3,6 +3,7 @@
 //! memory no more than once.
 
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -10,21 +11,33 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 /// One at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// An allocator gives back at once what is larger than this. For less than 32 MiB the system's learns from the first
-/// that is freed to keep the next ones, and their 19 MiB would stay with the process (mallopt(3), M_MMAP_THRESHOLD).
-const RESERVED_BYTES: usize = 33 * 1024 * 1024;
+/// 19 MiB.
+const BLOCKS: usize = 19 * 1024;
+
+/// Whatever else is called there takes far less.
+const STACK_BYTES: usize = BLOCKS * Block::SIZE + 256 * 1024;
 
 fn params() -> Params {
-    Params::new(19 * 1024, 2, 1, None).expect("the parameters are within the algorithm's limits")
+    Params::new(u32::try_from(BLOCKS).expect("they are few"), 2, 1, None).expect("the parameters are within limits")
 }
 
+/// Works on the stack of a thread of its own, which the system takes back whole as it ends: an allocator would keep so
+/// much for the next time, and find small things in it by then.
 fn argon2id(params: Params, password: &str, salt: &[u8]) -> argon2::Result<Output> {
-    let mut memory = Vec::with_capacity(params.block_count().max(RESERVED_BYTES / Block::SIZE));
-    memory.resize(params.block_count(), Block::new());
-    let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut hash, memory.as_mut_slice())?;
-    Ok(Output::new(&hash).expect("it is as long as hashes are"))
+    let work = move || {
+        #[allow(clippy::large_stack_arrays, reason = "the stack is made for it")]
+        let mut memory = [Block::new(); BLOCKS];
+        let memory = memory.get_mut(..params.block_count()).ok_or(argon2::Error::MemoryTooMuch)?;
+        let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut hash, memory)?;
+        Ok(Output::new(&hash).expect("it is as long as hashes are"))
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("password".to_owned()).stack_size(STACK_BYTES);
+        let worker = thread.spawn_scoped(scope, work).map_err(|_| argon2::Error::OutOfMemory)?;
+        worker.join().expect("it does not panic")
+    })
 }
 
 /// The hash of a password with a salt of its own.
