@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use hydrophone::cli::{self, Cli};
 
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     cli::run(Cli::parse())
 }
