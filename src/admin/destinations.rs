@@ -194,6 +194,7 @@ fn shown(view: &Reader, id: DestinationId, destination: Destination) -> Result<s
         url: destination.url,
         options: destination.options,
         own_ca: destination.ca_pem.is_some(),
+        has_secret: destinations::has_secret(view, id)?,
         proxy: destination.proxy.as_deref().map(without_password),
         filter: shapes::DestinationFilter {
             organizations: destination.filter.organizations,

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::{Admin, status};
 use crate::domain::condition::Condition;
-use crate::domain::destination::Destination;
 use crate::domain::notice::compare;
 use crate::store::{StoreError, destinations, notices};
 use crate::sys::clock;
@@ -33,7 +32,7 @@ const LOOK_MIN: Duration = Duration::from_secs(2);
 
 fn look(admin: &Admin) -> Result<(), StoreError> {
     let (wanted, before) = admin.store.read::<_, StoreError>(|view| {
-        let wanted = destinations::destinations(view)?.iter().any(|(_, one)| wants(one));
+        let wanted = destinations::destinations(view)?.iter().any(|(_, one)| one.wants_conditions());
         Ok((wanted, notices::held(view)?))
     })?;
     if !wanted || admin.store.locked().is_some() {
@@ -45,9 +44,4 @@ fn look(admin: &Admin) -> Result<(), StoreError> {
         return Ok(());
     }
     admin.store.write(move |batch| notices::note(batch, held, told))
-}
-
-/// Whether a destination is to be told of conditions.
-fn wants(destination: &Destination) -> bool {
-    destination.option("conditions") == Some("yes")
 }

@@ -29,7 +29,8 @@ pub enum Command {
         hydrophone destination add conviso conviso \\\n    --option company=42 --token-file key.txt\n  \
         hydrophone destination add events siem \\\n    --url https://siem.example.com/hydrophone\n  \
         hydrophone destination add sarif files --url /var/lib/hydrophone/sarif\n  \
-        hydrophone destination add github code \\\n    --option repository=acme/shop --token-file token.txt\n\n\
+        hydrophone destination add github code \\\n    --option repository=acme/shop --token-file token.txt\n  \
+        hydrophone destination add nats fleet \\\n    --url tls://nats.example.com --option site=berlin --token-file berlin.txt\n\n\
         What --option sets, by kind:\n  \
         defectdojo  product-type (in which missing products are made), engagement (SonarQube), verified (yes|no)\n  \
         conviso     company (its number; needed), business-impact (of assets that are made), repository-url (with\n              \
@@ -37,7 +38,9 @@ pub enum Command {
         events      plain (yes takes http://), timeout (seconds)\n  \
         sarif       keep (former versions of each file), suppressions (all|false-positives|none)\n  \
         github      repository (OWNER/NAME), repository.PROJECT, ref (refs/heads/{branch}), commit (analysed|head),\n              \
-        suppressions\n\n\
+        suppressions\n  \
+        nats        site (what this box's place is called; needed), stream (HYDROPHONE), plain (yes takes a way without\n              \
+        TLS)\n\n\
         What an organization's own filter keeps back is not passed on either; see `hydrophone organization filter --help`.")]
     Add(Box<Add>),
     /// List the destinations.
@@ -55,7 +58,7 @@ pub enum Command {
     /// Change what a destination is told, and how.
     #[command(long_about = "Change what a destination is told, and how.\n\n\
         A narrower filter closes nothing on DefectDojo and Conviso. SARIF files and GitHub show what passes now, so that \
-        GitHub counts the rest as fixed, and signed events tell nothing more of it. To keep what was told, narrow the \
+        GitHub counts the rest as fixed, and signed events and NATS tell nothing more of it. To keep what was told, narrow the \
         organization's filter instead: `hydrophone organization filter --help`.")]
     Edit(Box<Edit>),
     /// Tell a destination nothing until it is resumed.
@@ -151,7 +154,7 @@ pub struct Triage {
 #[derive(Debug, Args)]
 pub struct Add {
     /// Choose the platform.
-    #[arg(value_parser = ["defectdojo", "conviso", "events", "sarif", "github"])]
+    #[arg(value_parser = ["defectdojo", "conviso", "events", "sarif", "github", "nats"])]
     kind: String,
     /// Choose a name: letters, digits and `- _ .`.
     name: String,

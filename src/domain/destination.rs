@@ -32,11 +32,15 @@ pub enum PlatformKind {
     /// GitHub code scanning.
     #[n(4)]
     GitHub,
+    /// A stream of NATS JetStream, in which a fleet of boxes speaks.
+    #[n(5)]
+    Nats,
 }
 
 impl PlatformKind {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::DefectDojo, Self::Conviso, Self::Events, Self::Sarif, Self::GitHub];
+    pub const ALL: &'static [Self] =
+        &[Self::DefectDojo, Self::Conviso, Self::Events, Self::Sarif, Self::GitHub, Self::Nats];
 
     /// The word in JSON and on the command line.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +50,7 @@ impl PlatformKind {
             Self::Events => "events",
             Self::Sarif => "sarif",
             Self::GitHub => "github",
+            Self::Nats => "nats",
         }
     }
 }
@@ -58,7 +63,7 @@ impl fmt::Display for PlatformKind {
 
 /// The word names no platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of destination; they are: defectdojo, conviso, events, sarif, github")]
+#[error("{0:?} is no kind of destination; they are: defectdojo, conviso, events, sarif, github, nats")]
 pub struct UnknownKind(String);
 
 impl FromStr for PlatformKind {
@@ -135,6 +140,11 @@ impl Destination {
     /// An option of the kind's own.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(String::as_str)
+    }
+
+    /// Whether it is to be told of this box's own conditions: a fleet always is, others where a person says so.
+    pub fn wants_conditions(&self) -> bool {
+        self.kind == PlatformKind::Nats || self.option("conditions") == Some("yes")
     }
 
     /// What an asset is called on the platform.

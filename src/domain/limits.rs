@@ -515,6 +515,19 @@ pub const EVENT_CWE_MAX: usize = 50;
 /// those since the last commit are sent again.
 pub const EVENTS_PER_PUSH_MAX: usize = 20;
 
+/// Messages to a stream of NATS that are under way at once. Each is acknowledged by itself, when it is on the server's disk;
+/// after a power cut those since the last commit are told again.
+pub const NATS_PER_PUSH_MAX: usize = 250;
+
+/// How long a server of NATS may take to connect, and to acknowledge a message.
+pub const NATS_CALL_MAX: Duration = Duration::from_secs(10);
+
+/// How long a batch may take until all of it is acknowledged.
+pub const NATS_PUSH_MAX: Duration = Duration::from_secs(25);
+
+/// How often a box says to its fleet that it is there while nothing else is to be said.
+pub const FLEET_ALIVE_EVERY: Duration = Duration::from_mins(1);
+
 /// How far two clocks may be apart before receivers refuse signatures as too old.
 pub const EVENT_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);
 

@@ -10,6 +10,7 @@ pub mod crawl;
 pub mod delivery;
 pub mod destination;
 pub mod finding;
+pub mod fleet;
 pub mod gate;
 pub mod ids;
 pub mod limits;

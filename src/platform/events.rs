@@ -1,6 +1,6 @@
-//! Signed events: each change as one [CloudEvents 1.0](https://cloudevents.io) event in JSON, posted to an address that
-//! the operator names and signed as [Standard Webhooks 1.0.0](https://www.standardwebhooks.com) says. For SIEMs,
-//! chats, automation and platforms of one's own.
+//! Signed events: each change as one [event](super::cloud_events), posted to an address that the operator names and signed
+//! as [Standard Webhooks 1.0.0](https://www.standardwebhooks.com) says. For SIEMs, chats, automation and platforms of
+//! one's own.
 //!
 //! ```text
 //! POST /hooks/sonar HTTP/1.1
@@ -9,17 +9,9 @@
 //! webhook-timestamp: 1793491200      of this attempt
 //! webhook-signature: v1,K5oZ… v1,g0hM…
 //!
-//! {"specversion":"1.0","id":"7d9e…","source":"hydrophone:/cloud/acme/shop","type":"dev.hydrophone.finding.opened",
-//!  "subject":"F12","time":"2026-11-01T00:00:00Z","datacontenttype":"application/json",
-//!  "data":{"id":"F12","key":"AY…","source":"cloud","organization":"acme","project":"shop","branch":"main",…,
-//!          "previous_state":null,"change":"C40"}}
+//! {"specversion":"1.0","id":"7d9e…","type":"dev.hydrophone.finding.opened",…}
 //! ```
 //!
-//! - `type` ends in what happened: `opened`, `updated`, `fixed`, `removed`, `reopened`, `triaged`, `moved`; or `present`
-//!   where the present state is told, to a new destination or anew.
-//! - `data` is the finding as the API shows it, without Sonar's own words, and as it is now: an event that comes late
-//!   tells the newest state, `previous_state` the one before the change. Where texts had to be shortened to keep an
-//!   event below 20 kB, `cut` names them.
 //! - 2xx is success. 410 stops the destination. 401 and 403 (secret or clock), 404 and 405 (address) stop it until a
 //!   person has looked; 408, 425, 429 and 5xx are tried again, after Retry-After where that is said; any other 4xx
 //!   refuses this event alone. No redirect is followed.
@@ -42,23 +34,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use percent_encoding::utf8_percent_encode;
 use ring::hmac;
-use serde_json::{Value, json};
 use ureq::http::{HeaderName, Method, Uri, header};
 
+use super::cloud_events::{Speaker, TYPES};
 use super::http::{Answer, Http};
 use super::{Abilities, BadDestination, Finding, Manner, Platform, Pushed, Told, Trouble};
 use crate::domain::destination::Destination;
-use crate::domain::ids::{RuleKey, ScopeKind};
-use crate::domain::limits::{
-    EVENT_BYTES_MAX, EVENT_CALL_MAX, EVENT_CALL_OPTION_MAX, EVENT_CLOCK_DIFFERENCE_MAX, EVENT_CWE_MAX,
-    EVENTS_PER_PUSH_MAX,
-};
-use crate::domain::message::{Cause, Message, Place, QUERY, Target, told_state};
+use crate::domain::limits::{EVENT_CALL_MAX, EVENT_CALL_OPTION_MAX, EVENT_CLOCK_DIFFERENCE_MAX, EVENTS_PER_PUSH_MAX};
+use crate::domain::message::{Message, Place, Target};
 use crate::domain::notice::Notice;
 use crate::domain::signature::to_hex;
-use crate::domain::time::Timestamp;
 use crate::sys::trust::Trust;
 use crate::sys::{clock, random, reach};
 
@@ -68,8 +54,7 @@ pub struct Events {
     url: String,
     encrypted: bool,
     secrets: Vec<Secret>,
-    /// Whether Sonar's decisions are passed on, so that the state before is told by the same rule as the state.
-    decisions: bool,
+    speaker: Speaker,
     name: String,
     /// Whether conditions of this box are told, too.
     conditions: bool,
@@ -102,7 +87,7 @@ impl Events {
             url: destination.url.trim().to_owned(),
             encrypted,
             secrets: Secret::parse_all(secret.unwrap_or_default())?,
-            decisions: destination.triage_from_sonar,
+            speaker: Speaker { site: None, decisions: destination.triage_from_sonar },
             name: destination.name.to_string(),
             conditions: yes_or_no(destination, "conditions")?.unwrap_or(false),
         })
@@ -180,16 +165,16 @@ impl Platform for Events {
                 .to_owned(),
         };
         let id = to_hex(&random::bytes::<16>());
-        let answer = self.post(&id, ping(&id, &self.name, clock::now()))?;
+        let answer = self.post(&id, self.speaker.ping(&id, &self.name, clock::now()))?;
         let status = answer.status;
         let (good, said) = match self.judge(&answer) {
             Ok(Told::Yes(_)) => {
-                (true, format!("a signed event {PING}, which is no finding, was taken (HTTP {status})"))
+                (true, format!("a signed event {TYPES}ping, which is no finding, was taken (HTTP {status})"))
             }
             Ok(Told::Refused(why) | Told::Broke(why)) => (
                 false,
                 format!(
-                    "{why}; if the receiver refuses only types that it does not know, such as {PING}, let it answer those with 2xx"
+                    "{why}; if the receiver refuses only types that it does not know, such as {TYPES}ping, let it answer those with 2xx"
                 ),
             ),
             Err(trouble) => (false, trouble.to_string()),
@@ -205,7 +190,7 @@ impl Platform for Events {
         let mut pushed = Pushed::default();
         for message in batch {
             let id = message.idempotency_key();
-            let answer = self.post(&id, event(&id, place, message, self.decisions));
+            let answer = self.post(&id, self.speaker.finding(&id, place, message));
             match answer.and_then(|answer| self.judge(&answer)) {
                 Ok(told) => pushed.told.push((message.finding.id, told)),
                 Err(trouble) => {
@@ -224,7 +209,7 @@ impl Platform for Events {
 
     fn notify(&mut self, id: &[u8; 16], notice: &Notice) -> Result<Told, Trouble> {
         let id = to_hex(id);
-        let answer = self.post(&id, condition(&id, notice))?;
+        let answer = self.post(&id, self.speaker.condition(&id, notice))?;
         self.judge(&answer)
     }
 }
@@ -304,123 +289,6 @@ fn sign(secrets: &[Secret], id: &str, seconds: i64, body: &[u8]) -> String {
     };
     secrets.iter().map(signature).collect::<Vec<_>>().join(" ")
 }
-
-/// The event of a change. The same for every attempt, unless the finding changed meanwhile.
-fn event(id: &str, place: &Place, message: &Message, decisions: bool) -> Vec<u8> {
-    let whole = written(id, place, message, decisions, usize::MAX);
-    if whole.len() <= EVENT_BYTES_MAX {
-        return whole;
-    }
-    // Names are bounded by their types, so that the last of these always fits.
-    let cut = |characters| written(id, place, message, decisions, characters);
-    let fits = |body: &Vec<u8>| body.len() <= EVENT_BYTES_MAX;
-    [4000, 1000].into_iter().map(cut).find(fits).unwrap_or_else(|| cut(250))
-}
-
-fn written(id: &str, place: &Place, message: &Message, decisions: bool, characters_max: usize) -> Vec<u8> {
-    let (finding, observed) = (&message.finding, &message.finding.observed);
-    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
-    let (kind, at, from, change) = match &message.cause {
-        Cause::Present | Cause::Seeded(_) => {
-            ("present", observed.updated_at.unwrap_or(finding.first_seen_at), None, None)
-        }
-        Cause::Changed { number, kind, from, at } => (kind.as_str(), *at, *from, Some(number.to_string())),
-    };
-    let mut data = json!({
-        "id": finding.id.to_string(),
-        "key": observed.key.as_str(),
-        "source": place.source.as_str(),
-        "organization": place.organization.as_str(),
-        "project": place.project.as_str(),
-        "branch": place.branch.as_str(),
-        "pull_request": place.scope_kind == ScopeKind::PullRequest,
-        "asset": place.asset.as_str(),
-        "kind": observed.kind.as_str(),
-        "rule": observed.rule.as_ref().map(RuleKey::as_str),
-        "title": message.title(),
-        "message": observed.message,
-        "severity": observed.severity.as_str(),
-        "state": message.state.as_str(),
-        "path": observed.path,
-        "line": observed.line,
-        "cwe": message.rule.cwe.get(..EVENT_CWE_MAX).unwrap_or(&message.rule.cwe),
-        "url": message.url,
-        "created_at": time(observed.created_at),
-        "updated_at": time(observed.updated_at),
-        "closed_at": time(observed.closed_at.filter(|_| observed.state.is_closed()).or(finding.closed_at)),
-        "first_seen_at": finding.first_seen_at.to_string(),
-        "previous_state": from.map(|from| told_state(from, decisions).as_str()),
-        "change": change,
-    });
-    let mut cut = Vec::new();
-    for name in ["title", "message", "path"] {
-        let Some(text) = data[name].as_str() else { continue };
-        if let Some((end, _)) = text.char_indices().nth(characters_max) {
-            data[name] = Value::from(format!("{}…", &text[..end]));
-            cut.push(name);
-        }
-    }
-    if !cut.is_empty() {
-        data["cut"] = json!(cut);
-    }
-    let segment = |text: &str| utf8_percent_encode(text, QUERY).to_string();
-    let (source, organization) = (segment(place.source.as_str()), segment(place.organization.as_str()));
-    let event = json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": format!("hydrophone:/{source}/{organization}/{}", segment(place.project.as_str())),
-        "type": format!("dev.hydrophone.finding.{kind}"),
-        "subject": finding.id.to_string(),
-        "time": at.to_string(),
-        "datacontenttype": "application/json",
-        "data": data,
-    });
-    event.to_string().into_bytes()
-}
-
-/// The event of a condition of this box. Where several boxes tell the same receiver, `box` says which one it is.
-fn condition(id: &str, notice: &Notice) -> Vec<u8> {
-    let Notice { told, ended_at } = notice;
-    let what = if ended_at.is_some() { "ended" } else { "raised" };
-    let short = |text: &str| text.chars().take(CONDITION_CHARACTERS_MAX).collect::<String>();
-    let event = json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": "hydrophone:/",
-        "type": format!("dev.hydrophone.condition.{what}"),
-        "subject": told.code,
-        "time": ended_at.unwrap_or(told.raised_at).to_string(),
-        "datacontenttype": "application/json",
-        "data": {
-            "code": told.code,
-            "severity": told.severity,
-            "text": short(&told.text),
-            "remedy": short(&told.remedy),
-            "raised_at": told.raised_at.to_string(),
-            "ended_at": ended_at.map(|at| at.to_string()),
-            "box": rustix::system::uname().nodename().to_string_lossy(),
-        },
-    });
-    event.to_string().into_bytes()
-}
-
-/// The longest texts name a project and repeat what a server said.
-const CONDITION_CHARACTERS_MAX: usize = 2_000;
-
-fn ping(id: &str, destination: &str, now: Timestamp) -> Vec<u8> {
-    let event = json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": "hydrophone:/",
-        "type": PING,
-        "time": now.to_string(),
-        "datacontenttype": "application/json",
-        "data": { "destination": destination, "text": "This event shows that the way is open. It is about no finding." },
-    });
-    event.to_string().into_bytes()
-}
-
-const PING: &str = "dev.hydrophone.ping";
 
 const PREFIX: &str = "whsec_";
 

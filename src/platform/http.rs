@@ -219,19 +219,23 @@ impl Http {
 
     fn no_answer(&self, error: ureq::Error) -> Trouble {
         let host = &self.host;
-        let distrust = match Obstacle::of(error) {
-            Obstacle::Unreachable(cause) => return Trouble::later(format!("{host} cannot be reached: {cause}")),
-            Obstacle::Distrusted(distrust) => distrust,
-        };
-        let remedy = match &distrust {
-            Distrust::UnknownIssuer { .. } => "give the authority's certificate with --ca-file",
-            Distrust::WrongName { .. } => "use the name that the certificate is made for",
-            Distrust::Expired => "renew it, or set this box's clock if it is ahead",
-            Distrust::NotYetValid => "set this box's clock",
-            Distrust::Other(_) => "give the server another certificate",
-        };
-        Trouble::refused(format!("the certificate of {host} is not trusted: {distrust}"), remedy)
+        match Obstacle::of(error) {
+            Obstacle::Unreachable(cause) => Trouble::later(format!("{host} cannot be reached: {cause}")),
+            Obstacle::Distrusted(distrust) => distrusted(host, &distrust),
+        }
     }
+}
+
+/// That a platform's certificate is not believed.
+pub(super) fn distrusted(host: &str, distrust: &Distrust) -> Trouble {
+    let remedy = match distrust {
+        Distrust::UnknownIssuer { .. } => "give the authority's certificate with --ca-file",
+        Distrust::WrongName { .. } => "use the name that the certificate is made for",
+        Distrust::Expired => "renew it, or set this box's clock if it is ahead",
+        Distrust::NotYetValid => "set this box's clock",
+        Distrust::Other(_) => "give the server another certificate",
+    };
+    Trouble::refused(format!("the certificate of {host} is not trusted: {distrust}"), remedy)
 }
 
 /// Whether an answer is let through to what reads it. See [`crate::fuzz`].

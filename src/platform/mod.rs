@@ -4,6 +4,7 @@
 //! remembered of each finding, and hands back what is to be remembered. Order, retries, cursors and dead letters are
 //! the machine's (`work/deliver`).
 
+mod cloud_events;
 mod conviso;
 pub mod defectdojo;
 pub mod events;
@@ -11,6 +12,7 @@ pub mod events;
 pub(crate) mod fuzz;
 pub mod github;
 pub mod http;
+mod nats;
 pub mod sarif;
 pub mod sarif_folder;
 mod scope_log;
@@ -287,6 +289,15 @@ pub trait Platform: Send {
         Ok(Polled::default())
     }
 
+    /// Called while there is nothing to tell: what this box says although nothing changed, such as that it is there. When it
+    /// is to be called again, where that is ever.
+    ///
+    /// # Errors
+    /// If nothing can be said now.
+    fn attend(&mut self) -> Result<Option<Duration>, Trouble> {
+        Ok(None)
+    }
+
     /// Whether it is to be told of this box's own conditions.
     fn wants_notices(&self) -> bool {
         false
@@ -346,6 +357,7 @@ pub fn open_by(
         PlatformKind::Events => Ok(Box::new(events::Events::open(destination, secret, trust)?)),
         PlatformKind::Sarif => Ok(Box::new(sarif_folder::SarifFolder::open(destination)?)),
         PlatformKind::GitHub => Ok(Box::new(github::GitHub::open(destination, secret, trust)?)),
+        PlatformKind::Nats => Ok(Box::new(nats::Nats::open(destination, secret, trust)?)),
     }
 }
 
@@ -354,7 +366,7 @@ pub fn default_url(kind: PlatformKind) -> Option<&'static str> {
     match kind {
         PlatformKind::Conviso => Some("https://api.convisoappsec.com/graphql"),
         PlatformKind::GitHub => Some("https://api.github.com"),
-        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif => None,
+        PlatformKind::DefectDojo | PlatformKind::Events | PlatformKind::Sarif | PlatformKind::Nats => None,
     }
 }
 
@@ -368,6 +380,6 @@ pub fn words(kind: PlatformKind) -> &'static Words {
     match kind {
         PlatformKind::Conviso => conviso::WORDS,
         PlatformKind::DefectDojo => defectdojo::words(),
-        PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub => &[],
+        PlatformKind::Events | PlatformKind::Sarif | PlatformKind::GitHub | PlatformKind::Nats => &[],
     }
 }

@@ -160,7 +160,7 @@ pub enum BadConnection {
 impl From<BadWay> for BadConnection {
     fn from(bad: BadWay) -> Self {
         match bad {
-            BadWay::Url { given, problem } => Self::Url { given, problem },
+            BadWay::Url { given, problem, .. } => Self::Url { given, problem },
             BadWay::Authorities(bad) => Self::Authorities(bad),
             BadWay::Proxy { from, problem } => Self::Proxy { from, problem },
         }

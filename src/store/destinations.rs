@@ -199,6 +199,11 @@ pub fn next_id(view: &impl View) -> Result<DestinationId, StoreError> {
     Ok(DestinationId(u32::try_from(number).unwrap_or(u32::MAX)))
 }
 
+/// Whether a destination has a secret; known also where it cannot be opened.
+pub fn has_secret(view: &impl View, id: DestinationId) -> Result<bool, StoreError> {
+    secrets::has_secret(view, &of_secret(id))
+}
+
 /// A destination's secret.
 pub fn secret(view: &impl View, id: DestinationId) -> Result<Option<SecretBytes>, StoreError> {
     secrets::secret(view, &of_secret(id))

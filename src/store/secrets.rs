@@ -164,7 +164,12 @@ fn about(key: &Key) -> Vec<u8> {
     [b"secret ".as_slice(), &key.0].concat()
 }
 
-/// The secret at a key.
+/// Whether there is one, which need not be opened for that.
+pub(super) fn has_secret(view: &impl View, key: &Key) -> Result<bool, StoreError> {
+    Ok(get::<Sealed>(view, tables::SECRETS, key)?.is_some())
+}
+
+/// A secret, opened.
 pub(super) fn secret(view: &impl View, key: &Key) -> Result<Option<SecretBytes>, StoreError> {
     let Some(sealed) = get::<Sealed>(view, tables::SECRETS, key)? else { return Ok(None) };
     match view.keyring().open(&about(key), &sealed.0)? {

@@ -58,8 +58,9 @@ fn given() -> Option<String> {
     std::env::var(FILTER).ok().filter(|wanted| !wanted.trim().is_empty())
 }
 
+/// What matters of a server of NATS is said by the destination, in our words.
 fn usual() -> Targets {
-    Targets::new().with_default(LevelFilter::INFO)
+    Targets::new().with_default(LevelFilter::INFO).with_target("async_nats", LevelFilter::OFF)
 }
 
 /// An event is one line whatever is in it: words from outside must not pass for a line of ours, nor steer the terminal that

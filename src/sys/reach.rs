@@ -14,14 +14,14 @@ use crate::domain::secret::SecretText;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadWay {
     /// The address.
-    #[error(
-        "{given:?} is no address that can be used: {problem}; one looks like https://host.example or https://host.example/path"
-    )]
+    #[error("{given:?} is no address that can be used: {problem}; one looks like {example}")]
     Url {
         /// What was given.
         given: String,
         /// What is wrong with it.
         problem: &'static str,
+        /// What a good one looks like.
+        example: &'static str,
     },
     /// The file of authorities.
     #[error("the file of authorities {0}")]
@@ -41,24 +41,63 @@ pub enum BadWay {
 /// # Errors
 /// If it is none.
 pub fn address(given: &str) -> Result<Uri, BadWay> {
-    // What stands before an @ may be a password.
-    let shown = if given.contains('@') { "…" } else { given };
-    let bad = |problem| BadWay::Url { given: shown.to_owned(), problem };
-    let uri: Uri = given.trim().parse().map_err(|_| bad("it cannot be read"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(bad("it has to begin with https:// or http://"));
-    }
-    let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
-    if authority.as_str().contains('@') {
-        return Err(bad("a name or password does not belong in it; secrets are given apart"));
-    }
-    if authority.host().is_empty() || authority.as_str().ends_with(':') {
-        return Err(bad("it has no host, or no port after the colon"));
-    }
-    if uri.query().is_some() || given.contains('#') {
-        return Err(bad("it must not have a part after ? or #"));
+    const FORM: Form = Form {
+        schemes: &["http", "https"],
+        begins: "it has to begin with https:// or http://",
+        example: "https://host.example or https://host.example/path",
+    };
+    FORM.read(given)
+}
+
+/// Reads the address of a server of NATS, which has no path.
+///
+/// # Errors
+/// If it is none.
+pub fn nats_address(given: &str) -> Result<Uri, BadWay> {
+    const FORM: Form = Form {
+        schemes: &["nats", "tls"],
+        begins: "it has to begin with nats:// or tls://",
+        example: "nats://host.example or tls://host.example:4222",
+    };
+    let uri = FORM.read(given)?;
+    if !matches!(uri.path(), "" | "/") {
+        return Err(FORM.bad(given, "it must not have a path"));
     }
     Ok(uri)
+}
+
+/// What an address of a kind looks like.
+struct Form {
+    schemes: &'static [&'static str],
+    begins: &'static str,
+    example: &'static str,
+}
+
+impl Form {
+    fn bad(&self, given: &str, problem: &'static str) -> BadWay {
+        // What stands before an @ may be a password.
+        let shown = if given.contains('@') { "…" } else { given };
+        BadWay::Url { given: shown.to_owned(), problem, example: self.example }
+    }
+
+    fn read(&self, given: &str) -> Result<Uri, BadWay> {
+        let bad = |problem| self.bad(given, problem);
+        let uri: Uri = given.trim().parse().map_err(|_| bad("it cannot be read"))?;
+        if !uri.scheme_str().is_some_and(|scheme| self.schemes.contains(&scheme)) {
+            return Err(bad(self.begins));
+        }
+        let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("a name or password does not belong in it; secrets are given apart"));
+        }
+        if authority.host().is_empty() || authority.as_str().ends_with(':') {
+            return Err(bad("it has no host, or no port after the colon"));
+        }
+        if uri.query().is_some() || given.contains('#') {
+            return Err(bad("it must not have a part after ? or #"));
+        }
+        Ok(uri)
+    }
 }
 
 /// The proxy that was given, else the environment's. A loopback address is never asked through the environment's
@@ -200,7 +239,8 @@ impl Obstacle {
     }
 }
 
-fn broken(error: &io::Error) -> String {
+/// Why a connection broke, or came not to be, in words.
+pub fn broken(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "the connection was refused; nothing listens there".to_owned(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),

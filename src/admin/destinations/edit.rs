@@ -11,9 +11,10 @@ use crate::admin::answers::Sent;
 use crate::admin::guard::remark;
 use crate::admin::{Admin, Problem, Shared, shapes};
 use crate::domain::access::Caller;
-use crate::domain::destination::Destination;
+use crate::domain::destination::{Destination, PlatformKind};
 use crate::domain::ids::{AssetName, DestinationId, FindingId};
 use crate::platform::{BadDestination, Trouble};
+use crate::store::changes::Cursor;
 use crate::store::destinations;
 use crate::store::records::SecretBytes;
 
@@ -81,6 +82,10 @@ pub(in crate::admin) fn edited(
             progress.gone = false;
             progress.trouble = None;
         }
+        if is_another_stream(&before, &destination) {
+            // What is known there is not what was told elsewhere.
+            progress.replay(Cursor::New);
+        }
         if destination.triage_to_sonar && !passed_back {
             // What was decided there until now counts too.
             progress.decisions = true;
@@ -102,6 +107,8 @@ fn stays(before: &Destination, after: &Destination) -> Result<(), Problem> {
     // Without authorities of its own fewer are trusted than before.
     } else if before.ca_pem != after.ca_pem && after.ca_pem.is_some() {
         "other authorities"
+    } else if after.kind == PlatformKind::Nats && is_plain(after) && !is_plain(before) {
+        "a way without TLS"
     } else {
         return Ok(());
     };
@@ -113,6 +120,17 @@ fn stays(before: &Destination, after: &Destination) -> Result<(), Problem> {
     .remedy("enter the token or key once more; or, on the box itself: `hydrophone destination edit`"))
 }
 
+fn is_plain(destination: &Destination) -> bool {
+    destination.option("plain") == Some("yes")
+}
+
+/// Whether what a fleet is told goes to another place in it, or to another one.
+fn is_another_stream(before: &Destination, after: &Destination) -> bool {
+    let place =
+        |one: &Destination| (one.url.clone(), ["site", "stream"].map(|name| one.option(name).map(str::to_owned)));
+    after.kind == PlatformKind::Nats && place(before) != place(after)
+}
+
 /// Who is asked at an address. One that cannot be read is its own place.
 fn place(url: &str) -> (String, String, Option<u16>) {
     let parsed = url.trim().parse::<Uri>().ok();
@@ -120,7 +138,11 @@ fn place(url: &str) -> (String, String, Option<u16>) {
         return (url.to_owned(), String::new(), None);
     };
     let scheme = address.scheme_str().unwrap_or_default().to_ascii_lowercase();
-    let usual = if scheme == "http" { 80 } else { 443 };
+    let usual = match scheme.as_str() {
+        "http" => 80,
+        "nats" | "tls" => 4222,
+        _ => 443,
+    };
     (scheme, host.to_ascii_lowercase(), Some(address.port_u16().unwrap_or(usual)))
 }
 
@@ -245,12 +267,13 @@ const OPTIONS: &[&str] = &[
     "repository",
     "ref",
     "commit",
+    "site",
+    "stream",
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::destination::PlatformKind;
     use crate::domain::ids::DestinationName;
     use crate::domain::time::Timestamp;
     use crate::platform;
@@ -281,6 +304,10 @@ mod tests {
         let trusting = |pem: &str| Destination { ca_pem: Some(pem.to_owned()), ..before.clone() };
         assert!(stays(&before, &trusting("A")).is_err() && stays(&trusting("A"), &trusting("B")).is_err());
         assert!(stays(&trusting("A"), &before).is_ok(), "fewer are trusted then");
+        let nats = Destination::new(name.clone(), PlatformKind::Nats, "nats://n.example".to_owned(), Timestamp(0));
+        let plain = Destination { options: [("plain".to_owned(), "yes".to_owned())].into(), ..nats.clone() };
+        assert!(stays(&nats, &plain).is_err() && stays(&plain, &plain).is_ok() && stays(&plain, &nats).is_ok());
+        assert!(stays(&nats, &Destination { url: "nats://n.example:4222".to_owned(), ..nats.clone() }).is_ok());
     }
 
     /// Asked of the platforms themselves, so that a sentence that is written anew is not told at another field.
@@ -288,7 +315,7 @@ mod tests {
     fn what_a_platform_refuses_is_told_at_the_field_that_it_speaks_of() {
         let whsec = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
         let (dojo, conviso, events) = (PlatformKind::DefectDojo, PlatformKind::Conviso, PlatformKind::Events);
-        let (sarif, github) = (PlatformKind::Sarif, PlatformKind::GitHub);
+        let (sarif, github, nats) = (PlatformKind::Sarif, PlatformKind::GitHub, PlatformKind::Nats);
         let url = "https://a.example";
         for (kind, url, options, secret, field) in [
             (dojo, "dojo", &[][..], "t", "url"),
@@ -313,6 +340,13 @@ mod tests {
             (github, url, &[("repository", "a/b")], "", "secret"),
             (github, url, &[("repository", "a/b"), ("ref", "x")], "t", "options.ref"),
             (github, url, &[("repository", "a/b"), ("commit", "x")], "t", "options.commit"),
+            (nats, url, &[("site", "berlin")], "", "url"),
+            (nats, "nats://a.example/path", &[("site", "berlin")], "", "url"),
+            (nats, "nats://a.example", &[], "", "options.site"),
+            (nats, "nats://a.example", &[("site", "a.b")], "", "options.site"),
+            (nats, "nats://a.example", &[("site", "berlin"), ("stream", "a b")], "", "options.stream"),
+            (nats, "nats://a.example", &[("site", "berlin"), ("plain", "x")], "", "options.plain"),
+            (nats, "nats://a.example", &[("site", "berlin")], "two words", "secret"),
         ] {
             let name = DestinationName::parse("d").expect("a name");
             let mut destination = Destination::new(name, kind, url.to_owned(), Timestamp(0));

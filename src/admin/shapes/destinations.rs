@@ -12,7 +12,7 @@ use crate::domain::secret::SecretText;
 pub struct DestinationHealth {
     /// Its name.
     pub name: String,
-    /// `defectdojo`, `conviso`, `events`, `sarif`, `github`.
+    /// `defectdojo`, `conviso`, `events`, `sarif`, `github`, `nats`.
     pub kind: String,
     /// Changes that it has not been told yet; absent while it is told the present state.
     pub lag: Option<u64>,
@@ -73,6 +73,8 @@ pub struct Destination {
     pub options: BTreeMap<String, String>,
     /// Whether certificates were given to trust beside the system's.
     pub own_ca: bool,
+    /// Whether it has a secret, which is not told.
+    pub has_secret: bool,
     /// Its proxy, without its password.
     pub proxy: Option<String>,
     /// What it is told.

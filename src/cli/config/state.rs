@@ -128,7 +128,7 @@ fn destination(one: shapes::Destination, mapping: DestinationMapping) -> Destina
         inward: inward.map(|row| (row.word, row.state)).collect(),
     };
     Destination {
-        secret: (one.kind != "sarif").then(|| Reference::env(&format!("{of}_SECRET"))),
+        secret: one.has_secret.then(|| Reference::env(&format!("{of}_SECRET"))),
         ca: one.own_ca.then(|| ca(&one.name)),
         proxy: one.proxy.map(|proxy| self::proxy(proxy, &of)),
         name: one.name,

@@ -64,7 +64,8 @@ impl Client {
         let uri = reach::address(directory)?;
         if uri.scheme_str() != Some("https") {
             let problem = "an ACME server is spoken to by https";
-            return Err(BadWay::Url { given: directory.to_owned(), problem });
+            let example = "https://acme.example/directory";
+            return Err(BadWay::Url { given: directory.to_owned(), problem, example });
         }
         let through = reach::proxy(proxy, &uri)?.filter(|proxy| !proxy.is_no_proxy(&uri));
         let config = Agent::config_builder()

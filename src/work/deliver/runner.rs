@@ -164,6 +164,8 @@ impl Runner {
         })?;
         let Some((destination, progress)) = read else { return Ok(Turn::Ended) };
         if destination.paused || progress.gone {
+            // A connection that is not needed.
+            self.open = None;
             return Ok(Turn::Idle(IDLE_MAX));
         }
         let now = self.steady();
@@ -224,6 +226,14 @@ impl Runner {
         {
             return Ok(Turn::Worked);
         }
+        let attended = match self.open.as_mut().map(|open| open.platform.attend()) {
+            Some(Err(trouble)) => return self.stop(trouble).map(|()| Turn::Worked),
+            Some(Ok(Some(next))) => {
+                self.failures = Failures::default();
+                next
+            }
+            Some(Ok(None)) | None => IDLE_MAX,
+        };
         // What it could not be told is nothing to tell any more.
         if manner == Manner::Changes && progress.trouble.is_some() && self.notice_until.is_none() {
             self.note(|progress| progress.trouble = None)?;
@@ -232,7 +242,7 @@ impl Runner {
         let now = self.steady();
         let next = self.next_sweep.min(self.next_poll).min(self.next_order).min(self.next_letters);
         let next = self.notice_until.map_or(next, |until| next.min(until));
-        Ok(Turn::Idle(next.saturating_sub(now)))
+        Ok(Turn::Idle(next.saturating_sub(now).min(attended)))
     }
 
     /// Tries dead letters again whose time has come; false if there are none.

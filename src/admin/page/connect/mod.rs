@@ -278,7 +278,7 @@ pub(super) async fn show_destinations(
         (steps(Step::Destinations, organization.as_deref(), true))
         div.head { div {
             h1 { "Pass findings on" }
-            p.sub { "To DefectDojo, Conviso, GitHub, a folder of SARIF files, or anything that takes signed events. This can wait: \
+            p.sub { "To DefectDojo, Conviso, GitHub, a folder of SARIF files, NATS, or anything that takes signed events. This can wait: \
                 a destination that comes later is told everything that is open." }
         } }
         @if known.is_empty() {

@@ -105,7 +105,7 @@ fn reaching(kind: &Kind, sheet: Sheet<'_>, needs_secret: bool, known: Option<&sh
             label,
             help,
             example,
-            required: matches!(kind.word, "defectdojo" | "events" | "sarif"),
+            required: matches!(kind.word, "defectdojo" | "events" | "sarif" | "nats"),
         }))
         @if let Some((label, help)) = kind.secret {
             (sheet.secret(Line {

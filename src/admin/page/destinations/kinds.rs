@@ -41,9 +41,10 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// Whether a secret has to be given; that of signed events is made where none is.
+    /// Whether a secret has to be given; that of signed events is made where none is, and not every server of NATS asks for
+    /// one.
     pub(super) fn needs_secret(&self) -> bool {
-        self.secret.is_some() && self.word != "events"
+        self.secret.is_some() && !matches!(self.word, "events" | "nats")
     }
 
     /// The kind of a word.
@@ -224,6 +225,35 @@ pub(super) const KINDS: &[Kind] = &[
             SUPPRESSIONS,
         ],
         by_project: Some(("repository", "Repositories of single projects, one a line", "web-shop=acme/shop")),
+        has_assets: false,
+        to_sonar: false,
+        from_sonar: false,
+    },
+    Kind {
+        word: "nats",
+        name: "NATS JetStream",
+        about: "A stream in which many boxes speak: the newest state of each finding, for a view of all sites at once.",
+        address: ("Address", "The server of NATS.", "tls://nats.example.com:4222"),
+        secret: Some((
+            "Credentials",
+            "A credentials file's text, a user's seed, NAME:PASSWORD or a token. Leave it empty where the server asks for none.",
+        )),
+        options: &[
+            Choice {
+                name: "site",
+                label: "Site",
+                help: "What this box's place is called: letters, digits, - and _.",
+                given: Given::Text,
+            },
+            Choice { name: "stream", label: "Stream", help: "Without a name it is HYDROPHONE.", given: Given::Text },
+            Choice {
+                name: "plain",
+                label: "Allow a way without TLS",
+                help: "Only where the whole way is yours: findings are readable on it.",
+                given: YES_NO,
+            },
+        ],
+        by_project: None,
         has_assets: false,
         to_sonar: false,
         from_sonar: false,

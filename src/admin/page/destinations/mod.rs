@@ -85,7 +85,7 @@ fn nothing(role: Role) -> Markup {
     html! {
         section.empty {
             h2 { "Nothing is passed on yet" }
-            p.soft { "DefectDojo, Conviso Platform, GitHub code scanning, SARIF files and signed events can be told what changes here." }
+            p.soft { "DefectDojo, Conviso Platform, GitHub code scanning, SARIF files, NATS and signed events can be told what changes here." }
             @if role == Role::Admin { a.button.first href="/destinations/add" { "Add a destination" } }
         }
     }

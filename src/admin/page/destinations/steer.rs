@@ -200,7 +200,7 @@ pub(in crate::admin::page) async fn ask_remove(
                 "This box forgets the destination with its key, its filter and its statuses"
                 @if let Some(lag) = one.lag.filter(|lag| *lag > 0) { ", and does not tell the " (counted(lag, "change")) " that " @if lag == 1 { "waits" } @else { "wait" } }
                 ". Added anew, "
-                @if one.kind == "events" { "it is told everything that is open once more." } @else { "it finds again what it was told." }
+                @if matches!(one.kind.as_str(), "events" | "nats") { "it is told everything that is open once more." } @else { "it finds again what it was told." }
             }
             div.row {
                 a.button href={ "/destinations#d-" (one.name) } { "Cancel" }

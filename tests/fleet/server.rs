@@ -1,0 +1,155 @@
+//! A real server of NATS: Debian's package `nats-server`, with JetStream on a folder of its own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use async_nats::jetstream::stream::{Config, Stream};
+use async_nats::jetstream::{self, Context};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::support::gateway::SOON;
+
+/// Who may do everything.
+const KEEPER: [&str; 2] = ["keeper", "keeper-secret"];
+
+/// A server that runs. It is killed when dropped.
+pub struct Server {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+    port: u16,
+}
+
+/// A line of the configuration for a site that may do no more than its box needs.
+pub fn confined(site: &str) -> String {
+    format!(
+        r#"{{ user: {site}, password: {site}-secret, permissions: {{
+            publish: ["hydrophone.v1.{site}.>"], subscribe: ["_INBOX.hydrophone.{site}.>"] }} }}"#
+    )
+}
+
+impl Server {
+    /// With these users beside the keeper.
+    pub fn start(users: &[String]) -> Self {
+        let [name, password] = KEEPER;
+        let keeper = format!("{{ user: {name}, password: {password} }}");
+        let users = [&[keeper], users].concat().join("\n");
+        Self::configured(&format!(
+            "jetstream {{ store_dir: \"FOLDER/store\" }}\nauthorization {{ users: [\n{users}\n] }}"
+        ))
+    }
+
+    /// With this configuration, in which `FOLDER` stands for a folder that is its own.
+    pub fn configured(configuration: &str) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), configuration)
+    }
+
+    pub fn in_folder(folder: tempfile::TempDir, configuration: &str) -> Self {
+        // Nobody else takes it between this and the start, as nothing else here asks for it.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let configuration = configuration.replace("FOLDER", folder.path().to_str().unwrap());
+        std::fs::write(folder.path().join("nats.conf"), format!("listen: \"127.0.0.1:{port}\"\n{configuration}\n"))
+            .unwrap();
+        let mut server = Self { folder, child: None, port };
+        server.again();
+        server
+    }
+
+    /// Starts it, with what it had stored.
+    pub fn again(&mut self) {
+        let mut child = Command::new("nats-server")
+            .arg("-c")
+            .arg(self.file("nats.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("Debian's package nats-server is installed");
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (ready, is_ready) = channel();
+        // Read to its end, so that it never waits for us.
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if line.contains("Server is ready") {
+                    let _ = ready.send(());
+                }
+            }
+        });
+        self.child = Some(child);
+        is_ready.recv_timeout(SOON).expect("nats-server starts");
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Asks the server something as its keeper.
+    pub fn ask<T>(&self, question: impl AsyncFnOnce(Context) -> T) -> T {
+        let [name, password] = KEEPER.map(str::to_owned);
+        Runtime::new().unwrap().block_on(async {
+            let options = async_nats::ConnectOptions::with_user_and_password(name, password);
+            let client = options.connect(self.url()).await.expect("the server runs");
+            question(jetstream::new(client)).await
+        })
+    }
+
+    /// Makes a stream that is like this.
+    pub fn make(&self, stream: Config) {
+        self.ask(async |context| context.create_stream(stream).await.map(drop).unwrap());
+    }
+
+    /// What the stream of this name holds, by subject; none if there is no such stream.
+    pub fn holds(&self, stream: &str) -> Option<BTreeMap<String, Value>> {
+        self.ask(async |context| {
+            let stream = context.get_stream(stream).await.ok()?;
+            Some(all(&stream).await)
+        })
+    }
+
+    /// The findings of the usual stream as `site key state`, in order.
+    pub fn findings(&self) -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+        let held = self.holds("HYDROPHONE").unwrap_or_default();
+        let findings = held.values().filter(|event| text(&event["type"]).starts_with("dev.hydrophone.finding."));
+        let told = findings.map(|event| {
+            format!("{} {} {}", text(&event["site"]), text(&event["data"]["key"]), text(&event["data"]["state"]))
+        });
+        let mut told: Vec<_> = told.collect();
+        told.sort();
+        told
+    }
+}
+
+async fn all(stream: &Stream) -> BTreeMap<String, Value> {
+    let state = &stream.cached_info().state;
+    let mut all = BTreeMap::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        // Where a newer message of its subject took its place, there is none.
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            all.insert(message.subject.to_string(), serde_json::from_slice(&message.payload).unwrap());
+        }
+    }
+    all
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
