@@ -14,6 +14,10 @@ mod browser;
 #[allow(unreachable_pub, reason = "it belongs to a test program")]
 mod driver;
 
+#[path = "../fleet/server.rs"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "it belongs to a test program")]
+mod nats;
+
 mod client;
 mod commits;
 mod defence;

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::nats::{Server, confined, usual};
+use crate::peers;
 use crate::process::memory;
 use crate::support::conviso::Conviso;
 use crate::support::defectdojo::DefectDojo;
@@ -56,6 +58,21 @@ pub(crate) fn first(scale: &Scale, table: &mut Table) {
     let told = receiver.events().iter().filter(|event| event["data"]["key"].is_string()).count();
     assert_eq!(told, all);
     push.enter(table, "signed events", all, (receiver.calls().len(), all + 1), "one an event + 1");
+
+    if peers::tool("nats-server").is_none() {
+        println!("  nats-server is not here, so NATS is left out");
+        drop(gateway.stop());
+        return;
+    }
+    let server = Server::start(&[confined("berlin")]);
+    server.make(usual());
+    let add = ["nats", "fleet", "--url", &server.url(), "--option", "site=berlin"];
+    let (gateway, push) = pushed(gateway, &add, "berlin:berlin-secret");
+    assert_eq!(server.findings().len(), all);
+    table.noted(&format!("first push of {all} findings to NATS JetStream"), Figure::Time(push.took));
+    #[allow(clippy::cast_precision_loss, reason = "some thousands")]
+    table.noted("  each stored and acknowledged", Figure::Rate(all as f64 / push.took.as_secs_f64()));
+    table.limited("  the gateway's peak memory", Figure::Bytes(push.peak), Figure::Bytes(64 * MIB));
     drop(gateway.stop());
 }
 

@@ -17,7 +17,7 @@ use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer};
 use serde_json::{Value, json};
 
-use self::server::{Server, confined};
+use self::server::{Server, confined, usual};
 use self::support::gateway::{Gateway, Said};
 use self::support::sonar::{Issue, Mode, Severity, Sonar};
 use self::support::{connect, hook_up, import};
@@ -66,16 +66,6 @@ fn wait_state(gateway: &Gateway, state: &str) -> Value {
 
 fn wait_findings(gateway: &Gateway, server: &Server, findings: &[&str]) {
     gateway.wait(&format!("{findings:?}"), |_| (server.findings() == findings).then_some(()));
-}
-
-/// The stream that a keeper makes for a fleet.
-fn usual() -> Config {
-    Config {
-        name: "HYDROPHONE".to_owned(),
-        subjects: vec!["hydrophone.v1.>".to_owned()],
-        max_messages_per_subject: 1,
-        ..Config::default()
-    }
 }
 
 #[test]

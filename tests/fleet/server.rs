@@ -25,6 +25,16 @@ pub struct Server {
     port: u16,
 }
 
+/// The stream that a keeper makes for a fleet.
+pub fn usual() -> Config {
+    Config {
+        name: "HYDROPHONE".to_owned(),
+        subjects: vec!["hydrophone.v1.>".to_owned()],
+        max_messages_per_subject: 1,
+        ..Config::default()
+    }
+}
+
 /// A line of the configuration for a site that may do no more than its box needs.
 pub fn confined(site: &str) -> String {
     format!(

@@ -297,14 +297,22 @@ pub(crate) fn versions() -> String {
         let line = String::from_utf8_lossy(&said).lines().next()?.to_owned();
         Some(format!(
             "{name} {}",
-            line.trim_start_matches("nginx version: nginx/").split(" [").next()?.trim_start_matches("wrk ")
+            line.trim_start_matches("nginx version: nginx/")
+                .split(" [")
+                .next()?
+                .trim_start_matches("wrk ")
+                .trim_start_matches("nats-server: ")
         ))
     };
-    [("node", "--version"), ("nginx", "-v"), ("wrk", "-v")].iter().filter_map(version).collect::<Vec<_>>().join(", ")
+    [("node", "--version"), ("nginx", "-v"), ("wrk", "-v"), ("nats-server", "--version")]
+        .iter()
+        .filter_map(version)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Where a program is. Debian's servers are where only root looks.
-fn tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
