@@ -217,6 +217,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     if locked.is_none() {
         threads = work.start(usize::try_from(workers).unwrap_or(1));
         threads.push(deliver.start());
+        threads.push(crate::work::fleet::start(&work));
         threads.push(certificates.start());
     }
     let doing = match address {

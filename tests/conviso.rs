@@ -16,7 +16,7 @@ use hydrophone::domain::ids::{
     AssetName, DestinationName, FindingId, IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeId, ScopeKind,
     ScopeName, SourceName,
 };
-use hydrophone::domain::message::{Cause, Message, Place, Remote, RuleText, Target};
+use hydrophone::domain::message::{Cause, Held, Message, Place, Remote, RuleText, Target};
 use hydrophone::domain::time::Timestamp;
 use hydrophone::platform::{self, Known, Platform, Seen, Told, Trouble};
 use hydrophone::sys::clock::Clock;
@@ -217,6 +217,7 @@ fn place(branch: &str) -> Place {
         analysed_at: None,
         revision: None,
         complete: true,
+        held: Held::default(),
     }
 }
 

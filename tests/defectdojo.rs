@@ -21,7 +21,7 @@ use hydrophone::domain::ids::{
     AssetName, DestinationName, FindingId, IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeId, ScopeKind,
     ScopeName, SourceName,
 };
-use hydrophone::domain::message::{Cause, Message, Place, Plan, Remote, RuleText, Target, plan};
+use hydrophone::domain::message::{Cause, Held, Message, Place, Plan, Remote, RuleText, Target, plan};
 use hydrophone::domain::time::Timestamp;
 use hydrophone::domain::triage;
 use hydrophone::platform::defectdojo::DefectDojo as Platform;
@@ -281,6 +281,7 @@ fn place(branch: &str) -> Place {
         analysed_at: Some(Timestamp(1_770_000_000_000)),
         revision: None,
         complete: true,
+        held: Held::default(),
     }
 }
 

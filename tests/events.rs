@@ -19,7 +19,7 @@ use hydrophone::domain::ids::{
     AssetName, ChangeNumber, DestinationName, FindingId, IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeId,
     ScopeKind, ScopeName, SourceName,
 };
-use hydrophone::domain::message::{Cause, Message, Place, RuleText, Target};
+use hydrophone::domain::message::{Cause, Held, Message, Place, RuleText, Target};
 use hydrophone::domain::reconcile::ChangeKind;
 use hydrophone::domain::time::Timestamp;
 use hydrophone::platform::{self, Manner, Platform, Pushed, Told, Trouble};
@@ -420,6 +420,7 @@ fn place() -> Place {
         analysed_at: Some(at("2026-11-02T03:00:00Z")),
         revision: None,
         complete: true,
+        held: Held::default(),
     }
 }
 

@@ -25,7 +25,7 @@ use hydrophone::domain::ids::{
     AssetName, DestinationName, FindingId, IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeId, ScopeKind,
     ScopeName, SourceName,
 };
-use hydrophone::domain::message::{Cause, Message, Place, RuleText, Target};
+use hydrophone::domain::message::{Cause, Held, Message, Place, RuleText, Target};
 use hydrophone::domain::time::Timestamp;
 use hydrophone::platform::{self, Manner, Platform, Trouble};
 use hydrophone::sys::trust::Trust;
@@ -410,6 +410,7 @@ fn place() -> Place {
         analysed_at: Some(Timestamp::parse("2026-11-02T03:00:00Z").unwrap()),
         revision: None,
         complete: true,
+        held: Held::default(),
     }
 }
 

@@ -9,6 +9,8 @@ const PLAIN: &[(&str, &str)] = &[
     ("src/store/access.rs User.password", "a hash (Argon2id); `Debug` of the user leaves it out"),
     ("src/admin/metrics.rs ByCode.code", "the code of a condition"),
     ("src/admin/shapes.rs Condition.code", "the code of a condition"),
+    ("src/admin/shapes/fleet.rs SiteCondition.code", "the code of a condition"),
+    ("src/domain/fleet/said.rs ConditionSaid.code", "the code of a condition"),
     ("src/admin/shapes.rs Source.proxy", "an answer: without name and password"),
     ("src/admin/shapes/destinations.rs Destination.proxy", "an answer: without name and password"),
     ("src/admin/shapes/certificate.rs WayTold.code", "the word of a way"),

@@ -15,6 +15,7 @@ mod events;
 mod export;
 mod filters;
 mod findings;
+mod fleet;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod guard;

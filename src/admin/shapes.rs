@@ -7,6 +7,7 @@ mod certificate;
 mod destinations;
 mod doctor;
 mod findings;
+mod fleet;
 mod imports;
 mod key;
 pub mod trailers;
@@ -24,6 +25,7 @@ pub use self::certificate::*;
 pub use self::destinations::*;
 pub use self::doctor::*;
 pub use self::findings::*;
+pub use self::fleet::*;
 pub use self::imports::*;
 pub use self::key::*;
 pub use self::webhooks::*;
@@ -208,18 +210,18 @@ pub struct SeverityCount {
 pub struct NewSource {
     /// Letters, digits, `- _ .`.
     pub name: String,
-    /// `cloud` or `server`.
+    /// `cloud` or `server`; or `fleet`: a stream of NATS JetStream in which other boxes tell what they hold.
     pub kind: String,
     /// `eu` (default) or `us`; Cloud only.
     #[serde(default)]
     pub region: Option<String>,
-    /// The Server's address; on Cloud, replaces the region's.
+    /// The address of the Server, or of the fleet's server of NATS; on Cloud, replaces the region's.
     #[serde(default)]
     pub url: Option<String>,
     /// Replaces the address of the region's second API; Cloud only.
     #[serde(default)]
     pub api_url: Option<String>,
-    /// The token.
+    /// The token; a fleet's credentials.
     #[schema(value_type = String)]
     pub token: SecretText,
     /// Certificates (PEM) to trust beside the system's.
@@ -232,6 +234,12 @@ pub struct NewSource {
     /// Overrides the public URL in this source's webhook addresses.
     #[serde(default)]
     pub webhook_url: Option<String>,
+    /// The fleet's stream; `HYDROPHONE` without it.
+    #[serde(default)]
+    pub stream: Option<String>,
+    /// The way to the fleet's server is safe without TLS.
+    #[serde(default)]
+    pub plain: bool,
 }
 
 /// A source: `GET /api/v1/sources` answers `{"sources":[…]}`.
@@ -239,7 +247,7 @@ pub struct NewSource {
 pub struct Source {
     /// The operator's name for it.
     pub name: String,
-    /// `cloud` or `server`.
+    /// `cloud`, `server` or `fleet`.
     pub kind: String,
     /// Where it is.
     pub url: String,
@@ -261,6 +269,13 @@ pub struct Source {
     pub error: Option<String>,
     /// Projects imported from it.
     pub projects: u64,
+    /// The site whose box reads it, where that is another one.
+    pub site: Option<String>,
+    /// A fleet's stream.
+    pub stream: Option<String>,
+    /// Whether the way to a fleet's server may go without TLS.
+    #[serde(default)]
+    pub plain: bool,
 }
 
 /// `POST /api/v1/sources/{name}/check`.

@@ -11,26 +11,29 @@ use utoipa::IntoParams;
 use super::answers::{Query, Sent};
 use super::guard::remark;
 use super::webhooks::register::{Unregister, part};
-use super::{Admin, Problem, Shared, shapes, views};
+use super::{Admin, Problem, Shared, fleet, shapes, views};
 use crate::domain::ids::SourceName;
 use crate::domain::settings::check_url;
 use crate::sonar::FetchError;
 use crate::sonar::client::{BadConnection, Client, Token};
 use crate::sonar::dialect::Mode;
 use crate::store::records::{Organization, SecretBytes, Source};
-use crate::store::{Reader, StoreError, View, catalogue};
+use crate::store::{self, Reader, StoreError, View, catalogue};
 use crate::sys::clock;
 use crate::work::sources::connection;
 
 /// `GET /sources`.
 pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::SourceList>, Problem> {
     let sources = admin
-        .read(|_, view| {
-            let sources = catalogue::sources(view)?;
-            Ok(sources
-                .iter()
-                .map(|source| Ok(views::source(source, project_count(view, &source.name)?)))
-                .collect::<Result<Vec<_>, StoreError>>()?)
+        .read(|admin, view| {
+            let mut counts: BTreeMap<SourceName, u64> = BTreeMap::new();
+            for (_, project) in catalogue::projects(view)? {
+                *counts.entry(project.organization.source).or_default() += 1;
+            }
+            let mut shown = fleet::list(admin, view)?;
+            let count = |name: &SourceName| counts.get(name).copied().unwrap_or_default();
+            shown.extend(catalogue::sources(view)?.iter().map(|source| views::source(source, count(&source.name))));
+            Ok(shown)
         })
         .await?;
     Ok(Json(shapes::SourceList { sources }))
@@ -48,6 +51,10 @@ pub(super) async fn add(
     remark(&new.name);
     let check = admin
         .ask(move |admin| {
+            if new.kind == fleet::FLEET {
+                let name = SourceName::given(&new.name).map_err(|error| Problem::from(error).at("name"))?;
+                return fleet::add(admin, &new, name);
+            }
             let (source, token) = described(&new)?;
             if admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, &source.name)?))?.is_some() {
                 return Err(taken(&source.name));
@@ -57,6 +64,7 @@ pub(super) async fn add(
             let stored = source.clone();
             admin.store.write(move |batch| match catalogue::source(batch, &stored.name)? {
                 Some(_) => Err(taken(&stored.name)),
+                None if store::fleet::fleet(batch, &stored.name)?.is_some() => Err(taken(&stored.name)),
                 None => Ok(catalogue::put_source(batch, &stored, Some(&secret))?),
             })?;
             admin.work.sources.forget(&source.name);
@@ -66,7 +74,7 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(check)))
 }
 
-fn taken(name: &SourceName) -> Problem {
+pub(super) fn taken(name: &SourceName) -> Problem {
     Problem::conflict(format!("there is a source {name} already"))
         .remedy(format!(
             "give this one another name, or change that one's token: hydrophone source token {name} --token-file FILE"
@@ -76,7 +84,7 @@ fn taken(name: &SourceName) -> Problem {
 
 /// The source that a request describes.
 fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
-    let name = SourceName::parse(&new.name).map_err(|error| Problem::from(error).at("name"))?;
+    let name = SourceName::given(&new.name).map_err(|error| Problem::from(error).at("name"))?;
     let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()).at("token"))?;
     let (cloud, url, api_url) = match (new.kind.as_str(), new.region.as_deref()) {
         ("cloud", None | Some("eu")) => (true, "https://sonarcloud.io", Some("https://api.sonarcloud.io")),
@@ -84,7 +92,7 @@ fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
         ("cloud", Some(other)) => return Err(Problem::bad(format!("there is no region {other:?}; it is eu or us"))),
         ("server", None) => (false, "", None),
         ("server", Some(_)) => return Err(Problem::bad("a Server has no region")),
-        (other, _) => return Err(Problem::bad(format!("a source is of kind cloud or server, not {other:?}"))),
+        (other, _) => return Err(Problem::bad(format!("a source is of kind cloud, server or fleet, not {other:?}"))),
     };
     let url = new.url.clone().unwrap_or_else(|| url.to_owned());
     if url.is_empty() {
@@ -113,6 +121,7 @@ fn described(new: &shapes::NewSource) -> Result<(Source, Token), Problem> {
         organizations: Vec::new(),
         unsorted: false,
         filters: BTreeMap::new(),
+        at: None,
     };
     Ok((source, token))
 }
@@ -205,6 +214,10 @@ pub(super) async fn check(
     let check = admin
         .ask(move |admin| {
             let name = SourceName::parse(&name)?;
+            if let Some(fleet) = fleet::named(admin, &name)? {
+                return fleet::check(admin, &fleet);
+            }
+            own(admin, &name)?;
             let token = admin
                 .store
                 .read::<_, Problem>(|view| Ok(catalogue::token(view, &name)?))?
@@ -229,6 +242,10 @@ pub(super) async fn token(
     let check = admin
         .ask(move |admin| {
             let name = SourceName::parse(&name)?;
+            if let Some(fleet) = fleet::named(admin, &name)? {
+                return fleet::renew(admin, &fleet, &new.token);
+            }
+            own(admin, &name)?;
             let token = Token::parse(&new.token).map_err(|error| Problem::bad(error.to_string()))?;
             let source = ask_stored(admin, &name, &token)?;
             let secret = SecretBytes::trimmed(&new.token);
@@ -250,6 +267,11 @@ pub(super) async fn remove(
     let removal = admin
         .ask(move |admin| {
             let name = SourceName::parse(&name)?;
+            if let Some(fleet) = fleet::named(admin, &name)? {
+                fleet::remove(admin, &fleet)?;
+                return Ok(shapes::Removal::default());
+            }
+            own(admin, &name)?;
             let refuse = |view: &Reader| -> Result<(), Problem> {
                 catalogue::source(view, &name)?.ok_or_else(|| views::no_source(&name))?;
                 in_use(&name, project_count(view, &name)?)
@@ -269,6 +291,14 @@ pub(super) async fn remove(
         })
         .await?;
     Ok(Json(removal))
+}
+
+/// Refuses what another site's box reads.
+fn own(admin: &Admin, name: &SourceName) -> Result<(), Problem> {
+    let source = admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, name)?))?;
+    let Some(at) = source.and_then(|source| source.at) else { return Ok(()) };
+    Err(Problem::conflict(format!("{name} is read by the box at site {}", at.site))
+        .remedy(format!("do it there; `hydrophone source remove {}` leaves the whole fleet", at.fleet)))
 }
 
 fn in_use(name: &SourceName, projects: u64) -> Result<(), Problem> {

@@ -40,6 +40,9 @@ pub(super) fn source(source: &Source, projects: u64) -> shapes::Source {
         token_expires_at: time(source.token_expires_at),
         error: source.error.clone(),
         projects,
+        site: source.at.as_ref().map(|at| at.site.to_string()),
+        stream: None,
+        plain: false,
     }
 }
 

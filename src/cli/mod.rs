@@ -14,6 +14,7 @@ pub mod destination;
 pub mod doctor;
 pub mod export;
 pub mod finding;
+pub mod fleet;
 pub mod key;
 pub mod organization;
 pub mod pages;
@@ -114,6 +115,9 @@ pub enum Command {
     /// Pass findings on to the platforms where they are worked on.
     #[command(subcommand)]
     Destination(destination::Command),
+    /// Look at the sites that this box gathers.
+    #[command(subcommand)]
+    Fleet(fleet::Command),
     /// Read Sonar now.
     Sync(sync::Sync),
     /// Look into the inventory.
@@ -246,6 +250,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Webhook(command) => command.run(session),
         Command::Delivery(command) => command.run(session),
         Command::Destination(command) => command.run(session),
+        Command::Fleet(command) => command.run(session),
         Command::Sync(command) => command.run(session),
         Command::Finding(command) => command.run(session),
         Command::Export(command) => command.run(session),

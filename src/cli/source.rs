@@ -20,10 +20,11 @@ use crate::admin::shapes::{
 /// What can be done with sources.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Connect SonarQube Cloud or a SonarQube Server.
+    /// Connect SonarQube Cloud, a SonarQube Server, or a fleet of boxes.
     #[command(after_help = "Examples:\n  hydrophone source add cloud --cloud --token-file token.txt\n  \
-        hydrophone source add lab --server https://sonar.example.com \\\n    --token-file - --ca-file ca.pem")]
-    Add(Add),
+        hydrophone source add lab --server https://sonar.example.com \\\n    --token-file - --ca-file ca.pem\n  \
+        hydrophone source add fleet --fleet tls://nats.example.com \\\n    --credentials hub.creds")]
+    Add(Box<Add>),
     /// List the sources.
     List,
     /// Ask Sonar now whether address and token are good.
@@ -53,7 +54,8 @@ pub enum Command {
 
 /// A new source.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("place").required(true).args(["cloud", "server"]))]
+#[command(group = ArgGroup::new("place").required(true).args(["cloud", "server", "fleet"]))]
+#[command(group = ArgGroup::new("secret").required(true).args(["token_file", "credentials"]))]
 pub struct Add {
     /// Choose a name: letters, digits and `- _ .`.
     name: String,
@@ -66,16 +68,28 @@ pub struct Add {
     /// Connect the SonarQube Server at this address.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+    /// Gather what the boxes of a fleet tell this server of NATS.
+    #[arg(long, value_name = "URL", requires = "credentials")]
+    fleet: Option<String>,
     /// Read the token from this file, or from standard input for `-`.
     #[arg(long, value_name = "FILE")]
-    token_file: PathBuf,
+    token_file: Option<PathBuf>,
+    /// Read a hub's credentials for the fleet from this file, or from standard input for `-`.
+    #[arg(long, value_name = "FILE", requires = "fleet")]
+    credentials: Option<PathBuf>,
+    /// Name the fleet's stream [default: HYDROPHONE].
+    #[arg(long, value_name = "NAME", requires = "fleet")]
+    stream: Option<String>,
+    /// Go to the fleet's server without TLS: the way there is safe.
+    #[arg(long, requires = "fleet")]
+    plain: bool,
     /// Trust the certificates of this PEM file too.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     proxy: Proxy,
     /// Name this address to Sonar instead of the public URL.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "fleet")]
     webhook_url: Option<String>,
     /// Replace Cloud's address, for a mirror.
     #[arg(long, value_name = "URL", conflicts_with = "server")]
@@ -145,18 +159,29 @@ impl Add {
     }
 
     fn into_new(self) -> Result<NewSource, Failure> {
-        let token = read_secret(&self.token_file, "token")?;
+        let token = match (&self.token_file, &self.credentials) {
+            (Some(file), _) => read_secret(file, "token")?,
+            (None, Some(file)) => read_secret(file, "credentials")?,
+            (None, None) => return Err(Failure::Input { text: "no token is given".to_owned(), hint: "" }),
+        };
+        let kind = match (self.cloud, &self.fleet) {
+            (true, _) => "cloud",
+            (false, Some(_)) => "fleet",
+            (false, None) => "server",
+        };
         let ca_pem = self.ca_file.as_deref().map(read_certificates).transpose()?;
         Ok(NewSource {
             name: self.name,
-            kind: if self.cloud { "cloud" } else { "server" }.to_owned(),
+            kind: kind.to_owned(),
             region: self.region,
-            url: self.server.or(self.url),
+            url: self.server.or(self.fleet).or(self.url),
             api_url: self.api_url,
             token,
             ca_pem,
             proxy: self.proxy.read()?,
             webhook_url: self.webhook_url,
+            stream: self.stream,
+            plain: self.plain,
         })
     }
 }
@@ -189,6 +214,9 @@ fn found(out: &mut Output, source: &Source, organizations: &[Organization]) -> R
         out.field("Token ends", minute_ago(time, now()))?;
     }
     out.field("Problem", source.error.as_deref().unwrap_or_default())?;
+    if source.kind == "fleet" {
+        return out.line("What its boxes tell is taken in: hydrophone fleet status");
+    }
     if organizations.is_empty() {
         return out.line("The token sees no organization. Give it the right to browse projects.");
     }
@@ -204,6 +232,7 @@ fn kind(source: &Source) -> String {
     let name = match source.kind.as_str() {
         "cloud" => "SonarQube Cloud",
         "server" => "SonarQube Server",
+        "fleet" => "NATS fleet",
         other => other,
     };
     match &source.version {

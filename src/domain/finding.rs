@@ -270,7 +270,7 @@ pub struct Finding {
     /// Stable for ever.
     #[n(0)]
     pub id: FindingId,
-    /// Its place in the scope's map of what a crawl has seen; never used again.
+    /// Its place in the scope's map of what a crawl has seen; never used again. Of a site's, who told it last.
     #[n(1)]
     pub slot: u32,
     /// What Sonar last said.

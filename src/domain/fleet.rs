@@ -14,19 +14,24 @@
 //!
 //! No escaped name begins with `~`, so that nothing of Sonar's can be taken for the box's own words.
 
+pub mod hub;
+pub mod said;
+
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use minicbor::{Decode, Encode};
 use ring::digest::{SHA256, digest};
 
-use super::ids::{FindingId, ScopeKind};
+use super::ids::{FindingId, OrganizationKey, ProjectKey, ScopeKind, SourceName};
 use super::message::Place;
 use super::notice::Told;
-use super::signature::to_hex;
+use super::signature::{hex, to_hex};
 
 /// One place of a fleet, with a box of its own, or with a second one that stands by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Site(String);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Site(#[n(0)] String);
 
 /// The name cannot be a site's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +59,39 @@ impl fmt::Display for Site {
     }
 }
 
+/// Names an inventory among all that ever were: a number of a finding, a scope or a project means something within one only.
+/// It is made with the database and goes with it, also into a backup and to another machine.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct InventoryId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 8]);
+
+impl fmt::Display for InventoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&to_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for InventoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text names no inventory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an inventory is named by 16 lower-case hex digits")]
+pub struct BadInventory;
+
+impl FromStr for InventoryId {
+    type Err = BadInventory;
+
+    fn from_str(text: &str) -> Result<Self, BadInventory> {
+        let mut bytes = [0; 8];
+        hex(text.as_bytes(), &mut bytes).ok_or(BadInventory)?;
+        Ok(Self(bytes))
+    }
+}
+
 /// All subjects of this version: what a stream takes.
 pub const ALL_SUBJECTS: &str = "hydrophone.v1.>";
 
@@ -70,7 +108,12 @@ impl Site {
 
     /// The subject of a finding.
     pub fn finding(&self, place: &Place, id: FindingId) -> String {
-        self.subject(format_args!("{}.{id}", project(place)))
+        self.finding_of((&place.source, &place.organization, &place.project), id)
+    }
+
+    /// The same by the names alone.
+    pub fn finding_of(&self, project: Address<'_>, id: FindingId) -> String {
+        self.subject(format_args!("{}.{id}", address(project)))
     }
 
     /// The subject of a scope.
@@ -79,7 +122,8 @@ impl Site {
             ScopeKind::Branch => "branch",
             ScopeKind::PullRequest => "pull",
         };
-        self.subject(format_args!("~scope.{}.{kind}.{}", project(place), token(place.branch.as_str())))
+        let project = address((&place.source, &place.organization, &place.project));
+        self.subject(format_args!("~scope.{project}.{kind}.{}", token(place.branch.as_str())))
     }
 
     /// The subject of a condition, the same from when it came up until it is over, and when it comes up again.
@@ -98,13 +142,27 @@ impl Site {
         self.subject(format_args!("~ping"))
     }
 
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whose subject this is, and what follows the site in it; nothing where it is none of a fleet.
+    pub fn of_subject(subject: &str) -> Option<(Self, &str)> {
+        let (site, rest) = subject.strip_prefix("hydrophone.v1.")?.split_once('.')?;
+        Some((site.parse().ok()?, rest))
+    }
+
     fn subject(&self, rest: fmt::Arguments<'_>) -> String {
         format!("hydrophone.v1.{self}.{rest}")
     }
 }
 
-fn project(place: &Place) -> String {
-    format!("{}.{}.{}", token(place.source.as_str()), token(place.organization.as_str()), token(place.project.as_str()))
+/// Source, organization and key of a project, as its box knows them.
+pub type Address<'a> = (&'a SourceName, &'a OrganizationKey, &'a ProjectKey);
+
+fn address((source, organization, project): Address<'_>) -> String {
+    format!("{}.{}.{}", token(source.as_str()), token(organization.as_str()), token(project.as_str()))
 }
 
 /// A name as one token of a subject: letters, digits, `-` and `_` as they are, of everything else each byte as `%` and two

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 
+use super::fleet::Site;
+
 /// Why a text is not a name of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {problem}")]
@@ -40,6 +42,10 @@ fn printable(c: char) -> bool {
 /// Sonar's own keys: printable and without spaces. Sonar is stricter; we only refuse what would harm us.
 fn key(c: char) -> bool {
     !c.is_control() && !c.is_whitespace()
+}
+
+fn source(c: char) -> bool {
+    plain(c) || c == '@'
 }
 
 fn organization(c: char) -> bool {
@@ -91,9 +97,32 @@ macro_rules! name {
 }
 
 name!(
-    /// The operator's name for a source: letters, digits, `- _ .`.
-    SourceName, "a source's name", 64, plain
+    /// The operator's name for a source: letters, digits, `- _ .`; behind an `@` the site whose box reads it, where that is
+    /// another one.
+    SourceName, "a source's name", 200, source
 );
+
+impl SourceName {
+    /// The longest that a person may give, in bytes.
+    pub const GIVEN_BYTES_MAX: usize = 64;
+
+    /// A name that a person gives to a source of this box.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and if it would be one of another site.
+    pub fn given(text: &str) -> Result<Self, BadName> {
+        check("a source's name", text, Self::GIVEN_BYTES_MAX, plain)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// What a source of this name is called where many sites are gathered.
+    ///
+    /// # Errors
+    /// If the name comes to be too long.
+    pub fn at_site(&self, site: &Site) -> Result<Self, BadName> {
+        Self::parse(&format!("{self}@{site}"))
+    }
+}
 name!(
     /// Sonar's key of an organization; for a Server, the source's name.
     OrganizationKey, "an organization's key", 255, organization
@@ -134,7 +163,7 @@ name!(
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $raw:ty, $letter:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
         #[cbor(transparent)]
         pub struct $type(#[n(0)] pub $raw);
 

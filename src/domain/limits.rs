@@ -528,6 +528,30 @@ pub const NATS_PUSH_MAX: Duration = Duration::from_secs(25);
 /// How often a box says to its fleet that it is there while nothing else is to be said.
 pub const FLEET_ALIVE_EVERY: Duration = Duration::from_mins(1);
 
+/// The largest message of a fleet that is looked at, in bytes. Boxes send up to 20 kB, of a condition somewhat more.
+pub const FLEET_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest text of a fleet's message that is taken, in bytes.
+pub const FLEET_TEXT_BYTES_MAX: usize = 20_000;
+
+/// Messages of a fleet that are taken in with one commit at most, and how many bytes they may have together.
+pub const FLEET_TAKEN_MAX: usize = FINDINGS_PER_COMMIT_MAX;
+
+/// See [`FLEET_TAKEN_MAX`].
+pub const FLEET_TAKEN_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// A site that has said nothing for this many of its own intervals is silent.
+pub const FLEET_SILENT_INTERVALS: u32 = 5;
+
+/// How long a fleet's server may be out of reach before a person is told.
+pub const FLEET_UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
+
+/// How often it is noted when sites were last heard, where nothing else is noted of them.
+pub const FLEET_HEARD_EVERY: Duration = Duration::from_mins(15);
+
+/// How often a fleet is told that a scope was read again, where nothing else about it changed.
+pub const FLEET_SCOPE_EVERY: Duration = Duration::from_hours(1);
+
 /// How far two clocks may be apart before receivers refuse signatures as too old.
 pub const EVENT_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);
 

@@ -12,9 +12,10 @@ use ring::digest::{Context, SHA256};
 
 use super::destination::LeftOut;
 use super::finding::{CloseReason, ClosedBy, Digest, Finding, Kind, Observed, Severity, SonarWords, State};
+use super::fleet::InventoryId;
 use super::ids::{
-    AssetName, ChangeNumber, FindingId, IssueKey, OrganizationKey, ProjectKey, ScopeId, ScopeKind, ScopeName,
-    SourceName,
+    AssetName, ChangeNumber, FindingId, IssueKey, OrganizationKey, ProjectId, ProjectKey, ScopeId, ScopeKind,
+    ScopeName, SourceName,
 };
 use super::reconcile::ChangeKind;
 use super::time::Timestamp;
@@ -52,6 +53,23 @@ pub struct Place {
     pub revision: Option<String>,
     /// Whether the last read of it was complete.
     pub complete: bool,
+    /// How it is held here.
+    pub held: Held,
+}
+
+/// How a scope is held here: what whoever gathers the inventories of many boxes has to know of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Whose numbers these are.
+    pub inventory: InventoryId,
+    /// The project's number.
+    pub project: ProjectId,
+    /// The last complete read.
+    pub synced_at: Option<Timestamp>,
+    /// Findings that are not closed, as Sonar counted them then.
+    pub sonar_total: Option<u64>,
+    /// Since when Sonar does not list it any more.
+    pub retired_at: Option<Timestamp>,
 }
 
 impl Place {

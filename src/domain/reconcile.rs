@@ -201,19 +201,23 @@ fn compare(stored: Finding, staged: Staged) -> Option<Step> {
             (Box::new(Observed { state: State::Removed, ..stored.observed.clone() }), Some(reason))
         }
     };
-    let change = match (before, observed.state) {
-        (before, after) if before == after => {
-            content_differs(&stored.observed, &observed).then_some(ChangeKind::Updated)
-        }
-        (_, State::Fixed) => Some(ChangeKind::Fixed),
-        (_, State::Removed) => Some(ChangeKind::Removed),
-        (before, _) if before.is_closed() => Some(ChangeKind::Reopened),
-        _ => Some(ChangeKind::Triaged),
-    };
+    let change = change(&stored.observed, &observed);
     if change.is_none() && stored.observed == *observed {
         return None;
     }
     Some(Step::Rewrite { stored: Box::new(stored), observed, change, closed })
+}
+
+/// What the log tells of a finding that was like the one and is like the other; nothing where that is no news.
+pub fn change(before: &Observed, after: &Observed) -> Option<ChangeKind> {
+    match (before.state, after.state) {
+        _ if before.key != after.key => Some(ChangeKind::Moved),
+        (was, is) if was == is => content_differs(before, after).then_some(ChangeKind::Updated),
+        (_, State::Fixed) => Some(ChangeKind::Fixed),
+        (_, State::Removed) => Some(ChangeKind::Removed),
+        (was, _) if was.is_closed() => Some(ChangeKind::Reopened),
+        _ => Some(ChangeKind::Triaged),
+    }
 }
 
 /// Sonar's `updateDate` moves for many reasons, and flows shift with every edit in any of their files; alone neither

@@ -14,13 +14,14 @@
 //!   tells the newest state, `previous_state` the one before the change. Where texts had to be shortened to keep an
 //!   event below 20 kB, `cut` names them.
 //! - Where many boxes speak in one place, each event also says its `site`, an attribute of its own, and its `source`
-//!   begins with it: `hydrophone://berlin/cloud/acme/shop`.
+//!   begins with it: `hydrophone://berlin/cloud/acme/shop`. `data.origin` has the numbers that the box knows project and
+//!   scope by, with the inventory that they belong to.
 
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 
-use crate::domain::fleet::Site;
-use crate::domain::ids::{RuleKey, ScopeKind};
+use crate::domain::fleet::{InventoryId, Site};
+use crate::domain::ids::{RuleKey, ScopeId, ScopeKind};
 use crate::domain::limits::{EVENT_BYTES_MAX, EVENT_CWE_MAX};
 use crate::domain::message::{Cause, Message, Place, QUERY, told_state};
 use crate::domain::notice::Notice;
@@ -106,13 +107,14 @@ impl Speaker {
         if !cut.is_empty() {
             data["cut"] = json!(cut);
         }
+        self.add_origin(&mut data, place);
         let (kind, subject) = (format!("finding.{kind}"), finding.id.to_string());
         self.written(Envelope { id, kind: &kind, path: &project(place), subject: Some(&subject), time: at }, data)
     }
 
     /// How a scope stands: what was read of it and when.
     pub(super) fn scope(&self, id: &str, place: &Place, now: Timestamp) -> Vec<u8> {
-        let data = json!({
+        let mut data = json!({
             "source": place.source.as_str(),
             "organization": place.organization.as_str(),
             "project": place.project.as_str(),
@@ -124,9 +126,34 @@ impl Speaker {
             "analysed_at": place.analysed_at.map(|at| at.to_string()),
             "revision": place.revision,
             "complete": place.complete,
+            "url": place.source_url,
+            "cloud": place.cloud,
+            "repository": place.repository,
+            "synced_at": place.held.synced_at.map(|at| at.to_string()),
+            "retired_at": place.held.retired_at.map(|at| at.to_string()),
+            "sonar_total": place.held.sonar_total,
         });
+        self.add_origin(&mut data, place);
         let subject = Some(place.branch.as_str());
         self.written(Envelope { id, kind: "scope.told", path: &project(place), subject, time: now }, data)
+    }
+
+    /// That a scope is not held here any more.
+    pub(super) fn gone(&self, id: &str, inventory: InventoryId, scope: ScopeId, now: Timestamp) -> Vec<u8> {
+        let data = json!({ "origin": { "inventory": inventory.to_string(), "scope": scope.to_string() } });
+        self.written(Envelope { id, kind: "scope.gone", path: "/", subject: None, time: now }, data)
+    }
+
+    /// By which numbers it is known where it comes from: names may change.
+    fn add_origin(&self, data: &mut Value, place: &Place) {
+        if self.site.is_some() {
+            data["origin"] = json!({
+                "inventory": place.held.inventory.to_string(),
+                "project": place.held.project.to_string(),
+                "scope": place.scope.to_string(),
+                "main": place.main,
+            });
+        }
     }
 
     /// That a condition of this box came up, or is over. `box` says which machine it is.
@@ -148,8 +175,13 @@ impl Speaker {
     }
 
     /// That this box is there, and speaks again within so many seconds.
-    pub(super) fn alive(&self, id: &str, every_seconds: u64, now: Timestamp) -> Vec<u8> {
-        let data = json!({ "box": this_box(), "version": env!("CARGO_PKG_VERSION"), "every_seconds": every_seconds });
+    pub(super) fn alive(&self, id: &str, inventory: InventoryId, every_seconds: u64, now: Timestamp) -> Vec<u8> {
+        let data = json!({
+            "box": this_box(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "inventory": inventory.to_string(),
+            "every_seconds": every_seconds,
+        });
         self.written(Envelope { id, kind: "box.alive", path: "/", subject: None, time: now }, data)
     }
 

@@ -12,7 +12,7 @@ pub mod events;
 pub(crate) mod fuzz;
 pub mod github;
 pub mod http;
-mod nats;
+pub mod nats;
 pub mod sarif;
 pub mod sarif_folder;
 mod scope_log;
@@ -20,7 +20,8 @@ mod scope_log;
 use std::time::Duration;
 
 use crate::domain::destination::{Destination, PlatformKind, Words};
-use crate::domain::ids::FindingId;
+use crate::domain::fleet::InventoryId;
+use crate::domain::ids::{FindingId, ScopeId};
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::notice::Notice;
 use crate::domain::time::Timestamp;
@@ -294,8 +295,29 @@ pub trait Platform: Send {
     ///
     /// # Errors
     /// If nothing can be said now.
-    fn attend(&mut self) -> Result<Option<Duration>, Trouble> {
+    fn attend(&mut self, _inventory: InventoryId) -> Result<Option<Duration>, Trouble> {
         Ok(None)
+    }
+
+    /// Whether it is to be told how scopes stand, also where nothing in them changes, and which are gone.
+    fn wants_scopes(&self) -> bool {
+        false
+    }
+
+    /// Tells it how scopes stand.
+    ///
+    /// # Errors
+    /// If not all could be told.
+    fn stand(&mut self, _places: &[Place]) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// Tells it that a scope is not held here any more, by what [`prepare`](Self::prepare) returned for it.
+    ///
+    /// # Errors
+    /// If it cannot be told now.
+    fn leave(&mut self, _inventory: InventoryId, _scope: ScopeId, _target: &Target) -> Result<(), Trouble> {
+        Ok(())
     }
 
     /// Whether it is to be told of this box's own conditions.

@@ -7,6 +7,7 @@ use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
 use super::tables::{self, Key};
 use super::{Batch, Counter, StoreError, View, agenda, deliveries, get, hooks, keys, scan, secrets, trend};
 use crate::domain::delivery::{Outcome, ScopeRef};
+use crate::domain::fleet::InventoryId;
 use crate::domain::ids::{
     AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
 };
@@ -14,6 +15,7 @@ use crate::domain::limits;
 use crate::domain::passing::{Choice, Passing};
 use crate::domain::schedule::Task;
 use crate::domain::time::Timestamp;
+use crate::sys::random;
 
 fn source_key(name: &SourceName) -> Key {
     Key::new().tail(name.as_str().as_bytes())
@@ -21,6 +23,27 @@ fn source_key(name: &SourceName) -> Key {
 
 fn token_key(name: &SourceName) -> Key {
     Key::new().tail(b"token/").tail(name.as_str().as_bytes())
+}
+
+/// Where it is told which inventory this is.
+pub(super) const INVENTORY: &[u8] = b"inventory";
+
+fn inventory_key() -> Key {
+    Key::new().tail(INVENTORY)
+}
+
+/// Which inventory this is among all that ever were.
+pub fn inventory(view: &impl View) -> Result<InventoryId, StoreError> {
+    match get(view, tables::META, &inventory_key()) {
+        // It names what was told under it; under none nothing was.
+        Err(StoreError::Damaged { .. }) => Ok(InventoryId::default()),
+        found => Ok(found?.unwrap_or_default()),
+    }
+}
+
+/// Gives a new inventory its name.
+pub(super) fn name_inventory(batch: &Batch) -> Result<(), StoreError> {
+    batch.put(tables::META, &inventory_key(), &InventoryId(random::bytes()))
 }
 
 /// A source by name.
@@ -38,6 +61,18 @@ pub fn sources(view: &impl View) -> Result<Vec<Source>, StoreError> {
         true
     })?;
     found.into_iter().map(|(key, source)| secrets::with_proxy(view, &key, source)).collect()
+}
+
+/// The sources that other sites' boxes read.
+pub fn sources_afar(view: &impl View) -> Result<BTreeSet<SourceName>, StoreError> {
+    let mut found = BTreeSet::new();
+    scan::<Source>(view, tables::SOURCES, &Key::new(), |_, source| {
+        if source.at.is_some() {
+            found.insert(source.name);
+        }
+        true
+    })?;
+    Ok(found)
 }
 
 /// A source's token.
@@ -191,6 +226,22 @@ pub fn rename_project(batch: &Batch, id: ProjectId, to: &ProjectKey, name: Strin
     batch.delete(tables::PROJECT_NAMES, &project_name(&former.organization, &former.key))?;
     batch.put(tables::PROJECT_NAMES, &project_name(&former.organization, to), &id.0)?;
     put_project(batch, id, &Project { key: to.clone(), name, error: None, moved: None, ..former })?;
+    Ok(true)
+}
+
+/// Gives a project of another site the names that its box knows it by now; false if another one bears them.
+pub(super) fn readdress_project(
+    batch: &Batch,
+    id: ProjectId,
+    to: (&OrganizationRef, &ProjectKey),
+) -> Result<bool, StoreError> {
+    let Some(former) = project(batch, id)? else { return Ok(false) };
+    if project_id(batch, to.0, to.1)?.is_some() {
+        return Ok(false);
+    }
+    batch.delete(tables::PROJECT_NAMES, &project_name(&former.organization, &former.key))?;
+    batch.put(tables::PROJECT_NAMES, &project_name(to.0, to.1), &id.0)?;
+    put_project(batch, id, &Project { organization: to.0.clone(), key: to.1.clone(), ..former })?;
     Ok(true)
 }
 

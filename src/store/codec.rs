@@ -85,6 +85,7 @@ record!(
     u64 = "number",
     String = "text",
     crate::domain::ids::SourceName = "name",
+    crate::domain::fleet::InventoryId = "name",
     crate::domain::finding::Finding = "finding",
     crate::domain::reconcile::Staged = "staged row",
     crate::domain::schedule::Due = "agenda entry",

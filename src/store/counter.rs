@@ -14,6 +14,8 @@ pub(super) enum Counter {
     Change,
     Destination,
     Audit,
+    /// Who tells an inventory as a site's.
+    Teller,
 }
 
 impl Counter {
@@ -27,6 +29,7 @@ impl Counter {
             Self::Change => "change",
             Self::Destination => "destination",
             Self::Audit => "audit",
+            Self::Teller => "teller",
         }
     }
 
@@ -65,6 +68,7 @@ impl Counter {
                 of.into_iter().map(small).collect::<Result<Vec<_>, _>>()?.into_iter().max().flatten().map(u64::from)
             }
             Self::Audit => super::audit::last(view)?,
+            Self::Teller => small(tables::FLEET_IDS)?.map(u64::from),
             Self::Finding => large(tables::FINDING_IDS)?.max(large(tables::FINDING_CHANGES)?),
             Self::Change => large(tables::CHANGES)?,
             // Of a removed one rows may be left that are still to be deleted.

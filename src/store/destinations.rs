@@ -10,6 +10,7 @@ use super::records::SecretBytes;
 use super::tables::{self, Key};
 use super::{Batch, Counter, StoreError, View, get, keys, scan, scan_after, secrets};
 use crate::domain::destination::Destination;
+use crate::domain::fleet::InventoryId;
 use crate::domain::ids::{ChangeNumber, DestinationId, DestinationName, FindingId, ScopeId};
 use crate::domain::limits;
 use crate::domain::message::{Remote, Target};
@@ -69,6 +70,9 @@ pub struct Progress {
     /// Why it could not be compared as a whole the last time: it may not be asked, or a place there is gone or hidden.
     #[n(14)]
     pub lost: Option<Woe>,
+    /// Under which inventory's numbers it is told, where it is told numbers of scopes. Another one begins anew.
+    #[n(15)]
+    pub inventory: Option<InventoryId>,
 }
 
 impl Progress {
@@ -309,6 +313,21 @@ pub fn target(view: &impl View, id: DestinationId, scope: ScopeId) -> Result<Opt
         Err(StoreError::Damaged { .. }) => Ok(None),
         found => Ok(found?.map(|goal| (Target(goal.names), goal.lost))),
     }
+}
+
+/// The scopes of which it is noted where their findings go.
+pub fn targets(view: &impl View, id: DestinationId) -> Result<Vec<(ScopeId, Target)>, StoreError> {
+    let mut found = Vec::new();
+    super::scan::<Goal>(view, tables::TARGETS, &key(id), |key, goal| {
+        found.extend(tables::u32_at(key, 4).map(|scope| (ScopeId(scope), Target(goal.names))));
+        true
+    })?;
+    Ok(found)
+}
+
+/// Forgets where the findings of a scope went that is not held any more.
+pub fn remove_target(batch: &Batch, id: DestinationId, scope: ScopeId) -> Result<(), StoreError> {
+    batch.delete(tables::TARGETS, &key(id).u32(scope.0))
 }
 
 /// Notes where a scope's findings go.

@@ -9,10 +9,10 @@ use super::tables::{self, Key};
 use super::touched::Rows;
 use super::words::Index;
 use super::{Batch, Counter, StoreError, View, catalogue, changes, destinations, get, keys, trend};
-use crate::domain::finding::{ClosedBy, Finding, Kind, Observed, Severity, State};
+use crate::domain::finding::{CloseReason, ClosedBy, Finding, Kind, Observed, Severity, State};
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, IssueKey, ScopeId, SourceName};
 use crate::domain::limits;
-use crate::domain::reconcile::{ChangeKind, Step};
+use crate::domain::reconcile::{ChangeKind, Step, change};
 use crate::domain::time::Timestamp;
 
 pub(super) fn finding_key(scope: ScopeId, key: &IssueKey) -> Key {
@@ -143,6 +143,20 @@ pub(super) struct Inventory<'t> {
     new_paths: BTreeMap<Key, Key>,
 }
 
+/// A finding as another box tells it.
+pub(super) struct Told<'a> {
+    /// The number here under which it was taken in before.
+    pub(super) known: Option<FindingId>,
+    /// As it is said to be.
+    pub(super) observed: &'a Observed,
+    /// When that box first held it.
+    pub(super) first_seen_at: Timestamp,
+    /// Who tells it.
+    pub(super) teller: u32,
+    /// When it was told.
+    pub(super) at: Timestamp,
+}
+
 impl<'t> Inventory<'t> {
     pub(super) fn open(batch: &'t Batch, scope: ScopeId, source: &'t SourceName) -> Result<Self, StoreError> {
         // Before the tables are open: where one is damaged, they are asked.
@@ -238,6 +252,83 @@ impl<'t> Inventory<'t> {
                 Ok(false)
             }
         }
+    }
+
+    /// Stores a finding as another box tells it. What is closed when it is heard of for the first time is stored without a
+    /// change: it is history.
+    pub(super) fn take(&mut self, told: &Told<'_>, now: Timestamp) -> Result<Finding, StoreError> {
+        let Told { observed, teller, .. } = *told;
+        let (closed_at, mut stored) =
+            (observed.state.is_closed().then_some(observed.closed_at.unwrap_or(told.at)), None);
+        let by_key = self.find(&observed.key)?;
+        let is_other = |one: &Finding| told.known.is_some_and(|known| known != one.id);
+        if let Some(known) = told.known.filter(|_| by_key.as_ref().is_none_or(is_other)) {
+            stored = self.with_id(known)?;
+        }
+        // Its former holder has another key by now, or is gone.
+        let stored = match (stored, by_key) {
+            (Some(stored), Some(other)) => {
+                self.remove(&other)?;
+                Some(stored)
+            }
+            (stored, by_key) => stored.or(by_key),
+        };
+        let Some(stored) = stored else {
+            let id = FindingId(self.finding_next);
+            self.finding_next += 1;
+            let finding = Finding {
+                id,
+                slot: teller,
+                observed: observed.clone(),
+                first_seen_at: told.first_seen_at,
+                closed_at,
+                closed_by: None,
+                former: Vec::new(),
+            };
+            self.insert(&finding)?;
+            if closed_at.is_none() {
+                self.log(&finding, None, ChangeKind::Opened, now)?;
+            }
+            return Ok(finding);
+        };
+        let before = stored.observed.state;
+        let reason = match observed.state {
+            State::Fixed => Some(CloseReason::Fixed),
+            State::Removed => Some(CloseReason::Removed),
+            _ => None,
+        };
+        let closed_by = match (reason, before.is_closed()) {
+            (None, _) => None,
+            (Some(_), true) => stored.closed_by,
+            (Some(reason), false) => Some(ClosedBy { reason, read_at: told.at, from: before }),
+        };
+        let former = stored.former_beside(observed, self.destination_next);
+        let observed = Observed { sonar: stored.observed.sonar.clone(), ..observed.clone() };
+        let change = change(&stored.observed, &observed);
+        let (first_seen_at, moved) = (told.first_seen_at, stored.observed.key != observed.key);
+        let finding = Finding { id: stored.id, slot: teller, observed, first_seen_at, closed_at, closed_by, former };
+        if moved {
+            self.remove(&stored)?;
+            self.insert(&finding)?;
+        } else if finding != stored {
+            self.rewrite(&stored, &finding)?;
+        }
+        if let Some(kind) = change {
+            self.log(&finding, Some(before), kind, now)?;
+        }
+        Ok(finding)
+    }
+
+    /// A finding of the scope by its number.
+    fn with_id(&self, id: FindingId) -> Result<Option<Finding>, StoreError> {
+        use redb::ReadableTable;
+        let Some(key) = self.ids.get(Key::new().u64(id.0).0.as_slice())? else { return Ok(None) };
+        if tables::u32_at(key.value(), 0) != Some(self.scope.0) {
+            return Ok(None);
+        }
+        let stored = self.findings.get(key.value())?;
+        let found = stored.and_then(|value| codec::open::<Finding>(key.value(), value.value()).ok());
+        Ok(found.filter(|finding| finding.id == id))
     }
 
     fn insert(&mut self, finding: &Finding) -> Result<(), StoreError> {

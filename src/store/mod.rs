@@ -19,6 +19,7 @@ pub mod deliveries;
 pub mod destinations;
 mod error;
 pub mod findings;
+pub mod fleet;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub mod hooks;

@@ -10,6 +10,9 @@ use crate::domain::crawl::{Crawl, Gathered, Suspicion};
 use crate::domain::delivery::{BadPayload, Outcome, ScopeRef, TaskStatus};
 use crate::domain::destination::Destination;
 use crate::domain::finding::State;
+use crate::domain::fleet::Site;
+use crate::domain::fleet::hub::{Fleet, Position, SiteRecord};
+use crate::domain::fleet::said::ConditionSaid;
 use crate::domain::ids::{
     AssetId, AssetName, DeliveryId, EndpointId, FindingId, OrganizationKey, OrganizationRef, ProjectId, ProjectKey,
     ScopeId, ScopeKind, ScopeName, SourceName,
@@ -74,6 +77,44 @@ pub struct Source {
     #[n(14)]
     #[cbor(default)]
     pub filters: BTreeMap<OrganizationKey, Passing>,
+    /// The site whose box reads it, where that is another one, which tells this one what it holds.
+    #[n(15)]
+    pub at: Option<AtSite>,
+}
+
+/// A site of a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AtSite {
+    /// The fleet, by this box's name for it.
+    #[n(0)]
+    pub fleet: SourceName,
+    /// The site.
+    #[n(1)]
+    pub site: Site,
+}
+
+impl Source {
+    /// One that a site's box reads, of which nothing but its name is known yet.
+    pub fn at_site(name: SourceName, at: AtSite) -> Self {
+        Self {
+            name,
+            cloud: false,
+            url: String::new(),
+            api_url: None,
+            ca_pem: None,
+            proxy: None,
+            webhook_url: None,
+            version: None,
+            standard_mode: false,
+            checked_at: None,
+            token_expires_at: None,
+            error: None,
+            organizations: Vec::new(),
+            unsorted: false,
+            filters: BTreeMap::new(),
+            at: Some(at),
+        }
+    }
 }
 
 /// An organization as the last check saw it.
@@ -182,7 +223,7 @@ pub struct Scope {
     /// Whether it is the main branch.
     #[n(3)]
     pub main: bool,
-    /// The next free place in the map of what a crawl has met.
+    /// The next free place in the map of what a crawl has met; of a site's, who told it last.
     #[n(4)]
     pub slot_next: u32,
     /// Sonar's last analysis, as of the last read.
@@ -503,4 +544,8 @@ record!(
     Remote = "platform's record of a finding",
     Order = "decision",
     Decision = "told decision",
+    Fleet = "fleet",
+    Position = "place in a fleet's stream",
+    SiteRecord = "site",
+    ConditionSaid = "condition of a site",
 );

@@ -6,12 +6,12 @@ use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 
 use super::secrets::{self, Keyring};
 use super::tables::{self, Key};
-use super::{Batch, Reader, StoreError, changes, deliveries, findings, get};
+use super::{Batch, Reader, StoreError, catalogue, changes, deliveries, findings, get};
 use crate::sys::clock;
 use crate::sys::seal::{BadKey, Place};
 
 /// The format that this version writes.
-pub(super) const NEWEST: u32 = 6;
+pub(super) const NEWEST: u32 = 7;
 
 /// Turns a database of the format before into the one after, in one transaction.
 type Migration = fn(&Batch) -> Result<(), StoreError>;
@@ -31,6 +31,8 @@ const MIGRATIONS: &[Migration] = &[
     secrets::seal_all,
     // Format 6 has its calls in the order of SonarQube's tasks.
     deliveries::order_calls,
+    // Format 7 tells one inventory from another, and holds those of other boxes.
+    catalogue::name_inventory,
 ];
 
 /// Why a database cannot be used.
@@ -78,6 +80,7 @@ pub(super) fn prepare(database: &Database, key: &Place) -> Result<Keyring, Unfit
                     batch.transaction.open_table(table)?;
                 }
                 secrets::note_key(batch, clock::now())?;
+                catalogue::name_inventory(batch)?;
                 set_format(batch, NEWEST)
             })?;
         }

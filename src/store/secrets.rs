@@ -421,6 +421,7 @@ mod tests {
             organizations: Vec::new(),
             unsorted: false,
             filters: std::collections::BTreeMap::new(),
+            at: None,
         }
     }
 

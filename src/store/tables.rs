@@ -97,6 +97,17 @@ pub(super) const DEAD_LETTERS: Table = Table::new("dead_letters");
 /// Destination number, finding number → a decision made there that Sonar is to be told of.
 pub(super) const ORDERS: Table = Table::new("orders");
 
+/// Fleet → record.
+pub(super) const FLEETS: Table = Table::new("fleets");
+/// Fleet → how far it was read.
+pub(super) const FLEET_POSITIONS: Table = Table::new("fleet_positions");
+/// Fleet, site → what is known of it.
+pub(super) const SITES: Table = Table::new("sites");
+/// Fleet, site, what its message is known by → a condition of its box.
+pub(super) const SITE_CONDITIONS: Table = Table::new("site_conditions");
+/// Number of who tells it, kind, number there → number here.
+pub(super) const FLEET_IDS: Table = Table::new("fleet_ids");
+
 /// User name → record.
 pub(super) const USERS: Table = Table::new("users");
 /// SHA-256 of what the browser holds → login.
@@ -151,6 +162,11 @@ pub(super) const ALL: &[Table] = &[
     REMOTE_IDS,
     DEAD_LETTERS,
     ORDERS,
+    FLEETS,
+    FLEET_POSITIONS,
+    SITES,
+    SITE_CONDITIONS,
+    FLEET_IDS,
     USERS,
     SESSIONS,
     TOKENS,

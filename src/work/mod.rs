@@ -5,6 +5,7 @@ pub mod certificates;
 mod crawl;
 pub mod deliver;
 pub mod discover;
+pub mod fleet;
 pub mod foresee;
 mod gone;
 pub mod heal;
@@ -28,6 +29,7 @@ use self::progress::{Progress, Step};
 use self::sources::{Sources, with_urgency};
 use self::standing::Standings;
 use crate::domain::clock::{Heard, Standing, Watch};
+use crate::domain::fleet::Site;
 use crate::domain::ids::{ProjectId, RuleKey, ScopeId, ScopeName, SourceName};
 use crate::domain::limits;
 use crate::domain::rounds::{Round, Turn};
@@ -57,6 +59,8 @@ pub struct Work {
     watch: Mutex<Watch>,
     /// What routine reads proved and nobody has written down.
     pub standing: Standings,
+    /// What is known of the fleets that are read.
+    pub fleets: fleet::Fleets,
     /// What looks at Sonar's log of webhooks remember.
     pub heal: heal::Memory,
     /// Rules that could not be asked for. The next read of their source asks for them.
@@ -115,6 +119,11 @@ pub enum WorkError {
     /// The source cannot be connected to with what is stored of it.
     #[error("{0}")]
     Connect(String),
+    /// Another site's box reads it.
+    #[error(
+        "the box at site {0} reads this, and tells this one what it holds; whatever asks or tells Sonar is done there"
+    )]
+    Elsewhere(Site),
     /// The store could not read or write.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -156,6 +165,7 @@ impl Work {
             sources,
             progress,
             standing: Standings::new(clock.clone()),
+            fleets: fleet::Fleets::default(),
             heal: heal::Memory::default(),
             rules_left: Mutex::default(),
             plan: rounds::Plan::default(),

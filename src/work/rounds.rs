@@ -67,8 +67,12 @@ pub(super) fn refresh(work: &Work) -> Result<(), StoreError> {
         let minutes = |key| Ok::<_, StoreError>(Duration::from_mins(settings::number_of(view, key)?));
         let (poll, reread) = (minutes(POLL_MINUTES)?, minutes(REREAD_MINUTES)?);
         let mut found = Vec::new();
+        let afar = catalogue::sources_afar(view)?;
         for (id, project) in catalogue::projects(view)? {
             let source = project.organization.source;
+            if afar.contains(&source) {
+                continue;
+            }
             found.push(Found { round: Round::Poll(id), source: source.clone(), age: None, interval: poll });
             for (id, scope) in catalogue::scopes(view, id)? {
                 scopes.insert(id);

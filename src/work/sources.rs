@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::sonar::FetchError;
 use crate::sonar::client::{Client, Connection, Pacer, Token};
 use crate::sonar::dialect::{Dialect, Mode, Version};
-use crate::store::records::Source;
+use crate::store::records::{AtSite, Source};
 use crate::store::{Store, StoreError, catalogue, settings};
 use crate::sys::clock::Clock;
 use crate::sys::loops;
@@ -91,6 +91,9 @@ impl Sources {
         }
         let (source, token) = self.store.read::<_, WorkError>(|view| {
             let source = catalogue::source(view, name)?.ok_or(WorkError::Gone)?;
+            if let Some(AtSite { site, .. }) = source.at {
+                return Err(WorkError::Elsewhere(site));
+            }
             let token = catalogue::token(view, name)?.ok_or(WorkError::Gone)?;
             Ok((source, token))
         })?;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
+mod hub;
 mod jwt;
 mod server;
 #[path = "../support/mod.rs"]
@@ -121,6 +122,33 @@ fn boxes_of_many_sites_share_a_stream_and_none_is_another() {
     sonar.analyse("com.acme:shop", "main", |analysis| analysis.fix("B"));
     let all = ["berlin A open", "berlin B open", "oslo A open", "oslo B fixed", "quito A open", "quito B open"];
     wait_findings(gateway, &server, &all);
+}
+
+#[test]
+fn how_scopes_stand_is_told_where_no_finding_changes_and_also_that_they_are_gone() {
+    const SCOPE: &str = "hydrophone.v1.berlin.~scope.sonar.acme.empty.branch.main";
+    let server = Server::start(&[confined("berlin")]);
+    server.make(usual());
+    let (sonar, gateway) = shop();
+    sonar.edit(|model| drop(model.add_project("acme", "empty", "Empty")));
+    import(&gateway, "acme", &["empty"]);
+    joined(&gateway, &server, "berlin");
+    let told = |kind: &str| {
+        let event = server.holds("HYDROPHONE")?.remove(SCOPE)?;
+        (event["type"] == format!("dev.hydrophone.scope.{kind}")).then(|| event["data"].clone())
+    };
+    let data = gateway.wait("the scope to be told", |_| told("told"));
+    assert_eq!((&data["sonar_total"], &data["complete"], &data["cloud"]), (&json!(0), &json!(true), &json!(true)));
+    assert_eq!(data["url"], sonar.url());
+    let origin = &data["origin"];
+    assert_eq!((&origin["project"], &origin["scope"], &origin["main"]), (&json!("P2"), &json!("S2"), &json!(true)));
+    let said = gateway.cli(&["project", "remove", "acme", "empty"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    // Another process than the one that told it.
+    let gateway = gateway.restart(Gateway::kill);
+    let data = gateway.wait("its end to be told", |_| told("gone"));
+    let (inventory, scope) = (&data["origin"]["inventory"], &data["origin"]["scope"]);
+    assert_eq!((inventory, scope), (&origin["inventory"], &json!("S2")));
 }
 
 #[test]

@@ -43,6 +43,22 @@ pub fn confined(site: &str) -> String {
     )
 }
 
+/// A line of the configuration for a hub that may do no more than it needs.
+pub fn hub() -> String {
+    let api = [
+        "STREAM.INFO.HYDROPHONE",
+        "CONSUMER.CREATE.HYDROPHONE.>",
+        "CONSUMER.MSG.NEXT.HYDROPHONE.>",
+        "CONSUMER.DELETE.HYDROPHONE.>",
+        "STREAM.MSG.DELETE.HYDROPHONE",
+    ];
+    let api = api.map(|subject| format!("\"$JS.API.{subject}\"")).join(", ");
+    format!(
+        r#"{{ user: hub, password: hub-secret, permissions: {{
+            publish: [{api}], subscribe: ["_INBOX.hydrophone-hub.>"] }} }}"#
+    )
+}
+
 impl Server {
     /// With these users beside the keeper.
     pub fn start(users: &[String]) -> Self {

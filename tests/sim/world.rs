@@ -156,6 +156,7 @@ impl World {
             organizations: Vec::new(),
             unsorted: false,
             filters: std::collections::BTreeMap::default(),
+            at: None,
         };
         let token = SecretBytes::new(self.sonar.token().as_bytes().to_vec());
         let (organization, now) = (self.organization(), self.clock.now());

@@ -55,6 +55,7 @@ impl Inside {
             organizations: Vec::new(),
             unsorted: false,
             filters: std::collections::BTreeMap::default(),
+            at: None,
         };
         let token = SecretBytes::new(token.as_bytes().to_vec());
         inside.store.write::<_, StoreError>(move |batch| catalogue::put_source(batch, &source, Some(&token))).unwrap();

@@ -221,7 +221,7 @@ mod tests {
     use crate::domain::ids::{
         AssetName, FindingId, IssueKey, OrganizationKey, ProjectKey, RuleKey, ScopeId, ScopeName, SourceName,
     };
-    use crate::domain::message::{Cause, RuleText};
+    use crate::domain::message::{Cause, Held, RuleText};
 
     fn place(branch: &str, kind: ScopeKind) -> Place {
         Place {
@@ -240,6 +240,7 @@ mod tests {
             analysed_at: None,
             revision: None,
             complete: true,
+            held: Held::default(),
         }
     }
 

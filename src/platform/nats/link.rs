@@ -37,9 +37,31 @@ pub(super) struct Way {
     pub(super) trust: Trust,
     pub(super) authorities: Authorities,
     pub(super) credentials: Credentials,
-    pub(super) site: Site,
+    pub(super) who: Who,
     pub(super) stream: String,
 }
+
+/// Who speaks to the server.
+#[derive(Clone)]
+pub(super) enum Who {
+    /// The box of a site, which publishes what it knows.
+    Site(Site),
+    /// A hub, which reads what all say; with its source's name.
+    Hub(String),
+}
+
+impl Who {
+    /// Where answers come in: what it may subscribe to, with `.>` behind it.
+    fn inbox(&self) -> String {
+        match self {
+            Self::Site(site) => site.inbox(),
+            Self::Hub(_) => HUB_INBOX.to_owned(),
+        }
+    }
+}
+
+/// Where answers for hubs come in.
+const HUB_INBOX: &str = "_INBOX.hydrophone-hub";
 
 /// A message that is to be stored.
 pub(super) struct Outgoing {
@@ -82,11 +104,11 @@ pub(super) struct Link {
     missing: bool,
 }
 
-struct Open {
-    runtime: Runtime,
+pub(super) struct Open {
+    pub(super) runtime: Runtime,
     client: Client,
-    context: Context,
-    heard: Arc<Heard>,
+    pub(super) context: Context,
+    pub(super) heard: Arc<Heard>,
 }
 
 impl Drop for Link {
@@ -101,7 +123,7 @@ impl Drop for Link {
 /// What is heard of a connection beside the answers to calls: a call that is not allowed, and one whose connection breaks,
 /// would be waited for in vain.
 #[derive(Default)]
-struct Heard {
+pub(super) struct Heard {
     last: Mutex<Option<Event>>,
     came: Notify,
 }
@@ -116,14 +138,24 @@ impl Heard {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets what was heard before something is asked.
+    pub(super) fn forget(&self) {
+        self.last().take();
+    }
+
+    /// Whether the last that was heard is that something is not allowed.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(&*self.last(), Some(Event::ServerError(error)) if error.to_string().contains("Permissions Violation"))
+    }
+
     /// What comes from now on that says why a call about one of these subjects is not answered.
-    async fn why_not(&self, way: &Way, subjects: &[&str]) -> Trouble {
+    pub(super) async fn why_not(&self, way: &Way, subjects: &[&str]) -> Trouble {
         loop {
             match self.last().take() {
                 Some(Event::ServerError(error)) => {
                     let said = error.to_string();
                     if said.contains("Permissions Violation") && subjects.iter().any(|subject| said.contains(subject)) {
-                        return not_allowed(way, said.contains("_INBOX."));
+                        return not_allowed(way);
                     }
                 }
                 Some(Event::Disconnected) => return lost(&way.host),
@@ -138,7 +170,7 @@ impl Heard {
 const OWN: &[&str] = &["hydrophone.v1.", "_INBOX."];
 
 /// What is asked about streams.
-const STREAMS: &[&str] = &["$JS.API.", "_INBOX."];
+pub(super) const STREAMS: &[&str] = &["$JS.API.", "_INBOX."];
 
 /// Why a message was not stored.
 enum Unstored {
@@ -198,7 +230,7 @@ impl Link {
         let open = Self::opened_of(&self.way, &mut self.open).map_err(Unstored::Trouble)?;
         let Way { host, stream, .. } = &self.way;
         let _step = loops::within(NATS_PUSH_MAX + CALL_SLACK);
-        open.heard.last().take();
+        open.heard.forget();
         if open.client.connection_state() != State::Connected {
             // What is sent now would be kept until there is a connection, and overtake what is told before that.
             return Err(Unstored::Trouble(lost(host)));
@@ -241,7 +273,7 @@ impl Link {
         let open = Self::opened_of(&self.way, &mut self.open)?;
         let Way { host, stream, .. } = &self.way;
         let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
-        open.heard.last().take();
+        open.heard.forget();
         let asked = async {
             tokio::select! {
                 stream = open.context.get_stream(stream) => stream.ok(),
@@ -266,7 +298,7 @@ impl Link {
         let open = Self::opened_of(&self.way, &mut self.open)?;
         let Way { host, stream: name, .. } = &self.way;
         let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
-        open.heard.last().take();
+        open.heard.forget();
         let making = async {
             tokio::select! {
                 made = open.context.create_stream(wanted(name)) => match made {
@@ -292,16 +324,31 @@ impl Link {
         }
     }
 
-    fn no_stream(&self, why: &str) -> Trouble {
+    pub(super) fn no_stream(&self, why: &str) -> Trouble {
         Trouble::later(format!(
             "no stream of {} takes {}{why}: whoever looks after the server makes it, or `hydrophone destination check` of a \
              box that may; it needs JetStream, and its settings are in the README, Many boxes",
             self.way.host,
-            self.way.site.subjects()
+            match &self.way.who {
+                Who::Site(site) => site.subjects(),
+                Who::Hub(_) => ALL_SUBJECTS.to_owned(),
+            }
         ))
     }
 
-    fn close(&mut self) {
+    /// Whom it leads to.
+    pub(super) fn host(&self) -> &str {
+        &self.way.host
+    }
+
+    /// The connection, made where there is none.
+    pub(super) fn open(&mut self) -> Result<(&Open, &Way), Trouble> {
+        let open = Self::opened_of(&self.way, &mut self.open)?;
+        Ok((open, &self.way))
+    }
+
+    /// Ends the connection; the next call makes one.
+    pub(super) fn close(&mut self) {
         if let Some(open) = self.open.take() {
             open.runtime.shutdown_background();
         }
@@ -330,8 +377,11 @@ fn connect(way: &Way) -> Result<Open, Trouble> {
     let options = way
         .credentials
         .options()
-        .name(format!("hydrophone {}", way.site))
-        .custom_inbox_prefix(way.site.inbox())
+        .name(match &way.who {
+            Who::Site(site) => format!("hydrophone {site}"),
+            Who::Hub(name) => format!("hydrophone hub {name}"),
+        })
+        .custom_inbox_prefix(way.who.inbox())
         .connection_timeout(NATS_CALL_MAX)
         .request_timeout(Some(NATS_CALL_MAX))
         .ping_interval(PING_EVERY)
@@ -387,7 +437,7 @@ fn wanted(name: &str) -> Config {
 }
 
 /// What is odd about a stream that is to hold the present state of a fleet.
-fn oddity(config: &Config) -> Option<String> {
+pub(super) fn oddity(config: &Config) -> Option<String> {
     let odd = if config.max_messages_per_subject != 1 {
         match config.max_messages_per_subject {
             ..=0 => "it keeps every message of a subject".to_owned(),
@@ -470,18 +520,23 @@ fn lost(host: &str) -> Trouble {
     Trouble::later(format!("the connection to {host} was lost"))
 }
 
-/// In the same words each time, whatever the server names.
-fn not_allowed(way: &Way, is_inbox: bool) -> Trouble {
-    let (host, site) = (&way.host, &way.site);
-    let what = if is_inbox {
-        format!("subscribe to {}.>, where acknowledgements come in", site.inbox())
-    } else {
-        format!("publish on {}", site.subjects())
-    };
-    Trouble::refused(
-        format!("{host} does not let this box {what}"),
-        "give its user that right, or this box the credentials of its own site",
-    )
+/// In the same words each time, whichever of the rights that are needed the server names first.
+fn not_allowed(way: &Way) -> Trouble {
+    let host = &way.host;
+    match &way.who {
+        Who::Site(site) => Trouble::refused(
+            format!(
+                "{host} does not let this box publish on {}, or hear on {}.> that it was heard",
+                site.subjects(),
+                site.inbox()
+            ),
+            "give its user both rights, or this box the credentials of its own site",
+        ),
+        Who::Hub(_) => Trouble::refused(
+            format!("{host} does not let this hub read the stream {}", way.stream),
+            format!("give its user the rights on $JS.API and {HUB_INBOX}.> that the README names, Many boxes"),
+        ),
+    }
 }
 
 /// A connection that died without a word is noticed after two of these.

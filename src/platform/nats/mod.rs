@@ -6,7 +6,8 @@
 //! - A message counts as told when the stream has acknowledged it, which it does when it is stored. It bears an id that is
 //!   the same for every attempt, by which the stream drops what comes twice. All messages of one box come over one
 //!   connection, in order; one that is told again tells the finding's present state, so that no order can make it stale.
-//! - Beside findings: scopes, when something in them changed; conditions of this box; and once a minute that it is there.
+//! - Beside findings: scopes, when something in them changed, when how they stand did, hourly, and when they are gone; conditions
+//!   of this box; and once a minute that it is there.
 //! - A box needs the right to publish on its own subjects, and to subscribe to its own inbox, where acknowledgements come
 //!   in; nothing else. A check makes the stream where there is none and it may.
 //! - A server that is not there is asked again, ever more seldom; one that refuses, when a person has looked. What is to
@@ -21,17 +22,20 @@
 //! | `plain` | `yes` takes a way without TLS to an address that is not this machine's own | `no` |
 
 mod credentials;
+pub mod feed;
+mod hear;
 mod link;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use self::credentials::Credentials;
-use self::link::{Keeping, Link, Outgoing, Way};
+use self::link::{Keeping, Link, Outgoing, Way, Who};
 use super::cloud_events::Speaker;
 use super::{Abilities, BadDestination, Finding, Manner, Platform, Pushed, Told, Trouble};
 use crate::domain::destination::Destination;
-use crate::domain::fleet::Site;
+use crate::domain::fleet::{InventoryId, Site};
+use crate::domain::ids::ScopeId;
 use crate::domain::limits::{FLEET_ALIVE_EVERY, NATS_PER_PUSH_MAX};
 use crate::domain::message::{Message, Place, Target};
 use crate::domain::notice::Notice;
@@ -61,7 +65,7 @@ impl Nats {
         if let Some(odd) = destination.options.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
             return Err(BadDestination(format!("{odd:?} is no option of nats; they are: {}", OPTIONS.join(", "))));
         }
-        let uri = reach::nats_address(&destination.url).map_err(|error| bad(&error))?;
+        reach::nats_address(&destination.url).map_err(|error| bad(&error))?;
         if destination.proxy.is_some() {
             return Err(BadDestination("the proxy cannot be used: NATS is not spoken through one; a leaf node can stand where both can be reached".to_owned()));
         }
@@ -73,33 +77,14 @@ impl Nats {
         })?;
         let site: Site = site.parse().map_err(|error| BadDestination(format!("the option site: {error}")))?;
         let stream = destination.option("stream").unwrap_or(STREAM);
-        if stream.is_empty() || !stream.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        {
-            return Err(BadDestination(format!(
-                "the option stream is a name of letters, digits, - and _, not {stream:?}"
-            )));
-        }
         let plain = match destination.option("plain") {
             Some("yes") => true,
             Some("no") | None => false,
             Some(other) => return Err(BadDestination(format!("the option plain is yes or no, not {other:?}"))),
         };
-        let authorities = match &destination.ca_pem {
-            Some(pem) => Authorities::parse(pem).map_err(|error| bad(&reach::BadWay::from(error)))?,
-            None => Authorities::default(),
-        };
         let credentials = Credentials::parse(secret.unwrap_or_default())?;
-        let kind = credentials.kind();
-        let way = Way {
-            host: uri.authority().map(ToString::to_string).unwrap_or_default(),
-            // The address of one's own machine is as safe as TLS.
-            tls: uri.scheme_str() == Some("tls") || !(plain || reach::is_loopback(&uri)),
-            trust: trust.clone(),
-            authorities,
-            credentials,
-            site: site.clone(),
-            stream: stream.to_owned(),
-        };
+        let (kind, who) = (credentials.kind(), Who::Site(site.clone()));
+        let way = way_of(&destination.url, (stream, plain), destination.ca_pem.as_deref(), trust, credentials, who)?;
         Ok(Self {
             link: Link::new(way),
             speaker: Speaker { site: Some(site.clone()), decisions: true },
@@ -178,6 +163,42 @@ impl Platform for Nats {
         Ok(lines)
     }
 
+    /// The subject of the scope, by which it is told that it is gone when its names are not known any more.
+    fn prepare(&mut self, place: &Place, known: Option<Target>) -> Result<Target, Trouble> {
+        let mut target = known.unwrap_or_default();
+        target.set(SUBJECT, self.site.scope(place));
+        Ok(target)
+    }
+
+    fn wants_scopes(&self) -> bool {
+        true
+    }
+
+    fn stand(&mut self, places: &[Place]) -> Result<(), Trouble> {
+        for some in places.chunks(NATS_PER_PUSH_MAX) {
+            let outgoing = some.iter().map(|place| {
+                let id = random_id();
+                let body = self.speaker.scope(&id, place, clock::now());
+                Outgoing { subject: self.site.scope(place), id, body: body.into() }
+            });
+            let outgoing: Vec<_> = outgoing.collect();
+            if let (_, Some(trouble)) = self.link.publish(&outgoing) {
+                return Err(trouble);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, inventory: InventoryId, scope: ScopeId, target: &Target) -> Result<(), Trouble> {
+        let Some(subject) = target.get(SUBJECT) else { return Ok(()) };
+        let id = random_id();
+        let body = self.speaker.gone(&id, inventory, scope, clock::now());
+        match self.say(subject.to_owned(), id, body)? {
+            Told::Yes(_) => Ok(()),
+            Told::Refused(why) | Told::Broke(why) => Err(Trouble::later(why)),
+        }
+    }
+
     fn push(&mut self, place: &Place, _target: &mut Target, batch: &[Message]) -> Pushed {
         let outgoing = |message: &Message| {
             let id = message.idempotency_key();
@@ -199,14 +220,14 @@ impl Platform for Nats {
         Pushed { told: ids.zip(told).collect(), trouble }
     }
 
-    fn attend(&mut self) -> Result<Option<Duration>, Trouble> {
+    fn attend(&mut self, inventory: InventoryId) -> Result<Option<Duration>, Trouble> {
         let since = self.alive_at.map_or(FLEET_ALIVE_EVERY, |at| at.elapsed());
         let left = FLEET_ALIVE_EVERY.saturating_sub(since);
         if !left.is_zero() {
             return Ok(Some(left));
         }
         let id = random_id();
-        let body = self.speaker.alive(&id, FLEET_ALIVE_EVERY.as_secs(), clock::now());
+        let body = self.speaker.alive(&id, inventory, FLEET_ALIVE_EVERY.as_secs(), clock::now());
         if let Told::Refused(why) | Told::Broke(why) = self.say(self.site.alive(), id, body)? {
             return Err(Trouble::later(why));
         }
@@ -225,10 +246,44 @@ impl Platform for Nats {
     }
 }
 
+/// Under which name a scope's subject is kept.
+const SUBJECT: &str = "subject";
+
+/// The way to a server, from what a person gave.
+fn way_of(
+    url: &str,
+    (stream, plain): (&str, bool),
+    ca_pem: Option<&str>,
+    trust: &Trust,
+    credentials: Credentials,
+    who: Who,
+) -> Result<Way, BadDestination> {
+    let bad = |error: &dyn Display| BadDestination(error.to_string());
+    let uri = reach::nats_address(url).map_err(|error| bad(&error))?;
+    if stream.is_empty() || !stream.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        let problem = format!("the option stream is a name of letters, digits, - and _, not {stream:?}");
+        return Err(BadDestination(problem));
+    }
+    let authorities = match ca_pem {
+        Some(pem) => Authorities::parse(pem).map_err(|error| bad(&reach::BadWay::from(error)))?,
+        None => Authorities::default(),
+    };
+    Ok(Way {
+        host: uri.authority().map(ToString::to_string).unwrap_or_default(),
+        // The address of one's own machine is as safe as TLS.
+        tls: uri.scheme_str() == Some("tls") || !(plain || reach::is_loopback(&uri)),
+        trust: trust.clone(),
+        authorities,
+        credentials,
+        who,
+        stream: stream.to_owned(),
+    })
+}
+
 const OPTIONS: [&str; 3] = ["plain", "site", "stream"];
 
 /// The stream's name where none is given.
-const STREAM: &str = "HYDROPHONE";
+pub const STREAM: &str = "HYDROPHONE";
 
 fn random_id() -> String {
     to_hex(&random::bytes::<16>())

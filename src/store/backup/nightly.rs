@@ -32,6 +32,7 @@ const COPIED: &[Table] = &[
     tables::ASSET_NAMES,
     tables::PROJECTS,
     tables::PROJECT_NAMES,
+    tables::FLEETS,
     tables::DESTINATIONS,
     tables::PROGRESS,
     tables::USERS,

@@ -12,10 +12,12 @@ use redb::{Database, WriteTransaction};
 
 use super::format::{Part, Reader};
 use super::{BadBackup, Head, TableVerified, Verified, is_whole, name, named};
+use crate::domain::fleet::InventoryId;
 use crate::domain::limits::{BACKUP_GROWS_MAX, FREE_SPACE_BYTES_MIN, STORE_CACHE_BYTES};
 use crate::domain::time::Timestamp;
 use crate::store::tables::{self, Table};
-use crate::store::{FILE_NAME, codec, schema};
+use crate::store::{FILE_NAME, catalogue, codec, schema};
+use crate::sys::random;
 use crate::sys::seal::{self, Key};
 
 /// Why a backup was not restored. Nothing was changed.
@@ -137,9 +139,16 @@ fn restored(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
 /// Numbers that were given since a backup was made must not be given again: far more than are used meanwhile.
 pub(super) const NUMBERS_LEFT_OUT: u64 = 1 << 20;
 
-/// A counter that goes on far behind where it was; nothing if the row is none, or a damaged one.
+/// A counter that goes on far behind where it was, or another name for the inventory, which others may know as it was after the
+/// backup; nothing if the row is neither, or a damaged one.
 pub(super) fn leave_numbers_out(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    if name(&table) != name(&tables::META) || !key.starts_with(b"next/") {
+    if name(&table) != name(&tables::META) {
+        return None;
+    }
+    if key == catalogue::INVENTORY {
+        return Some(codec::seal(key, &InventoryId(random::bytes())));
+    }
+    if !key.starts_with(b"next/") {
         return None;
     }
     let next: u64 = codec::open(key, value).ok()?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::domain::destination::{Destination, LeftOut};
 use crate::domain::finding::{Finding, Former, State};
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, RuleKey, ScopeId, SourceName};
-use crate::domain::message::{Cause, Message, Place, Plan, Remote, RuleText, plan, told_state};
+use crate::domain::message::{Cause, Held, Message, Place, Plan, Remote, RuleText, plan, told_state};
 use crate::domain::passing::Passing;
 use crate::platform::{self, Manner};
 use crate::store::changes::{Cursor, Followed, Item, follow};
@@ -343,5 +343,12 @@ pub(super) fn place(view: &Reader, id: ScopeId) -> Result<Option<Place>, StoreEr
         // The store does not keep it; it is asked for where it is told.
         revision: None,
         complete: scope.complete,
+        held: Held {
+            inventory: catalogue::inventory(view)?,
+            project: scope.project,
+            synced_at: scope.synced_at,
+            sonar_total: scope.sonar_total,
+            retired_at: scope.retired_at,
+        },
     }))
 }

@@ -9,6 +9,7 @@ mod reread;
 mod rounds;
 mod runner;
 mod scopes;
+mod standing;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};

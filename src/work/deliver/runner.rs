@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Deliver;
 use super::gather::{self};
+use super::standing::Stood;
 use crate::domain::destination::Destination;
 use crate::domain::ids::{DestinationId, FindingId, ScopeId};
 use crate::domain::limits;
@@ -13,7 +14,7 @@ use crate::domain::retry::Failures;
 use crate::platform::{Abilities, Manner, Platform, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::{Progress, Woe};
-use crate::store::{Store, StoreError, destinations};
+use crate::store::{Store, StoreError, catalogue, destinations};
 
 /// What one step of a destination was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Runner {
     pub(super) notice_until: Option<Duration>,
     /// Those up to this finding were tried, and failed.
     pub(super) orders_after: Option<FindingId>,
+    /// What was told of how scopes stand.
+    pub(super) standing: Stood,
 }
 
 /// A destination that can be told.
@@ -116,6 +119,7 @@ impl Runner {
             next_order: Duration::ZERO,
             notice_until: None,
             orders_after: None,
+            standing: Stood::default(),
         }
     }
 
@@ -156,6 +160,7 @@ impl Runner {
             self.swept = None;
             self.postponed.clear();
             self.placed_anew.clear();
+            self.standing = Stood::default();
         }
         let id = self.id;
         let read = self.store().read::<_, StoreError>(|view| {
@@ -189,6 +194,7 @@ impl Runner {
         match self.deliver.open(&destination, secret.as_ref()) {
             Ok(platform) => {
                 let abilities = platform.abilities();
+                self.standing = Stood::default();
                 self.open = Some(Open { destination, platform, abilities, prepared: BTreeSet::new() });
                 Ok(Ok(()))
             }
@@ -202,6 +208,9 @@ impl Runner {
         let Some(manner) = self.open.as_ref().map(|open| open.abilities.manner) else {
             return Ok(Turn::Idle(IDLE_MAX));
         };
+        if self.begin_inventory(progress)? {
+            return Ok(Turn::Worked);
+        }
         let noticed = self.tell_notice()?;
         // In turns, or thousands of dead letters would hold up what is new.
         let had_letters = std::mem::take(&mut self.had_letters);
@@ -226,13 +235,9 @@ impl Runner {
         {
             return Ok(Turn::Worked);
         }
-        let attended = match self.open.as_mut().map(|open| open.platform.attend()) {
-            Some(Err(trouble)) => return self.stop(trouble).map(|()| Turn::Worked),
-            Some(Ok(Some(next))) => {
-                self.failures = Failures::default();
-                next
-            }
-            Some(Ok(None)) | None => IDLE_MAX,
+        let attended = match self.attend()? {
+            Ok(next) => next,
+            Err(trouble) => return self.stop(trouble).map(|()| Turn::Worked),
         };
         // What it could not be told is nothing to tell any more.
         if manner == Manner::Changes && progress.trouble.is_some() && self.notice_until.is_none() {
@@ -243,6 +248,40 @@ impl Runner {
         let next = self.next_sweep.min(self.next_poll).min(self.next_order).min(self.next_letters);
         let next = self.notice_until.map_or(next, |until| next.min(until));
         Ok(Turn::Idle(next.saturating_sub(now).min(attended)))
+    }
+
+    /// Tells everything anew where the inventory is another one than it was: that of a backup, in which later numbers are missing.
+    fn begin_inventory(&mut self, progress: &Progress) -> Result<bool, StoreError> {
+        if !self.open.as_ref().is_some_and(|open| open.platform.wants_scopes()) {
+            return Ok(false);
+        }
+        let inventory = self.store().read(catalogue::inventory)?;
+        if progress.inventory == Some(inventory) {
+            return Ok(false);
+        }
+        self.note(move |progress| {
+            if progress.inventory.replace(inventory).is_some() {
+                progress.replay(Cursor::New);
+            }
+        })?;
+        Ok(true)
+    }
+
+    /// Says what is to be said although nothing changed, and when that is to be done again.
+    fn attend(&mut self) -> Result<Result<Duration, Trouble>, StoreError> {
+        let again = match self.tell_standing()? {
+            Ok(again) => again,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let inventory = self.store().read(catalogue::inventory)?;
+        Ok(match self.open.as_mut().map(|open| open.platform.attend(inventory)) {
+            Some(Err(trouble)) => Err(trouble),
+            Some(Ok(Some(next))) => {
+                self.failures = Failures::default();
+                Ok(next.min(again))
+            }
+            Some(Ok(None)) | None => Ok(IDLE_MAX),
+        })
     }
 
     /// Tries dead letters again whose time has come; false if there are none.

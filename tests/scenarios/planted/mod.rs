@@ -66,6 +66,7 @@ fn behind_a_proxy(state: &Path) {
         organizations: Vec::new(),
         unsorted: false,
         filters: std::collections::BTreeMap::new(),
+        at: None,
     };
     let token = SecretBytes::new(OTHER_TOKEN.as_bytes().to_vec());
     store.write::<_, StoreError>(move |batch| catalogue::put_source(batch, &source, Some(&token))).unwrap();

@@ -1,0 +1,122 @@
+//! A fleet as a hub reads it: where its stream is, how far it was read, and what is known of its sites.
+
+use minicbor::{Decode, Encode};
+
+use super::{InventoryId, Site};
+use crate::domain::ids::SourceName;
+use crate::domain::time::Timestamp;
+
+/// A stream of NATS JetStream in which many boxes speak, and that this box reads. Its credentials are among the secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Fleet {
+    /// The operator's name for it.
+    #[n(0)]
+    pub name: SourceName,
+    /// Where its server is.
+    #[n(1)]
+    pub url: String,
+    /// The stream's name.
+    #[n(2)]
+    pub stream: String,
+    /// Whether the way there is safe without TLS.
+    #[n(3)]
+    pub plain: bool,
+    /// Certificates (PEM) to trust beside the system's.
+    #[n(4)]
+    pub ca_pem: Option<String>,
+    /// When it was added.
+    #[n(5)]
+    pub added_at: Timestamp,
+}
+
+/// How far a fleet was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Position {
+    /// The last message that was taken in.
+    #[n(0)]
+    pub sequence: u64,
+    /// When the stream was made: in one that was made anew, numbers begin again.
+    #[n(1)]
+    pub made_at: Option<Timestamp>,
+    /// Since when it is another stream than the one that was read before.
+    #[n(2)]
+    pub anew_at: Option<Timestamp>,
+    /// The first message that this version did not understand and a newer one may.
+    #[n(3)]
+    pub skipped: Option<Skipped>,
+    /// How many messages were passed over that no box sends, and what was the matter with the last of them.
+    #[n(4)]
+    pub foreign: Option<Foreign>,
+}
+
+/// Messages of a newer version that were passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Skipped {
+    /// The first of them.
+    #[n(0)]
+    pub from: u64,
+    /// The version that did not understand them. Another one begins with them again.
+    #[n(1)]
+    pub version: String,
+    /// One of the sites that sent them.
+    #[n(2)]
+    pub site: Option<Site>,
+    /// What the last of them says.
+    #[n(3)]
+    pub what: String,
+}
+
+/// Messages that no box sends.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Foreign {
+    /// How many there were.
+    #[n(0)]
+    pub count: u64,
+    /// When the last came.
+    #[n(1)]
+    pub at: Timestamp,
+    /// On whose subject, where it names a site.
+    #[n(2)]
+    pub site: Option<Site>,
+    /// What is the matter with it.
+    #[n(3)]
+    pub why: String,
+}
+
+/// What is known of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SiteRecord {
+    /// Whose inventories were told as this site's, the present one last.
+    #[n(0)]
+    pub tellers: Vec<Teller>,
+}
+
+/// An inventory that is told as a site's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Teller {
+    /// Its number here.
+    #[n(0)]
+    pub number: u32,
+    /// Which it is.
+    #[n(1)]
+    pub inventory: InventoryId,
+    /// The machine that it is on; empty until that said so.
+    #[n(2)]
+    pub machine: String,
+    /// The version that it runs.
+    #[n(3)]
+    pub version: String,
+    /// When it speaks again, at the latest.
+    #[n(4)]
+    pub every_seconds: u64,
+    /// When it last said that it is there.
+    #[n(5)]
+    pub heard_at: Option<Timestamp>,
+}
+
+impl SiteRecord {
+    /// The one that speaks for the site: the last that said that it is there, else the last that said anything.
+    pub fn present(&self) -> Option<&Teller> {
+        self.tellers.iter().max_by_key(|teller| (teller.heard_at, teller.number))
+    }
+}

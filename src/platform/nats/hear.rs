@@ -1,0 +1,385 @@
+//! Understanding what other boxes say: the way back from an [event](super::super::cloud_events) on its
+//! [subject](crate::domain::fleet). Whose it is says the subject, on which the server lets nobody else speak; what disagrees
+//! with it, or cannot be read, is passed over.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::super::cloud_events::TYPES;
+use crate::domain::finding::{Observed, SonarWords};
+use crate::domain::fleet::Site;
+use crate::domain::fleet::said::{AliveSaid, ConditionSaid, FindingSaid, Names, Origin, Said, ScopeSaid, Unheard};
+use crate::domain::ids::{IssueKey, RuleKey, ScopeKind};
+use crate::domain::limits::{FLEET_MESSAGE_BYTES_MAX, FLEET_TEXT_BYTES_MAX};
+use crate::domain::time::Timestamp;
+
+/// What a message says, and whose it is.
+///
+/// # Errors
+/// If it is passed over, with the site where the subject names one.
+pub(super) fn hear(subject: &str, body: &[u8]) -> Result<(Site, Said), (Option<Site>, Unheard)> {
+    let Some((site, rest)) = Site::of_subject(subject) else {
+        return Err((None, Unheard::Foreign("a message's subject names no site".to_owned())));
+    };
+    match understand(&site, subject, rest, body) {
+        Ok(said) => Ok((site, said)),
+        Err(why) => Err((Some(site), why)),
+    }
+}
+
+fn understand(site: &Site, subject: &str, rest: &str, body: &[u8]) -> Result<Said, Unheard> {
+    let foreign = |why: &str| Unheard::Foreign(format!("a message on {} {why}", shown(subject)));
+    if body.len() > FLEET_MESSAGE_BYTES_MAX {
+        return Err(foreign("is larger than any that a box sends"));
+    }
+    let head: Head = serde_json::from_slice(body).map_err(|_| foreign("is no event"))?;
+    if head.site.as_deref() != Some(site.as_str()) {
+        return Err(foreign("says that another site sends it"));
+    }
+    let Some(kind) = head.r#type.strip_prefix(TYPES) else { return Err(foreign("is no event of hydrophone's")) };
+    let unreadable = |error: &dyn std::fmt::Display| foreign(&format!("cannot be read: {error}"));
+    let said = if let Some(change) = kind.strip_prefix("finding.") {
+        if !CHANGES.contains(&change) {
+            return Err(Unheard::Newer(format!("it says of findings that they are {change:?}")));
+        }
+        let event: Event<FindingData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+        let finding = event.data.said().map_err(|error| unreadable(&error))?;
+        let names = &finding.names;
+        if site.finding_of((&names.source, &names.organization, &names.project), finding.id) != subject {
+            return Err(foreign("is about another finding"));
+        }
+        Said::Finding(Box::new(finding))
+    } else {
+        match kind {
+            "scope.told" => {
+                let event: Event<ScopeData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                Said::Scope(Box::new(event.data.said().map_err(|error| unreadable(&error))?))
+            }
+            "scope.gone" => {
+                let event: Event<GoneData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                let origin = event.data.origin;
+                let inventory = parsed(&origin.inventory).map_err(|error| unreadable(&error))?;
+                let scope = parsed(&origin.scope).map_err(|error| unreadable(&error))?;
+                Said::Gone { inventory, scope }
+            }
+            "condition.raised" | "condition.ended" => {
+                let event: Event<ConditionData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                Said::Condition(event.data.said(rest).map_err(|error| unreadable(&error))?)
+            }
+            "box.alive" => {
+                let event: Event<AliveData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                Said::Alive(event.data.said().map_err(|error| unreadable(&error))?)
+            }
+            "ping" => Said::Ping,
+            other => return Err(Unheard::Newer(format!("it says {:?}", short(other)))),
+        }
+    };
+    let marked = rest.starts_with('~');
+    if marked == matches!(said, Said::Finding(_)) {
+        return Err(foreign("is about something else"));
+    }
+    Ok(said)
+}
+
+/// What happened to a finding, as far as this version knows.
+const CHANGES: [&str; 8] = ["present", "opened", "updated", "fixed", "removed", "reopened", "triaged", "moved"];
+
+fn shown(subject: &str) -> String {
+    short(subject).escape_default().to_string()
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+fn parsed<T: FromStr>(text: &str) -> Result<T, String>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn time(text: Option<&str>) -> Result<Option<Timestamp>, String> {
+    text.map(Timestamp::parse).transpose().map_err(|error| error.to_string())
+}
+
+/// A text of bounded length: boxes cut theirs.
+fn bounded(text: Option<Cow<'_, str>>) -> Result<Option<String>, String> {
+    match text {
+        Some(text) if text.len() > FLEET_TEXT_BYTES_MAX => Err("a text in it is too long".to_owned()),
+        text => Ok(text.map(Cow::into_owned)),
+    }
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    site: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Event<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct OriginData<'a> {
+    inventory: Cow<'a, str>,
+    project: Cow<'a, str>,
+    scope: Cow<'a, str>,
+    main: bool,
+}
+
+impl OriginData<'_> {
+    fn said(&self) -> Result<Origin, String> {
+        Ok(Origin {
+            inventory: parsed(&self.inventory)?,
+            project: parsed(&self.project)?,
+            scope: parsed(&self.scope)?,
+            main: self.main,
+        })
+    }
+}
+
+/// The names in an event about a scope. Flattening them into both would have all of an event copied first.
+macro_rules! names {
+    ($data:expr) => {
+        Names {
+            source: parsed(&$data.source)?,
+            organization: parsed(&$data.organization)?,
+            project: parsed(&$data.project)?,
+            asset: parsed(&$data.asset)?,
+            kind: if $data.pull_request { ScopeKind::PullRequest } else { ScopeKind::Branch },
+            scope: parsed(&$data.branch)?,
+        }
+    };
+}
+
+#[derive(Deserialize)]
+struct FindingData<'a> {
+    #[serde(borrow)]
+    origin: OriginData<'a>,
+    source: Cow<'a, str>,
+    organization: Cow<'a, str>,
+    project: Cow<'a, str>,
+    branch: Cow<'a, str>,
+    pull_request: bool,
+    asset: Cow<'a, str>,
+    id: Cow<'a, str>,
+    key: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    rule: Option<Cow<'a, str>>,
+    title: Cow<'a, str>,
+    message: Cow<'a, str>,
+    severity: Cow<'a, str>,
+    state: Cow<'a, str>,
+    path: Option<Cow<'a, str>>,
+    line: Option<u32>,
+    #[serde(default)]
+    cwe: Vec<u32>,
+    created_at: Option<Cow<'a, str>>,
+    updated_at: Option<Cow<'a, str>>,
+    closed_at: Option<Cow<'a, str>>,
+    first_seen_at: Cow<'a, str>,
+}
+
+impl FindingData<'_> {
+    fn said(self) -> Result<FindingSaid, String> {
+        let rule = self.rule.as_deref().map(RuleKey::parse).transpose().map_err(|error| error.to_string())?;
+        // Where the rule has no name, what a person reads first is the message.
+        let rule_name = (rule.is_some() && self.title != self.message).then_some(self.title);
+        Ok(FindingSaid {
+            origin: self.origin.said()?,
+            names: names!(self),
+            id: parsed(&self.id)?,
+            observed: Observed {
+                key: IssueKey::parse(&self.key).map_err(|error| error.to_string())?,
+                kind: parsed(&self.kind)?,
+                rule,
+                message: bounded(Some(self.message))?.unwrap_or_default(),
+                severity: parsed(&self.severity)?,
+                state: parsed(&self.state)?,
+                path: bounded(self.path)?,
+                line: self.line,
+                range: None,
+                created_at: time(self.created_at.as_deref())?,
+                updated_at: time(self.updated_at.as_deref())?,
+                closed_at: time(self.closed_at.as_deref())?,
+                sonar: SonarWords::default(),
+                flows: Vec::new(),
+            },
+            rule_name: bounded(rule_name)?,
+            cwe: self.cwe,
+            first_seen_at: Timestamp::parse(&self.first_seen_at).map_err(|error| error.to_string())?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct ScopeData<'a> {
+    #[serde(borrow)]
+    origin: OriginData<'a>,
+    source: Cow<'a, str>,
+    organization: Cow<'a, str>,
+    project: Cow<'a, str>,
+    branch: Cow<'a, str>,
+    pull_request: bool,
+    asset: Cow<'a, str>,
+    name: Cow<'a, str>,
+    url: Cow<'a, str>,
+    cloud: bool,
+    repository: Option<Cow<'a, str>>,
+    analysed_at: Option<Cow<'a, str>>,
+    synced_at: Option<Cow<'a, str>>,
+    retired_at: Option<Cow<'a, str>>,
+    complete: bool,
+    sonar_total: Option<u64>,
+}
+
+impl ScopeData<'_> {
+    fn said(self) -> Result<ScopeSaid, String> {
+        Ok(ScopeSaid {
+            origin: self.origin.said()?,
+            names: names!(self),
+            project_name: bounded(Some(self.name))?.unwrap_or_default(),
+            url: bounded(Some(self.url))?.unwrap_or_default(),
+            cloud: self.cloud,
+            repository: bounded(self.repository)?,
+            analysed_at: time(self.analysed_at.as_deref())?,
+            synced_at: time(self.synced_at.as_deref())?,
+            complete: self.complete,
+            sonar_total: self.sonar_total,
+            retired_at: time(self.retired_at.as_deref())?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct GoneData<'a> {
+    #[serde(borrow)]
+    origin: GoneOrigin<'a>,
+}
+
+#[derive(Deserialize)]
+struct GoneOrigin<'a> {
+    inventory: Cow<'a, str>,
+    scope: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct ConditionData<'a> {
+    code: Cow<'a, str>,
+    severity: Cow<'a, str>,
+    text: Cow<'a, str>,
+    remedy: Cow<'a, str>,
+    raised_at: Cow<'a, str>,
+    ended_at: Option<Cow<'a, str>>,
+}
+
+impl ConditionData<'_> {
+    fn said(self, subject: &str) -> Result<ConditionSaid, String> {
+        let text = |text| Ok::<_, String>(bounded(Some(text))?.unwrap_or_default());
+        Ok(ConditionSaid {
+            subject: short(subject),
+            code: text(self.code)?,
+            severity: text(self.severity)?,
+            text: text(self.text)?,
+            remedy: text(self.remedy)?,
+            raised_at: Timestamp::parse(&self.raised_at).map_err(|error| error.to_string())?,
+            ended_at: time(self.ended_at.as_deref())?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct AliveData<'a> {
+    r#box: Cow<'a, str>,
+    version: Cow<'a, str>,
+    inventory: Cow<'a, str>,
+    every_seconds: u64,
+}
+
+impl AliveData<'_> {
+    fn said(self) -> Result<AliveSaid, String> {
+        Ok(AliveSaid {
+            inventory: parsed(&self.inventory)?,
+            machine: short(&self.r#box),
+            version: short(&self.version),
+            every_seconds: self.every_seconds,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::finding::State;
+
+    const SUBJECT: &str = "hydrophone.v1.berlin.cloud.acme.com%2Eacme%3Ashop.F12";
+
+    fn event() -> Value {
+        json!({"specversion": "1.0", "id": "7d", "source": "hydrophone://berlin/cloud/acme/com.acme%3Ashop",
+               "type": "dev.hydrophone.finding.fixed", "site": "berlin", "time": "2026-11-01T00:00:00Z",
+               "data": {"id": "F12", "key": "AY1", "source": "cloud", "organization": "acme",
+                        "project": "com.acme:shop", "branch": "main", "pull_request": false, "asset": "Shop",
+                        "kind": "vulnerability", "rule": "java:S1", "title": "Say \"no\"", "message": "Do not",
+                        "severity": "high", "state": "fixed", "path": "src/a.java", "line": 3, "cwe": [79],
+                        "url": "https://sonarcloud.io/x", "created_at": "2026-11-01T00:00:00Z", "updated_at": null,
+                        "closed_at": "2026-11-02T00:00:00Z", "first_seen_at": "2026-11-01T00:00:00Z",
+                        "previous_state": "open", "change": "C4", "something": {"new": [1]},
+                        "origin": {"inventory": "00000000000000a1", "project": "P2", "scope": "S5", "main": true}}})
+    }
+
+    fn heard(subject: &str, event: &Value) -> Result<(Site, Said), (Option<Site>, Unheard)> {
+        hear(subject, event.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_finding_is_understood_with_members_that_are_not_known() {
+        let (site, Said::Finding(finding)) = heard(SUBJECT, &event()).unwrap() else { panic!("a finding") };
+        assert_eq!((site.as_str(), finding.id.0, finding.origin.scope.0), ("berlin", 12, 5));
+        assert_eq!((finding.observed.state, finding.rule_name.as_deref()), (State::Fixed, Some("Say \"no\"")));
+        assert_eq!(finding.names.project.as_str(), "com.acme:shop");
+    }
+
+    #[test]
+    fn what_is_said_on_anothers_subject_is_passed_over() {
+        let foreign = |subject: &str, event: &Value| {
+            assert!(matches!(heard(subject, event), Err((_, Unheard::Foreign(_)))), "{subject} {event}");
+        };
+        foreign("hydrophone.v1.oslo.cloud.acme.com%2Eacme%3Ashop.F12", &event());
+        foreign("hydrophone.v1.berlin.cloud.acme.com%2Eacme%3Ashop.F13", &event());
+        foreign("hydrophone.v1.berlin.cloud.acme.other.F12", &event());
+        foreign("hydrophone.v1.berlin.~box", &event());
+        foreign("hydrophone.v1.ber lin.x", &event());
+        foreign("other", &event());
+        let with = |name: &str, value: Value| {
+            let mut event = event();
+            event["data"][name] = value;
+            event
+        };
+        foreign(SUBJECT, &with("key", json!("")));
+        foreign(SUBJECT, &with("branch", json!("a\u{1}")));
+        foreign(SUBJECT, &with("message", json!("x".repeat(FLEET_TEXT_BYTES_MAX + 1))));
+        foreign(SUBJECT, &with("origin", json!({"inventory": "x", "project": "P2", "scope": "S5", "main": true})));
+        let mut other = event();
+        other["site"] = json!("oslo");
+        foreign(SUBJECT, &other);
+        assert!(matches!(hear(SUBJECT, b"\xff{"), Err((Some(_), Unheard::Foreign(_)))));
+    }
+
+    #[test]
+    fn what_a_newer_version_says_is_told_from_nonsense() {
+        for kind in ["finding.split", "project.told", "box.stopped"] {
+            let mut event = event();
+            event["type"] = json!(format!("dev.hydrophone.{kind}"));
+            assert!(matches!(heard(SUBJECT, &event), Err((Some(_), Unheard::Newer(_)))), "{kind}");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Taking in what boxes say. Each thing is known again by the number that its box gave it, and where that is new, by its
+//! names: a box that is set up anew tells the same findings under other numbers. Of two messages about one thing the one that
+//! stands later in the stream counts, so that what comes twice, or out of its time, changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::{Decode, Encode};
+
+use super::super::codec::record;
+use super::super::findings::{Inventory, Told};
+use super::super::records::{Asset, AtSite, Project, Rule, Scope, Source};
+use super::super::tables::{self, Key};
+use super::super::{Batch, StoreError, View as _, catalogue, codec, get, trend};
+use super::{condition_key, put_position, put_site, site, teller};
+use crate::domain::delivery::ScopeRef;
+use crate::domain::finding::Finding;
+use crate::domain::fleet::hub::Position;
+use crate::domain::fleet::said::{AliveSaid, FindingSaid, Heard, Names, Origin, Said, ScopeSaid};
+use crate::domain::fleet::{InventoryId, Site};
+use crate::domain::ids::{AssetId, FindingId, OrganizationRef, ProjectId, RuleKey, ScopeId, SourceName};
+use crate::domain::selection::Selection;
+use crate::domain::time::Timestamp;
+
+/// What one of a box's numbers stands for here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Local {
+    /// The number here.
+    #[n(0)]
+    number: u64,
+    /// The last message about it.
+    #[n(1)]
+    sequence: u64,
+    /// Of a finding, the scope that its box holds it in, by the box's number.
+    #[n(2)]
+    scope: u32,
+}
+
+record!(Local = "number of another box");
+
+const PROJECT: u8 = b'P';
+const SCOPE: u8 = b'S';
+const FINDING: u8 = b'F';
+
+fn id_key(teller: u32, kind: u8, number: u64) -> Key {
+    Key::new().u32(teller).byte(kind).u64(number)
+}
+
+/// Takes in as many messages from the first on as one batch may, and notes `position` with its sequence at the last of them; where
+/// all are taken in, as it is. Returns how many.
+pub fn take(
+    batch: &mut Batch,
+    fleet: &SourceName,
+    heard: &[Heard],
+    position: &Position,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    if super::fleet(batch, fleet)?.is_none() {
+        return Ok(heard.len());
+    }
+    let most = heard.len().min(batch.findings_max);
+    let mut taking = Taking::new(batch, fleet, now);
+    for message in &heard[..most] {
+        taking.take(message)?;
+    }
+    taking.flush()?;
+    let sequence = if most == heard.len() { position.sequence } else { heard[most - 1].sequence };
+    put_position(batch, fleet, &Position { sequence, ..position.clone() })?;
+    batch.is_full = most == batch.findings_max;
+    Ok(most)
+}
+
+struct Taking<'b, 'h> {
+    batch: &'b Batch<'b>,
+    fleet: &'b SourceName,
+    now: Timestamp,
+    tellers: BTreeMap<(Site, InventoryId), u32>,
+    /// By teller and the scope's number there.
+    scopes: BTreeMap<(u32, ScopeId), Place>,
+    rules: BTreeSet<(SourceName, RuleKey)>,
+    /// Findings of each scope that are to be taken in together.
+    waiting: BTreeMap<ScopeId, Waiting<'h>>,
+}
+
+/// Findings of a scope that are to be taken in together.
+struct Waiting<'h> {
+    source: SourceName,
+    /// Who tells it, with what message.
+    told: Vec<(u32, &'h Heard, &'h FindingSaid)>,
+}
+
+/// A scope here.
+#[derive(Clone)]
+struct Place {
+    scope: ScopeId,
+    source: SourceName,
+}
+
+impl<'b, 'h> Taking<'b, 'h> {
+    fn new(batch: &'b Batch<'b>, fleet: &'b SourceName, now: Timestamp) -> Self {
+        Self {
+            batch,
+            fleet,
+            now,
+            tellers: BTreeMap::new(),
+            scopes: BTreeMap::new(),
+            rules: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, heard: &'h Heard) -> Result<(), StoreError> {
+        match &heard.said {
+            Said::Finding(finding) => {
+                let teller = self.teller(&heard.site, finding.origin.inventory)?;
+                let Some(place) = self.place(&heard.site, teller, &finding.origin, &finding.names)? else {
+                    return Ok(());
+                };
+                self.note_rule(&place.source, finding)?;
+                let fresh = || Waiting { source: place.source, told: Vec::new() };
+                self.waiting.entry(place.scope).or_insert_with(fresh).told.push((teller, heard, finding));
+                Ok(())
+            }
+            Said::Scope(scope) => {
+                let teller = self.teller(&heard.site, scope.origin.inventory)?;
+                self.stand(teller, heard, scope)
+            }
+            Said::Gone { inventory, scope } => {
+                let teller = self.teller(&heard.site, *inventory)?;
+                // What was said of it before may wait.
+                self.flush()?;
+                self.leave(teller, *scope)
+            }
+            Said::Condition(said) => {
+                let key = condition_key(self.fleet, &heard.site, &said.subject);
+                match said.ended_at {
+                    Some(_) => self.batch.delete(tables::SITE_CONDITIONS, &key),
+                    None => self.batch.put(tables::SITE_CONDITIONS, &key, said),
+                }
+            }
+            Said::Alive(said) => self.alive(&heard.site, said, heard.at),
+            Said::Ping => Ok(()),
+        }
+    }
+
+    fn teller(&mut self, site: &Site, inventory: InventoryId) -> Result<u32, StoreError> {
+        let key = (site.clone(), inventory);
+        if let Some(known) = self.tellers.get(&key) {
+            return Ok(*known);
+        }
+        let number = teller(self.batch, self.fleet, site, inventory)?;
+        self.tellers.insert(key, number);
+        Ok(number)
+    }
+
+    fn alive(&mut self, of: &Site, said: &AliveSaid, at: Timestamp) -> Result<(), StoreError> {
+        let number = self.teller(of, said.inventory)?;
+        let mut record = site(self.batch, self.fleet, of)?;
+        if let Some(teller) = record.tellers.iter_mut().find(|teller| teller.number == number) {
+            teller.machine.clone_from(&said.machine);
+            teller.version.clone_from(&said.version);
+            teller.every_seconds = said.every_seconds;
+            teller.heard_at = teller.heard_at.max(Some(at));
+        }
+        put_site(self.batch, self.fleet, of, &record)
+    }
+
+    fn local(&self, key: &Key) -> Result<Option<Local>, StoreError> {
+        match get(self.batch, tables::FLEET_IDS, key) {
+            // The names say the same.
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Where a scope of a box is here; made where it is new. Nothing where its names cannot be had here.
+    fn place(&mut self, site: &Site, teller: u32, origin: &Origin, names: &Names) -> Result<Option<Place>, StoreError> {
+        if let Some(known) = self.scopes.get(&(teller, origin.scope)) {
+            return Ok(Some(known.clone()));
+        }
+        let key = id_key(teller, SCOPE, origin.scope.0.into());
+        let known = self.local(&key)?.and_then(|local| Some(ScopeId(u32::try_from(local.number).ok()?)));
+        let stored = match known {
+            Some(scope) => catalogue::scope(self.batch, scope)?.map(|record| (scope, record)),
+            None => None,
+        };
+        let (scope, project) = if let Some((scope, record)) = stored {
+            (scope, record.project)
+        } else {
+            let Some(project) = self.project(site, teller, origin, names)? else { return Ok(None) };
+            let scope = self.scope(teller, project, origin, names)?;
+            let local = Local { number: scope.0.into(), sequence: 0, scope: 0 };
+            self.batch.put(tables::FLEET_IDS, &key, &local)?;
+            (scope, project)
+        };
+        let Some(project) = catalogue::project(self.batch, project)? else { return Ok(None) };
+        let place = Place { scope, source: project.organization.source };
+        self.scopes.insert((teller, origin.scope), place.clone());
+        Ok(Some(place))
+    }
+
+    fn scope(&self, teller: u32, project: ProjectId, origin: &Origin, names: &Names) -> Result<ScopeId, StoreError> {
+        let Some(record) = catalogue::project(self.batch, project)? else { return Err(StoreError::Stale) };
+        let told = ScopeRef::Named { kind: names.kind, name: names.scope.clone() };
+        let scope = if let Some(scope) = catalogue::scope_id(self.batch, project, &record, &told)? {
+            scope
+        } else {
+            let scope = Scope::new(project, names.kind, names.scope.clone(), false);
+            catalogue::add_scope(self.batch, &scope)?
+        };
+        if let Some(record) = catalogue::scope(self.batch, scope)?.filter(|record| record.slot_next != teller) {
+            catalogue::put_scope(self.batch, scope, &Scope { slot_next: teller, ..record })?;
+        }
+        if origin.main {
+            catalogue::set_main(self.batch, project, Some(&names.scope))?;
+        }
+        Ok(scope)
+    }
+
+    /// A project of a box, made where it is new.
+    fn project(
+        &self,
+        site: &Site,
+        teller: u32,
+        origin: &Origin,
+        names: &Names,
+    ) -> Result<Option<ProjectId>, StoreError> {
+        let key = id_key(teller, PROJECT, origin.project.0.into());
+        if let Some(local) = self.local(&key)?
+            && let Ok(number) = u32::try_from(local.number)
+            && catalogue::project(self.batch, ProjectId(number))?.is_some()
+        {
+            return Ok(Some(ProjectId(number)));
+        }
+        let Some(organization) = self.organization(site, names)? else { return Ok(None) };
+        let project = if let Some(project) = catalogue::project_id(self.batch, &organization, &names.project)? {
+            project
+        } else {
+            let project = Project {
+                organization,
+                key: names.project.clone(),
+                name: names.project.to_string(),
+                asset: self.asset(names)?,
+                selection: Selection::default(),
+                main: None,
+                imported_at: self.now,
+                error: None,
+                moved: None,
+                repository: None,
+            };
+            catalogue::add_project(self.batch, &project)?
+        };
+        let local = Local { number: project.0.into(), sequence: 0, scope: 0 };
+        self.batch.put(tables::FLEET_IDS, &key, &local)?;
+        Ok(Some(project))
+    }
+
+    fn asset(&self, names: &Names) -> Result<AssetId, StoreError> {
+        match catalogue::asset_named(self.batch, &names.asset)? {
+            Some(asset) => Ok(asset),
+            None => catalogue::add_asset(self.batch, &Asset::new(names.asset.clone(), self.now)),
+        }
+    }
+
+    /// An organization of a box, whose source is made here where it is new. Nothing where another fleet has a site of this
+    /// name, or the name comes to be too long.
+    fn organization(&self, site: &Site, names: &Names) -> Result<Option<OrganizationRef>, StoreError> {
+        let Ok(name) = names.source.at_site(site) else { return Ok(None) };
+        match catalogue::source(self.batch, &name)? {
+            Some(source) if source.at.as_ref().is_none_or(|at| at.fleet != *self.fleet) => return Ok(None),
+            Some(_) => {}
+            None => {
+                let at = AtSite { fleet: self.fleet.clone(), site: site.clone() };
+                catalogue::put_source(self.batch, &Source::at_site(name.clone(), at), None)?;
+            }
+        }
+        Ok(Some(OrganizationRef { source: name, key: names.organization.clone() }))
+    }
+
+    /// Notes how a scope stands, and the names that its box knows it by.
+    fn stand(&mut self, teller: u32, heard: &Heard, said: &ScopeSaid) -> Result<(), StoreError> {
+        let key = id_key(teller, SCOPE, said.origin.scope.0.into());
+        if self.local(&key)?.is_some_and(|local| local.sequence > heard.sequence) {
+            return Ok(());
+        }
+        let Some(place) = self.place(&heard.site, teller, &said.origin, &said.names)? else { return Ok(()) };
+        let local = Local { number: place.scope.0.into(), sequence: heard.sequence, scope: 0 };
+        self.batch.put(tables::FLEET_IDS, &key, &local)?;
+        let Some(record) = catalogue::scope(self.batch, place.scope)? else { return Ok(()) };
+        self.name(&heard.site, &place, &record, said)?;
+        let Some(record) = catalogue::scope(self.batch, place.scope)? else { return Ok(()) };
+        let was_retired = record.retired_at.is_some();
+        let scope = Scope {
+            slot_next: teller,
+            analysed_at: said.analysed_at,
+            synced_at: said.synced_at,
+            crawled_at: said.synced_at,
+            complete: said.complete,
+            sonar_total: said.sonar_total,
+            retired_at: said.retired_at,
+            ..record
+        };
+        catalogue::put_scope(self.batch, place.scope, &scope)?;
+        if was_retired != scope.retired_at.is_some() {
+            self.flush()?;
+            trend::recount(self.batch, self.now)?;
+        }
+        Ok(())
+    }
+
+    /// Gives source, project and scope the names and addresses that are said of them.
+    fn name(&mut self, site: &Site, place: &Place, scope: &Scope, said: &ScopeSaid) -> Result<(), StoreError> {
+        let names = &said.names;
+        let Some(organization) = self.organization(site, names)? else { return Ok(()) };
+        if let Some(source) = catalogue::source(self.batch, &organization.source)?
+            && (&source.url, source.cloud) != (&said.url, said.cloud)
+        {
+            let source = Source { url: said.url.clone(), cloud: said.cloud, ..source };
+            catalogue::put_source(self.batch, &source, None)?;
+        }
+        let Some(project) = catalogue::project(self.batch, scope.project)? else { return Ok(()) };
+        if (&project.organization, &project.key) != (&organization, &names.project) {
+            self.flush()?;
+            catalogue::readdress_project(self.batch, scope.project, (&organization, &names.project))?;
+            self.scopes.clear();
+        }
+        if let Some(project) = catalogue::project(self.batch, scope.project)?
+            && (&project.name, &project.repository) != (&said.project_name, &said.repository)
+        {
+            let (name, repository) = (said.project_name.clone(), said.repository.clone());
+            catalogue::put_project(self.batch, scope.project, &Project { name, repository, ..project })?;
+        }
+        if scope.name != names.scope {
+            catalogue::rename_scope(self.batch, place.scope, &names.scope)?;
+        }
+        if said.origin.main != scope.main && said.origin.main {
+            catalogue::set_main(self.batch, scope.project, Some(&names.scope))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a scope that its box does not hold any more, unless another inventory tells it by now.
+    fn leave(&mut self, teller: u32, scope: ScopeId) -> Result<(), StoreError> {
+        let key = id_key(teller, SCOPE, scope.0.into());
+        let Some(local) = self.local(&key)? else { return Ok(()) };
+        self.batch.delete(tables::FLEET_IDS, &key)?;
+        self.scopes.remove(&(teller, scope));
+        let id = ScopeId(u32::try_from(local.number).unwrap_or_default());
+        let Some(record) = catalogue::scope(self.batch, id)?.filter(|record| record.slot_next == teller) else {
+            return Ok(());
+        };
+        catalogue::drop_scope(self.batch, id, self.now)?;
+        match catalogue::project(self.batch, record.project)? {
+            Some(_) if catalogue::scopes(self.batch, record.project)?.is_empty() => {
+                catalogue::remove_project(self.batch, record.project, self.now)?;
+            }
+            Some(project) if project.main == Some(id) => {
+                catalogue::put_project(self.batch, record.project, &Project { main: None, ..project })?;
+            }
+            _ => {}
+        }
+        trend::recount(self.batch, self.now)
+    }
+
+    /// Notes what a rule is called. Each site's rules are its own: none can name another's.
+    fn note_rule(&mut self, source: &SourceName, finding: &FindingSaid) -> Result<(), StoreError> {
+        let Some(key) = &finding.observed.rule else { return Ok(()) };
+        if !self.rules.insert((source.clone(), key.clone())) {
+            return Ok(());
+        }
+        let known = match catalogue::rule(self.batch, source, key) {
+            Err(StoreError::Damaged { .. }) => None,
+            found => found?,
+        };
+        let is_known = known.as_ref().is_some_and(|rule| (&rule.name, &rule.cwe) == (&finding.rule_name, &finding.cwe));
+        if is_known || (finding.rule_name.is_none() && finding.cwe.is_empty()) {
+            return Ok(());
+        }
+        let (name, cwe) = (finding.rule_name.clone(), finding.cwe.clone());
+        catalogue::put_rule(self.batch, source, key, &Rule { name, cwe, description: None, read_at: self.now })
+    }
+
+    /// Takes in the findings that wait, scope by scope.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        for (scope, Waiting { source, told }) in std::mem::take(&mut self.waiting) {
+            let mut ids = self.batch.rows(tables::FLEET_IDS)?;
+            let mut inventory = Inventory::open(self.batch, scope, &source)?;
+            for (teller, heard, said) in told {
+                use redb::ReadableTable;
+                let key = id_key(teller, FINDING, said.id.0);
+                let known = ids.get(key.0.as_slice())?.and_then(|row| codec::open::<Local>(&key.0, row.value()).ok());
+                if known.is_some_and(|known| known.sequence > heard.sequence) {
+                    continue;
+                }
+                let finding = Told {
+                    known: known.map(|known| FindingId(known.number)),
+                    observed: &said.observed,
+                    first_seen_at: said.first_seen_at,
+                    teller,
+                    at: heard.at,
+                };
+                let Finding { id, .. } = inventory.take(&finding, self.now)?;
+                let local = Local { number: id.0, sequence: heard.sequence, scope: said.origin.scope.0 };
+                ids.insert(key.0.as_slice(), codec::seal(&key.0, &local).as_slice())?;
+            }
+            drop(ids);
+            inventory.finish(self.batch)?;
+        }
+        Ok(())
+    }
+}

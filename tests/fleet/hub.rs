@@ -1,0 +1,145 @@
+//! Hubs: boxes that gather what others tell. At rest each holds the union of what the boxes hold, whatever broke in between.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::server::{Server, confined, hub, usual};
+use super::support::gateway::{Gateway, SOON, Said};
+use super::support::import;
+use super::support::sonar::{Issue, Severity};
+use super::{joined, refused, shop, wait_state};
+
+/// Has a gateway gather what is told a server.
+fn gather(gateway: &Gateway, server: &Server) {
+    let said = source(gateway, &server.url(), "hub:hub-secret", &[]);
+    assert_eq!(said.code, 0, "{said:?}\n{}", gateway.log());
+}
+
+fn source(gateway: &Gateway, url: &str, credentials: &str, flags: &[&str]) -> Said {
+    let add = ["source", "add", "all", "--fleet", url, "--credentials", "-"];
+    gateway.cli_with(&[&add[..], flags].concat(), credentials)
+}
+
+/// What a gateway holds, as `site source/organization/project branch key state severity title`, in order. A box's own is given
+/// its site.
+fn inventory(gateway: &Gateway, own: Option<&str>) -> Vec<String> {
+    let all = "open,confirmed,accepted,false_positive,fixed,removed";
+    let list = gateway.json(&["finding", "list", "--state", all, "--limit", "500"]);
+    assert_eq!(list["next"], Value::Null);
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let mut rows: Vec<String> = list["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let source = match own {
+                Some(site) => format!("{}@{site}", text(&one["source"])),
+                None => text(&one["source"]),
+            };
+            let parts = ["organization", "project", "branch", "asset", "key", "kind", "state", "severity"];
+            let more = ["title", "path", "url", "created_at", "first_seen_at", "rule"];
+            let rest: Vec<_> = parts.iter().chain(&more).map(|name| text(&one[name])).collect();
+            format!("{source} {} {} {}", rest.join(" "), one["line"], one["cwe"])
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+/// Waits until a hub holds what these boxes hold.
+fn wait_union(hub: &Gateway, boxes: &[(&str, &Gateway)]) {
+    let mut expected: Vec<String> = boxes.iter().flat_map(|(site, gateway)| inventory(gateway, Some(site))).collect();
+    expected.sort();
+    let end = Instant::now() + SOON;
+    loop {
+        let held = inventory(hub, None);
+        if held == expected {
+            return;
+        }
+        assert!(Instant::now() < end, "the hub holds {held:#?}\nand the boxes {expected:#?}\n{}", hub.log());
+    }
+}
+
+#[test]
+fn a_hub_holds_what_the_boxes_of_all_sites_hold() {
+    let server = Server::start(&[confined("berlin"), confined("oslo"), hub()]);
+    server.make(usual());
+    let (sonar, berlin) = shop();
+    joined(&berlin, &server, "berlin");
+    wait_state(&berlin, "up_to_date");
+    let gateway = Gateway::start();
+    gather(&gateway, &server);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    // What changes, and who joins later.
+    sonar.analyse("com.acme:shop", "main", |analysis| {
+        analysis.fix("A");
+        analysis.set_severity("B", Severity::Blocker);
+        analysis.open(Issue::vulnerability("java:S5131", "src/c.java", 7).with_key("C"));
+    });
+    let (_other, oslo) = shop();
+    joined(&oslo, &server, "oslo");
+    berlin.wait("the change", |berlin| (inventory(berlin, None).len() == 3).then_some(()));
+    wait_union(&gateway, &[("berlin", &berlin), ("oslo", &oslo)]);
+    let status = gateway.json(&["fleet", "status"]);
+    let sites = status["fleets"][0]["sites"].as_array().unwrap().clone();
+    let named: Vec<&str> = sites.iter().map(|site| site["site"].as_str().unwrap()).collect();
+    assert_eq!(named, ["berlin", "oslo"], "{status:#}");
+}
+
+#[test]
+fn a_hub_begins_where_it_ended_and_one_from_nothing_comes_to_the_same() {
+    let server = Server::start(&[confined("berlin"), hub()]);
+    server.make(usual());
+    let (sonar, berlin) = shop();
+    sonar.edit(|model| drop(model.add_project("acme", "other", "Other")));
+    sonar.edit(|model| drop(model.add_issues("other", "main", 700)));
+    import(&berlin, "acme", &["other"]);
+    joined(&berlin, &server, "berlin");
+    let gateway = Gateway::start();
+    gather(&gateway, &server);
+    // In the middle of it.
+    let gateway = gateway.restart(Gateway::kill);
+    gateway.wait("all to come", |hub| (inventory_count(hub) == 702).then_some(()));
+    let gateway = gateway.restart(Gateway::kill);
+    sonar.analyse("com.acme:shop", "main", |analysis| analysis.fix("A"));
+    gateway.wait("the change to come", |hub| (inventory_count(hub) == 701).then_some(()));
+    let other = Gateway::start();
+    gather(&other, &server);
+    other.wait("all to come", |hub| (inventory_count(hub) == 701).then_some(()));
+    assert_eq!(keys(&gateway), keys(&other));
+    // A project that is not held there any more is not held here.
+    assert_eq!(berlin.cli(&["project", "remove", "acme", "other"]).code, 0);
+    for hub in [&gateway, &other] {
+        hub.wait("the project to be gone", |hub| (inventory_count(hub) == 1).then_some(()));
+    }
+}
+
+fn inventory_count(gateway: &Gateway) -> u64 {
+    gateway.json(&["finding", "list", "--limit", "1"])["total"].as_u64().unwrap()
+}
+
+fn keys(gateway: &Gateway) -> BTreeSet<String> {
+    let list = gateway.json(&["finding", "list", "--limit", "1000"]);
+    list["findings"].as_array().unwrap().iter().map(|one| one["key"].to_string()).collect()
+}
+
+#[test]
+fn what_a_hub_cannot_read_is_said_in_words() {
+    let server = Server::start(&[confined("berlin"), hub()]);
+    let gateway = Gateway::start();
+    refused(&source(&gateway, &server.url(), "hub:wrong", &[]), &["refuses the credentials"]);
+    refused(&source(&gateway, &server.url(), "hub:hub-secret", &[]), &["no stream of 127.0.0.1", "Many boxes"]);
+    server.make(usual());
+    refused(
+        &source(&gateway, &server.url(), "berlin:berlin-secret", &[]),
+        &["does not let this hub read the stream HYDROPHONE", "$JS.API and _INBOX.hydrophone-hub.>"],
+    );
+    refused(&source(&gateway, "nats://nats.example/x", "hub:hub-secret", &[]), &["must not have a path"]);
+    gather(&gateway, &server);
+    refused(&source(&gateway, &server.url(), "hub:hub-secret", &[]), &["there is a source all already"]);
+    assert_eq!(gateway.json(&["source", "check", "all"])["source"]["kind"], "fleet");
+    assert_eq!(gateway.cli(&["source", "remove", "all"]).code, 0);
+    assert_eq!(gateway.json(&["source", "list"])["sources"], Value::Array(Vec::new()));
+}
