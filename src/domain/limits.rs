@@ -546,6 +546,15 @@ pub const FLEET_SILENT_INTERVALS: u32 = 5;
 /// How long a fleet's server may be out of reach before a person is told.
 pub const FLEET_UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
 
+/// Once a box has spoken for a site alone for so long, what another one told as that site's counts no more.
+pub const FLEET_FORMER_AFTER: Duration = Duration::from_hours(1);
+
+/// How often it is looked through for numbers of a fleet that stand for nothing any more, and how many are looked at in one go.
+pub const FLEET_SWEEP_EVERY: Duration = Duration::from_hours(24);
+
+/// See [`FLEET_SWEEP_EVERY`].
+pub const FLEET_SWEPT_MAX: usize = 500;
+
 /// How often it is noted when sites were last heard, where nothing else is noted of them.
 pub const FLEET_HEARD_EVERY: Duration = Duration::from_mins(15);
 

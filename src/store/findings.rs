@@ -319,6 +319,16 @@ impl<'t> Inventory<'t> {
         Ok(finding)
     }
 
+    /// Closes a finding that its box does not tell any more, although it has read the scope completely.
+    pub(super) fn close_untold(&mut self, stored: &Finding, now: Timestamp) -> Result<(), StoreError> {
+        let from = stored.observed.state;
+        let observed = Observed { state: State::Removed, ..stored.observed.clone() };
+        let closed_by = Some(ClosedBy { reason: CloseReason::Removed, read_at: now, from });
+        let finding = Finding { observed, closed_at: Some(now), closed_by, ..stored.clone() };
+        self.rewrite(stored, &finding)?;
+        self.log(&finding, Some(from), ChangeKind::Removed, now)
+    }
+
     /// A finding of the scope by its number.
     fn with_id(&self, id: FindingId) -> Result<Option<Finding>, StoreError> {
         use redb::ReadableTable;

@@ -11,12 +11,16 @@ use crate::domain::fleet::Site;
 use crate::domain::fleet::hub::{Fleet, Foreign, Position, SiteRecord, Skipped};
 use crate::domain::fleet::said::{AliveSaid, Heard, Said, Unheard};
 use crate::domain::ids::SourceName;
-use crate::domain::limits::{FLEET_HEARD_EVERY, FLEET_SILENT_INTERVALS};
+use crate::domain::limits::{
+    FLEET_ALIVE_EVERY, FLEET_FORMER_AFTER, FLEET_HEARD_EVERY, FLEET_SILENT_INTERVALS, FLEET_SWEEP_EVERY,
+    FLEET_SWEPT_MAX,
+};
 use crate::domain::retry::Failures;
 use crate::domain::time::Timestamp;
 use crate::platform::nats::feed::{Feed, Taken};
 use crate::platform::{BadDestination, Trouble};
-use crate::store::{StoreError, fleet};
+use crate::store::StoreError;
+use crate::store::fleet::{self, Looked};
 use crate::sys::guard::EndWithMe;
 use crate::sys::loops::{self, Watched};
 
@@ -198,6 +202,18 @@ struct Open {
     /// What of them is stored, so that only news is written.
     known: BTreeMap<Site, AliveSaid>,
     noted_at: Duration,
+    sweep: Sweep,
+}
+
+/// Looking through what was told for what is not any more.
+struct Sweep {
+    /// When the next begins, by the steady clock.
+    next_at: Duration,
+    /// Who is still to be looked through, and how far the first of them was.
+    left: Vec<(Site, Looked)>,
+    after: Option<Vec<u8>>,
+    /// Whether messages may be deleted, as far as is known.
+    may_forget: bool,
 }
 
 /// What a step was.
@@ -253,7 +269,13 @@ impl Reader {
         }
         let Some(open) = &mut self.open else { return Ok(Turn::Idle(LOOK)) };
         match open.feed.read() {
-            Ok(taken) => self.take(taken)?,
+            Ok(taken) => {
+                let is_all = taken.pending == 0;
+                self.take(taken)?;
+                if is_all {
+                    self.sweep()?;
+                }
+            }
             Err(trouble) => self.stop(trouble),
         }
         Ok(Turn::Worked)
@@ -274,16 +296,23 @@ impl Reader {
             }
         };
         let position = again(position);
-        let begun = match feed.begin(&position) {
+        let mut begun = match feed.begin(&position) {
             Ok(begun) => begun,
             Err(trouble) => return Ok(Err(trouble)),
         };
         let position = match position.made_at {
-            Some(made_at) if made_at != begun.made_at => {
+            // One that was put back to what it was has given its later numbers to others.
+            Some(made_at) if made_at != begun.made_at || begun.last < position.sequence => {
                 let what = "was made anew: boxes tell only what changes from here on";
                 tracing::warn!("the stream of fleet {} {what}", self.name);
                 let (anew_at, made_at) = (Some(self.work.clock.now()), Some(begun.made_at));
-                Position { sequence: 0, made_at, anew_at, skipped: None, ..position }
+                let epoch = position.epoch + 1;
+                let position = Position { sequence: 0, made_at, anew_at, skipped: None, epoch, ..position };
+                begun = match feed.begin(&position) {
+                    Ok(begun) => begun,
+                    Err(trouble) => return Ok(Err(trouble)),
+                };
+                position
             }
             _ => Position { made_at: Some(begun.made_at), ..position },
         };
@@ -300,9 +329,14 @@ impl Reader {
             Some((site, said))
         });
         let noted_at = self.work.clock.steady();
-        self.open = Some(Open { fleet, feed, position, beats: BTreeMap::new(), known: known.collect(), noted_at });
+        // Not before a site's present box can have spoken.
+        let next_at = noted_at + Duration::from_secs(FLEET_ALIVE_EVERY.as_secs() * 2);
+        let sweep = Sweep { next_at, left: Vec::new(), after: None, may_forget: true };
+        let known = known.collect();
+        self.open = Some(Open { fleet, feed, position, beats: BTreeMap::new(), known, noted_at, sweep });
         self.work.fleets.note(&self.name, |seen| {
-            (seen.pending, seen.caught_up_at) = (begun.messages, None);
+            (seen.pending, seen.caught_up_at) = (begun.pending, (begun.pending == 0).then_some(noted_at));
+            seen.trouble = None;
             seen.heard.clear();
         });
         Ok(Ok(()))
@@ -333,8 +367,10 @@ impl Reader {
         }
         self.work.fleets.note(&self.name, |seen| {
             seen.trouble = None;
-            seen.pending = pending;
-            if pending == 0 && seen.caught_up_at.is_none() {
+            if last.is_some() {
+                seen.pending = pending;
+            }
+            if seen.pending == 0 && seen.caught_up_at.is_none() {
                 seen.caught_up_at = Some(steady);
             }
             if was_live {
@@ -357,6 +393,60 @@ impl Reader {
         news.sort_by_key(|heard| heard.sequence);
         let position = open.position.clone();
         self.store(news, position)
+    }
+
+    /// Looks through some of what was told, while nothing comes.
+    fn sweep(&mut self) -> Result<(), StoreError> {
+        let (now, steady) = (self.work.clock.now(), self.work.clock.steady());
+        let is_right = self.work.clock_standing().is_trusted();
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let seen = self.work.fleets.seen(&self.name);
+        if seen.caught_up_at.is_none() || seen.pending > 0 {
+            return Ok(());
+        }
+        let name = &self.name;
+        if open.sweep.left.is_empty() {
+            if steady < open.sweep.next_at || !is_right {
+                return Ok(());
+            }
+            open.sweep.next_at = steady + FLEET_SWEEP_EVERY;
+            for (site, record) in self.work.store.read(|view| fleet::sites(view, name))? {
+                let former: Vec<u32> = record.former(now, FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
+                open.sweep.left.extend(record.tellers.iter().map(|teller| {
+                    let is_former = former.contains(&teller.number);
+                    (site.clone(), Looked { teller: teller.number, is_former })
+                }));
+            }
+            return Ok(());
+        }
+        let Some((site, looked)) = open.sweep.left.first().cloned() else { return Ok(()) };
+        let (after, epoch) = (open.sweep.after.take(), open.position.epoch);
+        let (stale, next) =
+            self.work.store.read(|view| fleet::look(view, looked, epoch, after.as_deref(), FLEET_SWEPT_MAX))?;
+        let needless: Vec<u64> = stale.iter().filter_map(|one| one.sequence).collect();
+        let is_last = next.is_none();
+        if !stale.is_empty() || (is_last && looked.is_former) {
+            let name = self.name.clone();
+            self.work.store.delete::<_, StoreError>(move |batch| {
+                fleet::sweep(batch, &stale, now)?;
+                if is_last && looked.is_former && fleet::look(batch, looked, epoch, None, 1)?.0.is_empty() {
+                    fleet::forget_teller(batch, &name, &site, looked.teller)?;
+                }
+                Ok(())
+            })?;
+            self.work.tidy();
+        }
+        if is_last {
+            open.sweep.left.remove(0);
+        }
+        open.sweep.after = next;
+        if open.sweep.may_forget && !needless.is_empty() {
+            match open.feed.forget(&needless) {
+                Ok(may) => open.sweep.may_forget = may,
+                Err(trouble) => self.stop(trouble),
+            }
+        }
+        Ok(())
     }
 
     fn note_beats(&mut self) -> Result<(), StoreError> {

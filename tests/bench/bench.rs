@@ -21,6 +21,7 @@ mod nats;
 mod client;
 mod commits;
 mod defence;
+mod fleet;
 mod growth;
 mod idle;
 mod large;
@@ -89,6 +90,7 @@ const MATTERS: &[(&str, Measure)] = &[
     ("large-webhook", large::webhook),
     ("large-again", reread::measure),
     ("push", push::first),
+    ("fleet", fleet::measure),
     ("inventory", large_inventory),
     ("growth-page", growth::measure),
     ("idle", idle::measure),
@@ -122,6 +124,10 @@ struct Scale {
     whole_max: &'static str,
     /// Findings of the first push to each platform.
     pushed: usize,
+    /// Sites of a fleet, findings of each, and how many of them all change at once.
+    sites: usize,
+    of_each_site: usize,
+    fleet_changes: usize,
     /// How often the start is timed.
     starts: usize,
     /// Webhooks and connections of the burst.
@@ -157,6 +163,9 @@ const FULL: Scale = Scale {
     largest: 100_000,
     whole_max: "5000",
     pushed: 10_000,
+    sites: 100,
+    of_each_site: 10_000,
+    fleet_changes: 200_000,
     starts: 5,
     webhooks: 2_000,
     connections: 16,
@@ -186,6 +195,9 @@ const SMOKE: Scale = Scale {
     largest: 1_700,
     whole_max: "500",
     pushed: 1_200,
+    sites: 4,
+    of_each_site: 700,
+    fleet_changes: 300,
     starts: 1,
     webhooks: 64,
     connections: 4,
@@ -461,8 +473,12 @@ fn total(gateway: &Gateway, path: &str) -> u64 {
 }
 
 /// Looks again and again, with a pause that costs the gateway little of its processor.
-fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + WAIT_MAX;
+fn wait(what: &str, is_so: impl FnMut() -> bool) {
+    wait_for(WAIT_MAX, what, is_so);
+}
+
+fn wait_for(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + patience;
     while !is_so() {
         assert!(Instant::now() < end, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(2));

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::server::{Server, confined, hub, usual};
 use super::support::gateway::{Gateway, SOON, Said};
-use super::support::import;
 use super::support::sonar::{Issue, Severity};
+use super::support::{connect, import};
 use super::{joined, refused, shop, wait_state};
 
 /// Has a gateway gather what is told a server.
@@ -93,8 +93,10 @@ fn a_hub_begins_where_it_ended_and_one_from_nothing_comes_to_the_same() {
     let server = Server::start(&[confined("berlin"), hub()]);
     server.make(usual());
     let (sonar, berlin) = shop();
-    sonar.edit(|model| drop(model.add_project("acme", "other", "Other")));
-    sonar.edit(|model| drop(model.add_issues("other", "main", 700)));
+    sonar.edit(|model| {
+        model.add_project("acme", "other", "Other");
+        model.add_issues("other", "main", 700)
+    });
     import(&berlin, "acme", &["other"]);
     joined(&berlin, &server, "berlin");
     let gateway = Gateway::start();
@@ -142,4 +144,129 @@ fn what_a_hub_cannot_read_is_said_in_words() {
     assert_eq!(gateway.json(&["source", "check", "all"])["source"]["kind"], "fleet");
     assert_eq!(gateway.cli(&["source", "remove", "all"]).code, 0);
     assert_eq!(gateway.json(&["source", "list"])["sources"], Value::Array(Vec::new()));
+}
+
+/// Says something as a server's keeper may: on any subject.
+fn say(server: &Server, subject: &str, body: &Value) {
+    let (subject, body) = (subject.to_owned(), body.to_string());
+    server.ask(async |context| context.publish(subject, body.into()).await.unwrap().await.map(drop).unwrap());
+}
+
+fn condition(gateway: &Gateway, code: &str) -> Option<String> {
+    let status = gateway.json(&["status"]);
+    let found = status["conditions"].as_array().unwrap().iter().find(|one| one["code"] == code)?;
+    Some(format!("{} {}", found["text"].as_str().unwrap(), found["remedy"].as_str().unwrap()))
+}
+
+fn wait_condition(gateway: &Gateway, code: &str, words: &[&str]) {
+    let said = gateway.wait(code, |gateway| condition(gateway, code));
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
+}
+
+#[test]
+fn what_no_box_says_and_what_a_newer_one_says_is_passed_over_and_told() {
+    let server = Server::start(&[confined("berlin"), hub()]);
+    server.make(usual());
+    let gateway = Gateway::start();
+    gather(&gateway, &server);
+    // As somebody who stole a site's credentials, and means another.
+    let forged = json!({"specversion": "1.0", "type": "dev.hydrophone.finding.fixed", "site": "oslo", "data": {}});
+    say(&server, "hydrophone.v1.berlin.cloud.acme.shop.F1", &forged);
+    wait_condition(&gateway, "fleet_foreign", &["site berlin", "says that another site sends it", "credentials"]);
+    let newer = json!({"specversion": "1.0", "type": "dev.hydrophone.box.retired", "site": "berlin", "data": {}});
+    say(&server, "hydrophone.v1.berlin.~retired", &newer);
+    wait_condition(&gateway, "fleet_newer", &["site berlin runs a newer version", "box.retired", "install the newer"]);
+    // What comes behind them is taken in.
+    let (_sonar, berlin) = shop();
+    joined(&berlin, &server, "berlin");
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    // A person has seen to it.
+    gateway.json(&["source", "check", "all"]);
+    assert_eq!(condition(&gateway, "fleet_foreign"), None);
+    assert!(condition(&gateway, "fleet_newer").is_some(), "only a newer version ends that");
+}
+
+#[test]
+fn a_hub_goes_on_when_the_server_is_back_and_says_so_meanwhile() {
+    let mut server = Server::start(&[confined("berlin"), hub()]);
+    server.make(usual());
+    let (sonar, berlin) = shop();
+    joined(&berlin, &server, "berlin");
+    let gateway = Gateway::start();
+    gather(&gateway, &server);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    server.kill();
+    gateway.wait("the loss to be noticed", |gateway| {
+        (gateway.json(&["fleet", "status"])["fleets"][0]["state"] == "unreachable").then_some(())
+    });
+    // Local work goes on on both.
+    sonar.analyse("com.acme:shop", "main", |analysis| analysis.fix("A"));
+    berlin.wait("the change", |berlin| inventory(berlin, None)[0].contains(" fixed ").then_some(()));
+    assert_eq!(inventory(&gateway, None).len(), 2);
+    server.again();
+    berlin.json(&["destination", "resume", "fleet"]);
+    gateway.json(&["source", "check", "all"]);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+}
+
+#[test]
+fn a_stream_that_was_made_anew_is_told_and_told_everything_again() {
+    let server = Server::start(&[confined("berlin"), hub()]);
+    server.make(usual());
+    let (_sonar, berlin) = shop();
+    joined(&berlin, &server, "berlin");
+    let gateway = Gateway::start();
+    gather(&gateway, &server);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    server.ask(async |context| context.delete_stream("HYDROPHONE").await.map(drop).unwrap());
+    server.make(usual());
+    gateway.json(&["source", "check", "all"]);
+    wait_condition(&gateway, "fleet_stream_anew", &["made anew", "hydrophone destination replay"]);
+    // What it holds stays, and what is told under smaller numbers counts.
+    assert_eq!(inventory(&gateway, None).len(), 2);
+    assert_eq!(berlin.cli(&["destination", "replay", "fleet"]).code, 0);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    gateway.wait("it to be read", |gateway| {
+        let fleet = gateway.json(&["fleet", "status"])["fleets"][0].clone();
+        (fleet["state"] == "up_to_date" && fleet["position"].as_u64() > Some(2)).then_some(())
+    });
+    gateway.json(&["source", "check", "all"]);
+    assert_eq!(condition(&gateway, "fleet_stream_anew"), None);
+}
+
+#[test]
+fn a_box_that_is_set_up_anew_tells_the_same_findings() {
+    let server = Server::start(&[confined("berlin"), hub()]);
+    server.make(usual());
+    let (sonar, berlin) = shop();
+    joined(&berlin, &server, "berlin");
+    let gateway = Gateway::start();
+    gather(&gateway, &server);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    drop(berlin.stop());
+    let anew = Gateway::start();
+    connect(&anew, &sonar);
+    sonar.edit(|model| {
+        model.add_project("acme", "first", "First");
+        model.add_issues("first", "main", 5)
+    });
+    // In another order, so that every number is another one.
+    import(&anew, "acme", &["first"]);
+    import(&anew, "acme", &["com.acme:shop"]);
+    joined(&anew, &server, "berlin");
+    gateway.wait("all to come", |hub| (inventory(hub, None).len() == 7).then_some(()));
+    wait_union_but_for_times(&gateway, &anew);
+    wait_condition(&gateway, "fleet_site_twice", &["two boxes speak as site berlin", "within the hour"]);
+}
+
+/// As [`wait_union`], where the box has begun anew: when it first saw something is another time.
+fn wait_union_but_for_times(hub: &Gateway, gateway: &Gateway) {
+    let keys = |list: Vec<String>| -> BTreeSet<String> {
+        list.iter().map(|row| row.split(' ').take(8).collect::<Vec<_>>().join(" ")).collect()
+    };
+    hub.wait("the same findings", |hub| {
+        (keys(inventory(hub, None)) == keys(inventory(gateway, Some("berlin")))).then_some(())
+    });
 }

@@ -130,7 +130,9 @@ fn how_scopes_stand_is_told_where_no_finding_changes_and_also_that_they_are_gone
     let server = Server::start(&[confined("berlin")]);
     server.make(usual());
     let (sonar, gateway) = shop();
-    sonar.edit(|model| drop(model.add_project("acme", "empty", "Empty")));
+    sonar.edit(|model| {
+        model.add_project("acme", "empty", "Empty");
+    });
     import(&gateway, "acme", &["empty"]);
     joined(&gateway, &server, "berlin");
     let told = |kind: &str| {

@@ -117,6 +117,12 @@ impl Server {
         }
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "only the benchmarks ask")]
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

@@ -1,5 +1,7 @@
 //! A fleet as a hub reads it: where its stream is, how far it was read, and what is known of its sites.
 
+use std::time::Duration;
+
 use minicbor::{Decode, Encode};
 
 use super::{InventoryId, Site};
@@ -47,6 +49,9 @@ pub struct Position {
     /// How many messages were passed over that no box sends, and what was the matter with the last of them.
     #[n(4)]
     pub foreign: Option<Foreign>,
+    /// How many other streams were read before this one under its name.
+    #[n(5)]
+    pub epoch: u32,
 }
 
 /// Messages of a newer version that were passed over.
@@ -115,6 +120,16 @@ pub struct Teller {
 }
 
 impl SiteRecord {
+    /// Those who spoke for the site before, once whoever speaks for it now has done so alone for as long as `span`.
+    pub fn former(&self, now: Timestamp, span: Duration) -> impl Iterator<Item = &Teller> {
+        let present = self.present().filter(|teller| teller.heard_at.is_some()).map(|teller| teller.number);
+        let is_silent = move |teller: &&Teller| teller.heard_at.is_none_or(|at| now.since(at) > span);
+        self.tellers
+            .iter()
+            .filter(move |teller| present.is_some_and(|present| present != teller.number))
+            .filter(is_silent)
+    }
+
     /// The one that speaks for the site: the last that said that it is there, else the last that said anything.
     pub fn present(&self) -> Option<&Teller> {
         self.tellers.iter().max_by_key(|teller| (teller.heard_at, teller.number))

@@ -63,6 +63,8 @@ pub struct Begun {
     pub messages: u64,
     /// The newest of them.
     pub last: u64,
+    /// How many of them are to be read.
+    pub pending: u64,
 }
 
 impl Feed {
@@ -113,7 +115,6 @@ impl Feed {
         let made_at = Timestamp(i64::try_from(info.created.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX));
         let is_this = position.made_at.is_none_or(|known| known == made_at);
         let after = if is_this { position.sequence } else { 0 };
-        let begun = Begun { made_at, messages: info.state.messages, last: info.state.last_sequence };
         let (open, way) = self.link.open()?;
         let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
         open.heard.forget();
@@ -131,7 +132,8 @@ impl Feed {
                 let stream = open.context.get_stream_no_info(&way.stream).await.map_err(|error| error.to_string())?;
                 let consumer = stream.create_consumer(config).await.map_err(|error| error.to_string())?;
                 let messages = consumer.stream().max_messages_per_batch(AHEAD).heartbeat(BEAT).expires(PULL).messages();
-                messages.await.map_err(|error| error.to_string())
+                let pending = consumer.cached_info().num_pending;
+                messages.await.map(|messages| (messages, pending)).map_err(|error| error.to_string())
             };
             tokio::select! {
                 made = making => made.map_err(|why| Trouble::later(format!("the stream {} of {} cannot be read: {why}", way.stream, way.host))),
@@ -140,9 +142,10 @@ impl Feed {
         };
         let made = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await });
         match made {
-            Ok(Ok(messages)) => {
+            Ok(Ok((messages, pending))) => {
                 self.reading = Some(Reading { messages, counted: 0 });
-                Ok(begun)
+                let state = &info.state;
+                Ok(Begun { made_at, messages: state.messages, last: state.last_sequence, pending })
             }
             Ok(Err(trouble)) => {
                 self.close();

@@ -1,5 +1,6 @@
 //! Fleets that are read, how far, and what is known of their sites.
 
+mod sweep;
 mod take;
 
 use super::records::{SecretBytes, Source};
@@ -12,6 +13,7 @@ use crate::domain::ids::SourceName;
 use crate::domain::limits::DELETIONS_PER_COMMIT_MAX;
 use crate::domain::time::Timestamp;
 
+pub use self::sweep::{Looked, Stale, forget_teller, look, sweep};
 pub use self::take::take;
 
 fn fleet_key(name: &SourceName) -> Key {
@@ -225,3 +227,6 @@ fn teller(batch: &Batch, name: &SourceName, of: &Site, inventory: InventoryId) -
 fn put_site(batch: &Batch, name: &SourceName, of: &Site, record: &SiteRecord) -> Result<(), StoreError> {
     batch.put(tables::SITES, &site_key(name, of), record)
 }
+
+#[cfg(test)]
+mod tests;

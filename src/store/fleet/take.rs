@@ -26,22 +26,28 @@ use crate::domain::time::Timestamp;
 pub(super) struct Local {
     /// The number here.
     #[n(0)]
-    number: u64,
+    pub(super) number: u64,
     /// The last message about it.
     #[n(1)]
-    sequence: u64,
+    pub(super) sequence: u64,
     /// Of a finding, the scope that its box holds it in, by the box's number.
     #[n(2)]
-    scope: u32,
+    pub(super) scope: u32,
+    /// Of which of the streams that bore this name the message's number is.
+    #[n(3)]
+    pub(super) epoch: u32,
+    /// Of a finding, whether it was told as closed.
+    #[n(4)]
+    pub(super) closed: bool,
 }
 
 record!(Local = "number of another box");
 
 const PROJECT: u8 = b'P';
-const SCOPE: u8 = b'S';
-const FINDING: u8 = b'F';
+pub(super) const SCOPE: u8 = b'S';
+pub(super) const FINDING: u8 = b'F';
 
-fn id_key(teller: u32, kind: u8, number: u64) -> Key {
+pub(super) fn id_key(teller: u32, kind: u8, number: u64) -> Key {
     Key::new().u32(teller).byte(kind).u64(number)
 }
 
@@ -58,7 +64,7 @@ pub fn take(
         return Ok(heard.len());
     }
     let most = heard.len().min(batch.findings_max);
-    let mut taking = Taking::new(batch, fleet, now);
+    let mut taking = Taking::new(batch, fleet, position.epoch, now);
     for message in &heard[..most] {
         taking.take(message)?;
     }
@@ -72,6 +78,7 @@ pub fn take(
 struct Taking<'b, 'h> {
     batch: &'b Batch<'b>,
     fleet: &'b SourceName,
+    epoch: u32,
     now: Timestamp,
     tellers: BTreeMap<(Site, InventoryId), u32>,
     /// By teller and the scope's number there.
@@ -96,10 +103,11 @@ struct Place {
 }
 
 impl<'b, 'h> Taking<'b, 'h> {
-    fn new(batch: &'b Batch<'b>, fleet: &'b SourceName, now: Timestamp) -> Self {
+    fn new(batch: &'b Batch<'b>, fleet: &'b SourceName, epoch: u32, now: Timestamp) -> Self {
         Self {
             batch,
             fleet,
+            epoch,
             now,
             tellers: BTreeMap::new(),
             scopes: BTreeMap::new(),
@@ -164,6 +172,16 @@ impl<'b, 'h> Taking<'b, 'h> {
         put_site(self.batch, self.fleet, of, &record)
     }
 
+    /// Whether what is known of something stands later in the stream than a message.
+    fn is_later(&self, known: &Local, heard: &Heard) -> bool {
+        known.epoch == self.epoch && known.sequence > heard.sequence
+    }
+
+    /// What a number stands for, before anything was said of it.
+    fn unsaid(&self, number: u32) -> Local {
+        Local { number: number.into(), sequence: 0, scope: 0, epoch: self.epoch, closed: false }
+    }
+
     fn local(&self, key: &Key) -> Result<Option<Local>, StoreError> {
         match get(self.batch, tables::FLEET_IDS, key) {
             // The names say the same.
@@ -188,7 +206,7 @@ impl<'b, 'h> Taking<'b, 'h> {
         } else {
             let Some(project) = self.project(site, teller, origin, names)? else { return Ok(None) };
             let scope = self.scope(teller, project, origin, names)?;
-            let local = Local { number: scope.0.into(), sequence: 0, scope: 0 };
+            let local = self.unsaid(scope.0);
             self.batch.put(tables::FLEET_IDS, &key, &local)?;
             (scope, project)
         };
@@ -249,7 +267,7 @@ impl<'b, 'h> Taking<'b, 'h> {
             };
             catalogue::add_project(self.batch, &project)?
         };
-        let local = Local { number: project.0.into(), sequence: 0, scope: 0 };
+        let local = self.unsaid(project.0);
         self.batch.put(tables::FLEET_IDS, &key, &local)?;
         Ok(Some(project))
     }
@@ -279,11 +297,11 @@ impl<'b, 'h> Taking<'b, 'h> {
     /// Notes how a scope stands, and the names that its box knows it by.
     fn stand(&mut self, teller: u32, heard: &Heard, said: &ScopeSaid) -> Result<(), StoreError> {
         let key = id_key(teller, SCOPE, said.origin.scope.0.into());
-        if self.local(&key)?.is_some_and(|local| local.sequence > heard.sequence) {
+        if self.local(&key)?.is_some_and(|local| self.is_later(&local, heard)) {
             return Ok(());
         }
         let Some(place) = self.place(&heard.site, teller, &said.origin, &said.names)? else { return Ok(()) };
-        let local = Local { number: place.scope.0.into(), sequence: heard.sequence, scope: 0 };
+        let local = Local { sequence: heard.sequence, ..self.unsaid(place.scope.0) };
         self.batch.put(tables::FLEET_IDS, &key, &local)?;
         let Some(record) = catalogue::scope(self.batch, place.scope)? else { return Ok(()) };
         self.name(&heard.site, &place, &record, said)?;
@@ -388,7 +406,7 @@ impl<'b, 'h> Taking<'b, 'h> {
                 use redb::ReadableTable;
                 let key = id_key(teller, FINDING, said.id.0);
                 let known = ids.get(key.0.as_slice())?.and_then(|row| codec::open::<Local>(&key.0, row.value()).ok());
-                if known.is_some_and(|known| known.sequence > heard.sequence) {
+                if known.is_some_and(|known| self.is_later(&known, heard)) {
                     continue;
                 }
                 let finding = Told {
@@ -399,7 +417,13 @@ impl<'b, 'h> Taking<'b, 'h> {
                     at: heard.at,
                 };
                 let Finding { id, .. } = inventory.take(&finding, self.now)?;
-                let local = Local { number: id.0, sequence: heard.sequence, scope: said.origin.scope.0 };
+                let local = Local {
+                    number: id.0,
+                    sequence: heard.sequence,
+                    scope: said.origin.scope.0,
+                    epoch: self.epoch,
+                    closed: said.observed.state.is_closed(),
+                };
                 ids.insert(key.0.as_slice(), codec::seal(&key.0, &local).as_slice())?;
             }
             drop(ids);

@@ -1,0 +1,296 @@
+//! What comes twice, out of its time, or under other numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::finding::{Finding, Kind, Observed, Severity, SonarWords, State};
+use crate::domain::fleet::said::{AliveSaid, FindingSaid, Heard, Names, Origin, Said, ScopeSaid};
+use crate::domain::ids::{
+    AssetName, FindingId, IssueKey, OrganizationKey, ProjectId, ProjectKey, ScopeId, ScopeKind, ScopeName,
+};
+use crate::domain::limits::FLEET_FORMER_AFTER;
+use crate::store::{Store, findings, lists};
+
+const STATES: [State; 4] = [State::Open, State::Confirmed, State::Fixed, State::Removed];
+
+fn name() -> SourceName {
+    SourceName::parse("all").unwrap()
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), Arc::default()).unwrap();
+    let fleet = Fleet {
+        name: name(),
+        url: "nats://nats.example".to_owned(),
+        stream: "HYDROPHONE".to_owned(),
+        plain: false,
+        ca_pem: None,
+        added_at: Timestamp(0),
+    };
+    store.write::<_, StoreError>(move |batch| put(batch, &fleet, None)).unwrap();
+    (folder, store)
+}
+
+fn inventory(number: u8) -> InventoryId {
+    InventoryId([number; 8])
+}
+
+fn origin(teller: u8, scope: u32) -> Origin {
+    Origin { inventory: inventory(teller), project: ProjectId(1), scope: ScopeId(scope), main: scope == 1 }
+}
+
+fn names(scope: u32) -> Names {
+    Names {
+        source: SourceName::parse("cloud").unwrap(),
+        organization: OrganizationKey::parse("acme").unwrap(),
+        project: ProjectKey::parse("shop").unwrap(),
+        asset: AssetName::parse("Shop").unwrap(),
+        kind: ScopeKind::Branch,
+        scope: ScopeName::parse(&format!("branch-{scope}")).unwrap(),
+    }
+}
+
+fn observed(key: u8, state: State) -> Observed {
+    Observed {
+        key: IssueKey::parse(&format!("K{key}")).unwrap(),
+        kind: Kind::Vulnerability,
+        rule: None,
+        message: "m".to_owned(),
+        severity: Severity::High,
+        state,
+        path: Some("src/a.java".to_owned()),
+        line: Some(1),
+        range: None,
+        created_at: Some(Timestamp(1)),
+        updated_at: None,
+        closed_at: state.is_closed().then_some(Timestamp(9)),
+        sonar: SonarWords::default(),
+        flows: Vec::new(),
+    }
+}
+
+fn heard(sequence: u64, said: Said) -> Heard {
+    Heard { sequence, at: Timestamp(1000 + i64::try_from(sequence).unwrap()), site: "berlin".parse().unwrap(), said }
+}
+
+fn finding(teller: u8, scope: u32, id: u64, key: u8, state: State) -> Said {
+    Said::Finding(Box::new(FindingSaid {
+        origin: origin(teller, scope),
+        names: names(scope),
+        id: FindingId(id),
+        observed: observed(key, state),
+        rule_name: None,
+        cwe: Vec::new(),
+        first_seen_at: Timestamp(5),
+    }))
+}
+
+fn scope(teller: u8, number: u32, complete: bool) -> Said {
+    Said::Scope(Box::new(ScopeSaid {
+        origin: origin(teller, number),
+        names: names(number),
+        project_name: "Web shop".to_owned(),
+        url: "https://sonarcloud.io".to_owned(),
+        cloud: true,
+        repository: None,
+        analysed_at: Some(Timestamp(3)),
+        synced_at: Some(Timestamp(4)),
+        complete,
+        sonar_total: Some(1),
+        retired_at: None,
+    }))
+}
+
+fn alive(teller: u8) -> Said {
+    let (machine, version) = (format!("box-{teller}"), "0.1.0".to_owned());
+    Said::Alive(AliveSaid { inventory: inventory(teller), machine, version, every_seconds: 60 })
+}
+
+fn taken(store: &Store, messages: &[Heard]) {
+    let messages = messages.to_vec();
+    let last = messages.iter().map(|heard| heard.sequence).max().unwrap_or_default();
+    let mut from = 0;
+    while from < messages.len() {
+        let rest = messages[from..].to_vec();
+        from += store
+            .write::<_, StoreError>(move |batch| {
+                let position = Position { sequence: last, ..position(batch, &name())? };
+                take(batch, &name(), &rest, &position, Timestamp(50_000))
+            })
+            .unwrap();
+    }
+}
+
+/// A finding's scope by name, its state, and when it was closed.
+type Row = (String, State, Option<Timestamp>);
+
+/// Every finding by its key, and the count of open ones that lists show.
+fn held(store: &Store) -> (BTreeMap<String, Row>, u64) {
+    store
+        .read::<_, StoreError>(|view| {
+            let (mut all, mut open) = (BTreeMap::new(), 0);
+            for (project, _) in catalogue::projects(view)? {
+                for (id, scope) in catalogue::scopes(view, project)? {
+                    open += lists::count_open(view, id)?;
+                    for Finding { observed, closed_at, .. } in findings::after(view, id, None, 1_000)? {
+                        all.insert(observed.key.to_string(), (scope.name.to_string(), observed.state, closed_at));
+                    }
+                }
+            }
+            Ok((all, open))
+        })
+        .unwrap()
+}
+
+/// Looks through everything until nothing is left to clear up; returns the messages that nobody needs.
+fn swept(store: &Store, now: Timestamp) -> Vec<u64> {
+    let mut needless = Vec::new();
+    let all = store.read(|view| sites(view, &name())).unwrap();
+    for (_, record) in all {
+        let former: Vec<u32> = record.former(now, FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
+        for teller in &record.tellers {
+            let looked = Looked { teller: teller.number, is_former: former.contains(&teller.number) };
+            let (stale, _) = store.read(|view| look(view, looked, 0, None, 1_000)).unwrap();
+            needless.extend(stale.iter().filter_map(|one| one.sequence));
+            store.delete::<_, StoreError>(move |batch| sweep(batch, &stale, now)).unwrap();
+        }
+    }
+    needless.sort_unstable();
+    needless
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Numbers, keys and states as they come; each finding of a box has one key, as it has there.
+    #[test]
+    fn what_comes_twice_or_late_comes_to_the_same_as_each_once_in_order(
+        told in prop::collection::vec((1_u64..6, 0_usize..4), 1..30),
+        again in prop::collection::vec(0_usize..30, 0..30),
+    ) {
+        let messages: Vec<Heard> = told
+            .iter()
+            .enumerate()
+            .map(|(index, &(id, state))| {
+                let key = u8::try_from(id).unwrap();
+                let scope = u32::try_from(id % 2).unwrap() + 1;
+                heard(index as u64 + 1, finding(1, scope, id, key, STATES[state]))
+            })
+            .collect();
+        let (_folder, straight) = store();
+        taken(&straight, &messages);
+        let (_other, muddled) = store();
+        for index in again {
+            // Something of before, or something that was not to come yet.
+            if let Some(message) = messages.get(index) {
+                taken(&muddled, std::slice::from_ref(message));
+            }
+        }
+        taken(&muddled, &messages);
+        prop_assert_eq!(held(&straight), held(&muddled));
+    }
+}
+
+#[test]
+fn a_finding_that_gets_another_key_stays_the_same_one() {
+    let (_folder, store) = store();
+    taken(&store, &[heard(1, finding(1, 1, 7, 1, State::Open)), heard(2, finding(1, 1, 8, 2, State::Open))]);
+    // The first has the key of the second by now, which has another one.
+    taken(&store, &[heard(3, finding(1, 1, 7, 2, State::Open)), heard(4, finding(1, 1, 8, 3, State::Open))]);
+    let (all, open) = held(&store);
+    assert_eq!((all.keys().map(String::as_str).collect::<Vec<_>>(), open), (vec!["K2", "K3"], 2));
+}
+
+#[test]
+fn names_follow_the_numbers_behind_them() {
+    let (_folder, store) = store();
+    taken(&store, &[heard(1, finding(1, 1, 7, 1, State::Open)), heard(2, scope(1, 1, true))]);
+    let mut renamed = names(1);
+    renamed.project = ProjectKey::parse("shop-2").unwrap();
+    renamed.scope = ScopeName::parse("trunk").unwrap();
+    let Said::Scope(told) = scope(1, 1, true) else { unreachable!() };
+    let told = ScopeSaid { names: renamed, ..*told };
+    taken(&store, &[heard(3, Said::Scope(Box::new(told)))]);
+    assert_eq!(held(&store).0["K1"].0, "trunk");
+    let projects = store.read(catalogue::projects).unwrap();
+    assert_eq!((projects.len(), projects[0].1.key.as_str()), (1, "shop-2"));
+    assert_eq!(projects[0].1.organization.source.as_str(), "cloud@berlin");
+    // What was said before it changes nothing any more.
+    taken(&store, &[heard(2, scope(1, 1, true))]);
+    assert_eq!(held(&store).0["K1"].0, "trunk");
+}
+
+#[test]
+fn a_box_that_was_set_up_anew_takes_its_findings_over_and_what_it_does_not_tell_is_closed() {
+    let (_folder, store) = store();
+    taken(
+        &store,
+        &[
+            heard(1, finding(1, 1, 7, 1, State::Open)),
+            heard(2, finding(1, 1, 8, 2, State::Open)),
+            heard(3, finding(1, 2, 9, 3, State::Open)),
+            heard(4, scope(1, 1, true)),
+            heard(5, scope(1, 2, true)),
+            heard(6, alive(1)),
+        ],
+    );
+    // Other numbers, the first finding only, and the second branch not at all.
+    let mut told = scope(2, 4, true);
+    let Said::Scope(said) = &mut told else { unreachable!() };
+    said.names = names(1);
+    let Said::Finding(mut first) = finding(2, 4, 1, 1, State::Open) else { unreachable!() };
+    first.names = names(1);
+    taken(&store, &[heard(8, Said::Finding(first)), heard(9, told), heard(10, alive(2))]);
+    let soon = Timestamp(60_000);
+    assert_eq!(swept(&store, soon), [0_u64; 0], "both may be there");
+    let (all, _) = held(&store);
+    assert_eq!(all["K2"].1, State::Open);
+    let later = soon.plus(FLEET_FORMER_AFTER * 2);
+    assert_eq!(swept(&store, later), [1, 2, 3]);
+    let (all, _) = held(&store);
+    assert_eq!((all["K1"].1, all["K2"].1), (State::Open, State::Removed));
+    assert!(!all.contains_key("K3"), "its branch is not told any more");
+    assert_eq!(swept(&store, later), [0_u64; 0]);
+}
+
+#[test]
+fn what_is_gone_here_needs_its_message_only_while_it_may_be_open_elsewhere() {
+    let (_folder, store) = store();
+    taken(
+        &store,
+        &[
+            heard(1, finding(1, 1, 7, 1, State::Fixed)),
+            heard(2, finding(1, 1, 8, 2, State::Open)),
+            heard(3, finding(1, 2, 9, 3, State::Open)),
+        ],
+    );
+    taken(&store, &[heard(4, Said::Gone { inventory: inventory(1), scope: ScopeId(2) })]);
+    store
+        .delete::<_, StoreError>(|batch| {
+            while let Some(scope) = catalogue::discarded(batch)? {
+                findings::discard(batch, scope)?;
+            }
+            findings::prune_closed(batch, Timestamp(100)).map(drop)
+        })
+        .unwrap();
+    assert_eq!(held(&store).0.keys().collect::<Vec<_>>(), ["K2"]);
+    assert_eq!(swept(&store, Timestamp(60_000)), [1, 3]);
+}
+
+#[test]
+fn a_fleet_that_is_left_leaves_nothing_behind() {
+    let (_folder, store) = store();
+    taken(&store, &[heard(1, finding(1, 1, 7, 1, State::Open)), heard(2, alive(1)), heard(3, scope(1, 1, true))]);
+    store.delete::<_, StoreError>(|batch| remove(batch, &name())).unwrap();
+    while store.delete::<_, StoreError>(|batch| clear(batch, Timestamp(60_000))).unwrap() {}
+    let left = store.read::<_, StoreError>(|view| {
+        let of = |table| Ok::<_, StoreError>(keys(view, table, &Key::new(), 10)?.len());
+        let tables = [tables::SOURCES, tables::PROJECTS, tables::SITES, tables::FLEET_IDS, tables::FLEET_POSITIONS];
+        tables.into_iter().map(of).sum::<Result<usize, _>>()
+    });
+    assert_eq!(left.unwrap(), 0);
+}
