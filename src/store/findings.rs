@@ -118,7 +118,7 @@ pub(super) const ALL_SCOPES: ScopeId = ScopeId(0);
 /// The tables of findings, open for one batch.
 pub(super) struct Inventory<'t> {
     scope: ScopeId,
-    source: &'t SourceName,
+    source: SourceName,
     findings: Rows<'t>,
     ids: Rows<'t>,
     order: Rows<'t>,
@@ -133,12 +133,11 @@ pub(super) struct Inventory<'t> {
     change_next: u64,
     destination_next: DestinationId,
     log_bytes: u64,
-    counts: BTreeMap<Cell, i64>,
+    counts: BTreeMap<ScopeId, BTreeMap<Cell, i64>>,
     /// What was opened and fixed, and the last time of it.
-    flows: BTreeMap<(Kind, Severity), (u64, u64)>,
-    logged_at: Option<Timestamp>,
+    flows: BTreeMap<ScopeId, (Timestamp, Flows)>,
     /// Places of new findings, written in their order, see [`Index`].
-    places: BTreeMap<Place, IssueKey>,
+    places: BTreeMap<Place, (ScopeId, IssueKey)>,
     /// New rows of the order of paths, the same way.
     new_paths: BTreeMap<Key, Key>,
 }
@@ -157,14 +156,17 @@ pub(super) struct Told<'a> {
     pub(super) at: Timestamp,
 }
 
+/// How many were opened, and how many fixed.
+type Flows = BTreeMap<(Kind, Severity), (u64, u64)>;
+
 impl<'t> Inventory<'t> {
-    pub(super) fn open(batch: &'t Batch, scope: ScopeId, source: &'t SourceName) -> Result<Self, StoreError> {
+    pub(super) fn open(batch: &'t Batch, scope: ScopeId, source: &SourceName) -> Result<Self, StoreError> {
         // Before the tables are open: where one is damaged, they are asked.
         let (finding_next, change_next) = (Counter::Finding.next(batch)?, Counter::Change.next(batch)?);
         let destination_next = destinations::next_id(batch)?;
         Ok(Self {
             scope,
-            source,
+            source: source.clone(),
             findings: batch.rows(tables::FINDINGS)?,
             ids: batch.rows(tables::FINDING_IDS)?,
             order: batch.rows(tables::ORDER)?,
@@ -181,10 +183,19 @@ impl<'t> Inventory<'t> {
             log_bytes: 0,
             counts: BTreeMap::new(),
             flows: BTreeMap::new(),
-            logged_at: None,
             places: BTreeMap::new(),
             new_paths: BTreeMap::new(),
         })
+    }
+
+    /// Turns to another scope.
+    pub(super) fn turn(&mut self, scope: ScopeId, source: &SourceName) {
+        self.scope = scope;
+        self.source.clone_from(source);
+    }
+
+    fn count(&mut self, observed: &Observed, difference: i64) {
+        *self.counts.entry(self.scope).or_default().entry(Cell::of(observed)).or_default() += difference;
     }
 
     /// The stored finding with a key. A damaged one counts as none: Sonar's row replaces it.
@@ -348,13 +359,13 @@ impl<'t> Inventory<'t> {
         self.place(finding);
         self.new_paths.insert(path_key(finding), path_value(self.scope, finding));
         self.note_closed(finding)?;
-        self.index.link(self.source, finding.id, &finding.observed)?;
-        *self.counts.entry(Cell::of(&finding.observed)).or_default() += 1;
+        self.index.link(&self.source, finding.id, &finding.observed)?;
+        self.count(&finding.observed, 1);
         Ok(())
     }
 
     fn place(&mut self, finding: &Finding) {
-        self.places.insert(Place::of(finding), finding.observed.key.clone());
+        self.places.insert(Place::of(finding), (self.scope, finding.observed.key.clone()));
     }
 
     fn displace(&mut self, finding: &Finding) -> Result<(), StoreError> {
@@ -378,12 +389,15 @@ impl<'t> Inventory<'t> {
         for (key, value) in std::mem::take(&mut self.new_paths) {
             self.paths.insert(key.0.as_slice(), value.0.as_slice())?;
         }
-        for (place, key) in &self.places {
-            let of_finding = finding_key(self.scope, key);
+        for (place, (scope, key)) in &self.places {
+            let of_finding = finding_key(*scope, key);
             self.order.insert(place.append(Key::new()).0.as_slice(), of_finding.0.as_slice())?;
         }
-        for (place, key) in std::mem::take(&mut self.places) {
-            let scoped = place.append(Key::new().u32(self.scope.0));
+        let mut scoped: Vec<_> = std::mem::take(&mut self.places).into_iter().collect();
+        // Those of one scope stay in their order.
+        scoped.sort_by_key(|(_, (scope, _))| *scope);
+        for (place, (scope, key)) in scoped {
+            let scoped = place.append(Key::new().u32(scope.0));
             self.scope_order.insert(scoped.0.as_slice(), key.as_str().as_bytes())?;
         }
         Ok(())
@@ -426,11 +440,11 @@ impl<'t> Inventory<'t> {
             (finding.observed.rule.clone(), finding.observed.message.clone(), finding.observed.path.clone())
         };
         if texts(before) != texts(after) {
-            self.index.unlink(self.source, before.id, &before.observed)?;
-            self.index.link(self.source, after.id, &after.observed)?;
+            self.index.unlink(&self.source, before.id, &before.observed)?;
+            self.index.link(&self.source, after.id, &after.observed)?;
         }
-        *self.counts.entry(Cell::of(&before.observed)).or_default() -= 1;
-        *self.counts.entry(Cell::of(&after.observed)).or_default() += 1;
+        self.count(&before.observed, -1);
+        self.count(&after.observed, 1);
         Ok(())
     }
 
@@ -441,8 +455,8 @@ impl<'t> Inventory<'t> {
         self.forget_path(finding)?;
         self.decisions.remove(Key::new().u64(finding.id.0).0.as_slice())?;
         self.forget_closed(finding)?;
-        self.index.unlink(self.source, finding.id, &finding.observed)?;
-        *self.counts.entry(Cell::of(&finding.observed)).or_default() -= 1;
+        self.index.unlink(&self.source, finding.id, &finding.observed)?;
+        self.count(&finding.observed, -1);
         Ok(())
     }
 
@@ -478,8 +492,9 @@ impl<'t> Inventory<'t> {
         kind: ChangeKind,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.logged_at = self.logged_at.max(Some(at));
-        let (opened, fixed) = self.flows.entry((finding.observed.kind, finding.observed.severity)).or_default();
+        let (logged_at, flows) = self.flows.entry(self.scope).or_insert_with(|| (at, Flows::new()));
+        *logged_at = at.max(*logged_at);
+        let (opened, fixed) = flows.entry((finding.observed.kind, finding.observed.severity)).or_default();
         match kind {
             ChangeKind::Opened | ChangeKind::Reopened if !finding.observed.state.is_closed() => *opened += 1,
             ChangeKind::Fixed => *fixed += 1,
@@ -516,23 +531,27 @@ impl<'t> Inventory<'t> {
     pub(super) fn finish(mut self, batch: &Batch) -> Result<(), StoreError> {
         self.write_places()?;
         self.index.write()?;
-        let Self { scope, finding_next, change_next, log_bytes, counts, flows, logged_at, .. } = self;
+        let Self { finding_next, change_next, log_bytes, counts, mut flows, .. } = self;
         if log_bytes > 0 {
             changes::grow(batch, log_bytes)?;
         }
         Counter::Finding.set(batch, finding_next)?;
         Counter::Change.set(batch, change_next)?;
-        for (cell, &difference) in &counts {
-            if difference != 0 {
+        let mut all: BTreeMap<Cell, i64> = BTreeMap::new();
+        for (scope, counts) in counts {
+            for (cell, &difference) in counts.iter().filter(|(_, difference)| **difference != 0) {
                 count(batch, &cell.key(scope), difference)?;
-                count(batch, &cell.key(ALL_SCOPES), difference)?;
+                *all.entry(*cell).or_default() += difference;
+            }
+            // What was not logged is not shown either: it is closed, or its scope is gone.
+            if let Some((at, flows)) = flows.remove(&scope) {
+                note_trend(batch, scope, at, &counts, &flows)?;
             }
         }
-        match logged_at {
-            Some(at) => note_trend(batch, scope, at, &counts, &flows),
-            // What was not logged is not shown either: it is closed, or its scope is gone.
-            None => Ok(()),
+        for (cell, difference) in all.into_iter().filter(|(_, difference)| *difference != 0) {
+            count(batch, &cell.key(ALL_SCOPES), difference)?;
         }
+        Ok(())
     }
 }
 
@@ -542,7 +561,7 @@ fn note_trend(
     scope: ScopeId,
     at: Timestamp,
     counts: &BTreeMap<Cell, i64>,
-    flows: &BTreeMap<(Kind, Severity), (u64, u64)>,
+    flows: &Flows,
 ) -> Result<(), StoreError> {
     let Some(record) = catalogue::scope(batch, scope)?.filter(|record| record.retired_at.is_none()) else {
         return Ok(());

@@ -19,8 +19,8 @@ use crate::domain::retry::Failures;
 use crate::domain::time::Timestamp;
 use crate::platform::nats::feed::{Feed, Taken};
 use crate::platform::{BadDestination, Trouble};
-use crate::store::StoreError;
 use crate::store::fleet::{self, Looked};
+use crate::store::{Begun, StoreError};
 use crate::sys::guard::EndWithMe;
 use crate::sys::loops::{self, Watched};
 
@@ -203,6 +203,17 @@ struct Open {
     known: BTreeMap<Site, AliveSaid>,
     noted_at: Duration,
     sweep: Sweep,
+    /// What is being stored while more is read.
+    storing: Option<Storing>,
+}
+
+/// Messages of which a part is being stored. Their sync comes with a later commit: what a power cut takes is still in the stream.
+struct Storing {
+    heard: Arc<Vec<Heard>>,
+    position: Arc<Position>,
+    /// How many were stored before.
+    from: usize,
+    under_way: Begun<usize, StoreError>,
 }
 
 /// Looking through what was told for what is not any more.
@@ -244,7 +255,7 @@ impl Reader {
                 }
             }
         }
-        if let Err(error) = self.note_beats() {
+        if let Err(error) = self.note_beats().and_then(|()| self.settle()) {
             tracing::warn!("when sites were heard cannot be stored: {error}");
         }
         work.fleets.seen_all().remove(&self.name);
@@ -273,6 +284,8 @@ impl Reader {
                 let is_all = taken.pending == 0;
                 self.take(taken)?;
                 if is_all {
+                    // Nothing more comes for the moment that it could be read meanwhile.
+                    self.settle()?;
                     self.sweep()?;
                 }
             }
@@ -333,7 +346,8 @@ impl Reader {
         let next_at = noted_at + Duration::from_secs(FLEET_ALIVE_EVERY.as_secs() * 2);
         let sweep = Sweep { next_at, left: Vec::new(), after: None, may_forget: true };
         let known = known.collect();
-        self.open = Some(Open { fleet, feed, position, beats: BTreeMap::new(), known, noted_at, sweep });
+        let beats = BTreeMap::new();
+        self.open = Some(Open { fleet, feed, position, beats, known, noted_at, sweep, storing: None });
         self.work.fleets.note(&self.name, |seen| {
             (seen.pending, seen.caught_up_at) = (begun.pending, (begun.pending == 0).then_some(noted_at));
             seen.trouble = None;
@@ -456,21 +470,37 @@ impl Reader {
         if beats.is_empty() { Ok(()) } else { self.store(beats, position) }
     }
 
-    fn store(&self, heard: Vec<Heard>, position: Position) -> Result<(), StoreError> {
-        let (heard, position, now) = (Arc::new(heard), Arc::new(position), self.work.clock.now());
-        let removes = heard.iter().any(|one| matches!(one.said, Said::Gone { .. }));
-        let mut from = 0;
+    /// Hands messages to the store, once those before them are stored.
+    fn store(&mut self, heard: Vec<Heard>, position: Position) -> Result<(), StoreError> {
+        self.settle()?;
+        let (heard, position) = (Arc::new(heard), Arc::new(position));
+        let under_way = self.begin(&heard, &position, 0);
+        if let Some(open) = &mut self.open {
+            open.storing = Some(Storing { heard, position, from: 0, under_way });
+        }
+        Ok(())
+    }
+
+    fn begin(&self, heard: &Arc<Vec<Heard>>, position: &Arc<Position>, from: usize) -> Begun<usize, StoreError> {
+        let (heard, position, name) = (Arc::clone(heard), Arc::clone(position), self.name.clone());
+        let now = self.work.clock.now();
+        self.work.store.begin_unsynced(move |batch| {
+            fleet::take(batch, &name, heard.get(from..).unwrap_or_default(), &position, now)
+        })
+    }
+
+    /// Waits until what was handed to the store is stored.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        let Some(storing) = self.open.as_mut().and_then(|open| open.storing.take()) else { return Ok(()) };
+        let Storing { heard, position, mut from, mut under_way } = storing;
         loop {
-            let (heard, position, name) = (Arc::clone(&heard), Arc::clone(&position), self.name.clone());
-            let all = heard.len();
-            from += self.work.store.write::<_, StoreError>(move |batch| {
-                fleet::take(batch, &name, heard.get(from..).unwrap_or_default(), &position, now)
-            })?;
-            if from >= all {
+            from += under_way.wait()?;
+            if from >= heard.len() {
                 break;
             }
+            under_way = self.begin(&heard, &position, from);
         }
-        if removes {
+        if heard.iter().any(|one| matches!(one.said, Said::Gone { .. })) {
             self.work.tidy();
         }
         Ok(())

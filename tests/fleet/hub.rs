@@ -17,7 +17,7 @@ fn gather(gateway: &Gateway, server: &Server) {
     assert_eq!(said.code, 0, "{said:?}\n{}", gateway.log());
 }
 
-fn source(gateway: &Gateway, url: &str, credentials: &str, flags: &[&str]) -> Said {
+pub fn source(gateway: &Gateway, url: &str, credentials: &str, flags: &[&str]) -> Said {
     let add = ["source", "add", "all", "--fleet", url, "--credentials", "-"];
     gateway.cli_with(&[&add[..], flags].concat(), credentials)
 }
@@ -49,7 +49,7 @@ fn inventory(gateway: &Gateway, own: Option<&str>) -> Vec<String> {
 }
 
 /// Waits until a hub holds what these boxes hold.
-fn wait_union(hub: &Gateway, boxes: &[(&str, &Gateway)]) {
+pub fn wait_union(hub: &Gateway, boxes: &[(&str, &Gateway)]) {
     let mut expected: Vec<String> = boxes.iter().flat_map(|(site, gateway)| inventory(gateway, Some(site))).collect();
     expected.sort();
     let end = Instant::now() + SOON;

@@ -6,7 +6,9 @@
 
 mod hub;
 mod jwt;
+mod relay;
 mod server;
+mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 

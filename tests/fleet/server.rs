@@ -123,6 +123,12 @@ impl Server {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// Where it listens.
+    #[allow(dead_code, reason = "only tests ask")]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

@@ -399,10 +399,13 @@ impl<'b, 'h> Taking<'b, 'h> {
 
     /// Takes in the findings that wait, scope by scope.
     fn flush(&mut self) -> Result<(), StoreError> {
-        for (scope, Waiting { source, told }) in std::mem::take(&mut self.waiting) {
-            let mut ids = self.batch.rows(tables::FLEET_IDS)?;
-            let mut inventory = Inventory::open(self.batch, scope, &source)?;
-            for (teller, heard, said) in told {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Some((first, Waiting { source, .. })) = waiting.first_key_value() else { return Ok(()) };
+        let mut ids = self.batch.rows(tables::FLEET_IDS)?;
+        let mut inventory = Inventory::open(self.batch, *first, source)?;
+        for (scope, Waiting { source, told }) in &waiting {
+            inventory.turn(*scope, source);
+            for &(teller, heard, said) in told {
                 use redb::ReadableTable;
                 let key = id_key(teller, FINDING, said.id.0);
                 let known = ids.get(key.0.as_slice())?.and_then(|row| codec::open::<Local>(&key.0, row.value()).ok());
@@ -426,9 +429,8 @@ impl<'b, 'h> Taking<'b, 'h> {
                 };
                 ids.insert(key.0.as_slice(), codec::seal(&key.0, &local).as_slice())?;
             }
-            drop(ids);
-            inventory.finish(self.batch)?;
         }
-        Ok(())
+        drop(ids);
+        inventory.finish(self.batch)
     }
 }
