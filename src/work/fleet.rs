@@ -561,3 +561,56 @@ const LOOK: Duration = Duration::from_mins(1);
 const PERSON_WAIT: Duration = Duration::from_mins(5);
 
 const TICK: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fleet::InventoryId;
+    use crate::domain::fleet::hub::Teller;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn record(heard_at: Option<Timestamp>) -> SiteRecord {
+        let (machine, version) = ("box".to_owned(), "0.1.0".to_owned());
+        let inventory = InventoryId([1; 8]);
+        SiteRecord { tellers: vec![Teller { number: 1, inventory, machine, version, every_seconds: 60, heard_at }] }
+    }
+
+    fn silent(seen: &Seen, heard_at: i64, now: i64, steady: Duration) -> Option<u64> {
+        let site = "berlin".parse().unwrap();
+        let span = seen.silent_for(&site, &record(Some(Timestamp(heard_at))), Timestamp(now), steady);
+        span.map(|span| span.as_secs() / 60)
+    }
+
+    #[test]
+    fn a_site_is_silent_once_it_was_listened_to_for_long_enough() {
+        let caught_up = Seen { caught_up_at: Some(MINUTE * 10), ..Seen::default() };
+        let day = 24 * 60 * 60 * 1000;
+        // It may be this box that was away, or whose clock is a day ahead.
+        assert_eq!(silent(&caught_up, 0, day, MINUTE * 14), None);
+        assert_eq!(silent(&caught_up, 0, day, MINUTE * 16), Some(24 * 60));
+        // A clock that is behind makes nobody seem to have spoken lately.
+        assert_eq!(silent(&caught_up, day, 0, MINUTE * 16), Some(6));
+        let mut heard = caught_up.clone();
+        heard.heard.insert("berlin".parse().unwrap(), MINUTE * 30);
+        assert_eq!(silent(&heard, 0, day, MINUTE * 34), None);
+        assert_eq!(silent(&heard, 0, day, MINUTE * 36), Some(6));
+    }
+
+    #[test]
+    fn while_the_fleet_cannot_be_read_nobody_is_called_silent() {
+        let lost = Lost { why: String::new(), remedy: None, since: Timestamp(0), steady: Duration::ZERO };
+        let away = Seen { caught_up_at: Some(MINUTE), trouble: Some(lost), ..Seen::default() };
+        assert_eq!(silent(&away, 0, 0, MINUTE * 60), None);
+        assert_eq!(silent(&Seen::default(), 0, 0, MINUTE * 60), None);
+    }
+
+    #[test]
+    fn another_version_reads_again_what_this_one_did_not_understand() {
+        let skipped = |version: &str| Skipped { from: 7, version: version.to_owned(), site: None, what: String::new() };
+        let position = |version| Position { sequence: 20, skipped: Some(skipped(version)), ..Position::default() };
+        assert_eq!(again(position(env!("CARGO_PKG_VERSION"))).sequence, 20);
+        let anew = again(position("0.0.1"));
+        assert_eq!((anew.sequence, anew.skipped), (6, None));
+    }
+}
