@@ -13,18 +13,22 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Admin, Problem, shapes, status};
+use super::{Admin, Problem, fleet, shapes, status};
 use crate::domain::time::Timestamp;
 use crate::ingress::border::{Border, Which};
 use crate::store::FILE_NAME;
+use crate::sys::clock;
 
 /// `GET /metrics`.
 pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let shown = status::show(State(Arc::clone(&admin))).await?.0;
+    // As the status, this answers also when the store does not.
+    let fleets = fleet::show(State(Arc::clone(&admin))).await.map(|fleets| fleets.0.fleets).unwrap_or_default();
     let bytes = std::fs::metadata(admin.store.folder().join(FILE_NAME)).map_or(0, |file| file.len());
     let mut text = String::new();
-    encode(&mut text, &registry(&shown, bytes, admin.store.commits(), &admin.border))
-        .map_err(|_| Problem::internal("the metrics could not be written"))?;
+    let mut registry = registry(&shown, bytes, admin.store.commits(), &admin.border);
+    self::fleets(&mut registry, &fleets, clock::now());
+    encode(&mut text, &registry).map_err(|_| Problem::internal("the metrics could not be written"))?;
     Ok(([(header::CONTENT_TYPE, KIND)], text).into_response())
 }
 
@@ -71,6 +75,17 @@ struct ByReason {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BySource {
     source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFleet {
+    fleet: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySite {
+    fleet: String,
+    site: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -214,4 +229,86 @@ fn others(registry: &mut Registry, status: &shapes::Status) {
         conditions.get_or_create(&ByCode { code: one.code.clone(), severity: one.severity.clone() }).inc();
     }
     registry.register("conditions", "Things that an operator should know, by code", conditions);
+}
+
+/// The fleets that this box gathers and their sites; nothing on one that gathers none. A fleet may have very many sites, so
+/// that their findings are not told by severity.
+fn fleets(registry: &mut Registry, fleets: &[shapes::Fleet], now: Timestamp) {
+    if fleets.is_empty() {
+        return;
+    }
+    let (up, pending) = (Family::<ByFleet, Gauge>::default(), Family::<ByFleet, Gauge>::default());
+    let (open, heard) = (Family::<BySite, Gauge>::default(), Family::<BySite, Gauge>::default());
+    for one in fleets {
+        let of = ByFleet { fleet: one.name.clone() };
+        up.get_or_create(&of).set(i64::from(one.state != "unreachable"));
+        pending.get_or_create(&of).set(whole(one.pending));
+        for site in &one.sites {
+            let of = BySite { fleet: one.name.clone(), site: site.site.clone() };
+            open.get_or_create(&of).set(whole(site.open));
+            if let Some(at) = site.heard_at.as_deref().and_then(|at| Timestamp::parse(at).ok()) {
+                heard.get_or_create(&of).set(whole(now.since(at).as_secs()));
+            }
+        }
+    }
+    registry.register("fleet_up", "Whether a fleet that this box gathers can be read", up);
+    registry.register("fleet_pending_messages", "Messages of a fleet that are still to be read", pending);
+    registry.register("site_open_findings", "Findings of a site that are not closed", open);
+    let help = "How long ago the box of a site last said that it is there";
+    registry.register_with_unit("site_heard", help, Unit::Seconds, heard);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn told(fleets: &[shapes::Fleet], now: Timestamp) -> String {
+        let mut registry = Registry::with_prefix("hydrophone");
+        self::fleets(&mut registry, fleets, now);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_fleet_is_told_with_its_sites_and_none_leaves_no_trace() {
+        let site = |name: &str, heard_at: Option<&str>| shapes::FleetSite {
+            site: name.to_owned(),
+            machine: None,
+            version: None,
+            inventory: None,
+            heard_at: heard_at.map(str::to_owned),
+            silent_seconds: None,
+            projects: 1,
+            open: 7,
+            incomplete: 0,
+            synced_at: None,
+            conditions: Vec::new(),
+        };
+        let fleet = shapes::Fleet {
+            name: "all".to_owned(),
+            url: "nats://nats.example".to_owned(),
+            stream: "HYDROPHONE".to_owned(),
+            state: "catching_up".to_owned(),
+            trouble: None,
+            remedy: None,
+            pending: 3,
+            position: 9,
+            foreign: 0,
+            sites: vec![site("berlin", Some("2026-11-01T00:00:00Z")), site("oslo", None)],
+        };
+        let now = Timestamp::parse("2026-11-01T00:02:00Z").unwrap();
+        let text = told(&[fleet], now);
+        for line in [
+            "hydrophone_fleet_up{fleet=\"all\"} 1",
+            "hydrophone_fleet_pending_messages{fleet=\"all\"} 3",
+            "hydrophone_site_open_findings{fleet=\"all\",site=\"berlin\"} 7",
+            "hydrophone_site_heard_seconds{fleet=\"all\",site=\"berlin\"} 120",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} in {text}");
+        }
+        assert!(!text.contains("heard_seconds{fleet=\"all\",site=\"oslo\"}"), "{text}");
+        assert!(!told(&[], now).contains("hydrophone"));
+    }
 }
