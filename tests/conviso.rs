@@ -204,6 +204,7 @@ fn place(branch: &str) -> Place {
     Place {
         scope: ScopeId(7),
         source: SourceName::parse("sonar").unwrap(),
+        site: None,
         source_url: "https://sonar.example".to_owned(),
         cloud: true,
         organization: OrganizationKey::parse("team").unwrap(),

@@ -397,6 +397,7 @@ fn place() -> Place {
     Place {
         scope: ScopeId(1),
         source: SourceName::parse("cloud").unwrap(),
+        site: None,
         source_url: "https://sonarcloud.io".to_owned(),
         cloud: true,
         organization: OrganizationKey::parse("acme").unwrap(),

@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problem documents, and bodies that may be wrong.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::Json;
@@ -36,6 +37,11 @@ pub struct Problem {
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), remedy: None, after: None, field: None, lines: Vec::new() }
+    }
+
+    /// It is not for this box to do: another site's reads what it is about.
+    pub fn elsewhere(what: impl Display, site: impl Display) -> Self {
+        Self::conflict(format!("{what} is read by the box at site {site}")).remedy(DO_IT_THERE)
     }
 
     /// What was sent cannot be used.
@@ -209,10 +215,14 @@ impl From<WorkError> for Problem {
             WorkError::Stopping => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy("try again in a moment")
             }
+            WorkError::Elsewhere(_) => Self::conflict(error.to_string()).remedy(DO_IT_THERE),
             other => Self::conflict(other.to_string()),
         }
     }
 }
+
+/// What to do about what another site's box reads.
+const DO_IT_THERE: &str = "do it there";
 
 /// What a body may hold.
 const BOUNDS: Bounds =

@@ -12,10 +12,10 @@ use super::destinations::edit::look_again;
 use super::guard::remark;
 use super::{Problem, Shared, shapes, views};
 use crate::domain::asset::{BadImpact, tags};
-use crate::domain::ids::{AssetId, AssetName, ProjectId, ScopeId};
+use crate::domain::ids::{AssetId, AssetName, ProjectId, ScopeId, SourceName};
 use crate::domain::passing::Choice;
 use crate::store::lists::Filter;
-use crate::store::records::{Asset, Project};
+use crate::store::records::{Asset, AtSite, Project};
 use crate::store::{Reader, StoreError, View, catalogue};
 use crate::sys::clock;
 
@@ -26,9 +26,10 @@ pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::AssetList>
             let projects = catalogue::projects(view)?;
             let assets = catalogue::assets(view)?;
             let passing = catalogue::filtered_scopes(view)?;
+            let sites = catalogue::sources_afar(view)?;
             Ok(assets
                 .into_iter()
-                .map(|(id, asset)| shown(view, id, asset, &projects, &passing))
+                .map(|(id, asset)| shown(view, (id, asset), &projects, &passing, &sites))
                 .collect::<Result<Vec<_>, StoreError>>()?)
         })
         .await?;
@@ -37,10 +38,10 @@ pub(super) async fn list(State(admin): Shared) -> Result<Json<shapes::AssetList>
 
 fn shown(
     view: &Reader,
-    id: AssetId,
-    asset: Asset,
+    (id, asset): (AssetId, Asset),
     projects: &[(ProjectId, Project)],
     passing: &BTreeMap<ScopeId, Arc<Choice>>,
+    sites: &BTreeMap<SourceName, AtSite>,
 ) -> Result<shapes::Asset, StoreError> {
     let mut scopes = BTreeSet::new();
     let mut names = Vec::new();
@@ -52,6 +53,7 @@ fn shown(
             organization: project.organization.key.to_string(),
             key: project.key.to_string(),
             name: project.name.clone(),
+            site: views::site_in(sites, &project.organization.source),
         });
     }
     let passing = passing.iter().filter(|(scope, _)| scopes.contains(scope));
@@ -76,8 +78,8 @@ pub(super) fn named(view: &impl View, name: &str) -> Result<(AssetId, Asset), Pr
 }
 
 fn one(view: &Reader, name: &str) -> Result<shapes::Asset, Problem> {
-    let (id, asset) = named(view, name)?;
-    Ok(shown(view, id, asset, &catalogue::projects(view)?, &catalogue::filtered_scopes(view)?)?)
+    let (projects, passing) = (catalogue::projects(view)?, catalogue::filtered_scopes(view)?);
+    Ok(shown(view, named(view, name)?, &projects, &passing, &catalogue::sources_afar(view)?)?)
 }
 
 fn must_be_free(view: &impl View, name: &AssetName) -> Result<(), Problem> {

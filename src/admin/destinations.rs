@@ -18,6 +18,7 @@ use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
 use crate::domain::destination::{Destination, Filter, PlatformKind};
 use crate::domain::finding::{Kind, Severity};
+use crate::domain::fleet::Site;
 use crate::domain::ids::{AssetName, ChangeNumber, DestinationId, DestinationName, FindingId};
 use crate::domain::limits;
 use crate::domain::masking::without_password;
@@ -203,6 +204,7 @@ fn shown(view: &Reader, id: DestinationId, destination: Destination) -> Result<s
             severities: destination.filter.severities.iter().map(ToString::to_string).collect(),
             kinds: destination.filter.kinds.iter().map(ToString::to_string).collect(),
             pull_requests: destination.filter.pull_requests,
+            sites: destination.filter.sites.iter().map(ToString::to_string).collect(),
         },
         assets: destination.assets.into_iter().map(|(asset, name)| (asset.to_string(), name)).collect(),
         triage: shapes::Triage { to_sonar: destination.triage_to_sonar, from_sonar: destination.triage_from_sonar },
@@ -245,6 +247,7 @@ fn filter(given: shapes::DestinationFilter) -> Result<Filter, Problem> {
     let at = |field: &'static str| move |error| Problem::from(error).at(field);
     let severities = given.severities.iter().map(|word| word.parse::<Severity>()).collect::<Result<_, _>>();
     let kinds = given.kinds.iter().map(|word| word.parse::<Kind>()).collect::<Result<_, _>>();
+    let sites = given.sites.iter().map(|name| name.parse::<Site>()).collect::<Result<_, _>>();
     Ok(Filter {
         organizations: given.organizations,
         projects: given.projects,
@@ -252,6 +255,7 @@ fn filter(given: shapes::DestinationFilter) -> Result<Filter, Problem> {
         severities: severities.map_err(at("filter.severities"))?,
         kinds: kinds.map_err(at("filter.kinds"))?,
         pull_requests: given.pull_requests,
+        sites: sites.map_err(|error| Problem::bad(error.to_string()).at("filter.sites"))?,
     })
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Asked {
     project: Option<String>,
     /// Of this asset.
     asset: Option<String>,
+    /// Of this site of a fleet.
+    site: Option<String>,
     /// Of this branch or pull request.
     branch: Option<String>,
     /// Of branches or of pull requests: `branch`, `pull_request`.
@@ -70,6 +72,7 @@ impl Asked {
             organization: some(&self.organization),
             project: some(&self.project),
             asset: some(&self.asset),
+            site: some(&self.site),
             branch: some(&self.branch),
             scope: some(&self.scope),
             severity: some(&self.severity),

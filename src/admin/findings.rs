@@ -31,6 +31,8 @@ pub(super) struct Wanted {
     pub(super) project: Option<String>,
     /// Of this asset.
     pub(super) asset: Option<String>,
+    /// Of this site of a fleet.
+    pub(super) site: Option<String>,
     /// Of this branch or pull request.
     pub(super) branch: Option<String>,
     /// `branch` or `pull_request`: only of such.
@@ -190,10 +192,10 @@ fn words<T: FromStr<Err = crate::domain::finding::BadWord> + Ord>(text: Option<&
     Ok(words.map(str::parse).collect::<Result<_, _>>()?)
 }
 
-/// The scopes that organization, project, asset and branch leave; nothing where none of them is given.
+/// The scopes that organization, project, asset, site and branch leave; nothing where none of them is given.
 pub(super) fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<ScopeId>>, Problem> {
-    let Wanted { organization, project, asset, branch, scope, .. } = wanted;
-    if organization.is_none() && project.is_none() && asset.is_none() && branch.is_none() && scope.is_none() {
+    let Wanted { organization, project, asset, site, branch, scope, .. } = wanted;
+    if [organization, project, asset, site, branch, scope].iter().all(|given| given.is_none()) {
         return Ok(None);
     }
     let kind = match scope.as_deref() {
@@ -205,13 +207,15 @@ pub(super) fn scopes(view: &Reader, wanted: &Wanted) -> Result<Option<BTreeSet<S
     let organization = organization.as_deref().map(|text| views::organization(view, text)).transpose()?;
     let key = project.as_deref().map(ProjectKey::parse).transpose()?;
     let asset = asset.as_deref().map(|name| super::assets::named(view, name)).transpose()?.map(|(id, _)| id);
+    let at_site = site.as_deref().map(|site| super::fleet::sources_at(view, site)).transpose()?;
     let mut found = BTreeSet::new();
     let mut known = false;
     for (id, project) in catalogue::projects(view)? {
         let of = organization.as_ref().is_none_or(|organization| project.organization == *organization)
             && key.as_ref().is_none_or(|key| project.key == *key);
         known |= of;
-        if !of || asset.is_some_and(|asset| project.asset != asset) {
+        let elsewhere = at_site.as_ref().is_some_and(|sources| !sources.contains(&project.organization.source));
+        if !of || elsewhere || asset.is_some_and(|asset| project.asset != asset) {
             continue;
         }
         for (scope, record) in catalogue::scopes(view, id)? {
@@ -257,6 +261,7 @@ pub(super) async fn reopen(
     let detail = admin
         .run(move |admin| {
             let (id, now) = (id.parse()?, clock::now());
+            admin.store.read(|view| must_be_own(view, id))?;
             match admin.store.write::<_, Problem>(move |batch| Ok(findings::reopen(batch, id, now)?))? {
                 Reopened::Done(_) => admin.store.read(|view| detail(view, id)),
                 Reopened::NotClosed(state) => Err(Problem::conflict(format!(
@@ -271,6 +276,13 @@ pub(super) async fn reopen(
         })
         .await?;
     Ok(Json(detail))
+}
+
+/// Refuses what is decided about a finding where it is read, for one that another site's box reads.
+pub(super) fn must_be_own(view: &Reader, id: FindingId) -> Result<(), Problem> {
+    let Some((scope, _)) = findings::with_id(view, id)? else { return Ok(()) };
+    let Some(home) = Home::read(view, scope)? else { return Ok(()) };
+    views::must_be_own(view, home.source(), format_args!("finding {id}"))
 }
 
 impl From<TriageError> for Problem {

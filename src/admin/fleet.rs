@@ -1,6 +1,6 @@
 //! Fleets: joining one as its hub, and how its sites are doing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -125,6 +125,29 @@ fn sums(view: &Reader, name: &SourceName) -> Result<BTreeMap<Site, Sum>, StoreEr
         }
     }
     Ok(sums)
+}
+
+/// The sources of a site.
+///
+/// # Errors
+/// If no site of that name has said anything.
+pub(super) fn sources_at(view: &Reader, site: &str) -> Result<BTreeSet<SourceName>, Problem> {
+    let afar = catalogue::sources_afar(view)?.into_iter().filter(|(_, at)| at.site.as_str() == site);
+    let sources: BTreeSet<SourceName> = afar.map(|(name, _)| name).collect();
+    if sources.is_empty() && !names(view)?.iter().any(|known| known.as_str() == site) {
+        return Err(Problem::missing(format!("no site {site} has said anything"))
+            .remedy("`hydrophone fleet status` shows those that have"));
+    }
+    Ok(sources)
+}
+
+/// All sites that have said anything, by name.
+pub(super) fn names(view: &Reader) -> Result<BTreeSet<Site>, StoreError> {
+    let mut names: BTreeSet<Site> = catalogue::sources_afar(view)?.into_values().map(|at| at.site).collect();
+    for of in fleet::fleets(view)? {
+        names.extend(fleet::sites(view, &of.name)?.into_iter().map(|(site, _)| site));
+    }
+    Ok(names)
 }
 
 /// What an operator should know of fleets and their sites.

@@ -71,6 +71,7 @@ fn not_imported(organization: &OrganizationRef, seen: wire::Project) -> shapes::
         error: None,
         activity: "idle".to_owned(),
         next_at: None,
+        site: None,
     }
 }
 
@@ -131,6 +132,17 @@ pub(super) fn imported(
     Ok((organization, id, project))
 }
 
+/// The same of one that this box reads itself; others are refused.
+fn imported_here(
+    view: &crate::store::Reader,
+    organization: &str,
+    key: &str,
+) -> Result<(OrganizationRef, ProjectId, Project), Problem> {
+    let (organization, id, project) = imported(view, organization, key)?;
+    views::must_be_own(view, &organization.source, format_args!("project {}", project.key))?;
+    Ok((organization, id, project))
+}
+
 /// `GET /organizations/{organization}/projects/{key}`.
 pub(super) async fn show(
     State(admin): Shared,
@@ -153,7 +165,7 @@ pub(super) async fn remove(
 ) -> Result<Json<shapes::Removal>, Problem> {
     let removal = admin
         .ask(move |admin| {
-            let (organization, id, project) = admin.store.read(|view| imported(view, &organization, &key))?;
+            let (organization, id, project) = admin.store.read(|view| imported_here(view, &organization, &key))?;
             let removal = part(admin, asked, |hook| {
                 hook.organization == organization && hook.project.as_ref() == Some(&project.key)
             })?;
@@ -180,7 +192,7 @@ pub(super) async fn rename(
 ) -> Result<(StatusCode, Json<shapes::Project>), Problem> {
     let project = admin
         .ask(move |admin| {
-            let (organization, id, former) = admin.store.read(|view| imported(view, &organization, &key))?;
+            let (organization, id, former) = admin.store.read(|view| imported_here(view, &organization, &key))?;
             let (key, to) = (former.key, ProjectKey::parse(&new.to)?);
             let taken = || {
                 Problem::conflict(format!("project {to} of {organization} is imported itself: nothing is merged"))
@@ -285,6 +297,8 @@ pub(super) fn wanted(
     organization: &OrganizationRef,
     new: &shapes::NewImport,
 ) -> Result<Vec<wire::Project>, Problem> {
+    let what = format_args!("organization {organization}");
+    admin.store.read(|view| views::must_be_own(view, &organization.source, what))?;
     match (new.all, new.projects.is_empty()) {
         (true, true) => {
             let all = all_projects(admin, organization, None)?;
@@ -526,13 +540,17 @@ pub(super) async fn sync(
 
 fn concerned(admin: &Admin, new: &shapes::NewSync) -> Result<Vec<ProjectId>, Problem> {
     admin.store.read(|view| match (&new.organization, &new.project) {
-        (Some(organization), Some(key)) => Ok(vec![imported(view, organization, key)?.1]),
+        (Some(organization), Some(key)) => Ok(vec![imported_here(view, organization, key)?.1]),
         (None, Some(_)) => Err(Problem::bad("a project is named together with its organization")),
         (organization, None) => {
             let organization = organization.as_deref().map(|text| views::organization(view, text)).transpose()?;
-            let projects = catalogue::projects(view)?;
+            if let Some(organization) = &organization {
+                views::must_be_own(view, &organization.source, format_args!("organization {organization}"))?;
+            }
+            let (projects, afar) = (catalogue::projects(view)?, catalogue::sources_afar(view)?);
             let of = projects.into_iter().filter(|(_, project)| {
                 organization.as_ref().is_none_or(|organization| project.organization == *organization)
+                    && !afar.contains_key(&project.organization.source)
             });
             Ok(of.map(|(id, _)| id).collect())
         }

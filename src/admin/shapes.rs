@@ -346,6 +346,9 @@ pub struct Project {
     /// When Sonar is to be asked for its branches, where that is planned for later.
     #[serde(default)]
     pub next_at: Option<String>,
+    /// The site whose box reads it; null for what this box reads itself.
+    #[serde(default)]
+    pub site: Option<String>,
 }
 
 /// A scope of a project.
@@ -501,6 +504,9 @@ pub struct ProjectName {
     pub key: String,
     /// Its name.
     pub name: String,
+    /// The site whose box reads it; null for what this box reads itself.
+    #[serde(default)]
+    pub site: Option<String>,
 }
 
 /// A new asset, or what is to be changed of one.
@@ -706,6 +712,9 @@ pub struct Finding {
     pub first_seen_at: String,
     /// When a complete read last held it.
     pub last_seen_at: Option<String>,
+    /// The site whose box reads it; null for what this box reads itself.
+    #[serde(default)]
+    pub site: Option<String>,
     /// Whether Sonar does not list its branch or pull request any more.
     #[serde(default)]
     pub retired: bool,

@@ -297,7 +297,7 @@ pub(super) async fn remove(
 fn own(admin: &Admin, name: &SourceName) -> Result<(), Problem> {
     let source = admin.store.read::<_, Problem>(|view| Ok(catalogue::source(view, name)?))?;
     let Some(at) = source.and_then(|source| source.at) else { return Ok(()) };
-    Err(Problem::conflict(format!("{name} is read by the box at site {}", at.site))
+    Err(Problem::elsewhere(name, &at.site)
         .remedy(format!("do it there; `hydrophone source remove {}` leaves the whole fleet", at.fleet)))
 }
 
@@ -331,7 +331,7 @@ pub(super) async fn organizations(
     let organizations = admin
         .read(move |_, view| {
             let wanted = of.source.as_deref().map(SourceName::parse).transpose()?;
-            let sources = catalogue::sources(view)?;
+            let sources = views::sources(view)?;
             if let Some(wanted) = &wanted
                 && !sources.iter().any(|source| source.name == *wanted)
             {

@@ -1,6 +1,6 @@
 //! Health on one screen. Conditions are worked out anew from the present state, so none outlives its cause.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::domain::settings::{POLL_MINUTES, PUBLIC_URL, REQUESTS_PER_MINUTE, RER
 use crate::domain::time::Timestamp;
 use crate::store::records::{Project, Scope, Source};
 use crate::store::secrets::Locked;
-use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, keychange, lists, settings};
+use crate::store::{Reader, StoreError, agenda, catalogue, deliveries, fleet, keychange, lists, settings};
 use crate::sys::{clock, tls};
 
 /// `GET /status`. Answers even when the store does not, and then says so.
@@ -48,6 +48,8 @@ pub(super) struct Pulse {
     /// Numbers that differ where conditions or destinations do.
     pub(super) conditions: u64,
     pub(super) destinations: u64,
+    /// Whether it gathers a fleet.
+    pub(super) gathers: bool,
 }
 
 /// The last [`Pulse`], and when and after how many commits it was taken.
@@ -76,6 +78,7 @@ impl Admin {
             needs: needs(&status.conditions),
             conditions: print(&status.conditions),
             destinations: print(&status.destinations),
+            gathers: self.store.read(fleet::fleets).is_ok_and(|fleets| !fleets.is_empty()),
         };
         *self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((commits, at, pulse));
         pulse
@@ -93,6 +96,11 @@ impl Admin {
             // A page without the number is better than none.
             let _ = self.run(|admin| Ok(admin.pulse())).await;
         }
+    }
+
+    /// Whether this box gathers a fleet, as the last look found it.
+    pub(super) fn gathers(&self) -> bool {
+        self.pulse.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|(.., pulse)| pulse.gathers)
     }
 
     /// Things that need a person, as the last look found them.
@@ -183,11 +191,14 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
     let due = agenda.iter().filter(|(_, due)| due.at <= now).count() as u64;
     let running = admin.work.progress.running();
     let sync = shapes::SyncCounts { queued: due.saturating_sub(running), running, later: agenda.len() as u64 - due };
-    let sources = catalogue::sources(view)?;
+    let mut sources = catalogue::sources(view)?;
+    let known = sources.len() as u64;
+    // What is the matter with what another site's box reads is said there, and told this one.
+    let afar: BTreeSet<SourceName> = sources.extract_if(.., |source| source.at.is_some()).map(|one| one.name).collect();
     let projects = catalogue::projects(view)?;
     let (open, closed, filtered) = findings::counts(view)?;
     let inventory = shapes::InventoryCounts {
-        sources: sources.len() as u64,
+        sources: known,
         projects: projects.len() as u64,
         assets: catalogue::assets(view)?.len() as u64,
         open,
@@ -217,8 +228,14 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
     }
     let mut ages = Ages::new(view)?;
     for (id, project) in &projects {
-        conditions.extend(of_project(project));
         let scopes = catalogue::scopes(view, *id)?;
+        if afar.contains(&project.organization.source) {
+            let listed = || scopes.iter().filter(|(_, scope)| scope.retired_at.is_none());
+            let is_in_step = listed().next().is_some() && listed().all(|(_, scope)| scope.complete);
+            ages.freshness.in_step += u64::from(is_in_step);
+            continue;
+        }
+        conditions.extend(of_project(project));
         conditions.extend(moved(view, project)?);
         conditions.extend(retired(view, project, &scopes)?);
         let mut is_in_step = project.error.is_none() && !scopes.is_empty();

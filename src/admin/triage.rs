@@ -24,6 +24,7 @@ pub(super) async fn one(
     guard::remark(&format!("{state}, {}", decision.comment.trim()));
     let detail = admin
         .ask(move |admin| {
+            admin.store.read(|view| findings::must_be_own(view, id))?;
             triage::triage(&admin.work, id, state, &comment, (caller.name(), way(&caller)))?;
             admin.store.read(|view| findings::detail(view, id))
         })

@@ -1,6 +1,7 @@
 //! Stored records as the API shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::domain::message;
 use crate::domain::schedule::{Due, Task};
 use crate::domain::settings::REREAD_MINUTES;
 use crate::domain::time::Timestamp;
-use crate::store::records::{Asset, Change, Delivery, Project, Rule, Scope, Settlement, Source};
-use crate::store::{Reader, StoreError, agenda, catalogue, findings, lists, settings};
+use crate::store::records::{Asset, AtSite, Change, Delivery, Organization, Project, Rule, Scope, Settlement, Source};
+use crate::store::{Reader, StoreError, View, agenda, catalogue, findings, lists, settings};
 use crate::sys::clock;
 
 pub(super) fn time(time: Option<Timestamp>) -> Option<String> {
@@ -61,9 +62,26 @@ pub(super) fn organizations(source: &Source) -> Vec<shapes::Organization> {
     all
 }
 
+/// All sources by name. Those of other sites come with the organizations that were told of them, as no token of this box
+/// sees any.
+pub(super) fn sources(view: &Reader) -> Result<Vec<Source>, StoreError> {
+    let mut sources = catalogue::sources(view)?;
+    if sources.iter().all(|source| source.at.is_none()) {
+        return Ok(sources);
+    }
+    let projects = catalogue::projects(view)?;
+    for source in sources.iter_mut().filter(|source| source.at.is_some()) {
+        let told = projects.iter().map(|(_, project)| &project.organization);
+        let keys: BTreeSet<_> = told.filter(|of| of.source == source.name).map(|of| &of.key).collect();
+        source.organizations =
+            keys.into_iter().map(|key| Organization { key: key.clone(), name: key.to_string() }).collect();
+    }
+    Ok(sources)
+}
+
 /// The organization that `ORG` or `SOURCE/ORG` names.
 pub(super) fn organization(view: &Reader, text: &str) -> Result<OrganizationRef, Problem> {
-    let sources = catalogue::sources(view)?;
+    let sources = sources(view)?;
     if sources.is_empty() {
         return Err(Problem::missing("no source is connected yet")
             .remedy("hydrophone source add NAME --cloud --token-file FILE"));
@@ -89,7 +107,15 @@ pub(super) fn organization(view: &Reader, text: &str) -> Result<OrganizationRef,
 /// asking for its projects shows whether it is right.
 fn sees(source: &Source, key: &OrganizationKey) -> bool {
     source.organizations.iter().any(|organization| organization.key == *key)
-        || (source.cloud && source.organizations.is_empty())
+        || (source.cloud && source.at.is_none() && source.organizations.is_empty())
+}
+
+/// Refuses what is done where a source is read, for one that another site's box reads. `what` is it about, in words.
+pub(super) fn must_be_own(view: &impl View, source: &SourceName, what: impl Display) -> Result<(), Problem> {
+    match catalogue::site_of(view, source)? {
+        Some(site) => Err(Problem::elsewhere(what, site)),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn no_source(name: &SourceName) -> Problem {
@@ -107,12 +133,18 @@ pub(super) fn stale_after(view: &Reader) -> Result<Duration, StoreError> {
     Ok(Duration::from_mins(settings::number_of(view, REREAD_MINUTES)?) * limits::STALE_INTERVALS)
 }
 
+/// The site of a source, among those that other sites' boxes read.
+pub(super) fn site_in(sites: &BTreeMap<SourceName, AtSite>, source: &SourceName) -> Option<String> {
+    sites.get(source).map(|at| at.site.to_string())
+}
+
 /// What many projects are shown with, read once.
 pub(super) struct Context {
     assets: BTreeMap<AssetId, Asset>,
     agenda: Vec<(Task, Due)>,
     now: Timestamp,
     stale_after: Duration,
+    sites: BTreeMap<SourceName, AtSite>,
 }
 
 impl Context {
@@ -122,6 +154,7 @@ impl Context {
             agenda: agenda::all(view)?,
             now: clock::now(),
             stale_after: stale_after(view)?,
+            sites: catalogue::sources_afar(view)?,
         })
     }
 
@@ -146,6 +179,13 @@ impl Context {
             .into_iter()
             .map(|(id, scope)| self.branch(admin, view, id, scope, project.imported_at))
             .collect::<Result<Vec<_>, _>>()?;
+        let site = site_in(&self.sites, &project.organization.source);
+        if site.is_some() {
+            // Its own box says when it is; this one hears of what is as it was only now and then.
+            for branch in &mut branches {
+                branch.stale = false;
+            }
+        }
         let choice = catalogue::passing(view, &project.organization)?.choice;
         if !choice.is_all() {
             let choice = Arc::new(choice);
@@ -170,6 +210,7 @@ impl Context {
             error: project.error.clone().filter(|_| !queued),
             activity: if queued { "queued" } else { "idle" }.to_owned(),
             next_at: self.next_at(Task::Discover(id)),
+            site,
             branches,
         })
     }
@@ -318,6 +359,7 @@ impl Home {
             }),
             first_seen_at: finding.first_seen_at.to_string(),
             last_seen_at: time(last_seen_at),
+            site: self.source.at.as_ref().map(|at| at.site.to_string()),
             retired: self.scope.retired_at.is_some(),
             filtered,
             sonar: words(observed.sonar),
@@ -397,6 +439,6 @@ pub(super) fn open_by_severity(view: &Reader, of: &lists::Filter) -> Result<Vec<
 }
 
 /// The states that are closed.
-pub(super) fn closed_states() -> std::collections::BTreeSet<State> {
+pub(super) fn closed_states() -> BTreeSet<State> {
     State::ALL.iter().copied().filter(|state| state.is_closed()).collect()
 }

@@ -133,7 +133,11 @@ fn named(
     organization: &str,
     project: Option<&str>,
 ) -> Result<(OrganizationRef, Option<ProjectKey>), Problem> {
-    let organization = admin.store.read(|view| views::organization(view, organization))?;
+    let organization = admin.store.read::<_, Problem>(|view| {
+        let organization = views::organization(view, organization)?;
+        views::must_be_own(view, &organization.source, format_args!("organization {organization}"))?;
+        Ok(organization)
+    })?;
     Ok((organization, project.map(ProjectKey::parse).transpose()?))
 }
 

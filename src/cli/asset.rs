@@ -131,10 +131,14 @@ fn print(out: &mut Output, asset: &Asset) -> Result<(), Failure> {
     if asset.projects.is_empty() {
         return out.line("Add some: hydrophone project import ORG --project KEY --asset NAME");
     }
-    let mut rows = table(&["source", "organization", "project", "name"]);
+    let of_sites = asset.projects.iter().any(|project| project.site.is_some());
+    let mut rows =
+        table(["site", "source", "organization", "project", "name"].get(usize::from(!of_sites)..).unwrap_or_default());
     for project in &asset.projects {
         let name = cell_of(Some(&project.name));
-        rows.add_row([cell(&project.source), cell(&project.organization), cell(&project.key), name]);
+        let row = [cell(&project.source), cell(&project.organization), cell(&project.key), name];
+        let site = of_sites.then(|| cell_of(project.site.as_deref()));
+        rows.add_row(site.into_iter().chain(row));
     }
     out.line("")?;
     out.table(rows)

@@ -119,6 +119,9 @@ pub struct Filter {
     /// Pass on findings of pull requests, too.
     #[arg(long)]
     pull_requests: bool,
+    /// Pass on findings of this site of a fleet only; may be repeated.
+    #[arg(long = "site", value_name = "NAME")]
+    sites: Vec<String>,
 }
 
 impl Filter {
@@ -130,11 +133,12 @@ impl Filter {
             severities: self.severities,
             kinds: self.kinds,
             pull_requests: self.pull_requests,
+            sites: self.sites,
         }
     }
 
     fn is_given(&self) -> bool {
-        let lists = [&self.organizations, &self.projects, &self.branches, &self.severities, &self.kinds];
+        let lists = [&self.organizations, &self.projects, &self.branches, &self.severities, &self.kinds, &self.sites];
         self.pull_requests || lists.iter().any(|list| !list.is_empty())
     }
 }
@@ -228,7 +232,7 @@ pub struct Edit {
     #[arg(long)]
     check: bool,
     /// Pass everything on again.
-    #[arg(long, conflicts_with_all = ["organizations", "projects", "branches", "severities", "kinds", "pull_requests"])]
+    #[arg(long, conflicts_with_all = ["organizations", "projects", "branches", "severities", "kinds", "pull_requests", "sites"])]
     no_filter: bool,
     #[command(flatten)]
     filter: Filter,
@@ -498,6 +502,7 @@ fn print(out: &mut Output, one: &Destination) -> Result<(), Failure> {
 
 fn passed_on(filter: &DestinationFilter) -> String {
     let lists = [
+        ("site", &filter.sites),
         ("organization", &filter.organizations),
         ("project", &filter.projects),
         ("branch", &filter.branches),

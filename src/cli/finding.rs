@@ -72,6 +72,9 @@ pub struct Filters {
     /// Choose those of this asset.
     #[arg(long, value_name = "NAME")]
     pub asset: Option<String>,
+    /// Choose those of this site of a fleet.
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
     /// Choose those of this branch or pull request.
     #[arg(long, value_name = "NAME")]
     pub branch: Option<String>,
@@ -116,6 +119,7 @@ impl Filters {
             ("organization", self.organization.clone()),
             ("project", self.project.clone()),
             ("asset", self.asset.clone()),
+            ("site", self.site.clone()),
             ("branch", self.branch.clone()),
             ("severity", joined(&self.severity)),
             ("state", joined(&self.state)),
@@ -176,9 +180,14 @@ fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Fail
             out.line("No findings match. Without --state only those that are not closed are looked at.")?;
             return kept_back(out, list.filtered);
         }
-        let mut rows = table(&["id", "severity", "state", "project", "branch", "place", "title"]);
+        let of_sites = list.findings.iter().any(|finding| finding.site.is_some());
+        let mut names = vec!["id", "severity", "state", "project", "branch", "place", "title"];
+        if of_sites {
+            names.insert(SITE_COLUMN, "site");
+        }
+        let mut rows = table(&names);
         for finding in &list.findings {
-            rows.add_row([
+            let mut row = vec![
                 cell(&finding.id),
                 out.severity_cell(&finding.severity),
                 cell(state(finding)),
@@ -186,7 +195,11 @@ fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Fail
                 cell(branch(finding)),
                 cell(place(finding)),
                 cell(shortened(&finding.title, TITLE_MAX)),
-            ]);
+            ];
+            if of_sites {
+                row.insert(SITE_COLUMN, cell_of(finding.site.as_deref()));
+            }
+            rows.add_row(row);
         }
         out.table(rows)?;
         let about = if list.total_exact { "" } else { "at least " };
@@ -194,6 +207,9 @@ fn list(session: &mut Session, filters: &Filters, limit: u64) -> Result<(), Fail
         kept_back(out, list.filtered)
     })
 }
+
+/// Where the site is shown: beside the project.
+const SITE_COLUMN: usize = 3;
 
 fn kept_back(out: &mut Output, filtered: u64) -> Result<(), Failure> {
     match filtered {
@@ -236,6 +252,7 @@ fn print(out: &mut Output, detail: &FindingDetail) -> Result<(), Failure> {
     out.field("Branch", branch(finding))?;
     out.field("Organization", &finding.organization)?;
     out.field("Source", &finding.source)?;
+    out.field("Site", text(&finding.site))?;
     out.field("Asset", text(&finding.asset))?;
     out.field("Sonar's key", &finding.key)?;
     out.field("In Sonar", &finding.url)?;

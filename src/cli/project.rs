@@ -315,6 +315,7 @@ fn print(out: &mut Output, project: &Project) -> Result<(), Failure> {
     out.field("Project", &project.key)?;
     out.field("Name", &project.name)?;
     out.field("Source", &project.source)?;
+    out.field("Site", project.site.as_deref().unwrap_or_default())?;
     out.field("Organization", &project.organization)?;
     if !project.imported {
         return out.line("It is not imported. See: hydrophone project import --help");

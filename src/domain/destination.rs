@@ -7,6 +7,7 @@ use std::str::FromStr;
 use minicbor::{Decode, Encode};
 
 use super::finding::{Kind, Severity, State};
+use super::fleet::Site;
 use super::ids::{AssetName, DestinationName, OrganizationRef, ScopeKind};
 use super::message::Place;
 use super::secret::SecretText;
@@ -175,11 +176,17 @@ pub struct Filter {
     /// Pull requests too.
     #[n(5)]
     pub pull_requests: bool,
+    /// Sites of a fleet. What this box reads itself is of none, and passes only where this is empty.
+    #[n(6)]
+    #[cbor(default)]
+    pub sites: Vec<Site>,
 }
 
 /// Why something is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LeftOut {
+    /// Another site, or none.
+    Site,
     /// Another organization.
     Organization,
     /// Another project.
@@ -207,6 +214,7 @@ pub enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Site => "of another site",
             Self::Organization => "of another organization",
             Self::Project => "of another project",
             Self::Branch => "of another branch",
@@ -230,12 +238,20 @@ impl Filter {
         self.organizations.is_empty() || self.organizations.iter().any(names)
     }
 
+    /// Whether anything of a site is passed on; of none, anything that this box reads itself.
+    pub fn takes_site(&self, site: Option<&Site>) -> bool {
+        self.sites.is_empty() || site.is_some_and(|site| self.sites.contains(site))
+    }
+
     /// Whether a scope is passed on, or why not.
     pub fn takes_place(&self, place: &Place) -> Result<(), LeftOut> {
         let any = |list: &[String], fits: &dyn Fn(&str) -> bool| list.is_empty() || list.iter().any(|one| fits(one));
         let organization = OrganizationRef { source: place.source.clone(), key: place.organization.clone() };
         if !self.takes_organization(&organization) {
             return Err(LeftOut::Organization);
+        }
+        if !self.takes_site(place.site.as_ref()) {
+            return Err(LeftOut::Site);
         }
         if !any(&self.projects, &|one| matches(one, place.project.as_str())) {
             return Err(LeftOut::Project);
@@ -287,5 +303,22 @@ impl Mapping {
             Some(own) => own.and_then(|number| State::ALL.get(usize::from(number)).copied()),
             None => defaults.iter().find(|(_, default)| *default == word).map(|(state, _)| *state),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_filter_by_site_takes_those_sites_and_nothing_of_this_box() {
+        let site = |name: &str| name.parse::<Site>().unwrap();
+        let (berlin, oslo) = (site("berlin"), site("oslo"));
+        let all = Filter::default();
+        assert!(all.takes_site(None) && all.takes_site(Some(&berlin)));
+        let some = Filter { sites: vec![berlin.clone()], ..Filter::default() };
+        assert!(some.takes_site(Some(&berlin)));
+        assert!(!some.takes_site(Some(&oslo)) && !some.takes_site(None));
     }
 }

@@ -12,7 +12,7 @@ use ring::digest::{Context, SHA256};
 
 use super::destination::LeftOut;
 use super::finding::{CloseReason, ClosedBy, Digest, Finding, Kind, Observed, Severity, SonarWords, State};
-use super::fleet::InventoryId;
+use super::fleet::{InventoryId, Site};
 use super::ids::{
     AssetName, ChangeNumber, FindingId, IssueKey, OrganizationKey, ProjectId, ProjectKey, ScopeId, ScopeKind,
     ScopeName, SourceName,
@@ -27,6 +27,8 @@ pub struct Place {
     pub scope: ScopeId,
     /// The source.
     pub source: SourceName,
+    /// The site whose box reads it, where that is another one.
+    pub site: Option<Site>,
     /// Where the source's own page is, without a slash at its end.
     pub source_url: String,
     /// Whether it is SonarQube Cloud.

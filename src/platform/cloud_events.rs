@@ -13,6 +13,7 @@
 //! - `data` is the finding as the API shows it, without Sonar's own words, and as it is now: an event that comes late
 //!   tells the newest state, `previous_state` the one before the change. Where texts had to be shortened to keep an
 //!   event below 20 kB, `cut` names them.
+//! - `data.site` is there where another site's box reads it, which tells this one what it holds, and names that site.
 //! - Where many boxes speak in one place, each event also says its `site`, an attribute of its own, and its `source`
 //!   begins with it: `hydrophone://berlin/cloud/acme/shop`. `data.origin` has the numbers that the box knows project and
 //!   scope by, with the inventory that they belong to.
@@ -107,6 +108,7 @@ impl Speaker {
         if !cut.is_empty() {
             data["cut"] = json!(cut);
         }
+        add_site(&mut data, place);
         self.add_origin(&mut data, place);
         let (kind, subject) = (format!("finding.{kind}"), finding.id.to_string());
         self.written(Envelope { id, kind: &kind, path: &project(place), subject: Some(&subject), time: at }, data)
@@ -133,6 +135,7 @@ impl Speaker {
             "retired_at": place.held.retired_at.map(|at| at.to_string()),
             "sonar_total": place.held.sonar_total,
         });
+        add_site(&mut data, place);
         self.add_origin(&mut data, place);
         let subject = Some(place.branch.as_str());
         self.written(Envelope { id, kind: "scope.told", path: &project(place), subject, time: now }, data)
@@ -221,6 +224,13 @@ impl Speaker {
 
 /// What the type of every event of ours begins with.
 pub(super) const TYPES: &str = "dev.hydrophone.";
+
+/// The site whose box reads it, where that is another one than this event's speaker.
+fn add_site(data: &mut Value, place: &Place) {
+    if let Some(site) = &place.site {
+        data["site"] = site.as_str().into();
+    }
+}
 
 /// A project's path in `source`.
 fn project(place: &Place) -> String {

@@ -28,6 +28,8 @@ use crate::domain::ids::ScopeKind;
 /// What a run is about: one branch or pull request.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
+    /// The site whose box reads it, where that is another one.
+    pub site: Option<&'a str>,
     /// The operator's name for the SonarQube.
     pub source: &'a str,
     /// The organization's key.
@@ -79,6 +81,8 @@ pub struct Finding<'a> {
     pub url: &'a str,
     /// Sonar's own words, as the API shows them.
     pub sonar: &'a Value,
+    /// The site whose box reads it, where that is another one.
+    pub site: Option<&'a str>,
 }
 
 /// What is known of a rule.
@@ -262,6 +266,9 @@ fn members(head: &Head) -> Map<String, Value> {
         "branch": head.branch,
         "scope": match head.kind { ScopeKind::Branch => "branch", ScopeKind::PullRequest => "pull_request" },
     });
+    if let Some(site) = filled(head.site) {
+        properties["site"] = site.into();
+    }
     if let Some(revision) = filled(head.revision) {
         properties["revision"] = revision.into();
     }

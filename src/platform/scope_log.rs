@@ -12,6 +12,7 @@ use super::sarif::{Finding, Head, Log, Rule, Summary, Suppressions};
 use super::{BadDestination, Findings, Trouble};
 use crate::domain::destination::Destination;
 use crate::domain::finding::SonarWords;
+use crate::domain::fleet::Site;
 use crate::domain::ids::RuleKey;
 use crate::domain::message::{Message, Place, QUERY, RuleText};
 
@@ -48,7 +49,9 @@ pub(super) fn write<W: Write>(
     };
     let analysed_at = place.analysed_at.map(|at| at.to_string());
     let mut log = Log::begin(out, suppressions, rule)?;
+    let site = place.site.as_ref().map(Site::as_str);
     log.run(&Head {
+        site,
         source: place.source.as_str(),
         organization: place.organization.as_str(),
         project: place.project.as_str(),
@@ -65,12 +68,12 @@ pub(super) fn write<W: Write>(
         {
             rules.borrow_mut().insert(key.to_string(), Arc::clone(&message.rule));
         }
-        result(&message, |finding| log.result(finding))?;
+        result(&message, site, |finding| log.result(finding))?;
     }
     log.finish()
 }
 
-fn result<T>(message: &Message, write: impl FnOnce(&Finding) -> T) -> T {
+fn result<T>(message: &Message, site: Option<&str>, write: impl FnOnce(&Finding) -> T) -> T {
     let observed = &message.finding.observed;
     write(&Finding {
         id: &message.finding.id.to_string(),
@@ -88,6 +91,7 @@ fn result<T>(message: &Message, write: impl FnOnce(&Finding) -> T) -> T {
         line_hash: observed.sonar.hash.as_deref(),
         url: &message.url,
         sonar: &words(&observed.sonar),
+        site,
     })
 }
 

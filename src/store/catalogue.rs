@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::records::{Asset, Project, Rule, Scope, SecretBytes, Source};
+use super::records::{Asset, AtSite, Project, Rule, Scope, SecretBytes, Source};
 use super::tables::{self, Key};
 use super::{Batch, Counter, StoreError, View, agenda, deliveries, get, hooks, keys, scan, secrets, trend};
 use crate::domain::delivery::{Outcome, ScopeRef};
-use crate::domain::fleet::InventoryId;
+use crate::domain::fleet::{InventoryId, Site};
 use crate::domain::ids::{
     AssetId, AssetName, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName, SourceName,
 };
@@ -63,16 +63,20 @@ pub fn sources(view: &impl View) -> Result<Vec<Source>, StoreError> {
     found.into_iter().map(|(key, source)| secrets::with_proxy(view, &key, source)).collect()
 }
 
-/// The sources that other sites' boxes read.
-pub fn sources_afar(view: &impl View) -> Result<BTreeSet<SourceName>, StoreError> {
-    let mut found = BTreeSet::new();
+/// The sources that other sites' boxes read, each with its site. None on a box that gathers no fleet.
+pub fn sources_afar(view: &impl View) -> Result<BTreeMap<SourceName, AtSite>, StoreError> {
+    let mut found = BTreeMap::new();
     scan::<Source>(view, tables::SOURCES, &Key::new(), |_, source| {
-        if source.at.is_some() {
-            found.insert(source.name);
-        }
+        found.extend(source.at.map(|at| (source.name, at)));
         true
     })?;
     Ok(found)
+}
+
+/// The site whose box reads a source, where that is another one.
+pub fn site_of(view: &impl View, source: &SourceName) -> Result<Option<Site>, StoreError> {
+    let source = get::<Source>(view, tables::SOURCES, &source_key(source))?;
+    Ok(source.and_then(|source| source.at).map(|at| at.site))
 }
 
 /// A source's token.

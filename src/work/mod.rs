@@ -120,9 +120,7 @@ pub enum WorkError {
     #[error("{0}")]
     Connect(String),
     /// Another site's box reads it.
-    #[error(
-        "the box at site {0} reads this, and tells this one what it holds; whatever asks or tells Sonar is done there"
-    )]
+    #[error("the box at site {0} reads this, and tells this one what it holds")]
     Elsewhere(Site),
     /// The store could not read or write.
     #[error(transparent)]

@@ -70,7 +70,7 @@ pub(super) fn refresh(work: &Work) -> Result<(), StoreError> {
         let afar = catalogue::sources_afar(view)?;
         for (id, project) in catalogue::projects(view)? {
             let source = project.organization.source;
-            if afar.contains(&source) {
+            if afar.contains_key(&source) {
                 continue;
             }
             found.push(Found { round: Round::Poll(id), source: source.clone(), age: None, interval: poll });

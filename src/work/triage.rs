@@ -51,7 +51,11 @@ impl TriageError {
     /// Whether the same will most likely come of trying again.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Missing(_) | Self::Impossible(_) | Self::NotTaken(_) | Self::NoPermission { .. } => true,
+            Self::Missing(_)
+            | Self::Impossible(_)
+            | Self::NotTaken(_)
+            | Self::NoPermission { .. }
+            | Self::Work(WorkError::Elsewhere(_)) => true,
             Self::Halfway(why) => why.is_final(),
             Self::Work(WorkError::Fetch(error)) => {
                 matches!(error, FetchError::NotFound { .. } | FetchError::BadRequest { .. })

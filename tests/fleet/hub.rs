@@ -12,7 +12,7 @@ use super::support::{connect, import};
 use super::{joined, refused, shop, wait_state};
 
 /// Has a gateway gather what is told a server.
-fn gather(gateway: &Gateway, server: &Server) {
+pub(super) fn gather(gateway: &Gateway, server: &Server) {
     let said = source(gateway, &server.url(), "hub:hub-secret", &[]);
     assert_eq!(said.code, 0, "{said:?}\n{}", gateway.log());
 }

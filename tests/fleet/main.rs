@@ -8,6 +8,7 @@ mod hub;
 mod jwt;
 mod relay;
 mod server;
+mod sites;
 mod storm;
 #[path = "../support/mod.rs"]
 mod support;

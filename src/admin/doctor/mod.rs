@@ -17,7 +17,7 @@ use super::shapes::DiagnosisLine;
 use super::webhooks::{self, Of};
 use super::{Admin, Problem, Shared, shapes, views};
 use crate::domain::ids::SourceName;
-use crate::store::records::Hook;
+use crate::store::records::{Hook, Source};
 use crate::store::{StoreError, catalogue, destinations, hooks};
 use crate::sys::clock;
 
@@ -166,9 +166,15 @@ fn parts(admin: &Admin, only: Option<&SourceName>, running: bool) -> Result<Vec<
     if let Some(only) = only.filter(|only| !sources.iter().any(|source| source.name == **only)) {
         return Err(views::no_source(only));
     }
+    let afar = only.and_then(|only| sources.iter().find(|source| source.name == *only)?.at.as_ref());
+    if let (Some(only), Some(at)) = (only, afar) {
+        return Err(Problem::elsewhere(only, &at.site));
+    }
+    // What another site's box reads is looked at there.
+    let here = |source: &Source| source.at.is_none() && only.is_none_or(|only| source.name == *only);
     let of_home: Part = Box::new(move |admin, notes| home::look(admin, running, notes));
     let mut parts = vec![("store", None, of_home)];
-    for source in sources.into_iter().filter(|source| only.is_none_or(|only| source.name == *only)) {
+    for source in sources.into_iter().filter(here) {
         let name = source.name.to_string();
         let look: Part = Box::new(move |admin, notes| sonar::look(admin, &source, notes));
         parts.push(("source", Some(name), look));

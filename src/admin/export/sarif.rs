@@ -67,6 +67,7 @@ pub(super) fn write(admin: &Admin, asked: &Asked, told: &Told, out: &mut dyn Wri
     let places = places(admin, asked).map_err(failed)?;
     let mut log = Log::begin(out, told.suppressions, |source: &str, key: &str| rule(admin, source, key))?;
     let mut written = Written::default();
+    let sites = admin.store.read::<_, Problem>(|view| Ok(catalogue::sources_afar(view)?)).map_err(failed)?;
     for (project, scope) in places {
         // Nothing is known of one that was not read: a run without results would say that all is closed.
         if scope.synced_at.is_none() {
@@ -82,7 +83,9 @@ pub(super) fn write(admin: &Admin, asked: &Asked, told: &Told, out: &mut dyn Wri
             continue;
         }
         let organization = &project.organization;
+        let site = sites.get(&organization.source).map(|at| at.site.as_str());
         log.run(&Head {
+            site,
             source: organization.source.as_str(),
             organization: organization.key.as_str(),
             project: project.key.as_str(),
@@ -172,5 +175,6 @@ where
         line_hash: finding.sonar["hash"].as_str(),
         url: &finding.url,
         sonar: &finding.sonar,
+        site: finding.site.as_deref(),
     })
 }

@@ -249,7 +249,10 @@ fn project_table(held: &[shapes::Project], now: Timestamp) -> Markup {
                         td role="cell" colspan="6" { span.is.busy { "Its branches are asked for" } }
                     } }
                     @for branch in &project.branches { tr role="row" {
-                        th role="rowheader" scope="row" { a href=(page) { (project.name) } " " span.soft { (branch_name(branch)) } }
+                        th role="rowheader" scope="row" {
+                            a href=(page) { (project.name) } " " span.soft { (branch_name(branch)) }
+                            @if let Some(site) = &project.site { span.under { "site " (site) } }
+                        }
                         (branch_cells(branch, now))
                     } }
                 }

@@ -189,7 +189,9 @@ pub(super) fn choices(kind: &str, from: &str) -> Vec<FindingState> {
 fn decide(finding: &shapes::Finding, form: &Form) -> Markup {
     let choices = choices(&finding.kind, &finding.state);
     html! {
-        @if !choices.is_empty() && !finding.retired {
+        @if let Some(site) = &finding.site {
+            p.soft { "The box at site " (site) " reads it, and it is decided there." }
+        } @else if !choices.is_empty() && !finding.retired {
             form.stack method="post" action={ "/findings/" (finding.id) "/triage" } aria-labelledby="triage-h" {
                 h2 #triage-h { "Decide" }
                 div.field {
@@ -223,6 +225,9 @@ fn facts(finding: &shapes::Finding, now: Timestamp) -> Markup {
             dt { "Branch" } dd { (finding.branch) }
             @if let Some(asset) = &finding.asset {
                 dt { "Asset" } dd { a href={ "/findings?asset=" (encoded(asset)) } { (asset) } }
+            }
+            @if let Some(site) = &finding.site {
+                dt { "Site" } dd { a href={ "/findings?site=" (encoded(site)) } { (site) } }
             }
             dt { "Kind" } dd { (capital(&finding.kind)) }
             @if !finding.cwe.is_empty() {

@@ -13,7 +13,7 @@ use super::frame::{Frame, Here, quiet, wrong};
 use super::marks::{column, severity, short_path, state};
 use super::words::{capital, counted, encoded, number, sentence, when_told};
 use crate::admin::findings::{self, Wanted};
-use crate::admin::{Admin, Problem, answers, shapes, triage};
+use crate::admin::{Admin, Problem, answers, fleet, shapes, triage};
 use crate::domain::access::{Caller, Role};
 use crate::domain::finding::{Kind, Severity, State as FindingState};
 use crate::domain::time::Timestamp;
@@ -76,6 +76,7 @@ impl Address {
             organization: text("organization"),
             project: text("project"),
             asset: text("asset"),
+            site: text("site"),
             branch: text("branch"),
             scope: text("scope"),
             severity: text("severity"),
@@ -102,13 +103,14 @@ impl Address {
             ("severity" | "state" | "kind", value) => capital(&value.replace('_', " ").replace(',', ", ")),
             ("search", value) => format!("“{value}”"),
             ("branch", value) => format!("Branch {value}"),
+            ("site", value) => format!("Site {value}"),
             (_, value) => value.to_owned(),
         };
         FILTERS.iter().filter_map(|&name| Some((name, self.get(name)?))).map(|pair| (pair.0, shown(&pair))).collect()
     }
 }
 
-const FILTERS: [&str; 11] = [
+const FILTERS: [&str; 12] = [
     "search",
     "severity",
     "state",
@@ -116,6 +118,7 @@ const FILTERS: [&str; 11] = [
     "organization",
     "project",
     "asset",
+    "site",
     "branch",
     "scope",
     "retired",
@@ -219,6 +222,8 @@ struct Choices {
     organizations: Vec<String>,
     projects: BTreeSet<String>,
     assets: Vec<String>,
+    /// None on a box that gathers no fleet.
+    sites: Vec<String>,
     /// Of the chosen project.
     branches: Vec<String>,
 }
@@ -246,6 +251,7 @@ impl Choices {
             organizations,
             projects: projects.into_iter().map(|(_, project)| project.key.to_string()).collect(),
             assets,
+            sites: fleet::names(view)?.iter().map(ToString::to_string).collect(),
             branches,
         })
     }
@@ -346,6 +352,7 @@ fn filters(address: &Address, choices: &Choices) -> Markup {
                 (show("branch", "Branch", "Any branch", same(&mut choices.branches.iter())))
             }
             (show("asset", "Asset", "Any asset", same(&mut choices.assets.iter())))
+            @if !choices.sites.is_empty() { (show("site", "Site", "Any site", same(&mut choices.sites.iter()))) }
             @for name in ["sort", "limit", "scope", "retired", "filtered"] {
                 @if let Some(value) = address.get(name) { input type="hidden" name=(name) value=(value); }
             }
@@ -398,7 +405,9 @@ fn table(
 ) -> Markup {
     let chosen = sent.map_or(&[][..], |sent| sent.ids);
     let elsewhere: Vec<_> = chosen.iter().filter(|id| !page.findings.iter().any(|one| one.id == **id)).collect();
-    let decides = caller.role() >= Role::Operator;
+    // What another site's box reads is decided there.
+    let decides = caller.role() >= Role::Operator
+        && (sent.is_some() || page.findings.iter().any(|finding| finding.site.is_none()));
     let inside = html! {
         table.rows role="table" {
             caption.hide { "Findings" }
@@ -453,7 +462,7 @@ fn row(finding: &shapes::Finding, decides: bool, now: Timestamp, chosen: &[Strin
         tr role="row" data-row=(finding.id) data-at=(finding.first_seen_at) {
             @if decides {
                 td.tick role="cell" {
-                    @if !matches!(finding.state.as_str(), "fixed" | "removed") && !finding.retired {
+                    @if !matches!(finding.state.as_str(), "fixed" | "removed") && !finding.retired && finding.site.is_none() {
                         input type="checkbox" name="id" value=(finding.id) checked[chosen.contains(&finding.id)] aria-label={ "Select: " (finding.title) };
                     }
                 }
@@ -469,6 +478,7 @@ fn row(finding: &shapes::Finding, decides: bool, now: Timestamp, chosen: &[Strin
             td.full role="cell" {
                 span.clip title={ (finding.project) " " (finding.branch) } {
                     (finding.project) " " span.soft { (finding.branch) }
+                    @if let Some(site) = &finding.site { " " span.badge { (site) } }
                 }
                 @if let Some((whole, short)) = &place { " " span.under.mono title=(whole) { (short) } }
             }

@@ -17,18 +17,20 @@ pub(super) enum Here {
     Assets,
     Deliveries,
     Destinations,
+    Fleet,
     Settings,
     /// None of those in the bar.
     Elsewhere,
 }
 
-const PAGES: [(Here, &str, &str); 7] = [
+const PAGES: [(Here, &str, &str); 8] = [
     (Here::Overview, "/", "Overview"),
     (Here::Findings, "/findings", "Findings"),
     (Here::Projects, "/projects", "Projects"),
     (Here::Assets, "/assets", "Assets"),
     (Here::Deliveries, "/deliveries", "Deliveries"),
     (Here::Destinations, "/destinations", "Destinations"),
+    (Here::Fleet, "/fleet", "Sites"),
     (Here::Settings, "/settings", "Settings"),
 ];
 
@@ -39,6 +41,8 @@ pub(super) struct Frame<'a> {
     pub(super) caller: &'a Caller,
     /// Things that need a person.
     pub(super) needs: usize,
+    /// Whether the box gathers a fleet, so that there are sites.
+    pub(super) gathers: bool,
     /// Where the page is to be had again, where that is not its own address: that of an answer to a form.
     pub(super) own: Option<String>,
     /// Whether making it is dear, so that it is not made again by itself.
@@ -57,7 +61,7 @@ const MARK: PreEscaped<&str> = PreEscaped(
 impl<'a> Frame<'a> {
     /// A page's frame with what is known of the box.
     pub(super) fn of(admin: &Admin, title: &'a str, here: Here, caller: &'a Caller) -> Self {
-        Self { title, here, caller, needs: admin.needs(), own: None, still: false }
+        Self { title, here, caller, needs: admin.needs(), gathers: admin.gathers(), own: None, still: false }
     }
 
     /// The same for a page that answers a form, and is to be had again at this address.
@@ -80,7 +84,7 @@ impl<'a> Frame<'a> {
                 } }
                 button.button.burger popovertarget="nav" { "Menu" }
                 nav.nav #nav popover aria-label="Main" {
-                    @for (here, address, title) in PAGES {
+                    @for (here, address, title) in PAGES.into_iter().filter(|(here, ..)| self.gathers || *here != Here::Fleet) {
                         a href=(address) aria-current=[(here == self.here).then_some("page")] { (title) }
                     }
                     (self.me())

@@ -13,6 +13,7 @@ mod fields;
 mod files;
 mod finding;
 mod findings;
+mod fleet;
 mod frame;
 mod marks;
 mod news;
@@ -203,6 +204,7 @@ fn places() -> Vec<Place> {
             destinations::letters::drop,
             "Drop a dead letter",
         ),
+        place(Viewer, GET, "/fleet", fleet::show, "Show the sites that this box gathers"),
         place(Viewer, GET, "/settings", settings::show, "List settings"),
         place(Admin, POST, "/settings", settings::save, "Change settings"),
         place(Viewer, GET, "/settings/certificate", certificate::show, "Show the box's certificate"),

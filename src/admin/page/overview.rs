@@ -26,8 +26,16 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
     let needs = status::needs(&shown.conditions);
     if shown.inventory.sources == 0 {
         let main = connect::welcome(&shown, caller.role(), connect::is_reached(&admin).await?);
-        return Ok(Frame { title: "Welcome", here: Here::Overview, caller: &caller, needs, own: None, still: false }
-            .page(&main));
+        return Ok(Frame {
+            title: "Welcome",
+            here: Here::Overview,
+            caller: &caller,
+            needs,
+            gathers: admin.gathers(),
+            own: None,
+            still: false,
+        }
+        .page(&main));
     }
     let (trend, calls, changed_at) = admin
         .read(move |_, view| {
@@ -43,7 +51,7 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
             p.sub #standing data-live { (state_of(&shown, views::time(changed_at).as_deref(), now)) }
             (super::frame::quiet(&caller, Role::Operator))
         }
-        @if caller.role() >= Role::Operator && shown.inventory.projects > 0 {
+        @if caller.role() >= Role::Operator && shown.inventory.projects > 0 && !shown.sources.is_empty() {
             form.row method="post" action="/sync" { button.button { "Synchronize all" } }
         } }
         div #conditions data-live="conditions" { (attention(&shown.conditions)) }
@@ -56,7 +64,16 @@ pub(super) async fn show(state: State<Arc<Admin>>, Extension(caller): Extension<
             section #told data-live="destinations" { (destinations(&shown.destinations)) }
         }
     };
-    Ok(Frame { title: "Overview", here: Here::Overview, caller: &caller, needs, own: None, still: false }.page(&main))
+    Ok(Frame {
+        title: "Overview",
+        here: Here::Overview,
+        caller: &caller,
+        needs,
+        gathers: admin.gathers(),
+        own: None,
+        still: false,
+    }
+    .page(&main))
 }
 
 /// Days of the line.

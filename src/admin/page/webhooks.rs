@@ -105,7 +105,9 @@ type Place = Path<(String, String)>;
 /// `GET /webhooks`.
 pub(super) async fn list(state: State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
-    let all = projects::list(state).await?.0.projects;
+    let mut all = projects::list(state).await?.0.projects;
+    // Sonar calls the boxes that read it.
+    all.retain(|project| project.site.is_none());
     let organizations: BTreeSet<_> = all.iter().map(|one| (one.source.as_str(), one.organization.as_str())).collect();
     let main = html! {
         div.head { div { h1 { "Webhooks" } p.sub { "One for each organization lets Sonar call this box after every analysis. A project may have one of its own, where only its administrator can help." } } }

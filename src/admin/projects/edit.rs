@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use super::{Placing, imported, selected, shown};
 use crate::admin::answers::Sent;
 use crate::admin::destinations::edit::look_again;
-use crate::admin::{Problem, Shared, shapes};
+use crate::admin::{Problem, Shared, shapes, views};
 use crate::domain::ids::AssetName;
 use crate::domain::schedule::{Reason, Task};
 use crate::store::records::Project;
@@ -22,7 +22,15 @@ pub(in crate::admin) async fn edit(
 ) -> Result<Json<shapes::Project>, Problem> {
     let project = admin
         .run(move |admin| {
-            let (_, id, known) = admin.store.read(|view| imported(view, &organization, &key))?;
+            let chooses = edit.branches.is_some() || edit.pull_requests.is_some();
+            let (_, id, known) = admin.store.read::<_, Problem>(|view| {
+                let found = imported(view, &organization, &key)?;
+                if chooses {
+                    // To which asset it belongs here is for this box to say; which branches are read is not.
+                    views::must_be_own(view, &found.0.source, format_args!("project {key}"))?;
+                }
+                Ok(found)
+            })?;
             let placing = placing(&edit)?;
             let selection = selected(
                 edit.branches.as_ref().unwrap_or(&known.selection.branches),

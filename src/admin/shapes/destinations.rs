@@ -36,6 +36,9 @@ pub struct DestinationFilter {
     pub kinds: Vec<String>,
     /// Pull requests too.
     pub pull_requests: bool,
+    /// Sites of a fleet that this box gathers; what it reads itself is of none of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<String>,
 }
 
 /// Which way decisions about findings are passed on.

@@ -92,14 +92,15 @@ pub struct TrendDay {
 
 /// The names of the columns of a finding in CSV.
 pub fn columns() -> impl Iterator<Item = &'static str> {
-    FIELDS.iter().copied().chain(SONAR_FIELDS.iter().map(|(column, _)| *column))
+    let theirs = SONAR_FIELDS.iter().map(|(column, _)| *column);
+    FIELDS.iter().copied().chain(theirs).chain(LATER_FIELDS.iter().copied())
 }
 
 /// The cells of a finding in CSV.
 pub fn cells(finding: &Value) -> impl Iterator<Item = String> {
     let ours = FIELDS.iter().map(|field| &finding[*field]);
     let theirs = SONAR_FIELDS.iter().map(|(_, names)| first_of(&finding["sonar"], names));
-    ours.chain(theirs).map(|value| guarded(text_of(value)))
+    ours.chain(theirs).chain(LATER_FIELDS.iter().map(|field| &finding[*field])).map(|value| guarded(text_of(value)))
 }
 
 fn first_of<'a>(sonar: &'a Value, names: &[&str]) -> &'a Value {
@@ -156,6 +157,9 @@ const SONAR_FIELDS: &[(&str, &[&str])] = &[
     ("sonar_resolution", &["resolution"]),
     ("sonar_issue_status", &["issue_status", "issueStatus"]),
 ];
+
+/// Columns of its own fields that came later: at the end, so that whoever counts columns finds the others where they were.
+const LATER_FIELDS: &[&str] = &["site"];
 
 #[cfg(test)]
 mod tests {

@@ -20,20 +20,23 @@ pub(super) fn read(client: &Client) -> Result<Document, Failure> {
     let filtered = organizations.value.organizations.into_iter().filter(|one| !one.filter.is_all());
     let assets: Answer<AssetList> = client.get("assets")?;
     let projects: Answer<ProjectList> = client.get("projects")?;
+    // What other sites' boxes tell is not set up here.
+    let own_projects = projects.value.projects.into_iter().filter(|one| one.site.is_none());
+    let is_own = |one: &shapes::Source| one.site.is_none();
     let webhooks: Answer<WebhookList> = client.get("webhooks")?;
     let destinations: Answer<DestinationList> = client.get("destinations")?;
     let users: Answer<UserList> = client.get("users")?;
     let mut document = Document {
         hydrophone: FORMAT,
         settings: Some(own.map(|one| (one.key, json!(one.value))).collect()),
-        sources: Some(sources.value.sources.into_iter().map(source).collect()),
+        sources: Some(sources.value.sources.into_iter().filter(is_own).map(source).collect()),
         organizations: Some(
             filtered
                 .map(|one| Organization { organization: format!("{}/{}", one.source, one.key), filter: one.filter })
                 .collect(),
         ),
         assets: Some(assets.value.assets.into_iter().map(asset).collect()),
-        projects: Some(projects.value.projects.into_iter().map(project).collect()),
+        projects: Some(own_projects.map(project).collect()),
         webhooks: Some(
             webhooks
                 .value

@@ -178,8 +178,9 @@ pub(super) fn finding(place: &Place, message: &Message, to: Address<'_>, members
 fn description(place: &Place, message: &Message) -> String {
     let observed = &message.finding.observed;
     let rule = observed.rule.as_ref().map_or("unknown", |rule| rule.as_str());
-    let text =
-        format!("{}\n\nRule {rule}, project {}, {}\n{}", observed.message, place.project, place.branch, message.url);
+    let site = place.site.as_ref().map(|site| format!(", site {site}")).unwrap_or_default();
+    let (said, project, branch) = (&observed.message, &place.project, &place.branch);
+    let text = format!("{said}\n\nRule {rule}, project {project}, {branch}{site}\n{}", message.url);
     cut(&text, TEXT_CHARS_MAX)
 }
 

@@ -62,7 +62,7 @@ impl DefectDojo {
         let is_old = deed.id.is_none() && deed.known.state.is_some() && deed.to == Status::Mitigated;
         let key = if is_old { &deed.known.key } else { &deed.message.finding.observed.key };
         let birth = deed.birth.as_ref().map_or_else(|| Cow::Owned(rows::birth(place, deed.message)), Cow::Borrowed);
-        rows::row(deed.message, &birth, key.as_str(), status, self.verified_always)
+        rows::row((place, deed.message), &birth, key.as_str(), status, self.verified_always)
     }
 
     /// One import, and whether it was taken.

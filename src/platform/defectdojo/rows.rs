@@ -58,7 +58,13 @@ pub(super) fn severity(severity: Severity) -> &'static str {
 }
 
 /// A row that tells a finding's status. `key` is the one that DefectDojo knows it by.
-pub(super) fn row(message: &Message, birth: &Birth, key: &str, status: Status, verified_always: bool) -> Value {
+pub(super) fn row(
+    (place, message): (&Place, &Message),
+    birth: &Birth,
+    key: &str,
+    status: Status,
+    verified_always: bool,
+) -> Value {
     let observed = &message.finding.observed;
     let flags = status.flags(verified_always);
     let mut row = fields(json!({
@@ -85,6 +91,8 @@ pub(super) fn row(message: &Message, birth: &Birth, key: &str, status: Status, v
     add("line", birth.line.map(Value::from));
     add("vuln_id_from_tool", observed.rule.as_ref().map(|rule| fit(rule.as_str(), KEY_MAX).into()));
     add("date", observed.created_at.and_then(day).map(Value::from));
+    // Tags of rows are read at birth only.
+    add("tags", place.site.as_ref().map(|site| json!([format!("site:{site}")])));
     if status == Status::Mitigated {
         let at = observed.closed_at.or(message.finding.closed_at);
         add("mitigated", at.map(|at| at.to_string()).filter(|at| at != "-").map(Value::from));
@@ -140,9 +148,11 @@ pub(super) fn digest(visible: &Map<String, Value>) -> Digest {
 /// The title of a scope's Test.
 pub(super) fn test_title(place: &Place) -> String {
     let (organization, project, branch) = (&place.organization, &place.project, &place.branch);
+    // Two sites may read the same project, each on its own.
+    let at = place.site.as_ref().map(|site| format!("@{site}")).unwrap_or_default();
     let title = match place.scope_kind {
-        ScopeKind::Branch => format!("sonar:{organization}:{project}:{branch}"),
-        ScopeKind::PullRequest => format!("sonar:{organization}:{project}:pull-request:{branch}"),
+        ScopeKind::Branch => format!("sonar{at}:{organization}:{project}:{branch}"),
+        ScopeKind::PullRequest => format!("sonar{at}:{organization}:{project}:pull-request:{branch}"),
     };
     let title = line(&title);
     if title.chars().count() <= NAME_MAX {
@@ -227,6 +237,7 @@ mod tests {
         Place {
             scope: ScopeId(1),
             source: SourceName::parse("sonar").unwrap(),
+            site: None,
             source_url: "https://sonar.example".to_owned(),
             cloud: true,
             organization: OrganizationKey::parse("acme").unwrap(),
@@ -288,7 +299,7 @@ mod tests {
         let birth = birth(&place, &bad);
         assert_eq!((birth.title.chars().count(), birth.line), (511, None));
         assert_eq!(birth.path.as_ref().unwrap().chars().count(), 4000);
-        let row = row(&bad, &birth, "K1", Status::Active, false).to_string();
+        let row = row((&place, &bad), &birth, "K1", Status::Active, false).to_string();
         assert!(!row.contains("\\u0000"), "{row}");
     }
 
@@ -298,12 +309,22 @@ mod tests {
         let birth = birth(&place, &message("Old text.", "src/A.java", 3));
         let mut later = message("New text.", "src/B.java", 9);
         later.finding.closed_at = Some(Timestamp(1_700_000_000_000));
-        let row = row(&later, &birth, "K1", Status::Mitigated, false);
+        let row = row((&place, &later), &birth, "K1", Status::Mitigated, false);
         assert_eq!((&row["line"], &row["file_path"], &row["cwe"]), (&json!(3), &json!("src/A.java"), &json!(89)));
         assert_eq!((&row["is_mitigated"], &row["active"]), (&json!(true), &json!(false)));
         assert_eq!((&row["mitigated"], &row["date"]), (&json!("2023-11-14T22:13:20Z"), &json!("2023-11-14")));
         assert!(!shows_all(&place, &later, &birth));
         assert_eq!(visible(&place, &later)["line"], 9);
+    }
+
+    #[test]
+    fn what_another_sites_box_reads_is_tagged_with_the_site() {
+        let own = place("main", ScopeKind::Branch);
+        let told = Place { site: Some("berlin".parse().unwrap()), ..own.clone() };
+        let message = message("Text.", "a", 1);
+        let tags = |place| row((place, &message), &birth(place, &message), "K1", Status::Active, false)["tags"].clone();
+        assert_eq!((tags(&own), tags(&told)), (Value::Null, json!(["site:berlin"])));
+        assert_eq!(test_title(&told), "sonar@berlin:acme:shop:main");
     }
 
     #[test]

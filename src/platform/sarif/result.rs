@@ -133,6 +133,9 @@ fn properties(finding: &Finding) -> Value {
     }
     properties.insert("hydrophone/state".to_owned(), finding.state.as_str().into());
     properties.insert("hydrophone/severity".to_owned(), finding.severity.as_str().into());
+    if let Some(site) = filled(finding.site) {
+        properties.insert("hydrophone/site".to_owned(), site.into());
+    }
     for name in SONAR_WORDS {
         let value = &finding.sonar[*name];
         let empty = match value {

@@ -9,6 +9,7 @@ use crate::domain::finding::FlowStep;
 mod judge;
 
 const HEAD: Head = Head {
+    site: None,
     source: "cloud",
     organization: "acme",
     project: "shop",
@@ -37,6 +38,7 @@ const PLAIN: Finding = Finding {
     line_hash: Some("0a1b"),
     url: "https://sonar.example/issues?open=AX1",
     sonar: NOTHING,
+    site: None,
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "the form in which a log asks for rules")]

@@ -329,6 +329,7 @@ pub(super) fn place(view: &Reader, id: ScopeId) -> Result<Option<Place>, StoreEr
     Ok(Some(Place {
         scope: id,
         source: source.name,
+        site: source.at.map(|at| at.site),
         source_url: source.url.trim_end_matches('/').to_owned(),
         cloud: source.cloud,
         organization: organization.key,

@@ -123,9 +123,15 @@ pub(super) fn summary(title: &str, inside: &Markup) -> Markup {
     }
 }
 
+/// Whether projects can be brought in of a source: not of a fleet, and not of what another site's box reads.
+pub(super) fn reads_sonar(source: &shapes::Source) -> bool {
+    source.site.is_none() && source.kind != "fleet"
+}
+
 /// `GET /connect`: where one is in all this.
 pub(super) async fn begin(state: State<Arc<Admin>>) -> Result<Response, Problem> {
-    let known = sources::list(state).await?.0.sources;
+    let mut known = sources::list(state).await?.0.sources;
+    known.retain(reads_sonar);
     Ok(match known.as_slice() {
         [one] => Redirect::to(&format!("/connect/organization?source={}", encoded(&one.name))).into_response(),
         _ => Redirect::to("/connect/source").into_response(),
@@ -141,7 +147,7 @@ pub(super) async fn organization(
     let admin = Arc::clone(&state);
     let source = at.source().to_owned();
     let known = sources::list(state.clone()).await?.0.sources;
-    let Some(of) = known.iter().find(|known| known.name == source) else {
+    let Some(of) = known.iter().find(|known| known.name == source && reads_sonar(known)) else {
         return Ok(Redirect::to("/connect/source").into_response());
     };
     let seen = sources::organizations(state, Query(sources::OfSource::named(&source))).await?.0.organizations;

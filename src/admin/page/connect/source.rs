@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::marks::column;
-use super::{Step, steps, summary};
+use super::{Step, reads_sonar, steps, summary};
 use crate::admin::answers::Sent;
 use crate::admin::page::frame::{Frame, Here, wrong};
 use crate::admin::page::words::{capital, counted, encoded};
@@ -147,6 +147,7 @@ fn sentence(text: &str) -> String {
 }
 
 fn connected(known: &[shapes::Source]) -> Markup {
+    let known: Vec<_> = known.iter().filter(|one| reads_sonar(one)).collect();
     html! {
         @if !known.is_empty() {
             section.stack #sources aria-labelledby="sources-h" {

@@ -32,7 +32,10 @@ pub(in crate::admin::page) async fn list(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
-    let list = sources::organizations(state, Query(sources::OfSource::default())).await?.0.organizations;
+    let known = sources::list(state.clone()).await?.0.sources;
+    let mut list = sources::organizations(state, Query(sources::OfSource::default())).await?.0.organizations;
+    // Of what other sites' boxes read, Sonar calls them.
+    list.retain(|one| known.iter().all(|source| source.name != one.source || source.site.is_none()));
     let main = html! {
         (head(&html! {}, "What Sonar's own log says", &html! {
             "Sonar notes each webhook call that it makes. Calls that never arrived are taken in from there by themselves, where the token may see it."

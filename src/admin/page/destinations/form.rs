@@ -83,7 +83,7 @@ fn add_page(admin: &Admin, caller: &Caller, kind: &Kind, sheet: Sheet<'_>) -> Re
                 }))
                 (reaching(kind, sheet, kind.needs_secret(), None))
             }
-            (told(kind, sheet))
+            (told(kind, sheet, admin.gathers()))
             fieldset.stack {
                 legend { h2 { "To begin with" } }
                 (sheet.tick("paused", "yes", "Paused, to look at what it would be told first"))
@@ -170,16 +170,20 @@ fn way(sheet: Sheet<'_>, known: Option<&shapes::Destination>) -> Markup {
 }
 
 /// What it is told. Most are told everything, so that what leaves something out is folded away where nothing does.
-fn told(kind: &Kind, sheet: Sheet<'_>) -> Markup {
+fn told(kind: &Kind, sheet: Sheet<'_>, gathers: bool) -> Markup {
     let area = |name, label, help, example| sheet.area(Line { name, label, help, example, required: false });
     let narrowed = FILTERS.iter().any(|name| !sheet.typed.text(name).is_empty());
+    let has_sites = gathers || !sheet.typed.text("filter.sites").is_empty();
     html! {
         fieldset.stack {
             legend { h2 { "What is passed on" } }
             details open[narrowed] {
-                summary { "Only a part: organizations, projects, branches, severities, kinds" }
+                summary { "Only a part: " @if has_sites { "sites, " } "organizations, projects, branches, severities, kinds" }
                 div.stack {
                     p.help { "What is empty stands for all. What the platform has been told of is followed to its end in any case." }
+                    @if has_sites {
+                        (area("filter.sites", "Sites, one a line", "What this box reads itself is of none of them.", "berlin"))
+                    }
                     (area("filter.organizations", "Organizations, one a line", "", ""))
                     (area("filter.projects", "Projects, one a line", "Keys; * stands for anything.", "shop-*"))
                     (area("filter.branches", "Branches, one a line", "Names; * stands for anything.", "release/*"))
@@ -208,8 +212,8 @@ fn told(kind: &Kind, sheet: Sheet<'_>) -> Markup {
     }
 }
 
-const FILTERS: [&str; 5] =
-    ["filter.organizations", "filter.projects", "filter.branches", "filter.severities", "filter.kinds"];
+const FILTERS: [&str; 6] =
+    ["filter.sites", "filter.organizations", "filter.projects", "filter.branches", "filter.severities", "filter.kinds"];
 
 const SEVERITIES: [(&str, &str); 5] =
     [("critical", "Critical"), ("high", "High"), ("medium", "Medium"), ("low", "Low"), ("info", "Info")];
@@ -302,6 +306,7 @@ fn filter(typed: &Typed) -> shapes::DestinationFilter {
         severities: typed.all("filter.severities").map(str::to_owned).collect(),
         kinds: typed.all("filter.kinds").map(str::to_owned).collect(),
         pull_requests: typed.ticked("filter.pull_requests"),
+        sites: typed.lines("filter.sites"),
     }
 }
 
@@ -354,7 +359,7 @@ fn edit_page(
         (sheet.summary("It is not changed yet", "It goes on as it was; everything that you typed is kept, but for secrets."))
         form.stack.loose.narrow method="post" action={ "/destinations/" (known.name) "/edit" } {
             div.stack { (reaching(kind, sheet, false, Some(known))) }
-            (told(kind, sheet))
+            (told(kind, sheet, admin.gathers()))
             (sheet.tick("unchecked", "yes", "Save it although it cannot be asked now"))
             div.row { button.button.first { "Save and check" } a.button href={ "/destinations#d-" (known.name) } { "Cancel" } }
         }
@@ -385,9 +390,12 @@ fn as_typed(kind: &Kind, known: &shapes::Destination) -> Typed {
         typed.put(format!("projects.{option}"), own.collect::<Vec<_>>().join("\n"));
     }
     let filter = &known.filter;
-    for (name, list) in
-        [("organizations", &filter.organizations), ("projects", &filter.projects), ("branches", &filter.branches)]
-    {
+    for (name, list) in [
+        ("organizations", &filter.organizations),
+        ("projects", &filter.projects),
+        ("branches", &filter.branches),
+        ("sites", &filter.sites),
+    ] {
         typed.put(format!("filter.{name}"), list.join("\n"));
     }
     for (name, list) in [("severities", &filter.severities), ("kinds", &filter.kinds)] {

@@ -237,7 +237,8 @@ fn decisions(triage: shapes::Triage) -> &'static str {
 
 /// What a filter lets through, in a few words.
 fn narrowed(filter: &shapes::DestinationFilter) -> String {
-    let lists = [&filter.organizations, &filter.projects, &filter.branches, &filter.severities, &filter.kinds];
+    let lists =
+        [&filter.sites, &filter.organizations, &filter.projects, &filter.branches, &filter.severities, &filter.kinds];
     let mut parts: Vec<String> = lists.iter().filter(|list| !list.is_empty()).map(|list| list.join(", ")).collect();
     if filter.pull_requests {
         parts.push("pull requests too".to_owned());

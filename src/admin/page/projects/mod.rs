@@ -39,7 +39,7 @@ pub(super) struct Wanted {
 impl Wanted {
     fn takes(&self, project: &shapes::Project) -> bool {
         let wanted = self.q.trim().to_lowercase();
-        let texts = [Some(&project.name), Some(&project.key), project.asset.as_ref()];
+        let texts = [Some(&project.name), Some(&project.key), project.asset.as_ref(), project.site.as_ref()];
         texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&wanted))
     }
 }
@@ -53,6 +53,8 @@ pub(super) async fn list(
     let admin = Arc::clone(&state);
     let all = projects::list(state).await?.0.projects;
     let (is_empty, role, now) = (all.is_empty(), caller.role(), clock::now());
+    // What other sites' boxes read is read there.
+    let steers = role >= Role::Operator && all.iter().any(|project| project.site.is_none());
     let list: Vec<_> = all.into_iter().filter(|project| wanted.takes(project)).collect();
     let main = html! {
         div.head {
@@ -65,7 +67,7 @@ pub(super) async fn list(
                 div.row {
                     a.button href="/webhooks" { "Webhooks" }
                     @if role == Role::Admin { a.button href="/connect" { "Bring in projects" } }
-                    @if role >= Role::Operator { form method="post" action="/sync" { button.button { "Synchronize all" } } }
+                    @if steers { form method="post" action="/sync" { button.button { "Synchronize all" } } }
                 }
             }
         }
@@ -77,7 +79,7 @@ pub(super) async fn list(
             @if list.is_empty() {
                 section.empty { h2 { "No project matches" } a href="/projects" { "Clear" } }
             } @else {
-                div #projects data-live { (table(&list, role >= Role::Operator, now)) }
+                div #projects data-live { (table(&list, steers, now)) }
             }
         }
     };
@@ -140,7 +142,7 @@ fn name(project: &shapes::Project, branch: Option<&shapes::Branch>) -> Markup {
             @if let Some(branch) = branch {
                 " " span.soft { (branch_name(branch)) }
             }
-            span.under { (project.key) @if let Some(asset) = &project.asset { " · " (asset) } }
+            span.under { (project.key) @if let Some(asset) = &project.asset { " · " (asset) } @if let Some(site) = &project.site { " · site " (site) } }
         }
     }
 }
@@ -206,7 +208,7 @@ fn standing(branch: &shapes::Branch) -> Markup {
 }
 
 fn act(project: &shapes::Project) -> Markup {
-    html! { td.act role="cell" { (synchronize(project, "button plain little")) } }
+    html! { td.act role="cell" { @if project.site.is_none() { (synchronize(project, "button plain little")) } } }
 }
 
 /// The button that has a project read now.

@@ -62,10 +62,13 @@ async fn page(
                 } }
                 h1 { (project.name) }
                 p.sub { span.mono { (project.key) } }
+                @if let Some(site) = &project.site {
+                    p.sub { "The box at site " a href={ "/findings?site=" (encoded(site)) } { (site) } " reads it: whatever asks Sonar about it, or tells Sonar, is done there." }
+                }
             }
             div.row {
                 a.button href={ "/findings?project=" (encoded(&project.key)) } { "Findings" }
-                @if role >= Role::Operator { (synchronize(project, "button")) }
+                @if role >= Role::Operator && project.site.is_none() { (synchronize(project, "button")) }
             }
         }
         (sheet.summary("The project is not changed yet", "It goes on as it was; everything that you typed is kept."))
@@ -78,7 +81,7 @@ async fn page(
             }
             @if role == Role::Admin { (form(project, &names, sheet)) }
         }
-        @if role == Role::Admin { section.stack {
+        @if role == Role::Admin && project.site.is_none() { section.stack {
             h2 { "Remove" }
             p.soft { "It is read no more and leaves this box with its findings. Nothing is closed on any platform." }
             div.row { a.button.danger href={ (address(project)) "/remove" } { "Remove " (project.name) " …" } }
@@ -124,20 +127,26 @@ fn facts(project: &shapes::Project, now: Timestamp) -> Markup {
                     None => { span.is.none { "not known" } }
                 }
             }
-            dt { "Branches" } dd {
-                @if project.selected_branches.is_empty() { "the main branch" } @else { (project.selected_branches.join(", ")) }
+            @match &project.site {
+                Some(site) => { dt { "Site" } dd { (site) } dt { "Source" } dd { (project.source) } }
+                None => {
+                    dt { "Branches" } dd {
+                        @if project.selected_branches.is_empty() { "the main branch" } @else { (project.selected_branches.join(", ")) }
+                    }
+                    dt { "Pull requests" } dd { (if project.pull_requests { "held" } else { "not held" }) }
+                }
             }
-            dt { "Pull requests" } dd { (if project.pull_requests { "held" } else { "not held" }) }
             @if let Some(at) = &project.next_at { dt { "Branches are asked for" } dd { (when_told(Some(at), now)) } }
         }
     }
 }
 
 fn form(project: &shapes::Project, assets: &[String], sheet: Sheet<'_>) -> Markup {
+    let own = project.site.is_none();
     let words: Vec<(&str, &str)> = assets.iter().map(|name| (name.as_str(), name.as_str())).collect();
     html! {
         form.stack method="post" action=(address(project)) aria-labelledby="change-h" {
-            h2 #change-h { "Move it, or choose its branches" }
+            h2 #change-h { @if own { "Move it, or choose its branches" } @else { "Move it" } }
             (sheet.choice(Line {
                 name: "asset",
                 label: "Asset",
@@ -146,14 +155,16 @@ fn form(project: &shapes::Project, assets: &[String], sheet: Sheet<'_>) -> Marku
                 ..Line::default()
             }, &words))
             (sheet.line(Line { name: "new_asset", label: "Or a new asset", ..Line::default() }))
-            (sheet.area(Line {
-                name: "branches",
-                label: "Branches, one a line",
-                help: "Names; * stands for anything. Without one it is the main branch. What is held already stays held.",
-                example: "release/*",
-                required: false,
-            }))
-            (sheet.tick("pull_requests", "yes", "Pull requests too"))
+            @if own {
+                (sheet.area(Line {
+                    name: "branches",
+                    label: "Branches, one a line",
+                    help: "Names; * stands for anything. Without one it is the main branch. What is held already stays held.",
+                    example: "release/*",
+                    required: false,
+                }))
+                (sheet.tick("pull_requests", "yes", "Pull requests too"))
+            }
             div.row { button.button.first { "Save" } }
         }
     }
@@ -171,8 +182,8 @@ pub(in crate::admin::page) async fn save(
     let edit = shapes::ProjectEdit {
         asset: typed.given("asset").filter(|asset| new_asset.is_none() && known.asset.as_ref() != Some(asset)),
         new_asset,
-        branches: Some(typed.lines("branches")),
-        pull_requests: Some(typed.ticked("pull_requests")),
+        branches: known.site.is_none().then(|| typed.lines("branches")),
+        pull_requests: known.site.is_none().then(|| typed.ticked("pull_requests")),
     };
     match projects::edit::edit(State(Arc::clone(&admin)), Path(path), Sent(edit)).await {
         Ok(Json(project)) => Ok(Redirect::to(&address(&project)).into_response()),
@@ -192,6 +203,9 @@ pub(in crate::admin::page) async fn ask_remove(
 ) -> Result<Response, Problem> {
     let admin = Arc::clone(&state);
     let project = projects::show(state, path).await?.0;
+    if let Some(site) = &project.site {
+        return Err(Problem::elsewhere(format_args!("project {}", project.key), site));
+    }
     let whose = format!("{}/{}", project.source, project.organization);
     let registered = webhooks::is_registered(&admin, &whose, &project.key).await?;
     let open: u64 = project.branches.iter().map(|branch| branch.stored_total).sum();
