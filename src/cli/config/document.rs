@@ -55,7 +55,8 @@ macro_rules! entry {
 
 entry!(Source {
     name: String, kind: String;
-    region: String, url: String, api_url: String, webhook_url: String, proxy: Text, ca: Reference, token: Reference
+    region: String, url: String, api_url: String, webhook_url: String, proxy: Text, ca: Reference, token: Reference,
+    stream: String, plain: bool
 });
 entry!(Organization { organization: String, filter: FilterChoice; });
 entry!(Asset { name: String; description: String, business_impact: String, tags: Vec<String> });
@@ -130,8 +131,11 @@ impl Document {
             |one| one.name.clone(),
             |one| {
                 parsed(SourceName::parse(&one.name))?;
-                if !["cloud", "server"].contains(&one.kind.as_str()) {
-                    return Err(format!("kind: a source is of kind cloud or server, not {:?}", one.kind));
+                if !["cloud", "server", "fleet"].contains(&one.kind.as_str()) {
+                    return Err(format!("kind: a source is of kind cloud, server or fleet, not {:?}", one.kind));
+                }
+                if one.kind == "fleet" && one.url.is_none() {
+                    return Err("url: a fleet needs the address of its server".to_owned());
                 }
                 if one.kind == "server" && one.url.is_none() {
                     return Err("url: a Server needs its address".to_owned());

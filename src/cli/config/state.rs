@@ -90,6 +90,8 @@ fn source(one: shapes::Source) -> Source {
         url: Some(one.url),
         api_url: one.api_url,
         webhook_url: one.webhook_url,
+        stream: one.stream,
+        plain: one.plain.then_some(true),
     }
 }
 
