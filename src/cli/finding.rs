@@ -363,6 +363,22 @@ pub(in crate::cli) mod tests {
     }
 
     #[test]
+    fn a_list_names_sites_where_there_are_some() {
+        let daemon = FakeDaemon::start(|line, _| {
+            assert_eq!(line, "GET /api/v1/findings?site=berlin&limit=50");
+            let mut told = finding("1", "m");
+            told["site"] = json!("berlin");
+            let list = json!({"findings": [told, finding("2", "m")], "total": 2, "total_exact": true, "next": null});
+            (200, list.to_string())
+        });
+        let text = told(&daemon, &["finding", "list", "--site", "berlin"]).0;
+        let expected = "ID  SEVERITY  STATE  SITE    PROJECT  BRANCH  PLACE     TITLE\n\
+                        1   high      open   berlin  web      main    a.java:7  Title\n\
+                        2   high      open   -       web      main    a.java:7  Title\n2 of 2 shown\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
     fn a_closed_finding_says_why_and_by_which_read() {
         let mut detail = finding("F1", "m");
         detail["state"] = json!("removed");

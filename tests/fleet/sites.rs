@@ -1,20 +1,27 @@
 //! What a hub holds of other sites: told apart from what it reads itself, and left to the boxes that read it.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use self::github::GitHub;
 use super::hub::gather;
 use super::server::{Server, confined, hub, usual};
 use super::support::gateway::Gateway;
 use super::support::https::ask;
 use super::support::receiver::Receiver;
 use super::support::sonar::{Issue, Mode, Sonar};
-use super::support::{connect, import};
+use super::support::{connect, import, wire};
 use super::{joined, shop};
+
+#[path = "../support/github.rs"]
+mod github;
 
 /// A fleet of two sites with the same project, and a hub that reads a project `own` itself.
 struct Fleet {
     hub: Gateway,
-    _own: Sonar,
+    own: Sonar,
     _boxes: [(Sonar, Gateway); 2],
     _server: Server,
 }
@@ -44,9 +51,10 @@ impl Fleet {
             let sites = status["fleets"][0]["sites"].as_array()?;
             // Also how their scopes stand, which comes apart from the findings.
             let told = sites.len() == 2 && sites.iter().all(|site| site["synced_at"].is_string() && site["open"] == 2);
-            (told && hub.json(&["finding", "list"])["total"] == 5).then_some(())
+            let is_done = told && status["fleets"][0]["state"] == "up_to_date";
+            (is_done && hub.json(&["finding", "list"])["total"] == 5).then_some(())
         });
-        Self { hub: gateway, _own: own, _boxes: boxes, _server: server }
+        Self { hub: gateway, own, _boxes: boxes, _server: server }
     }
 
     /// The findings that a command lists, as `site project key`, in order.
@@ -209,6 +217,15 @@ fn pages_and_metrics_tell_sites() {
     assert!(own.contains("action=\"/sync\"") && own.contains("name=\"branches\""), "{own}");
     assert!(!shown("/webhooks").contains("@berlin"));
     assert_eq!(get("/projects/sonar%40berlin%2Facme/com.acme%3Ashop/remove").status, 409);
+    // A decision about many ends at none of them.
+    let own = hub.json(&["finding", "list", "--organization", "sonar/acme"])["findings"][0]["id"].clone();
+    let batch = json!({ "ids": [id, own], "state": "accepted", "comment": "so" }).to_string();
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let told = ask(&page, "POST", "/api/v1/findings/triage", &headers, &batch).json();
+    let outcomes = &told["outcomes"];
+    assert_eq!(outcomes[0]["outcome"], "refused", "{told}");
+    assert!(outcomes[0]["problem"].as_str().unwrap().contains("the box at site berlin"), "{told}");
+    assert_ne!(outcomes[1]["outcome"], "not_tried", "{told}");
     let metrics = shown("/metrics");
     for line in [
         "hydrophone_fleet_up{fleet=\"all\"} 1",
@@ -257,6 +274,11 @@ fn destinations_of_a_hub_are_told_the_site_and_may_be_told_some_sites_only() {
     let filters: Vec<&Value> =
         config["destinations"].as_array().unwrap().iter().map(|one| &one["filter"]["sites"]).collect();
     assert_eq!(filters, [&Value::Null, &json!(["berlin"])]);
+    let sources: Vec<_> =
+        config["sources"].as_array().unwrap().iter().map(|one| [&one["name"], &one["kind"]]).collect();
+    assert_eq!(sources, [[&json!("all"), &json!("fleet")], [&json!("sonar"), &json!("cloud")]]);
+    let said = fleet.hub.cli_with(&["config", "apply", "-", "--dry-run"], &config.to_string());
+    assert!(said.code == 0 && said.out.contains("Nothing is to be changed"), "{said:?}");
     let keys: Vec<&Value> = config["projects"].as_array().unwrap().iter().map(|one| &one["key"]).collect();
     assert_eq!(keys, [&json!("own")]);
     let bad = fleet.hub.refused(&["destination", "edit", "some", "--site", "ber.lin"], "");
@@ -264,4 +286,44 @@ fn destinations_of_a_hub_are_told_the_site_and_may_be_told_some_sites_only() {
     fleet.hub.json(&["destination", "edit", "some", "--site", "berlin", "--site", "oslo"]);
     let preview = fleet.hub.json(&["destination", "preview", "some"]);
     assert_eq!(preview["left_out"]["of another site"], 1, "{preview}");
+}
+
+/// The runs of the files in a folder, as `site project results`, in order.
+fn runs(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut runs: Vec<String> = files
+        .filter(|file| file.extension().is_some_and(|kind| kind == "sarif"))
+        .map(|file| {
+            let log: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+            let run = &log["runs"][0];
+            let (site, results) = (&run["properties"]["site"], run["results"].as_array().unwrap());
+            assert!(results.iter().all(|one| one["properties"]["hydrophone/site"] == *site), "{run:#}");
+            let project = run["properties"]["project"].as_str().unwrap();
+            format!("{} {project} {}", site.as_str().unwrap_or("-"), results.len())
+        })
+        .collect();
+    runs.sort();
+    runs
+}
+
+#[test]
+fn whole_branches_of_other_sites_are_told_without_asking_sonar_and_hold_up_nothing() {
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    const TOKEN: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+    let fleet = Fleet::start(&[]);
+    let hub = &fleet.hub;
+    let folder = hub.folder().join("sarif");
+    fs::create_dir(&folder).unwrap();
+    hub.json(&["destination", "add", "sarif", "files", "--url", folder.to_str().unwrap()]);
+    let expected = ["- own 1", "berlin com.acme:shop 2", "oslo com.acme:shop 2"];
+    hub.wait("a file for each branch", |_| (runs(&folder) == expected).then_some(()));
+    // GitHub shows alerts with their commit, which is known at the site alone: what this box reads itself does not wait.
+    fleet.own.analyse("own", "main", |analysis| analysis.revision = Some(COMMIT.to_owned()));
+    hub.json(&["sync", "sonar/acme", "own", "--wait"]);
+    let github = GitHub::start(TOKEN, "acme/shop", &[("refs/heads/main", COMMIT)]);
+    let line = ["destination", "add", "github", "code", "--url", &github.url(), "--option", "repository=acme/shop"];
+    hub.json_with(&[&line[..], &["--token-file", "-"]].concat(), TOKEN);
+    hub.wait("its own finding to be told", |_| (github.alerts("acme/shop").len() == 1).then_some(()));
+    let log = hub.log();
+    assert!(!log.contains("is told without its commit"), "{log}");
 }

@@ -206,6 +206,7 @@ fn in_step(status: &shapes::Status, now: Timestamp) -> Markup {
                     }
                     (Some(oldest), Some(at)) => span title=(oldest.project) { "oldest reading " (between(at, now)) },
                     (Some(oldest), None) => span.is.none title=(oldest.project) { "one was never read whole" },
+                    (None, _) if status.sources.is_empty() => { "read at their sites" }
                     (None, _) => span.is.none { "nothing was read yet" },
                 }
             }

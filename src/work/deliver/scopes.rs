@@ -128,6 +128,10 @@ impl Runner {
 impl Runner {
     /// The commit whose findings are told, as Sonar knows it.
     fn revision(&self, place: &Place) -> Result<Option<String>, Trouble> {
+        // Only the box that reads it can ask; a platform that cannot do without a commit says so of this scope alone.
+        if place.site.is_some() {
+            return Ok(None);
+        }
         let named = || ScopeRef::Named { kind: place.scope_kind, name: place.branch.clone() };
         let scope = if place.main { ScopeRef::Main } else { named() };
         let connected = self.deliver.work.sources.connect(&place.source);
