@@ -110,7 +110,7 @@ fn sees(source: &Source, key: &OrganizationKey) -> bool {
         || (source.cloud && source.at.is_none() && source.organizations.is_empty())
 }
 
-/// Refuses what is done where a source is read, for one that another site's box reads. `what` is it about, in words.
+/// Refuses what is done where a source is read, for one that another site's box reads. `what` names what it is about.
 pub(super) fn must_be_own(view: &impl View, source: &SourceName, what: impl Display) -> Result<(), Problem> {
     match catalogue::site_of(view, source)? {
         Some(site) => Err(Problem::elsewhere(what, site)),

@@ -213,6 +213,10 @@ fn pages_and_metrics_tell_sites() {
     for absent in ["action=\"/sync\"", "/remove\"", "name=\"branches\""] {
         assert!(!project.contains(absent), "{absent} in {project}");
     }
+    let findings = "/findings?project=com.acme%3Ashop&site=berlin";
+    let link = format!("href=\"{}\"", findings.replace('&', "&amp;"));
+    assert!(project.contains(&link) && finding.contains(&link), "{project}");
+    assert_eq!(rows(&shown(findings)), 2);
     let own = shown("/projects/sonar%2Facme/own");
     assert!(own.contains("action=\"/sync\"") && own.contains("name=\"branches\""), "{own}");
     assert!(!shown("/webhooks").contains("@berlin"));

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, PreEscaped, html};
 use serde::Deserialize;
 
+use super::findings::of_project;
 use super::frame::{Frame, Here, quiet, wrong};
 use super::marks::{severity, short_path, state};
 use super::words::{capital, encoded, sentence, when_told};
@@ -46,7 +47,7 @@ fn one(detail: &shapes::FindingDetail, caller: &Caller, now: Timestamp, form: &F
             div {
                 nav aria-label="You are here" { ol.row.small.soft.crumbs {
                     li { a href="/findings" { "Findings" } }
-                    li { a href={ "/findings?project=" (encoded(&finding.project)) } { (finding.project) } }
+                    li { a href=(of_project(&finding.project, finding.site.as_deref())) { (finding.project) } }
                 } }
                 h1 { (finding.title) }
                 p.sub { span.row #standing data-live="changes" {
@@ -221,7 +222,7 @@ fn decide(finding: &shapes::Finding, form: &Form) -> Markup {
 fn facts(finding: &shapes::Finding, now: Timestamp) -> Markup {
     html! {
         dl.facts {
-            dt { "Project" } dd { a href={ "/findings?project=" (encoded(&finding.project)) } { (finding.project) } }
+            dt { "Project" } dd { a href=(of_project(&finding.project, finding.site.as_deref())) { (finding.project) } }
             dt { "Branch" } dd { (finding.branch) }
             @if let Some(asset) = &finding.asset {
                 dt { "Asset" } dd { a href={ "/findings?asset=" (encoded(asset)) } { (asset) } }

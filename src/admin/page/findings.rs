@@ -31,6 +31,12 @@ pub(super) fn fuzz(query: &str) {
     assert_eq!(again.ok(), Some(here), "it leads to where it is");
 }
 
+/// Where the findings of a project are listed: those of its site, as another one may read the same project.
+pub(super) fn of_project(project: &str, site: Option<&str>) -> String {
+    let site = site.map(|site| format!("&site={}", encoded(site))).unwrap_or_default();
+    format!("/findings?project={}{site}", encoded(project))
+}
+
 /// What the address says is to be shown: names with values, as it has them.
 #[derive(Debug, Default, Clone)]
 struct Address(Vec<(String, String)>);
@@ -633,6 +639,12 @@ fn outcomes(told: &shapes::TriageOutcomes, back: &str, decided: u64, sent: &Sent
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn findings_of_a_project_are_those_of_its_site() {
+        assert_eq!(of_project("com.acme:shop", None), "/findings?project=com.acme%3Ashop");
+        assert_eq!(of_project("shop", Some("berlin")), "/findings?project=shop&site=berlin");
+    }
 
     #[test]
     fn an_address_keeps_what_it_has_and_begins_anew() {

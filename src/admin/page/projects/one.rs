@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::super::fields::{Line, Sheet, Typed, is_mendable, status_again};
+use super::super::findings::of_project;
 use super::super::frame::{Frame, Here};
 use super::super::marks::column;
 use super::super::words::{counted, when_told};
@@ -67,7 +68,7 @@ async fn page(
                 }
             }
             div.row {
-                a.button href={ "/findings?project=" (encoded(&project.key)) } { "Findings" }
+                a.button href=(of_project(&project.key, project.site.as_deref())) { "Findings" }
                 @if role >= Role::Operator && project.site.is_none() { (synchronize(project, "button")) }
             }
         }
@@ -104,7 +105,7 @@ fn branches(project: &shapes::Project, now: Timestamp) -> Markup {
                 tbody role="rowgroup" {
                     @for branch in &project.branches { tr role="row" {
                         th role="rowheader" scope="row" {
-                            a href={ "/findings?project=" (encoded(&project.key)) "&branch=" (encoded(&branch.name)) } { (branch_name(branch)) }
+                            a href={ (of_project(&project.key, project.site.as_deref())) "&branch=" (encoded(&branch.name)) } { (branch_name(branch)) }
                             @if branch.main { " " span.badge { "main" } }
                             @if let Some(passing) = branch.passing_total.filter(|passing| *passing != branch.stored_total) {
                                 span.under { (counted(passing, "finding")) " pass the organization's filter" }
