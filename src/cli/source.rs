@@ -54,6 +54,10 @@ pub enum Command {
 
 /// A new source.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "hydrophone source add [OPTIONS] <--cloud|--server <URL>> --token-file <FILE> <NAME>\n       \
+    hydrophone source add [OPTIONS] --fleet <URL> --credentials <FILE> <NAME>"
+)]
 #[command(group = ArgGroup::new("place").required(true).args(["cloud", "server", "fleet"]))]
 #[command(group = ArgGroup::new("secret").required(true).args(["token_file", "credentials"]))]
 pub struct Add {
