@@ -22,7 +22,7 @@ use crate::{admin, cli, platform, store};
 pub type Door = fn(&[u8]);
 
 /// All of them, by the names of their targets.
-pub const DOORS: [(&str, Door); 13] = [
+pub const DOORS: [(&str, Door); 14] = [
     // A webhook's request: its path, two headers and its body.
     ("webhook", webhook),
     // A webhook's body whose signature was right.
@@ -31,6 +31,8 @@ pub const DOORS: [(&str, Door); 13] = [
     ("sonar", sonar),
     // The platforms' answers; the first byte says which.
     ("platform", platform::fuzz::answer),
+    // What other boxes tell a fleet: the subject, a line's end, the event.
+    ("fleet", platform::nats::feed::fuzz),
     // Records of the store, as they lie there and with their checksums made right.
     ("record", store::fuzz::record),
     // A backup, and one whose checksums are made right.

@@ -17,7 +17,8 @@ use crate::{MIB, Scale, section, wait_for};
 /// See the module.
 #[allow(clippy::cast_precision_loss, reason = "some millions")]
 pub(crate) fn measure(scale: &Scale, table: &mut Table) {
-    let (sites, of_each, changed) = (scale.sites, scale.of_each_site, scale.fleet_changes);
+    let (sites, of_each) = asked().unwrap_or((scale.sites, scale.of_each_site));
+    let changed = scale.fleet_changes;
     let all = sites * of_each;
     section(&format!("A hub of {sites} sites with {of_each} findings each"));
     if peers::tool("nats-server").is_none() {
@@ -51,7 +52,7 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     assert_eq!(total, Some(all as u64));
 
     // Every so many, so that they lie as far apart as can be.
-    let step = (all / changed).max(1);
+    let step = (all / changed.min(all)).max(1);
     let folder = gateway.stop();
     publish(&server, sites, (0..changed).map(|number| number * step), "confirmed");
     let begin = Instant::now();
@@ -65,6 +66,13 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     let confirmed = api::get(&gateway.state(), "findings?limit=1&state=confirmed")["total"].as_u64();
     assert_eq!(confirmed, Some(changed as u64));
     drop(gateway.stop());
+}
+
+/// Another size of the fleet: `HYDROPHONE_FLEET=100,10000` are 100 sites with 10,000 findings each.
+fn asked() -> Option<(usize, usize)> {
+    let text = std::env::var("HYDROPHONE_FLEET").ok()?;
+    let (sites, of_each) = text.split_once(',').expect("SITES,FINDINGS");
+    Some((sites.parse().expect("a number"), of_each.parse().expect("a number")))
 }
 
 /// Waits until a hub has taken in everything up to a message.

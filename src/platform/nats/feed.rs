@@ -20,6 +20,8 @@ use super::link::{Link, STREAMS, Who, oddity};
 use super::way_of;
 use crate::domain::fleet::Site;
 use crate::domain::fleet::hub::{Fleet, Position};
+#[cfg(any(test, fuzzing))]
+use crate::domain::fleet::said::Said;
 use crate::domain::fleet::said::{Heard, Unheard};
 use crate::domain::limits::{CALL_SLACK, FLEET_TAKEN_BYTES_MAX, FLEET_TAKEN_MAX, NATS_CALL_MAX};
 use crate::domain::signature::to_hex;
@@ -265,6 +267,26 @@ async fn gather(reading: &mut Reading, host: &str) -> Result<Taken, Trouble> {
             return Ok(taken);
         }
         wait = LULL;
+    }
+}
+
+/// Reads what may be a message of a fleet: its subject, a line's end, its body.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
+    let (Ok(subject), body) = (std::str::from_utf8(&data[..end]), &data[end + 1..]) else { return };
+    match hear(subject, body) {
+        Ok((site, said)) => {
+            assert!(subject.starts_with(&format!("hydrophone.v1.{site}.")), "nobody speaks for another site");
+            if let Said::Finding(finding) = said {
+                let names = &finding.names;
+                let own = site.finding_of((&names.source, &names.organization, &names.project), finding.id);
+                assert_eq!(own, subject, "each finding has one subject");
+            }
+        }
+        Err((_, Unheard::Newer(why) | Unheard::Foreign(why))) => {
+            assert!(!why.contains(char::is_control) && why.chars().count() < 2_000, "{why:?}");
+        }
     }
 }
 
