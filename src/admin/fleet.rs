@@ -259,7 +259,8 @@ fn twice(site: &Site, record: &SiteRecord, now: Timestamp) -> Option<Condition> 
             "two boxes speak as site {site}, on {} and on {}, each with an inventory of its own",
             one.machine, other.machine
         ),
-        remedy: "give one of them another site, or stop it; a box that was set up anew ends this within the hour"
+        remedy: "a box that was set up anew ends this within the hour. Else give one of them another site, or stop it; then have \
+                 the other one tell everything again: `hydrophone destination replay NAME`"
             .to_owned(),
     })
 }
@@ -338,6 +339,14 @@ pub(super) fn add(admin: &Admin, new: &shapes::NewSource, name: SourceName) -> R
     admin.store.write::<_, Problem>(move |batch| {
         if fleet::fleet(batch, &stored.name)?.is_some() || catalogue::source(batch, &stored.name)?.is_some() {
             return Err(super::sources::taken(&stored.name));
+        }
+        if fleet::has_traces(batch, &stored.name)? {
+            return Err(Problem::conflict(format!(
+                "what the former fleet {} told is still being deleted",
+                stored.name
+            ))
+            .remedy("try again in a moment, or choose another name")
+            .at("name"));
         }
         Ok(fleet::put(batch, &stored, Some(&credentials))?)
     })?;

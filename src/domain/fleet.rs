@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! hydrophone.v1.<site>.<source>.<organization>.<project>.<finding>      a finding
-//! hydrophone.v1.<site>.~scope.<source>.<organization>.<project>.<branch|pull>.<name>   what was read of a scope
+//! hydrophone.v1.<site>.~scope.<inventory>.<scope>                       how a branch or pull request stands, by its number
 //! hydrophone.v1.<site>.~condition.<code>.<number>                       a condition of the box
 //! hydrophone.v1.<site>.~box                                             that the box is there
 //! hydrophone.v1.<site>.~ping                                            that the way is open
@@ -23,7 +23,7 @@ use std::str::FromStr;
 use minicbor::{Decode, Encode};
 use ring::digest::{SHA256, digest};
 
-use super::ids::{FindingId, OrganizationKey, ProjectKey, ScopeKind, SourceName};
+use super::ids::{FindingId, OrganizationKey, ProjectKey, ScopeId, SourceName};
 use super::message::Place;
 use super::notice::Told;
 use super::signature::{hex, to_hex};
@@ -116,14 +116,9 @@ impl Site {
         self.subject(format_args!("{}.{id}", address(project)))
     }
 
-    /// The subject of a scope.
-    pub fn scope(&self, place: &Place) -> String {
-        let kind = match place.scope_kind {
-            ScopeKind::Branch => "branch",
-            ScopeKind::PullRequest => "pull",
-        };
-        let project = address((&place.source, &place.organization, &place.project));
-        self.subject(format_args!("~scope.{project}.{kind}.{}", token(place.branch.as_str())))
+    /// The subject of a scope, the same whatever its names become, and another than that of one which gets its names.
+    pub fn scope(&self, inventory: InventoryId, scope: ScopeId) -> String {
+        self.subject(format_args!("~scope.{inventory}.{scope}"))
     }
 
     /// The subject of a condition, the same from when it came up until it is over, and when it comes up again.

@@ -546,6 +546,15 @@ pub const FLEET_SILENT_INTERVALS: u32 = 5;
 /// How long a fleet's server may be out of reach before a person is told.
 pub const FLEET_UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
 
+/// Inventories that may be told as one site's: each is a box that was set up anew or restored, and is forgotten in time.
+pub const FLEET_TELLERS_MAX: usize = 16;
+
+/// Conditions of a site that are kept.
+pub const FLEET_CONDITIONS_MAX: usize = 200;
+
+/// A message that stands for nothing any more stays in the stream for so long, for hubs that are away.
+pub const FLEET_MESSAGE_KEPT: Duration = Duration::from_hours(90 * 24);
+
 /// Once a box has spoken for a site alone for so long, what another one told as that site's counts no more.
 pub const FLEET_FORMER_AFTER: Duration = Duration::from_hours(1);
 

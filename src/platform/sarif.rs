@@ -160,7 +160,11 @@ impl<W: Write, E: From<io::Error>, R: FnMut(&str, &str) -> Result<Option<Rule>, 
         };
         let run = Run {
             head: members(head),
-            id: format!("sonar/{}/{}/{place}/", head.organization, head.project),
+            id: match head.site {
+                // Two sites may read the same project, and neither's list is to end what is in the other's.
+                Some(site) => format!("sonar@{site}/{}/{}/{place}/", head.organization, head.project),
+                None => format!("sonar/{}/{}/{place}/", head.organization, head.project),
+            },
             source: head.source.to_owned(),
             part: 1,
             results: 0,

@@ -277,11 +277,23 @@ fn remove_scope(batch: &Batch, id: ScopeId, scope: &Scope, source: &SourceName) 
     batch.put(tables::DISCARDED, &Key::new().u32(id.0), source)
 }
 
-/// When a scope was last read completely.
+/// The projects that other sites' boxes read: what is said of their times was said by other clocks.
+fn projects_afar(view: &impl View) -> Result<BTreeSet<ProjectId>, StoreError> {
+    let afar = sources_afar(view)?;
+    if afar.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let all = projects(view)?.into_iter();
+    Ok(all.filter(|(_, project)| afar.contains_key(&project.organization.source)).map(|(id, _)| id).collect())
+}
+
+/// When a scope was last read completely by this box.
 pub fn last_synced(view: &impl View) -> Result<Option<Timestamp>, StoreError> {
-    let mut newest = None;
+    let (mut newest, afar) = (None, projects_afar(view)?);
     scan::<Scope>(view, tables::SCOPES, &Key::new(), |_, scope| {
-        newest = newest.max(scope.synced_at);
+        if !afar.contains(&scope.project) {
+            newest = newest.max(scope.synced_at);
+        }
         true
     })?;
     Ok(newest)
@@ -294,13 +306,14 @@ pub fn retired(
     requests_before: Timestamp,
     branches_before: Timestamp,
 ) -> Result<Option<ScopeId>, StoreError> {
-    let mut found = None;
+    // Other boxes say themselves when they forget one.
+    let (mut found, afar) = (None, projects_afar(view)?);
     scan::<Scope>(view, tables::SCOPES, &Key::new(), |key, scope| {
         let before = match scope.kind {
             ScopeKind::PullRequest => requests_before,
             ScopeKind::Branch => branches_before,
         };
-        if !scope.main && scope.retired_at.is_some_and(|at| at < before) {
+        if !scope.main && scope.retired_at.is_some_and(|at| at < before) && !afar.contains(&scope.project) {
             found = tables::u32_at(key, 0).map(ScopeId);
         }
         found.is_none()

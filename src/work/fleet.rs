@@ -43,6 +43,8 @@ pub struct Seen {
     pub caught_up_at: Option<Duration>,
     /// When sites last said that they are there, by the steady clock; only what came while all was read.
     heard: BTreeMap<Site, Duration>,
+    /// What time it was at the server when it last took something that came at once, and when that was, by the steady clock.
+    date: Option<(Timestamp, Duration)>,
 }
 
 /// Why a fleet cannot be read.
@@ -90,6 +92,13 @@ impl Fleets {
 
     fn kicked(&self) -> MutexGuard<'_, BTreeSet<SourceName>> {
         self.kicked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What time it last was at the fleets' servers, and how long ago.
+    pub(super) fn dates(&self, now: Duration) -> Vec<(SourceName, Timestamp, Duration)> {
+        let seen = self.seen_all();
+        let dates = seen.iter().filter_map(|(name, seen)| Some((name.clone(), seen.date?)));
+        dates.map(|(name, (date, at))| (name, date, now.saturating_sub(at))).collect()
     }
 
     /// How reading a fleet goes.
@@ -203,6 +212,8 @@ struct Open {
     known: BTreeMap<Site, AliveSaid>,
     noted_at: Duration,
     sweep: Sweep,
+    /// Whether nothing was read yet.
+    is_fruitless: bool,
     /// What is being stored while more is read.
     storing: Option<Storing>,
 }
@@ -289,9 +300,30 @@ impl Reader {
                     self.sweep()?;
                 }
             }
-            Err(trouble) => self.stop(trouble),
+            Err(trouble) => self.lose(trouble)?,
         }
         Ok(Turn::Worked)
+    }
+
+    /// The connection was lost. Where nothing at all came over it, the next message may be such that no client can take it, which
+    /// is passed over then: nobody who can say something is to keep the others from being heard.
+    fn lose(&mut self, trouble: Trouble) -> Result<(), StoreError> {
+        self.settle()?;
+        let now = self.work.clock.now();
+        if let Some(open) = self.open.as_mut().filter(|open| open.is_fruitless)
+            && let Some((sequence, site)) = open.feed.unreadable(open.position.sequence)
+        {
+            let why = Unheard::Foreign("a message's headers are none that a box sends".to_owned());
+            pass_over(&mut open.position, (sequence, site, why), now);
+            open.position.sequence = sequence;
+            let position = open.position.clone();
+            self.store(Vec::new(), position)?;
+            self.settle()?;
+            self.open = None;
+            return Ok(());
+        }
+        self.stop(trouble);
+        Ok(())
     }
 
     fn open(&mut self, fleet: Fleet) -> Result<Result<(), Trouble>, StoreError> {
@@ -347,7 +379,8 @@ impl Reader {
         let sweep = Sweep { next_at, left: Vec::new(), after: None, may_forget: true };
         let known = known.collect();
         let beats = BTreeMap::new();
-        self.open = Some(Open { fleet, feed, position, beats, known, noted_at, sweep, storing: None });
+        self.open =
+            Some(Open { fleet, feed, position, beats, known, noted_at, sweep, is_fruitless: true, storing: None });
         self.work.fleets.note(&self.name, |seen| {
             (seen.pending, seen.caught_up_at) = (begun.pending, (begun.pending == 0).then_some(noted_at));
             seen.trouble = None;
@@ -361,8 +394,10 @@ impl Reader {
         let Some(open) = &mut self.open else { return Ok(()) };
         let (now, steady) = (self.work.clock.now(), self.work.clock.steady());
         self.failures.succeed();
+        open.is_fruitless &= taken.last.is_none();
         let Taken { heard, passed_over, last, pending } = taken;
         let was_live = self.work.fleets.seen(&self.name).caught_up_at.is_some();
+        let date = heard.last().filter(|_| was_live && pending == 0).map(|last| (last.at, steady));
         let mut news = Vec::with_capacity(heard.len());
         let mut spoke = BTreeSet::new();
         for one in heard {
@@ -387,6 +422,7 @@ impl Reader {
             if seen.pending == 0 && seen.caught_up_at.is_none() {
                 seen.caught_up_at = Some(steady);
             }
+            seen.date = date.or(seen.date);
             if was_live {
                 seen.heard.extend(spoke.into_iter().map(|site| (site, steady)));
             }
@@ -425,7 +461,7 @@ impl Reader {
             }
             open.sweep.next_at = steady + FLEET_SWEEP_EVERY;
             for (site, record) in self.work.store.read(|view| fleet::sites(view, name))? {
-                let former: Vec<u32> = record.former(now, FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
+                let former: Vec<u32> = record.former(FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
                 open.sweep.left.extend(record.tellers.iter().map(|teller| {
                     let is_former = former.contains(&teller.number);
                     (site.clone(), Looked { teller: teller.number, is_former })
@@ -436,14 +472,18 @@ impl Reader {
         let Some((site, looked)) = open.sweep.left.first().cloned() else { return Ok(()) };
         let (after, epoch) = (open.sweep.after.take(), open.position.epoch);
         let (stale, next) =
-            self.work.store.read(|view| fleet::look(view, looked, epoch, after.as_deref(), FLEET_SWEPT_MAX))?;
+            self.work.store.read(|view| fleet::look(view, looked, (epoch, now), after.as_deref(), FLEET_SWEPT_MAX))?;
         let needless: Vec<u64> = stale.iter().filter_map(|one| one.sequence).collect();
         let is_last = next.is_none();
         if !stale.is_empty() || (is_last && looked.is_former) {
             let name = self.name.clone();
             self.work.store.delete::<_, StoreError>(move |batch| {
+                // Its box may have come back meanwhile.
+                if looked.is_former && !fleet::is_former(batch, &name, &site, looked.teller)? {
+                    return Ok(());
+                }
                 fleet::sweep(batch, &stale, now)?;
-                if is_last && looked.is_former && fleet::look(batch, looked, epoch, None, 1)?.0.is_empty() {
+                if is_last && looked.is_former && !fleet::tells(batch, looked.teller)? {
                     fleet::forget_teller(batch, &name, &site, looked.teller)?;
                 }
                 Ok(())
@@ -484,8 +524,9 @@ impl Reader {
     fn begin(&self, heard: &Arc<Vec<Heard>>, position: &Arc<Position>, from: usize) -> Begun<usize, StoreError> {
         let (heard, position, name) = (Arc::clone(heard), Arc::clone(position), self.name.clone());
         let now = self.work.clock.now();
+        let added_at = self.open.as_ref().map_or(Timestamp(0), |open| open.fleet.added_at);
         self.work.store.begin_unsynced(move |batch| {
-            fleet::take(batch, &name, heard.get(from..).unwrap_or_default(), &position, now)
+            fleet::take(batch, (&name, added_at), heard.get(from..).unwrap_or_default(), &position, now)
         })
     }
 
@@ -573,7 +614,9 @@ mod tests {
     fn record(heard_at: Option<Timestamp>) -> SiteRecord {
         let (machine, version) = ("box".to_owned(), "0.1.0".to_owned());
         let inventory = InventoryId([1; 8]);
-        SiteRecord { tellers: vec![Teller { number: 1, inventory, machine, version, every_seconds: 60, heard_at }] }
+        let (first_at, last_at) = (Timestamp(0), Timestamp(0));
+        let teller = Teller { number: 1, inventory, machine, version, every_seconds: 60, heard_at, first_at, last_at };
+        SiteRecord { tellers: vec![teller] }
     }
 
     fn silent(seen: &Seen, heard_at: i64, now: i64, steady: Duration) -> Option<u64> {

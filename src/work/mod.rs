@@ -228,6 +228,7 @@ impl Work {
         let (dates, now, steady) = (self.sources.dates(), self.clock.now(), self.clock.steady());
         let heard: Vec<Heard> = dates
             .into_iter()
+            .chain(self.fleets.dates(self.clock.steady()))
             .map(|(source, date, ago)| Heard { source, date, at: steady.saturating_sub(ago) })
             .collect();
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);

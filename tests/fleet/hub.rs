@@ -38,10 +38,15 @@ fn inventory(gateway: &Gateway, own: Option<&str>) -> Vec<String> {
                 Some(site) => format!("{}@{site}", text(&one["source"])),
                 None => text(&one["source"]),
             };
-            let parts = ["organization", "project", "branch", "asset", "key", "kind", "state", "severity"];
+            // Each site has assets of its own on a hub.
+            let asset = match own {
+                Some(site) => format!("{} ({site})", text(&one["asset"])),
+                None => text(&one["asset"]),
+            };
+            let parts = ["organization", "project", "branch", "key", "kind", "state", "severity"];
             let more = ["title", "path", "url", "created_at", "first_seen_at", "rule"];
             let rest: Vec<_> = parts.iter().chain(&more).map(|name| text(&one[name])).collect();
-            format!("{source} {} {} {}", rest.join(" "), one["line"], one["cwe"])
+            format!("{source} {} {} {} {asset}", rest.join(" "), one["line"], one["cwe"])
         })
         .collect();
     rows.sort();
@@ -269,4 +274,26 @@ fn wait_union_but_for_times(hub: &Gateway, gateway: &Gateway) {
     hub.wait("the same findings", |hub| {
         (keys(inventory(hub, None)) == keys(inventory(gateway, Some("berlin")))).then_some(())
     });
+}
+
+/// The server stores and delivers it as it is, and takes it for nothing of its own.
+#[test]
+fn a_message_that_no_client_can_take_does_not_keep_the_others_from_being_heard() {
+    use std::io::{BufRead, BufReader, Write};
+    let server = Server::start(&[confined("berlin"), confined("oslo"), hub()]);
+    server.make(usual());
+    let gateway = Gateway::start();
+    gather(&gateway, &server);
+    for headers in ["NATS/1.0 503\r\n\r\n", "NATS/1.0 100 Idle Heartbeat\r\n\r\n", "NATS/1.0\r\nnothing\r\n\r\n"] {
+        let mut stolen = std::net::TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        let connect = r#"{"verbose":false,"headers":true,"user":"oslo","pass":"oslo-secret"}"#;
+        let publish = format!("HPUB hydrophone.v1.oslo.x{} {2} {2}\r\n{1}\r\n", headers.len(), headers, headers.len());
+        write!(stolen, "CONNECT {connect}\r\n{publish}PING\r\n").unwrap();
+        let mut lines = BufReader::new(stolen).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "PONG"), "the server took it");
+    }
+    let (_sonar, berlin) = shop();
+    joined(&berlin, &server, "berlin");
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    wait_condition(&gateway, "fleet_foreign", &["site oslo", "headers"]);
 }

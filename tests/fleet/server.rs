@@ -50,6 +50,7 @@ pub fn hub() -> String {
         "CONSUMER.CREATE.HYDROPHONE.>",
         "CONSUMER.MSG.NEXT.HYDROPHONE.>",
         "CONSUMER.DELETE.HYDROPHONE.>",
+        "STREAM.MSG.GET.HYDROPHONE",
         "STREAM.MSG.DELETE.HYDROPHONE",
     ];
     let api = api.map(|subject| format!("\"$JS.API.{subject}\"")).join(", ");

@@ -117,17 +117,29 @@ pub struct Teller {
     /// When it last said that it is there.
     #[n(5)]
     pub heard_at: Option<Timestamp>,
+    /// When it said the first thing, by the stream's time.
+    #[n(6)]
+    pub first_at: Timestamp,
+    /// When it said the last thing about a finding or a scope, give or take a minute.
+    #[n(7)]
+    pub last_at: Timestamp,
 }
 
 impl SiteRecord {
-    /// Those who spoke for the site before, once whoever speaks for it now has done so alone for as long as `span`.
-    pub fn former(&self, now: Timestamp, span: Duration) -> impl Iterator<Item = &Teller> {
-        let present = self.present().filter(|teller| teller.heard_at.is_some()).map(|teller| teller.number);
-        let is_silent = move |teller: &&Teller| teller.heard_at.is_none_or(|at| now.since(at) > span);
-        self.tellers
-            .iter()
-            .filter(move |teller| present.is_some_and(|present| present != teller.number))
-            .filter(is_silent)
+    /// Those who spoke for the site before, once whoever speaks for it now has done so alone for as long as `span`, by the
+    /// stream's own time. Who said something after the present one had begun is none of them: the present one may not have told
+    /// everything since.
+    pub fn former(&self, span: Duration) -> impl Iterator<Item = &Teller> {
+        let present = self.present();
+        let is_former = move |teller: &&Teller| {
+            let Some((present, heard_at)) = present.and_then(|present| Some((present, present.heard_at?))) else {
+                return false;
+            };
+            present.number != teller.number
+                && teller.last_at < present.first_at
+                && heard_at.since(teller.heard_at.map_or(teller.last_at, |at| at.max(teller.last_at))) > span
+        };
+        self.tellers.iter().filter(is_former)
     }
 
     /// The one that speaks for the site: the last that said that it is there, else the last that said anything.

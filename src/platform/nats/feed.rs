@@ -3,14 +3,17 @@
 //! How far it was read is noted by whoever reads, together with what followed from it, so that nothing is taken in twice or
 //! left out whatever ends when; the server keeps no account of it. A gap is seen, and what it left out is read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Message;
 use async_nats::jetstream::consumer::pull::{Config as Pull, Stream as Messages};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Info;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use futures_util::StreamExt as _;
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::super::{BadDestination, Finding, Trouble};
@@ -18,11 +21,11 @@ use super::credentials::Credentials;
 use super::hear::hear;
 use super::link::{Link, STREAMS, Who, oddity};
 use super::way_of;
-use crate::domain::fleet::Site;
 use crate::domain::fleet::hub::{Fleet, Position};
 #[cfg(any(test, fuzzing))]
 use crate::domain::fleet::said::Said;
 use crate::domain::fleet::said::{Heard, Unheard};
+use crate::domain::fleet::{ALL_SUBJECTS, Site};
 use crate::domain::limits::{CALL_SLACK, FLEET_TAKEN_BYTES_MAX, FLEET_TAKEN_MAX, NATS_CALL_MAX};
 use crate::domain::signature::to_hex;
 use crate::domain::time::Timestamp;
@@ -41,6 +44,8 @@ struct Reading {
     messages: Messages,
     /// The number of the last message, counted from where reading began: each message has the next.
     counted: u64,
+    /// Whether it has to begin anew.
+    is_over: bool,
 }
 
 /// What was read.
@@ -145,7 +150,7 @@ impl Feed {
         let made = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await });
         match made {
             Ok(Ok((messages, pending))) => {
-                self.reading = Some(Reading { messages, counted: 0 });
+                self.reading = Some(Reading { messages, counted: 0, is_over: false });
                 let state = &info.state;
                 Ok(Begun { made_at, messages: state.messages, last: state.last_sequence, pending })
             }
@@ -169,12 +174,37 @@ impl Feed {
         let host = self.link.host().to_owned();
         let Some(reading) = &mut self.reading else { return Err(Trouble::later("reading was not begun")) };
         let (open, _) = self.link.open()?;
-        let _step = loops::within(WAIT + CALL_SLACK);
+        if reading.is_over {
+            self.close();
+            return Err(Trouble::later(format!("the connection to {host} was lost")));
+        }
+        let _step = loops::within(GATHER_MAX + WAIT + CALL_SLACK);
         let gathered = open.runtime.block_on(gather(reading, &host));
         if gathered.is_err() {
             self.close();
         }
         gathered
+    }
+
+    /// The first message behind a place, if its headers are such that no client takes it: a status in place of headers, as only
+    /// a server sends, or none at all.
+    pub fn unreadable(&mut self, after: u64) -> Option<(u64, Option<Site>)> {
+        let (open, way) = self.link.open().ok()?;
+        let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
+        open.heard.forget();
+        let question = format!("{{\"seq\":{},\"next_by_subj\":\"{ALL_SUBJECTS}\"}}", after.saturating_add(1));
+        let subject = format!("$JS.API.STREAM.MSG.GET.{}", way.stream);
+        let asked = async {
+            tokio::select! {
+                answer = open.client.request(subject, question.into()) => answer.ok(),
+                _ = open.heard.why_not(way, STREAMS) => None,
+            }
+        };
+        let answer = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await }).ok()??;
+        let Stored { message } = serde_json::from_slice(&answer.payload).ok()?;
+        let headers = BASE64.decode(message.hdrs?).ok()?;
+        let whose = Site::of_subject(&message.subject).map(|(site, _)| site);
+        (!is_plain(&headers)).then_some((message.seq, whose))
     }
 
     /// Deletes messages by their places in the stream, where this hub may. False where it may not.
@@ -238,18 +268,50 @@ impl Feed {
     }
 }
 
+/// What the server says of one message.
+#[derive(Deserialize)]
+struct Stored {
+    message: StoredMessage,
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    subject: String,
+    seq: u64,
+    hdrs: Option<String>,
+}
+
+/// Whether headers are lines of names and values, without a status.
+fn is_plain(headers: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(headers) else { return false };
+    let mut lines = text.trim_end().lines();
+    lines.next() == Some("NATS/1.0") && lines.all(|line| line.contains(':'))
+}
+
 async fn gather(reading: &mut Reading, host: &str) -> Result<Taken, Trouble> {
     let mut taken = Taken::default();
-    let (mut wait, mut bytes) = (WAIT, 0);
+    let (mut wait, mut bytes, end) = (WAIT, 0, Instant::now() + GATHER_MAX);
     loop {
+        if Instant::now() > end {
+            return Ok(taken);
+        }
         let message = match timeout(wait, reading.messages.next()).await {
             Err(_) => return Ok(taken),
+            // What came before it counts; the next call says what is the matter.
+            Ok(None | Some(Err(_))) if taken.last.is_some() => {
+                reading.is_over = true;
+                return Ok(taken);
+            }
             Ok(None) => return Err(Trouble::later(format!("{host} ended the reading"))),
             Ok(Some(Err(error))) => return Err(Trouble::later(format!("the connection to {host} was lost: {error}"))),
             Ok(Some(Ok(message))) => message,
         };
         let Ok(info) = message.info() else { return Err(Trouble::later(format!("{host} sent what is no message"))) };
         reading.counted += 1;
+        if info.consumer_sequence != reading.counted && taken.last.is_some() {
+            reading.is_over = true;
+            return Ok(taken);
+        }
         if info.consumer_sequence != reading.counted {
             return Err(Trouble::later(format!("a message of {host} was lost on the way; it is asked for again")));
         }
@@ -293,11 +355,14 @@ pub(crate) fn fuzz(data: &[u8]) {
 /// How long it is waited for a message.
 const WAIT: Duration = Duration::from_secs(1);
 
+/// How long messages are gathered that come slowly.
+const GATHER_MAX: Duration = Duration::from_secs(5);
+
 /// How long it is waited for the next one while others could be taken in.
 const LULL: Duration = Duration::from_millis(50);
 
-/// Messages that are asked for ahead.
-const AHEAD: usize = 1_000;
+/// Messages that are asked for ahead. Each may be as large as the server takes them: 1 MiB, unless its stream has a limit.
+const AHEAD: usize = 200;
 
 /// How often the server says that there is nothing; after two without it the connection counts as lost.
 const BEAT: Duration = Duration::from_secs(5);

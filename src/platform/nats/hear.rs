@@ -39,10 +39,12 @@ fn understand(site: &Site, subject: &str, rest: &str, body: &[u8]) -> Result<Sai
         return Err(foreign("says that another site sends it"));
     }
     let Some(kind) = head.r#type.strip_prefix(TYPES) else { return Err(foreign("is no event of hydrophone's")) };
-    let unreadable = |error: &dyn std::fmt::Display| foreign(&format!("cannot be read: {error}"));
+    let unreadable = |error: &dyn std::fmt::Display| {
+        foreign(&format!("cannot be read: {}", short(&error.to_string()).escape_default()))
+    };
     let said = if let Some(change) = kind.strip_prefix("finding.") {
         if !CHANGES.contains(&change) {
-            return Err(Unheard::Newer(format!("it says of findings that they are {change:?}")));
+            return Err(Unheard::Newer(format!("it says of findings that they are {:?}", short(change))));
         }
         let event: Event<FindingData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
         let finding = event.data.said().map_err(|error| unreadable(&error))?;
@@ -88,6 +90,11 @@ const CHANGES: [&str; 8] = ["present", "opened", "updated", "fixed", "removed", 
 
 fn shown(subject: &str) -> String {
     short(subject).escape_default().to_string()
+}
+
+/// A short text without what would move a cursor.
+fn plain(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(200).collect()
 }
 
 fn short(text: &str) -> String {
@@ -307,8 +314,8 @@ impl AliveData<'_> {
     fn said(self) -> Result<AliveSaid, String> {
         Ok(AliveSaid {
             inventory: parsed(&self.inventory)?,
-            machine: short(&self.r#box),
-            version: short(&self.version),
+            machine: plain(&self.r#box),
+            version: plain(&self.version),
             every_seconds: self.every_seconds,
         })
     }

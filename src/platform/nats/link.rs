@@ -106,7 +106,7 @@ pub(super) struct Link {
 
 pub(super) struct Open {
     pub(super) runtime: Runtime,
-    client: Client,
+    pub(super) client: Client,
     pub(super) context: Context,
     pub(super) heard: Arc<Heard>,
 }
@@ -428,6 +428,7 @@ fn wanted(name: &str) -> Config {
         max_messages_per_subject: 1,
         max_messages: -1,
         max_bytes: -1,
+        max_message_size: 64 * 1024,
         discard: DiscardPolicy::Old,
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,

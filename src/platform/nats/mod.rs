@@ -166,7 +166,7 @@ impl Platform for Nats {
     /// The subject of the scope, by which it is told that it is gone when its names are not known any more.
     fn prepare(&mut self, place: &Place, known: Option<Target>) -> Result<Target, Trouble> {
         let mut target = known.unwrap_or_default();
-        target.set(SUBJECT, self.site.scope(place));
+        target.set(SUBJECT, self.site.scope(place.held.inventory, place.scope));
         Ok(target)
     }
 
@@ -179,7 +179,7 @@ impl Platform for Nats {
             let outgoing = some.iter().map(|place| {
                 let id = random_id();
                 let body = self.speaker.scope(&id, place, clock::now());
-                Outgoing { subject: self.site.scope(place), id, body: body.into() }
+                Outgoing { subject: self.site.scope(place.held.inventory, place.scope), id, body: body.into() }
             });
             let outgoing: Vec<_> = outgoing.collect();
             if let (_, Some(trouble)) = self.link.publish(&outgoing) {
@@ -209,7 +209,7 @@ impl Platform for Nats {
         // Behind its findings, so that whoever reads it knows at least these.
         let id = random_id();
         let body = self.speaker.scope(&id, place, clock::now());
-        all.push(Outgoing { subject: self.site.scope(place), id, body: body.into() });
+        all.push(Outgoing { subject: self.site.scope(place.held.inventory, place.scope), id, body: body.into() });
         let (told, trouble) = self.link.publish(&all);
         let mut told = told;
         if trouble.is_some() && told.len() == batch.len() {

@@ -10,10 +10,10 @@ use crate::domain::fleet::hub::{Fleet, Position, SiteRecord};
 use crate::domain::fleet::said::ConditionSaid;
 use crate::domain::fleet::{InventoryId, Site};
 use crate::domain::ids::SourceName;
-use crate::domain::limits::DELETIONS_PER_COMMIT_MAX;
+use crate::domain::limits::{DELETIONS_PER_COMMIT_MAX, FLEET_TELLERS_MAX};
 use crate::domain::time::Timestamp;
 
-pub use self::sweep::{Looked, Stale, forget_teller, look, sweep};
+pub use self::sweep::{Looked, Stale, forget_teller, is_former, look, sweep, tells};
 pub use self::take::take;
 
 fn fleet_key(name: &SourceName) -> Key {
@@ -147,6 +147,12 @@ pub fn clear(batch: &Batch, now: Timestamp) -> Result<bool, StoreError> {
 /// Projects of a fleet that is gone which are removed with one commit.
 const PROJECTS_AT_ONCE: usize = 20;
 
+/// Whether something is left of a fleet of this name, whether that is gone or not.
+pub fn has_traces(view: &impl View, name: &SourceName) -> Result<bool, StoreError> {
+    let told = |source: &Source| source.at.as_ref().is_some_and(|at| at.fleet == *name);
+    Ok(!keys(view, tables::SITES, &of_fleet(name), 1)?.is_empty() || catalogue::sources(view)?.iter().any(told))
+}
+
 /// Whether something is left of a fleet that is gone.
 pub fn has_orphans(view: &impl View) -> Result<bool, StoreError> {
     Ok(left(view)?.is_some())
@@ -159,7 +165,11 @@ enum Left {
 }
 
 fn left(view: &impl View) -> Result<Option<Left>, StoreError> {
-    let known: Vec<SourceName> = fleets(view)?.into_iter().map(|fleet| fleet.name).collect();
+    // By their keys: a damaged record is no reason to forget a fleet.
+    let known: Vec<SourceName> = keys(view, tables::FLEETS, &Key::new(), usize::MAX)?
+        .into_iter()
+        .filter_map(|key| SourceName::parse(std::str::from_utf8(&key).ok()?).ok())
+        .collect();
     let is_gone = |source: &Source| source.at.as_ref().is_some_and(|at| !known.contains(&at.fleet));
     if let Some(source) = catalogue::sources(view)?.into_iter().find(is_gone) {
         return Ok(Some(Left::Source(source.name)));
@@ -205,11 +215,21 @@ fn first_of_gone(
     }
 }
 
-/// The number of who tells an inventory as a site's; a new one gets the next.
-fn teller(batch: &Batch, name: &SourceName, of: &Site, inventory: InventoryId) -> Result<u32, StoreError> {
+/// The number of who tells an inventory as a site's; a new one gets the next. Nothing where a site has had too many: somebody
+/// makes them up.
+fn teller(
+    batch: &Batch,
+    name: &SourceName,
+    of: &Site,
+    inventory: InventoryId,
+    at: Timestamp,
+) -> Result<Option<u32>, StoreError> {
     let mut record = site(batch, name, of)?;
     if let Some(known) = record.tellers.iter().find(|teller| teller.inventory == inventory) {
-        return Ok(known.number);
+        return Ok(Some(known.number));
+    }
+    if record.tellers.len() >= FLEET_TELLERS_MAX {
+        return Ok(None);
     }
     let number = batch.next_small_number(Counter::Teller)?;
     record.tellers.push(crate::domain::fleet::hub::Teller {
@@ -219,9 +239,11 @@ fn teller(batch: &Batch, name: &SourceName, of: &Site, inventory: InventoryId) -
         version: String::new(),
         every_seconds: 0,
         heard_at: None,
+        first_at: at,
+        last_at: at,
     });
     put_site(batch, name, of, &record)?;
-    Ok(number)
+    Ok(Some(number))
 }
 
 fn put_site(batch: &Batch, name: &SourceName, of: &Site, record: &SiteRecord) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use super::take::{FINDING, Local, SCOPE, id_key};
 use super::{put_site, site};
 use crate::domain::fleet::Site;
 use crate::domain::ids::{FindingId, ScopeId, SourceName};
+use crate::domain::limits::{FLEET_FORMER_AFTER, FLEET_MESSAGE_KEPT};
 use crate::domain::time::Timestamp;
 
 /// Whose numbers are looked through.
@@ -27,6 +28,8 @@ pub struct Stale {
     end: End,
     /// The message that told it, where nobody needs that any more.
     pub sequence: Option<u64>,
+    /// Whether the number stays until its message can go.
+    stays: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,7 @@ enum End {
 pub fn look(
     view: &impl View,
     of: Looked,
-    epoch: u32,
+    (epoch, now): (u32, Timestamp),
     after: Option<&[u8]>,
     most: usize,
 ) -> Result<(Vec<Stale>, Option<Vec<u8>>), StoreError> {
@@ -85,8 +88,15 @@ pub fn look(
         };
         // An open finding whose record is gone here may well be needed by others.
         let needless = local.closed || !is_told || of.is_former;
-        let sequence = (needless && local.epoch == epoch && local.sequence > 0).then_some(local.sequence);
-        stale.push(Stale { key, end, sequence });
+        let can_go = needless && local.epoch == epoch && local.sequence > 0;
+        if can_go && now.since(local.at) < FLEET_MESSAGE_KEPT {
+            // Its message is to go, too, and not before every hub can have heard of it.
+            if end != End::Number {
+                stale.push(Stale { key, end, sequence: None, stays: true });
+            }
+            continue;
+        }
+        stale.push(Stale { key, end, sequence: can_go.then_some(local.sequence), stays: false });
     }
     Ok((stale, next))
 }
@@ -108,7 +118,9 @@ pub fn sweep(batch: &Batch, stale: &[Stale], now: Timestamp) -> Result<(), Store
                 leave(batch, scope, now)?;
             }
         }
-        batch.delete(tables::FLEET_IDS, &key)?;
+        if !one.stays {
+            batch.delete(tables::FLEET_IDS, &key)?;
+        }
     }
     if has_left { trend::recount(batch, now) } else { Ok(()) }
 }
@@ -132,6 +144,16 @@ fn leave(batch: &Batch, scope: ScopeId, now: Timestamp) -> Result<(), StoreError
         catalogue::remove_project(batch, record.project, now)?;
     }
     Ok(())
+}
+
+/// Whether an inventory does not speak for a site any more, as is known now.
+pub fn is_former(view: &impl View, fleet: &SourceName, of: &Site, teller: u32) -> Result<bool, StoreError> {
+    Ok(site(view, fleet, of)?.former(FLEET_FORMER_AFTER).any(|one| one.number == teller))
+}
+
+/// Whether numbers of findings of somebody who told an inventory are left.
+pub fn tells(view: &impl View, teller: u32) -> Result<bool, StoreError> {
+    Ok(!super::keys(view, tables::FLEET_IDS, &Key::new().u32(teller).byte(FINDING), 1)?.is_empty())
 }
 
 /// Forgets who told an inventory as a site's, once nothing that it told is left.

@@ -3,6 +3,7 @@
 //! stands later in the stream counts, so that what comes twice, or out of its time, changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
@@ -10,14 +11,17 @@ use super::super::codec::record;
 use super::super::findings::{Inventory, Told};
 use super::super::records::{Asset, AtSite, Project, Rule, Scope, Source};
 use super::super::tables::{self, Key};
-use super::super::{Batch, StoreError, View as _, catalogue, codec, get, trend};
+use super::super::{Batch, StoreError, View as _, catalogue, codec, get, keys, scan, trend};
 use super::{condition_key, put_position, put_site, site, teller};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Finding;
 use crate::domain::fleet::hub::Position;
 use crate::domain::fleet::said::{AliveSaid, FindingSaid, Heard, Names, Origin, Said, ScopeSaid};
 use crate::domain::fleet::{InventoryId, Site};
-use crate::domain::ids::{AssetId, FindingId, OrganizationRef, ProjectId, RuleKey, ScopeId, SourceName};
+use crate::domain::ids::{
+    AssetId, AssetName, FindingId, OrganizationRef, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeName, SourceName,
+};
+use crate::domain::limits::FLEET_CONDITIONS_MAX;
 use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
 
@@ -39,9 +43,18 @@ pub(super) struct Local {
     /// Of a finding, whether it was told as closed.
     #[n(4)]
     pub(super) closed: bool,
+    /// When the stream took the message.
+    #[n(5)]
+    pub(super) at: Timestamp,
 }
 
 record!(Local = "number of another box");
+
+/// Characters of a name that are kept where something is put behind it.
+const NAME_KEPT: usize = 60;
+
+/// When somebody said the last thing is noted to the minute.
+const LAST_APART: Duration = Duration::from_mins(1);
 
 const PROJECT: u8 = b'P';
 pub(super) const SCOPE: u8 = b'S';
@@ -55,32 +68,51 @@ pub(super) fn id_key(teller: u32, kind: u8, number: u64) -> Key {
 /// all are taken in, as it is. Returns how many.
 pub fn take(
     batch: &mut Batch,
-    fleet: &SourceName,
+    (fleet, added_at): (&SourceName, Timestamp),
     heard: &[Heard],
     position: &Position,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
-    if super::fleet(batch, fleet)?.is_none() {
+    // One that was removed and added again is another one.
+    if super::fleet(batch, fleet)?.is_none_or(|fleet| fleet.added_at != added_at) {
         return Ok(heard.len());
     }
     let most = heard.len().min(batch.findings_max);
-    let mut taking = Taking::new(batch, fleet, position.epoch, now);
+    let mut taking = Taking::new(batch, fleet, position.epoch, now)?;
+    let mut done = 0;
     for message in &heard[..most] {
+        // Messages about scopes may take long; at least one, so that the slowest disk gets there in the end.
+        if done > 0 && done % LOOK_EVERY == 0 && batch.is_over() {
+            break;
+        }
         taking.take(message)?;
+        done += 1;
     }
-    taking.flush()?;
-    let sequence = if most == heard.len() { position.sequence } else { heard[most - 1].sequence };
+    taking.finish()?;
+    let sequence = match done.checked_sub(1) {
+        Some(last) if done < heard.len() => heard[last].sequence,
+        _ => position.sequence,
+    };
     put_position(batch, fleet, &Position { sequence, ..position.clone() })?;
-    batch.is_full = most == batch.findings_max;
-    Ok(most)
+    batch.is_full = done == batch.findings_max;
+    Ok(done)
 }
+
+/// After so many messages it is looked whether the batch has taken long enough.
+const LOOK_EVERY: usize = 16;
 
 struct Taking<'b, 'h> {
     batch: &'b Batch<'b>,
     fleet: &'b SourceName,
     epoch: u32,
     now: Timestamp,
-    tellers: BTreeMap<(Site, InventoryId), u32>,
+    /// What this box itself tells somebody is nothing to be told.
+    own: InventoryId,
+    tellers: BTreeMap<(Site, InventoryId), Option<u32>>,
+    /// When each said the last thing.
+    last: BTreeMap<(Site, u32), Timestamp>,
+    /// Whether scopes came or went, so that the trend is to be counted anew.
+    has_moved: bool,
     /// By teller and the scope's number there.
     scopes: BTreeMap<(u32, ScopeId), Place>,
     rules: BTreeSet<(SourceName, RuleKey)>,
@@ -103,8 +135,11 @@ struct Place {
 }
 
 impl<'b, 'h> Taking<'b, 'h> {
-    fn new(batch: &'b Batch<'b>, fleet: &'b SourceName, epoch: u32, now: Timestamp) -> Self {
-        Self {
+    fn new(batch: &'b Batch<'b>, fleet: &'b SourceName, epoch: u32, now: Timestamp) -> Result<Self, StoreError> {
+        Ok(Self {
+            own: catalogue::inventory(batch)?,
+            last: BTreeMap::new(),
+            has_moved: false,
             batch,
             fleet,
             epoch,
@@ -113,13 +148,27 @@ impl<'b, 'h> Taking<'b, 'h> {
             scopes: BTreeMap::new(),
             rules: BTreeSet::new(),
             waiting: BTreeMap::new(),
+        })
+    }
+
+    /// Writes what was gathered.
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        for ((of, number), at) in std::mem::take(&mut self.last) {
+            let mut record = site(self.batch, self.fleet, &of)?;
+            let Some(teller) = record.tellers.iter_mut().find(|teller| teller.number == number) else { continue };
+            if at.since(teller.last_at) >= LAST_APART {
+                teller.last_at = at;
+                put_site(self.batch, self.fleet, &of, &record)?;
+            }
         }
+        if self.has_moved { trend::recount(self.batch, self.now) } else { Ok(()) }
     }
 
     fn take(&mut self, heard: &'h Heard) -> Result<(), StoreError> {
         match &heard.said {
             Said::Finding(finding) => {
-                let teller = self.teller(&heard.site, finding.origin.inventory)?;
+                let Some(teller) = self.speaker(heard, finding.origin.inventory)? else { return Ok(()) };
                 let Some(place) = self.place(&heard.site, teller, &finding.origin, &finding.names)? else {
                     return Ok(());
                 };
@@ -129,39 +178,57 @@ impl<'b, 'h> Taking<'b, 'h> {
                 Ok(())
             }
             Said::Scope(scope) => {
-                let teller = self.teller(&heard.site, scope.origin.inventory)?;
+                let Some(teller) = self.speaker(heard, scope.origin.inventory)? else { return Ok(()) };
                 self.stand(teller, heard, scope)
             }
             Said::Gone { inventory, scope } => {
-                let teller = self.teller(&heard.site, *inventory)?;
+                let Some(teller) = self.speaker(heard, *inventory)? else { return Ok(()) };
                 // What was said of it before may wait.
                 self.flush()?;
                 self.leave(teller, *scope)
             }
             Said::Condition(said) => {
                 let key = condition_key(self.fleet, &heard.site, &said.subject);
-                match said.ended_at {
-                    Some(_) => self.batch.delete(tables::SITE_CONDITIONS, &key),
-                    None => self.batch.put(tables::SITE_CONDITIONS, &key, said),
+                if said.ended_at.is_some() {
+                    return self.batch.delete(tables::SITE_CONDITIONS, &key);
                 }
+                let of_site = condition_key(self.fleet, &heard.site, "");
+                if keys(self.batch, tables::SITE_CONDITIONS, &of_site, FLEET_CONDITIONS_MAX)?.len()
+                    < FLEET_CONDITIONS_MAX
+                {
+                    self.batch.put(tables::SITE_CONDITIONS, &key, said)?;
+                }
+                Ok(())
             }
             Said::Alive(said) => self.alive(&heard.site, said, heard.at),
             Said::Ping => Ok(()),
         }
     }
 
-    fn teller(&mut self, site: &Site, inventory: InventoryId) -> Result<u32, StoreError> {
-        let key = (site.clone(), inventory);
+    fn teller(&mut self, heard: (&Site, Timestamp), inventory: InventoryId) -> Result<Option<u32>, StoreError> {
+        if inventory == self.own {
+            return Ok(None);
+        }
+        let key = (heard.0.clone(), inventory);
         if let Some(known) = self.tellers.get(&key) {
             return Ok(*known);
         }
-        let number = teller(self.batch, self.fleet, site, inventory)?;
+        let number = teller(self.batch, self.fleet, heard.0, inventory, heard.1)?;
         self.tellers.insert(key, number);
         Ok(number)
     }
 
+    /// Who says something about findings or scopes.
+    fn speaker(&mut self, heard: &Heard, inventory: InventoryId) -> Result<Option<u32>, StoreError> {
+        let teller = self.teller((&heard.site, heard.at), inventory)?;
+        if let Some(number) = teller {
+            self.last.insert((heard.site.clone(), number), heard.at);
+        }
+        Ok(teller)
+    }
+
     fn alive(&mut self, of: &Site, said: &AliveSaid, at: Timestamp) -> Result<(), StoreError> {
-        let number = self.teller(of, said.inventory)?;
+        let Some(number) = self.teller((of, at), said.inventory)? else { return Ok(()) };
         let mut record = site(self.batch, self.fleet, of)?;
         if let Some(teller) = record.tellers.iter_mut().find(|teller| teller.number == number) {
             teller.machine.clone_from(&said.machine);
@@ -174,12 +241,22 @@ impl<'b, 'h> Taking<'b, 'h> {
 
     /// Whether what is known of something stands later in the stream than a message.
     fn is_later(&self, known: &Local, heard: &Heard) -> bool {
-        known.epoch == self.epoch && known.sequence > heard.sequence
+        if known.epoch == self.epoch { known.sequence > heard.sequence } else { known.at > heard.at }
+    }
+
+    /// Whether a box tells something here under another of its numbers, too.
+    fn has_other(&self, teller: u32, kind: u8, key: &Key, number: u32) -> Result<bool, StoreError> {
+        let mut found = false;
+        scan::<Local>(self.batch, tables::FLEET_IDS, &Key::new().u32(teller).byte(kind), |other, local| {
+            found = local.number == u64::from(number) && other != key.0.as_slice();
+            !found
+        })?;
+        Ok(found)
     }
 
     /// What a number stands for, before anything was said of it.
     fn unsaid(&self, number: u32) -> Local {
-        Local { number: number.into(), sequence: 0, scope: 0, epoch: self.epoch, closed: false }
+        Local { number: number.into(), sequence: 0, scope: 0, epoch: self.epoch, closed: false, at: Timestamp(0) }
     }
 
     fn local(&self, key: &Key) -> Result<Option<Local>, StoreError> {
@@ -219,7 +296,13 @@ impl<'b, 'h> Taking<'b, 'h> {
     fn scope(&self, teller: u32, project: ProjectId, origin: &Origin, names: &Names) -> Result<ScopeId, StoreError> {
         let Some(record) = catalogue::project(self.batch, project)? else { return Err(StoreError::Stale) };
         let told = ScopeRef::Named { kind: names.kind, name: names.scope.clone() };
-        let scope = if let Some(scope) = catalogue::scope_id(self.batch, project, &record, &told)? {
+        let key = id_key(teller, SCOPE, origin.scope.0.into());
+        let known = catalogue::scope_id(self.batch, project, &record, &told)?;
+        let known = match known {
+            Some(scope) if !self.moved_aside(scope, teller, &key)? => Some(scope),
+            _ => None,
+        };
+        let scope = if let Some(scope) = known {
             scope
         } else {
             let scope = Scope::new(project, names.kind, names.scope.clone(), false);
@@ -232,6 +315,29 @@ impl<'b, 'h> Taking<'b, 'h> {
             catalogue::set_main(self.batch, project, Some(&names.scope))?;
         }
         Ok(scope)
+    }
+
+    /// Gives a scope another name that the same box knows by another number: it has been renamed there, or is gone, and what
+    /// comes says which. True where it was so.
+    fn moved_aside(&self, scope: ScopeId, teller: u32, key: &Key) -> Result<bool, StoreError> {
+        if !self.has_other(teller, SCOPE, key, scope.0)? {
+            return Ok(false);
+        }
+        let Some(record) = catalogue::scope(self.batch, scope)? else { return Ok(false) };
+        let kept: String = record.name.as_str().chars().take(NAME_KEPT).collect();
+        let Ok(name) = ScopeName::parse(&format!("{kept} (was {scope})")) else { return Ok(false) };
+        catalogue::rename_scope(self.batch, scope, &name)
+    }
+
+    /// The same for a project.
+    fn project_aside(&self, project: ProjectId, teller: u32, key: &Key) -> Result<bool, StoreError> {
+        if !self.has_other(teller, PROJECT, key, project.0)? {
+            return Ok(false);
+        }
+        let Some(record) = catalogue::project(self.batch, project)? else { return Ok(false) };
+        let kept: String = record.key.as_str().chars().take(NAME_KEPT).collect();
+        let Ok(name) = ProjectKey::parse(&format!("{kept}:was:{project}")) else { return Ok(false) };
+        catalogue::readdress_project(self.batch, project, (&record.organization, &name))
     }
 
     /// A project of a box, made where it is new.
@@ -250,14 +356,19 @@ impl<'b, 'h> Taking<'b, 'h> {
             return Ok(Some(ProjectId(number)));
         }
         let Some(organization) = self.organization(site, names)? else { return Ok(None) };
-        let project = if let Some(project) = catalogue::project_id(self.batch, &organization, &names.project)? {
+        let known = catalogue::project_id(self.batch, &organization, &names.project)?;
+        let known = match known {
+            Some(project) if !self.project_aside(project, teller, &key)? => Some(project),
+            _ => None,
+        };
+        let project = if let Some(project) = known {
             project
         } else {
             let project = Project {
                 organization,
                 key: names.project.clone(),
                 name: names.project.to_string(),
-                asset: self.asset(names)?,
+                asset: self.asset(site, names)?,
                 selection: Selection::default(),
                 main: None,
                 imported_at: self.now,
@@ -272,10 +383,14 @@ impl<'b, 'h> Taking<'b, 'h> {
         Ok(Some(project))
     }
 
-    fn asset(&self, names: &Names) -> Result<AssetId, StoreError> {
-        match catalogue::asset_named(self.batch, &names.asset)? {
+    /// The asset of a box. Each site has its own, so that none can put something into another's; whoever wants them together
+    /// moves the projects.
+    fn asset(&self, site: &Site, names: &Names) -> Result<AssetId, StoreError> {
+        let kept: String = names.asset.as_str().chars().take(NAME_KEPT).collect();
+        let name = AssetName::parse(&format!("{kept} ({site})")).unwrap_or_else(|_| names.asset.clone());
+        match catalogue::asset_named(self.batch, &name)? {
             Some(asset) => Ok(asset),
-            None => catalogue::add_asset(self.batch, &Asset::new(names.asset.clone(), self.now)),
+            None => catalogue::add_asset(self.batch, &Asset::new(name, self.now)),
         }
     }
 
@@ -301,32 +416,36 @@ impl<'b, 'h> Taking<'b, 'h> {
             return Ok(());
         }
         let Some(place) = self.place(&heard.site, teller, &said.origin, &said.names)? else { return Ok(()) };
-        let local = Local { sequence: heard.sequence, ..self.unsaid(place.scope.0) };
+        let local = Local { sequence: heard.sequence, at: heard.at, ..self.unsaid(place.scope.0) };
         self.batch.put(tables::FLEET_IDS, &key, &local)?;
         let Some(record) = catalogue::scope(self.batch, place.scope)? else { return Ok(()) };
-        self.name(&heard.site, &place, &record, said)?;
+        self.name((&heard.site, teller), &place, &record, said)?;
         let Some(record) = catalogue::scope(self.batch, place.scope)? else { return Ok(()) };
         let was_retired = record.retired_at.is_some();
         let scope = Scope {
             slot_next: teller,
             analysed_at: said.analysed_at,
-            synced_at: said.synced_at,
-            crawled_at: said.synced_at,
+            // Nothing was read after it was told.
+            synced_at: said.synced_at.min(Some(heard.at)),
+            crawled_at: said.synced_at.min(Some(heard.at)),
             complete: said.complete,
             sonar_total: said.sonar_total,
             retired_at: said.retired_at,
             ..record
         };
         catalogue::put_scope(self.batch, place.scope, &scope)?;
-        if was_retired != scope.retired_at.is_some() {
-            self.flush()?;
-            trend::recount(self.batch, self.now)?;
-        }
+        self.has_moved |= was_retired != scope.retired_at.is_some();
         Ok(())
     }
 
     /// Gives source, project and scope the names and addresses that are said of them.
-    fn name(&mut self, site: &Site, place: &Place, scope: &Scope, said: &ScopeSaid) -> Result<(), StoreError> {
+    fn name(
+        &mut self,
+        (site, teller): (&Site, u32),
+        place: &Place,
+        scope: &Scope,
+        said: &ScopeSaid,
+    ) -> Result<(), StoreError> {
         let names = &said.names;
         let Some(organization) = self.organization(site, names)? else { return Ok(()) };
         if let Some(source) = catalogue::source(self.batch, &organization.source)?
@@ -347,8 +466,20 @@ impl<'b, 'h> Taking<'b, 'h> {
             let (name, repository) = (said.project_name.clone(), said.repository.clone());
             catalogue::put_project(self.batch, scope.project, &Project { name, repository, ..project })?;
         }
-        if scope.name != names.scope {
-            catalogue::rename_scope(self.batch, place.scope, &names.scope)?;
+        if scope.name != names.scope && !catalogue::rename_scope(self.batch, place.scope, &names.scope)? {
+            // Another one of the box bears it, and has another name by now or is gone.
+            let told = ScopeRef::Named { kind: names.kind, name: names.scope.clone() };
+            let key = id_key(teller, SCOPE, said.origin.scope.0.into());
+            let record = catalogue::project(self.batch, scope.project)?;
+            let other = match &record {
+                Some(record) => catalogue::scope_id(self.batch, scope.project, record, &told)?,
+                None => None,
+            };
+            if let Some(other) = other
+                && self.moved_aside(other, teller, &key)?
+            {
+                catalogue::rename_scope(self.batch, place.scope, &names.scope)?;
+            }
         }
         if said.origin.main != scope.main && said.origin.main {
             catalogue::set_main(self.batch, scope.project, Some(&names.scope))?;
@@ -361,11 +492,12 @@ impl<'b, 'h> Taking<'b, 'h> {
         let key = id_key(teller, SCOPE, scope.0.into());
         let Some(local) = self.local(&key)? else { return Ok(()) };
         self.batch.delete(tables::FLEET_IDS, &key)?;
-        self.scopes.remove(&(teller, scope));
         let id = ScopeId(u32::try_from(local.number).unwrap_or_default());
         let Some(record) = catalogue::scope(self.batch, id)?.filter(|record| record.slot_next == teller) else {
             return Ok(());
         };
+        self.scopes.retain(|_, place| place.scope != id);
+        self.has_moved = true;
         catalogue::drop_scope(self.batch, id, self.now)?;
         match catalogue::project(self.batch, record.project)? {
             Some(_) if catalogue::scopes(self.batch, record.project)?.is_empty() => {
@@ -376,7 +508,7 @@ impl<'b, 'h> Taking<'b, 'h> {
             }
             _ => {}
         }
-        trend::recount(self.batch, self.now)
+        Ok(())
     }
 
     /// Notes what a rule is called. Each site's rules are its own: none can name another's.
@@ -426,6 +558,7 @@ impl<'b, 'h> Taking<'b, 'h> {
                     scope: said.origin.scope.0,
                     epoch: self.epoch,
                     closed: said.observed.state.is_closed(),
+                    at: heard.at,
                 };
                 ids.insert(key.0.as_slice(), codec::seal(&key.0, &local).as_slice())?;
             }

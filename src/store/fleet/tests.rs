@@ -73,8 +73,10 @@ fn observed(key: u8, state: State) -> Observed {
     }
 }
 
+/// Messages come a minute apart.
 fn heard(sequence: u64, said: Said) -> Heard {
-    Heard { sequence, at: Timestamp(1000 + i64::try_from(sequence).unwrap()), site: "berlin".parse().unwrap(), said }
+    let at = Timestamp(i64::try_from(sequence * 60_000).unwrap());
+    Heard { sequence, at, site: "berlin".parse().unwrap(), said }
 }
 
 fn finding(teller: u8, scope: u32, id: u64, key: u8, state: State) -> Said {
@@ -119,7 +121,7 @@ fn taken(store: &Store, messages: &[Heard]) {
         from += store
             .write::<_, StoreError>(move |batch| {
                 let position = Position { sequence: last, ..position(batch, &name())? };
-                take(batch, &name(), &rest, &position, Timestamp(50_000))
+                take(batch, (&name(), Timestamp(0)), &rest, &position, Timestamp(50_000))
             })
             .unwrap();
     }
@@ -151,10 +153,10 @@ fn swept(store: &Store, now: Timestamp) -> Vec<u64> {
     let mut needless = Vec::new();
     let all = store.read(|view| sites(view, &name())).unwrap();
     for (_, record) in all {
-        let former: Vec<u32> = record.former(now, FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
+        let former: Vec<u32> = record.former(FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
         for teller in &record.tellers {
             let looked = Looked { teller: teller.number, is_former: former.contains(&teller.number) };
-            let (stale, _) = store.read(|view| look(view, looked, 0, None, 1_000)).unwrap();
+            let (stale, _) = store.read(|view| look(view, looked, (0, now), None, 1_000)).unwrap();
             needless.extend(stale.iter().filter_map(|one| one.sequence));
             store.delete::<_, StoreError>(move |batch| sweep(batch, &stale, now)).unwrap();
         }
@@ -224,37 +226,113 @@ fn names_follow_the_numbers_behind_them() {
     assert_eq!(held(&store).0["K1"].0, "trunk");
 }
 
-#[test]
-fn a_box_that_was_set_up_anew_takes_its_findings_over_and_what_it_does_not_tell_is_closed() {
-    let (_folder, store) = store();
-    taken(
-        &store,
-        &[
-            heard(1, finding(1, 1, 7, 1, State::Open)),
-            heard(2, finding(1, 1, 8, 2, State::Open)),
-            heard(3, finding(1, 2, 9, 3, State::Open)),
-            heard(4, scope(1, 1, true)),
-            heard(5, scope(1, 2, true)),
-            heard(6, alive(1)),
-        ],
-    );
-    // Other numbers, the first finding only, and the second branch not at all.
+/// What the former inventory told: two findings of a branch and one of another.
+fn former() -> [Heard; 6] {
+    [
+        heard(1, finding(1, 1, 7, 1, State::Open)),
+        heard(2, finding(1, 1, 8, 2, State::Open)),
+        heard(3, finding(1, 2, 9, 3, State::Open)),
+        heard(4, scope(1, 1, true)),
+        heard(5, scope(1, 2, true)),
+        heard(6, alive(1)),
+    ]
+}
+
+/// The first finding under other numbers, in the first branch under another number.
+fn anew(sequence: u64) -> [Heard; 2] {
     let mut told = scope(2, 4, true);
     let Said::Scope(said) = &mut told else { unreachable!() };
     said.names = names(1);
     let Said::Finding(mut first) = finding(2, 4, 1, 1, State::Open) else { unreachable!() };
     first.names = names(1);
-    taken(&store, &[heard(8, Said::Finding(first)), heard(9, told), heard(10, alive(2))]);
-    let soon = Timestamp(60_000);
-    assert_eq!(swept(&store, soon), [0_u64; 0], "both may be there");
-    let (all, _) = held(&store);
-    assert_eq!(all["K2"].1, State::Open);
-    let later = soon.plus(FLEET_FORMER_AFTER * 2);
-    assert_eq!(swept(&store, later), [1, 2, 3]);
+    [heard(sequence, Said::Finding(first)), heard(sequence + 1, told)]
+}
+
+const LONG_AFTER: Timestamp = Timestamp(100 * 24 * 60 * 60 * 1000);
+
+#[test]
+fn a_box_that_was_set_up_anew_takes_its_findings_over_and_what_it_does_not_tell_is_closed() {
+    let (_folder, store) = store();
+    taken(&store, &former());
+    taken(&store, &anew(7));
+    taken(&store, &[heard(9, alive(2))]);
+    let soon = heard(10, alive(2)).at;
+    assert_eq!(swept(&store, soon), [0_u64; 0], "the former one may be there");
+    assert_eq!(held(&store).0["K2"].1, State::Open);
+    // An hour of signs of life later.
+    taken(&store, &[heard(80, alive(2))]);
+    let later = heard(81, alive(2)).at;
+    assert_eq!(swept(&store, later), [0_u64; 0], "another hub may not have heard of them");
     let (all, _) = held(&store);
     assert_eq!((all["K1"].1, all["K2"].1), (State::Open, State::Removed));
     assert!(!all.contains_key("K3"), "its branch is not told any more");
-    assert_eq!(swept(&store, later), [0_u64; 0]);
+    assert_eq!(swept(&store, LONG_AFTER), [1, 2, 3]);
+    assert_eq!(swept(&store, LONG_AFTER), [0_u64; 0]);
+}
+
+#[test]
+fn a_copy_that_spoke_for_a_while_closes_nothing() {
+    let (_folder, store) = store();
+    taken(&store, &former());
+    // A backup that was tried out somewhere tells everything it has, and is gone again.
+    taken(&store, &anew(7));
+    taken(&store, &[heard(9, alive(2)), heard(10, scope(1, 1, true)), heard(11, scope(1, 2, true))]);
+    taken(&store, &[heard(90, alive(1)), heard(200, alive(1))]);
+    assert_eq!(swept(&store, LONG_AFTER), [0_u64; 0]);
+    let (all, open) = held(&store);
+    assert_eq!((all.len(), open), (3, 3), "{all:?}");
+}
+
+#[test]
+fn a_branch_that_gets_the_name_of_another_is_not_ended_with_it() {
+    let (_folder, store) = store();
+    taken(&store, &[heard(1, finding(1, 1, 7, 1, State::Open)), heard(2, scope(1, 1, true))]);
+    // The project was removed and imported anew: the same names under other numbers, and then the end of the former ones.
+    let renumbered = |number: u32, id: u64, key: u8| {
+        let Said::Finding(mut said) = finding(1, number, id, key, State::Open) else { unreachable!() };
+        said.names = names(1);
+        said.origin.project = ProjectId(2);
+        Said::Finding(said)
+    };
+    taken(
+        &store,
+        &[
+            heard(3, renumbered(5, 20, 1)),
+            heard(4, Said::Gone { inventory: inventory(1), scope: ScopeId(1) }),
+            heard(5, renumbered(5, 21, 2)),
+        ],
+    );
+    store
+        .delete::<_, StoreError>(|batch| {
+            while let Some(scope) = catalogue::discarded(batch)? {
+                findings::discard(batch, scope)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let (all, open) = held(&store);
+    assert_eq!((all.keys().map(String::as_str).collect::<Vec<_>>(), open), (vec!["K1", "K2"], 2));
+}
+
+#[test]
+fn what_this_box_itself_tells_a_fleet_is_not_gathered_by_it() {
+    let (_folder, store) = store();
+    let own = store.read(catalogue::inventory).unwrap();
+    let Said::Finding(mut said) = finding(1, 1, 7, 1, State::Open) else { unreachable!() };
+    said.origin.inventory = own;
+    taken(&store, &[heard(1, Said::Finding(said))]);
+    assert!(held(&store).0.is_empty());
+    assert!(store.read(|view| sites(view, &name())).unwrap().is_empty());
+}
+
+#[test]
+fn who_makes_inventories_up_fills_nothing() {
+    let (_folder, store) = store();
+    for number in 1..=100 {
+        taken(&store, &[heard(u64::from(number), alive(number))]);
+    }
+    let sites = store.read(|view| sites(view, &name())).unwrap();
+    assert_eq!(sites[0].1.tellers.len(), crate::domain::limits::FLEET_TELLERS_MAX);
 }
 
 #[test]
@@ -278,7 +356,8 @@ fn what_is_gone_here_needs_its_message_only_while_it_may_be_open_elsewhere() {
         })
         .unwrap();
     assert_eq!(held(&store).0.keys().collect::<Vec<_>>(), ["K2"]);
-    assert_eq!(swept(&store, Timestamp(60_000)), [1, 3]);
+    assert_eq!(swept(&store, heard(100, alive(1)).at), [0_u64; 0], "another hub may not have heard of them");
+    assert_eq!(swept(&store, LONG_AFTER), [1, 3]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::domain::destination::{Destination, LeftOut};
+use crate::domain::destination::{Destination, LeftOut, PlatformKind};
 use crate::domain::finding::{Finding, Former, State};
 use crate::domain::ids::{ChangeNumber, DestinationId, FindingId, RuleKey, ScopeId, SourceName};
 use crate::domain::message::{Cause, Held, Message, Place, Plan, Remote, RuleText, plan, told_state};
@@ -147,6 +147,8 @@ fn message(
             // What was closed before there was a destination is history. What was closed since, it is told also when
             // it is told everything anew: it may not have heard of it.
             let history = !matches!(message.cause, Cause::Changed { .. })
+                // A fleet's stream may hold it as open since before this destination was made.
+                && destination.kind != PlatformKind::Nats
                 && message.finding.closed_at.is_some_and(|closed_at| closed_at < destination.created_at);
             !history && home.follows(&message.finding, id, destination).is_ok()
         }
@@ -245,7 +247,10 @@ impl Home {
         let Some(place) = place(view, scope)? else { return Ok(None) };
         let source = catalogue::source(view, &place.source)?;
         let passing = source.and_then(|mut source| source.filters.remove(&place.organization)).unwrap_or_default();
-        Ok(Some(Self { taken: destination.filter.takes_place(&place), place, passing }))
+        // Whoever gathers a fleet does not tell it to a fleet: it would come back to it under another name.
+        let comes_back = destination.kind == PlatformKind::Nats && place.site.is_some();
+        let taken = if comes_back { Err(LeftOut::Site) } else { destination.filter.takes_place(&place) };
+        Ok(Some(Self { place, taken, passing }))
     }
 
     /// Whether the destination is told of a finding that it does not know, or why not.

@@ -32,7 +32,9 @@ impl Runner {
             let mut places = Vec::new();
             for (project, _) in catalogue::projects(view)? {
                 for (scope, record) in catalogue::scopes(view, project)? {
-                    let Some(mut place) = gather::place(view, scope)? else { continue };
+                    let Some(mut place) = gather::place(view, scope)?.filter(|place| place.site.is_none()) else {
+                        continue;
+                    };
                     place.held.synced_at = proven.synced_at(scope, &record);
                     places.push(place);
                 }
