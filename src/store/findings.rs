@@ -538,37 +538,44 @@ impl<'t> Inventory<'t> {
         Counter::Finding.set(batch, finding_next)?;
         Counter::Change.set(batch, change_next)?;
         let mut all: BTreeMap<Cell, i64> = BTreeMap::new();
-        for (scope, counts) in counts {
+        for (scope, counts) in &counts {
             for (cell, &difference) in counts.iter().filter(|(_, difference)| **difference != 0) {
-                count(batch, &cell.key(scope), difference)?;
+                count(batch, &cell.key(*scope), difference)?;
                 *all.entry(*cell).or_default() += difference;
-            }
-            // What was not logged is not shown either: it is closed, or its scope is gone.
-            if let Some((at, flows)) = flows.remove(&scope) {
-                note_trend(batch, scope, at, &counts, &flows)?;
             }
         }
         for (cell, difference) in all.into_iter().filter(|(_, difference)| *difference != 0) {
             count(batch, &cell.key(ALL_SCOPES), difference)?;
         }
-        Ok(())
+        // Behind all counts, which a day begins with, and once for all scopes, as it holds the differences of all then. What was
+        // not logged is not shown either: it is closed, or its scope is gone.
+        let (mut flow, mut logged_at) = (trend::Flow::default(), None);
+        for (scope, counts) in &counts {
+            if let Some((at, flows)) = flows.remove(scope)
+                && add_flow(batch, *scope, (counts, &flows), &mut flow)?
+            {
+                logged_at = logged_at.max(Some(at));
+            }
+        }
+        match logged_at {
+            Some(at) => trend::note(batch, at, &flow),
+            None => Ok(()),
+        }
     }
 }
 
-/// Notes in the trend what lists show of what was done to a scope's findings.
-fn note_trend(
+/// Adds what lists show of what was done to a scope's findings; false where they show nothing of the scope.
+fn add_flow(
     batch: &Batch,
     scope: ScopeId,
-    at: Timestamp,
-    counts: &BTreeMap<Cell, i64>,
-    flows: &Flows,
-) -> Result<(), StoreError> {
+    (counts, flows): (&BTreeMap<Cell, i64>, &Flows),
+    flow: &mut trend::Flow,
+) -> Result<bool, StoreError> {
     let Some(record) = catalogue::scope(batch, scope)?.filter(|record| record.retired_at.is_none()) else {
-        return Ok(());
+        return Ok(false);
     };
-    let Some(project) = catalogue::project(batch, record.project)? else { return Ok(()) };
+    let Some(project) = catalogue::project(batch, record.project)? else { return Ok(false) };
     let choice = catalogue::passing(batch, &project.organization)?.choice;
-    let mut flow = trend::Flow::default();
     for (cell, difference) in counts {
         if !cell.state.is_closed() && choice.takes(cell.kind, cell.severity).is_ok() {
             flow.open[cell.severity as usize] += difference;
@@ -581,7 +588,7 @@ fn note_trend(
             flow.fixed[severity as usize] += fixed;
         }
     }
-    trend::note(batch, at, &flow)
+    Ok(true)
 }
 
 fn count(batch: &Batch, key: &Key, difference: i64) -> Result<(), StoreError> {

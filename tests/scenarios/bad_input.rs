@@ -497,7 +497,7 @@ fn a_database_of_a_newer_version_is_refused_with_a_sentence_and_left_alone() {
         &said.err,
         &[
             state.to_str().unwrap(),
-            "has format 23, this version knows up to 6",
+            "has format 23, this version knows up to 7",
             "install the newer",
             "put back a backup",
         ],

@@ -315,6 +315,20 @@ fn a_branch_that_gets_the_name_of_another_is_not_ended_with_it() {
 }
 
 #[test]
+fn what_many_branches_bring_at_once_is_counted_once() {
+    let (_folder, store) = store();
+    let today = crate::store::trend::DayNumber::of(Timestamp(50_000));
+    let open = |store: &Store| {
+        let days = store.read(|view| crate::store::trend::days(view, today, 1)).unwrap();
+        days.last().unwrap().1.open.iter().sum::<u64>()
+    };
+    taken(&store, &[heard(1, finding(1, 1, 7, 1, State::Open)), heard(2, finding(1, 2, 8, 2, State::Open))]);
+    assert_eq!(open(&store), 2);
+    taken(&store, &[heard(3, finding(1, 1, 7, 1, State::Fixed)), heard(4, finding(1, 2, 9, 3, State::Open))]);
+    assert_eq!((open(&store), held(&store).1), (2, 2));
+}
+
+#[test]
 fn what_this_box_itself_tells_a_fleet_is_not_gathered_by_it() {
     let (_folder, store) = store();
     let own = store.read(catalogue::inventory).unwrap();
