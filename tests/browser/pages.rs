@@ -9,7 +9,7 @@ use crate::world::World;
 
 /// All pages, by the names of their pictures. What stands in braces is filled by [`World::fill`]. A page that is missing
 /// here is missed by [`the_list_of_pages_is_whole`].
-pub const PAGES: [(&str, &str); 39] = [
+pub const PAGES: [(&str, &str); 40] = [
     ("overview", "/"),
     ("connect-source", "/connect/source"),
     ("connect-organization", "/connect/organization?source=sonar"),
@@ -28,6 +28,7 @@ pub const PAGES: [(&str, &str); 39] = [
     ("project-remove", "/projects/{organization}/web-shop/remove"),
     ("assets", "/assets"),
     ("asset", "/assets/Web%20shop"),
+    ("fleet", "/fleet"),
     ("deliveries", "/deliveries"),
     ("deliveries-sonar", "/deliveries/sonar"),
     ("deliveries-sonar-acme", "/deliveries/sonar/{organization}"),
