@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Work;
+use super::{Work, small_thread};
 use crate::domain::fleet::Site;
 use crate::domain::fleet::hub::{Fleet, Foreign, Position, SiteRecord, Skipped};
 use crate::domain::fleet::said::{AliveSaid, Heard, Said, Unheard};
 use crate::domain::ids::SourceName;
 use crate::domain::limits::{
-    FLEET_ALIVE_EVERY, FLEET_FORMER_AFTER, FLEET_HEARD_EVERY, FLEET_SILENT_INTERVALS, FLEET_SWEEP_EVERY,
-    FLEET_SWEPT_MAX,
+    FLEET_ALIVE_EVERY, FLEET_HEARD_EVERY, FLEET_SILENT_INTERVALS, FLEET_SWEEP_EVERY, FLEET_SWEPT_MAX,
 };
 use crate::domain::retry::Failures;
 use crate::domain::time::Timestamp;
@@ -21,8 +20,7 @@ use crate::platform::nats::feed::{Feed, Taken};
 use crate::platform::{BadDestination, Trouble};
 use crate::store::fleet::{self, Looked};
 use crate::store::{Begun, StoreError};
-use crate::sys::guard::EndWithMe;
-use crate::sys::loops::{self, Watched};
+use crate::sys::loops;
 
 /// What is known of fleets beyond what is stored.
 #[derive(Debug, Default)]
@@ -130,19 +128,7 @@ impl Work {
 /// Starts the thread that starts the others. It ends when the workers are told to.
 pub fn start(work: &Arc<Work>) -> JoinHandle<()> {
     let work = Arc::clone(work);
-    spawn("fleets".to_owned(), move || Gatherer { work, threads: BTreeMap::new() }.run())
-}
-
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    thread::Builder::new()
-        .name(name)
-        .stack_size(512 * 1024)
-        .spawn(move || {
-            let _guard = EndWithMe("worker");
-            let _watched = Watched::thread(thread::current().name().unwrap_or("worker"));
-            run();
-        })
-        .expect("the system can start a thread")
+    small_thread("fleets".to_owned(), move || Gatherer { work, threads: BTreeMap::new() }.run())
 }
 
 struct Gatherer {
@@ -179,7 +165,7 @@ impl Gatherer {
             let work = Arc::clone(&self.work);
             self.threads.entry(name.clone()).or_insert_with(|| {
                 let thread = format!("fleet {name}");
-                spawn(thread, move || Reader::new(work, name).run())
+                small_thread(thread, move || Reader::new(work, name).run())
             });
         }
         if !self.work.store.read(fleet::has_orphans)? {
@@ -222,6 +208,8 @@ struct Open {
 struct Storing {
     heard: Arc<Vec<Heard>>,
     position: Arc<Position>,
+    /// Whether everything before them had been read.
+    is_live: bool,
     /// How many were stored before.
     from: usize,
     under_way: Begun<usize, StoreError>,
@@ -317,7 +305,7 @@ impl Reader {
             pass_over(&mut open.position, (sequence, site, why), now);
             open.position.sequence = sequence;
             let position = open.position.clone();
-            self.store(Vec::new(), position)?;
+            self.store(Vec::new(), position, false)?;
             self.settle()?;
             self.open = None;
             return Ok(());
@@ -442,7 +430,7 @@ impl Reader {
         news.extend(std::mem::take(&mut open.beats).into_values());
         news.sort_by_key(|heard| heard.sequence);
         let position = open.position.clone();
-        self.store(news, position)
+        self.store(news, position, was_live)
     }
 
     /// Looks through some of what was told, while nothing comes.
@@ -461,11 +449,7 @@ impl Reader {
             }
             open.sweep.next_at = steady + FLEET_SWEEP_EVERY;
             for (site, record) in self.work.store.read(|view| fleet::sites(view, name))? {
-                let former: Vec<u32> = record.former(FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
-                open.sweep.left.extend(record.tellers.iter().map(|teller| {
-                    let is_former = former.contains(&teller.number);
-                    (site.clone(), Looked { teller: teller.number, is_former })
-                }));
+                open.sweep.left.extend(fleet::looked(&record).into_iter().map(|looked| (site.clone(), looked)));
             }
             return Ok(());
         }
@@ -474,16 +458,26 @@ impl Reader {
         let (stale, next) =
             self.work.store.read(|view| fleet::look(view, looked, (epoch, now), after.as_deref(), FLEET_SWEPT_MAX))?;
         let needless: Vec<u64> = stale.iter().filter_map(|one| one.sequence).collect();
-        let is_last = next.is_none();
-        if !stale.is_empty() || (is_last && looked.is_former) {
+        let (is_last, is_former) = (next.is_none(), looked.former_since.is_some());
+        // First of all: as long as the number is known, its message can be found.
+        if open.sweep.may_forget && !needless.is_empty() {
+            match open.feed.forget(&needless) {
+                Ok(may) => open.sweep.may_forget = may,
+                Err(trouble) => {
+                    self.stop(trouble);
+                    return Ok(());
+                }
+            }
+        }
+        if !stale.is_empty() || (is_last && is_former) {
             let name = self.name.clone();
             self.work.store.delete::<_, StoreError>(move |batch| {
                 // Its box may have come back meanwhile.
-                if looked.is_former && !fleet::is_former(batch, &name, &site, looked.teller)? {
+                if !fleet::is_as_looked(batch, &name, &site, looked)? {
                     return Ok(());
                 }
                 fleet::sweep(batch, &stale, now)?;
-                if is_last && looked.is_former && !fleet::tells(batch, looked.teller)? {
+                if is_last && is_former && !fleet::tells(batch, looked.teller)? {
                     fleet::forget_teller(batch, &name, &site, looked.teller)?;
                 }
                 Ok(())
@@ -494,12 +488,6 @@ impl Reader {
             open.sweep.left.remove(0);
         }
         open.sweep.after = next;
-        if open.sweep.may_forget && !needless.is_empty() {
-            match open.feed.forget(&needless) {
-                Ok(may) => open.sweep.may_forget = may,
-                Err(trouble) => self.stop(trouble),
-            }
-        }
         Ok(())
     }
 
@@ -507,39 +495,45 @@ impl Reader {
         let Some(open) = &mut self.open else { return Ok(()) };
         let beats: Vec<Heard> = std::mem::take(&mut open.beats).into_values().collect();
         let position = open.position.clone();
-        if beats.is_empty() { Ok(()) } else { self.store(beats, position) }
+        if beats.is_empty() { Ok(()) } else { self.store(beats, position, false) }
     }
 
     /// Hands messages to the store, once those before them are stored.
-    fn store(&mut self, heard: Vec<Heard>, position: Position) -> Result<(), StoreError> {
+    fn store(&mut self, heard: Vec<Heard>, position: Position, is_live: bool) -> Result<(), StoreError> {
         self.settle()?;
         let (heard, position) = (Arc::new(heard), Arc::new(position));
-        let under_way = self.begin(&heard, &position, 0);
+        let under_way = self.begin((&heard, is_live), &position, 0);
         if let Some(open) = &mut self.open {
-            open.storing = Some(Storing { heard, position, from: 0, under_way });
+            open.storing = Some(Storing { heard, position, is_live, from: 0, under_way });
         }
         Ok(())
     }
 
-    fn begin(&self, heard: &Arc<Vec<Heard>>, position: &Arc<Position>, from: usize) -> Begun<usize, StoreError> {
+    fn begin(
+        &self,
+        (heard, is_live): (&Arc<Vec<Heard>>, bool),
+        position: &Arc<Position>,
+        from: usize,
+    ) -> Begun<usize, StoreError> {
         let (heard, position, name) = (Arc::clone(heard), Arc::clone(position), self.name.clone());
         let now = self.work.clock.now();
         let added_at = self.open.as_ref().map_or(Timestamp(0), |open| open.fleet.added_at);
         self.work.store.begin_unsynced(move |batch| {
-            fleet::take(batch, (&name, added_at), heard.get(from..).unwrap_or_default(), &position, now)
+            let rest = heard.get(from..).unwrap_or_default();
+            fleet::take(batch, (&name, added_at), (rest, is_live), &position, now)
         })
     }
 
     /// Waits until what was handed to the store is stored.
     fn settle(&mut self) -> Result<(), StoreError> {
         let Some(storing) = self.open.as_mut().and_then(|open| open.storing.take()) else { return Ok(()) };
-        let Storing { heard, position, mut from, mut under_way } = storing;
+        let Storing { heard, position, is_live, mut from, mut under_way } = storing;
         loop {
             from += under_way.wait()?;
             if from >= heard.len() {
                 break;
             }
-            under_way = self.begin(&heard, &position, from);
+            under_way = self.begin((&heard, is_live), &position, from);
         }
         if heard.iter().any(|one| matches!(one.said, Said::Gone { .. })) {
             self.work.tidy();
@@ -614,7 +608,7 @@ mod tests {
     fn record(heard_at: Option<Timestamp>) -> SiteRecord {
         let (machine, version) = ("box".to_owned(), "0.1.0".to_owned());
         let inventory = InventoryId([1; 8]);
-        let (first_at, last_at) = (Timestamp(0), Timestamp(0));
+        let (first_at, last_at) = (None, Timestamp(0));
         let teller = Teller { number: 1, inventory, machine, version, every_seconds: 60, heard_at, first_at, last_at };
         SiteRecord { tellers: vec![teller] }
     }

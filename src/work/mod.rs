@@ -577,6 +577,19 @@ impl Work {
     }
 }
 
+/// A watched thread with a small stack, which ends the process where it panics.
+fn small_thread(name: String, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new()
+        .name(name)
+        .stack_size(512 * 1024)
+        .spawn(move || {
+            let _guard = EndWithMe("worker");
+            let _watched = Watched::thread(thread::current().name().unwrap_or("worker"));
+            run();
+        })
+        .expect("the system can start a thread")
+}
+
 /// An idle worker looks at the agenda this often even if nobody rings.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 

@@ -117,9 +117,10 @@ pub struct Teller {
     /// When it last said that it is there.
     #[n(5)]
     pub heard_at: Option<Timestamp>,
-    /// When it said the first thing, by the stream's time.
+    /// When it said the first thing, by the stream's time, if this hub heard it begin. Of what was said before, a stream that
+    /// holds the newest alone does not tell.
     #[n(6)]
-    pub first_at: Timestamp,
+    pub first_at: Option<Timestamp>,
     /// When it said the last thing about a finding or a scope, give or take a minute.
     #[n(7)]
     pub last_at: Timestamp,
@@ -132,11 +133,10 @@ impl SiteRecord {
     pub fn former(&self, span: Duration) -> impl Iterator<Item = &Teller> {
         let present = self.present();
         let is_former = move |teller: &&Teller| {
-            let Some((present, heard_at)) = present.and_then(|present| Some((present, present.heard_at?))) else {
-                return false;
-            };
-            present.number != teller.number
-                && teller.last_at < present.first_at
+            let known = present.and_then(|present| Some((present.number, present.heard_at?, present.first_at?)));
+            let Some((present, heard_at, first_at)) = known else { return false };
+            present != teller.number
+                && teller.last_at < first_at
                 && heard_at.since(teller.heard_at.map_or(teller.last_at, |at| at.max(teller.last_at))) > span
         };
         self.tellers.iter().filter(is_former)

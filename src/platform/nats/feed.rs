@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use futures_util::StreamExt as _;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::super::{BadDestination, Finding, Trouble};
@@ -186,53 +187,61 @@ impl Feed {
         gathered
     }
 
-    /// The first message behind a place, if its headers are such that no client takes it: a status in place of headers, as only
-    /// a server sends, or none at all.
+    /// The message behind a place, if its headers are such that no client takes it: a status in place of headers, as only a
+    /// server sends, or none at all. Where many follow each other, the last of some, so that they are passed over together.
     pub fn unreadable(&mut self, after: u64) -> Option<(u64, Option<Site>)> {
         let (open, way) = self.link.open().ok()?;
         let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
         open.heard.forget();
-        let question = format!("{{\"seq\":{},\"next_by_subj\":\"{ALL_SUBJECTS}\"}}", after.saturating_add(1));
         let subject = format!("$JS.API.STREAM.MSG.GET.{}", way.stream);
+        let mut found = None;
         let asked = async {
-            tokio::select! {
-                answer = open.client.request(subject, question.into()) => answer.ok(),
-                _ = open.heard.why_not(way, STREAMS) => None,
+            for _ in 0..UNREADABLE_MAX {
+                let after = found.as_ref().map_or(after, |(sequence, _)| *sequence);
+                let question = json!({ "seq": after.saturating_add(1), "next_by_subj": ALL_SUBJECTS }).to_string();
+                let answer = tokio::select! {
+                    answer = open.client.request(subject.clone(), question.into()) => answer.ok(),
+                    _ = open.heard.why_not(way, STREAMS) => None,
+                };
+                let Some(next) = answer.and_then(|answer| unreadable_of(&answer.payload)) else { return };
+                found = Some(next);
             }
         };
-        let answer = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await }).ok()??;
-        let Stored { message } = serde_json::from_slice(&answer.payload).ok()?;
-        let headers = BASE64.decode(message.hdrs?).ok()?;
-        let whose = Site::of_subject(&message.subject).map(|(site, _)| site);
-        (!is_plain(&headers)).then_some((message.seq, whose))
+        // What was found until then is found.
+        let _ = open.runtime.block_on(async { timeout(UNREADABLE_TIME, asked).await });
+        found
     }
 
     /// Deletes messages by their places in the stream, where this hub may. False where it may not.
     ///
     /// # Errors
-    /// If the connection is lost.
+    /// If it could not be asked in time.
     pub fn forget(&mut self, sequences: &[u64]) -> Result<bool, Trouble> {
         let (open, way) = self.link.open()?;
         let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
         open.heard.forget();
+        let late = || Trouble::later(format!("{} takes too long to delete messages", way.host));
         let asked = async {
             let deleting = async {
-                let stream = open.context.get_stream_no_info(&way.stream).await.ok()?;
+                let stream = open.context.get_stream_no_info(&way.stream).await.map_err(|_| late())?;
                 for sequence in sequences {
                     // One that is gone already was deleted by another hub, or replaced.
                     if stream.delete_message(*sequence).await.is_err() && open.heard.is_refused() {
-                        return Some(false);
+                        return Ok(false);
                     }
                 }
-                Some(true)
+                Ok(true)
             };
             tokio::select! {
-                done = deleting => done.unwrap_or(false),
-                _ = open.heard.why_not(way, STREAMS) => false,
+                done = deleting => done,
+                trouble = open.heard.why_not(way, STREAMS) => match trouble {
+                    Trouble::Refused { .. } => Ok(false),
+                    other => Err(other),
+                },
             }
         };
         let done = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await });
-        Ok(done.unwrap_or(false))
+        done.unwrap_or_else(|_| Err(late()))
     }
 
     fn info(&mut self) -> Result<Info, Trouble> {
@@ -279,6 +288,14 @@ struct StoredMessage {
     subject: String,
     seq: u64,
     hdrs: Option<String>,
+}
+
+/// The message that the server tells of, if no client takes it.
+fn unreadable_of(answer: &[u8]) -> Option<(u64, Option<Site>)> {
+    let Stored { message } = serde_json::from_slice(answer).ok()?;
+    let headers = BASE64.decode(message.hdrs?).ok()?;
+    let whose = Site::of_subject(&message.subject).map(|(site, _)| site);
+    (!is_plain(&headers)).then_some((message.seq, whose))
 }
 
 /// Whether headers are lines of names and values, without a status.
@@ -351,6 +368,12 @@ pub(crate) fn fuzz(data: &[u8]) {
         }
     }
 }
+
+/// Messages that no client takes which are passed over together, and how long it is looked for them.
+const UNREADABLE_MAX: usize = 1_000;
+
+/// See [`UNREADABLE_MAX`].
+const UNREADABLE_TIME: Duration = Duration::from_secs(5);
 
 /// How long it is waited for a message.
 const WAIT: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use crate::domain::ids::SourceName;
 use crate::domain::limits::{DELETIONS_PER_COMMIT_MAX, FLEET_TELLERS_MAX};
 use crate::domain::time::Timestamp;
 
-pub use self::sweep::{Looked, Stale, forget_teller, is_former, look, sweep, tells};
+pub use self::sweep::{Looked, Stale, forget_teller, is_as_looked, look, looked, sweep, tells};
 pub use self::take::take;
 
 fn fleet_key(name: &SourceName) -> Key {
@@ -222,7 +222,7 @@ fn teller(
     name: &SourceName,
     of: &Site,
     inventory: InventoryId,
-    at: Timestamp,
+    (at, is_live): (Timestamp, bool),
 ) -> Result<Option<u32>, StoreError> {
     let mut record = site(batch, name, of)?;
     if let Some(known) = record.tellers.iter().find(|teller| teller.inventory == inventory) {
@@ -239,7 +239,7 @@ fn teller(
         version: String::new(),
         every_seconds: 0,
         heard_at: None,
-        first_at: at,
+        first_at: is_live.then_some(at),
         last_at: at,
     });
     put_site(batch, name, of, &record)?;

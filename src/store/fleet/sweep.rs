@@ -8,6 +8,7 @@ use super::super::{Batch, StoreError, View, catalogue, get, has, scan_after, tre
 use super::take::{FINDING, Local, SCOPE, id_key};
 use super::{put_site, site};
 use crate::domain::fleet::Site;
+use crate::domain::fleet::hub::SiteRecord;
 use crate::domain::ids::{FindingId, ScopeId, SourceName};
 use crate::domain::limits::{FLEET_FORMER_AFTER, FLEET_MESSAGE_KEPT};
 use crate::domain::time::Timestamp;
@@ -17,8 +18,8 @@ use crate::domain::time::Timestamp;
 pub struct Looked {
     /// Who tells them.
     pub teller: u32,
-    /// Whether another inventory speaks for its site by now.
-    pub is_former: bool,
+    /// Since when another inventory speaks for its site instead, where one does.
+    pub former_since: Option<Timestamp>,
 }
 
 /// A number that stands for nothing any more.
@@ -76,18 +77,21 @@ pub fn look(
         let end = match held {
             None => End::Number,
             // Another one may tell it, too; which of them counts is not known yet.
-            Some(_) if !of.is_former => continue,
+            Some(_) if of.former_since.is_none() => continue,
             Some((_, finding)) if finding.slot != of.teller => End::Number,
             Some((scope, finding)) => match catalogue::scope(view, scope)? {
                 None => End::Number,
                 Some(Scope { slot_next, .. }) if slot_next == of.teller => End::Leave(scope),
-                Some(Scope { complete: true, .. }) => End::Close(scope, finding.id),
+                // Read since, and not only known from a backup.
+                Some(Scope { complete: true, synced_at, .. }) if synced_at > of.former_since => {
+                    End::Close(scope, finding.id)
+                }
                 // The new box has not read it yet.
                 Some(_) => continue,
             },
         };
         // An open finding whose record is gone here may well be needed by others.
-        let needless = local.closed || !is_told || of.is_former;
+        let needless = local.closed || !is_told || of.former_since.is_some();
         let can_go = needless && local.epoch == epoch && local.sequence > 0;
         if can_go && now.since(local.at) < FLEET_MESSAGE_KEPT {
             // Its message is to go, too, and not before every hub can have heard of it.
@@ -146,9 +150,17 @@ fn leave(batch: &Batch, scope: ScopeId, now: Timestamp) -> Result<(), StoreError
     Ok(())
 }
 
-/// Whether an inventory does not speak for a site any more, as is known now.
-pub fn is_former(view: &impl View, fleet: &SourceName, of: &Site, teller: u32) -> Result<bool, StoreError> {
-    Ok(site(view, fleet, of)?.former(FLEET_FORMER_AFTER).any(|one| one.number == teller))
+/// Who told a site's inventories, as is known now.
+pub fn looked(record: &SiteRecord) -> Vec<Looked> {
+    let since = record.present().and_then(|present| present.first_at);
+    let former: Vec<u32> = record.former(FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
+    let tellers = record.tellers.iter().map(|teller| teller.number);
+    tellers.map(|teller| Looked { teller, former_since: since.filter(|_| former.contains(&teller)) }).collect()
+}
+
+/// Whether what was to be thought of an inventory is still so.
+pub fn is_as_looked(view: &impl View, fleet: &SourceName, of: &Site, one: Looked) -> Result<bool, StoreError> {
+    Ok(looked(&site(view, fleet, of)?).contains(&one))
 }
 
 /// Whether numbers of findings of somebody who told an inventory are left.

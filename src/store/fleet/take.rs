@@ -65,11 +65,11 @@ pub(super) fn id_key(teller: u32, kind: u8, number: u64) -> Key {
 }
 
 /// Takes in as many messages from the first on as one batch may, and notes `position` with its sequence at the last of them; where
-/// all are taken in, as it is. Returns how many.
+/// all are taken in, as it is. Returns how many. `is_live` says whether everything before them had been read.
 pub fn take(
     batch: &mut Batch,
     (fleet, added_at): (&SourceName, Timestamp),
-    heard: &[Heard],
+    (heard, is_live): (&[Heard], bool),
     position: &Position,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
@@ -78,7 +78,7 @@ pub fn take(
         return Ok(heard.len());
     }
     let most = heard.len().min(batch.findings_max);
-    let mut taking = Taking::new(batch, fleet, position.epoch, now)?;
+    let mut taking = Taking::new(batch, fleet, (position.epoch, is_live), now)?;
     let mut done = 0;
     for message in &heard[..most] {
         // Messages about scopes may take long; at least one, so that the slowest disk gets there in the end.
@@ -105,6 +105,7 @@ struct Taking<'b, 'h> {
     batch: &'b Batch<'b>,
     fleet: &'b SourceName,
     epoch: u32,
+    is_live: bool,
     now: Timestamp,
     /// What this box itself tells somebody is nothing to be told.
     own: InventoryId,
@@ -135,8 +136,14 @@ struct Place {
 }
 
 impl<'b, 'h> Taking<'b, 'h> {
-    fn new(batch: &'b Batch<'b>, fleet: &'b SourceName, epoch: u32, now: Timestamp) -> Result<Self, StoreError> {
+    fn new(
+        batch: &'b Batch<'b>,
+        fleet: &'b SourceName,
+        (epoch, is_live): (u32, bool),
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
+            is_live,
             own: catalogue::inventory(batch)?,
             last: BTreeMap::new(),
             has_moved: false,
@@ -213,7 +220,7 @@ impl<'b, 'h> Taking<'b, 'h> {
         if let Some(known) = self.tellers.get(&key) {
             return Ok(*known);
         }
-        let number = teller(self.batch, self.fleet, heard.0, inventory, heard.1)?;
+        let number = teller(self.batch, self.fleet, heard.0, inventory, (heard.1, self.is_live))?;
         self.tellers.insert(key, number);
         Ok(number)
     }

@@ -11,7 +11,6 @@ use crate::domain::fleet::said::{AliveSaid, FindingSaid, Heard, Names, Origin, S
 use crate::domain::ids::{
     AssetName, FindingId, IssueKey, OrganizationKey, ProjectId, ProjectKey, ScopeId, ScopeKind, ScopeName,
 };
-use crate::domain::limits::FLEET_FORMER_AFTER;
 use crate::store::{Store, findings, lists};
 
 const STATES: [State; 4] = [State::Open, State::Confirmed, State::Fixed, State::Removed];
@@ -100,7 +99,8 @@ fn scope(teller: u8, number: u32, complete: bool) -> Said {
         cloud: true,
         repository: None,
         analysed_at: Some(Timestamp(3)),
-        synced_at: Some(Timestamp(4)),
+        // As of when it is told, at the latest.
+        synced_at: Some(Timestamp(i64::MAX)),
         complete,
         sonar_total: Some(1),
         retired_at: None,
@@ -113,6 +113,10 @@ fn alive(teller: u8) -> Said {
 }
 
 fn taken(store: &Store, messages: &[Heard]) {
+    taken_as(store, messages, true);
+}
+
+fn taken_as(store: &Store, messages: &[Heard], is_live: bool) {
     let messages = messages.to_vec();
     let last = messages.iter().map(|heard| heard.sequence).max().unwrap_or_default();
     let mut from = 0;
@@ -121,7 +125,7 @@ fn taken(store: &Store, messages: &[Heard]) {
         from += store
             .write::<_, StoreError>(move |batch| {
                 let position = Position { sequence: last, ..position(batch, &name())? };
-                take(batch, (&name(), Timestamp(0)), &rest, &position, Timestamp(50_000))
+                take(batch, (&name(), Timestamp(0)), (&rest, is_live), &position, Timestamp(50_000))
             })
             .unwrap();
     }
@@ -153,9 +157,7 @@ fn swept(store: &Store, now: Timestamp) -> Vec<u64> {
     let mut needless = Vec::new();
     let all = store.read(|view| sites(view, &name())).unwrap();
     for (_, record) in all {
-        let former: Vec<u32> = record.former(FLEET_FORMER_AFTER).map(|teller| teller.number).collect();
-        for teller in &record.tellers {
-            let looked = Looked { teller: teller.number, is_former: former.contains(&teller.number) };
+        for looked in looked(&record) {
             let (stale, _) = store.read(|view| look(view, looked, (0, now), None, 1_000)).unwrap();
             needless.extend(stale.iter().filter_map(|one| one.sequence));
             store.delete::<_, StoreError>(move |batch| sweep(batch, &stale, now)).unwrap();
@@ -281,6 +283,32 @@ fn a_copy_that_spoke_for_a_while_closes_nothing() {
     assert_eq!(swept(&store, LONG_AFTER), [0_u64; 0]);
     let (all, open) = held(&store);
     assert_eq!((all.len(), open), (3, 3), "{all:?}");
+}
+
+/// A stream holds the newest alone: a hub that begins later does not hear that the box spoke before its copy did.
+#[test]
+fn a_hub_that_did_not_hear_a_box_begin_closes_nothing_for_it() {
+    let (_folder, store) = store();
+    // What is left of two boxes: all findings as the copy told them, and what the box said since.
+    taken_as(&store, &anew(7), false);
+    taken_as(&store, &[heard(8, finding(2, 4, 3, 2, State::Open)), heard(9, alive(2))], false);
+    taken_as(&store, &[heard(20, scope(1, 1, true)), heard(90, alive(1))], false);
+    taken(&store, &[heard(200, alive(1))]);
+    assert_eq!(swept(&store, LONG_AFTER), [0_u64; 0]);
+    assert_eq!(held(&store).1, 2);
+}
+
+/// A backup that is put back knows what was complete when it was made.
+#[test]
+fn a_branch_that_was_not_read_since_a_box_began_anew_ends_nothing() {
+    let (_folder, store) = store();
+    taken(&store, &former());
+    let [first, mut told] = anew(7);
+    let Said::Scope(said) = &mut told.said else { unreachable!() };
+    said.synced_at = Some(Timestamp(1));
+    taken(&store, &[first, told, heard(9, alive(2)), heard(80, alive(2))]);
+    swept(&store, LONG_AFTER);
+    assert_eq!(held(&store).0["K2"].1, State::Open);
 }
 
 #[test]

@@ -14,17 +14,16 @@ mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Work;
+use super::{Work, small_thread};
 use crate::domain::destination::Destination;
 use crate::domain::ids::DestinationId;
 use crate::platform::{self, BadDestination, Platform};
 use crate::store::records::SecretBytes;
 use crate::store::{StoreError, destinations};
-use crate::sys::guard::EndWithMe;
-use crate::sys::loops::{self, Watched};
+use crate::sys::loops;
 use crate::sys::trust::Trust;
 
 pub use self::preview::{Preview, preview};
@@ -47,7 +46,7 @@ impl Deliver {
     /// Starts the thread that starts the others. It ends when the workers are told to.
     pub fn start(self: &Arc<Self>) -> JoinHandle<()> {
         let deliver = Arc::clone(self);
-        thread("deliver".to_owned(), move || deliver.run())
+        small_thread("deliver".to_owned(), move || deliver.run())
     }
 
     fn run(self: &Arc<Self>) {
@@ -77,9 +76,9 @@ impl Deliver {
         threads.retain(|_, thread| !thread.is_finished());
         for id in known {
             let deliver = Arc::clone(self);
-            threads
-                .entry(id)
-                .or_insert_with(|| thread(format!("destination {}", id.0), move || Runner::new(deliver, id).run()));
+            threads.entry(id).or_insert_with(|| {
+                small_thread(format!("destination {}", id.0), move || Runner::new(deliver, id).run())
+            });
         }
         drop(threads);
         if self.work.store.read(destinations::has_orphans)? {
@@ -128,18 +127,6 @@ impl Deliver {
     pub fn work(&self) -> &Arc<Work> {
         &self.work
     }
-}
-
-fn thread(name: String, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    thread::Builder::new()
-        .name(name)
-        .stack_size(512 * 1024)
-        .spawn(move || {
-            let _guard = EndWithMe("worker");
-            let _watched = Watched::thread(thread::current().name().unwrap_or("worker"));
-            run();
-        })
-        .expect("the system can start a thread")
 }
 
 /// How long nobody looks for new destinations while nothing rings.
