@@ -21,6 +21,7 @@ use self::failure::StartError;
 use self::listeners::Passed;
 use self::reload::Readable;
 use crate::admin::{self, Admin};
+use crate::domain::fleet::offer::Apply;
 use crate::domain::limits;
 use crate::domain::settings::{FREE_SPACE_MIN, SYNC_WORKERS, check_url};
 use crate::ingress::directory::Directory;
@@ -49,7 +50,7 @@ use crate::work::progress::Progress;
 use crate::work::sources::Sources;
 
 /// What `serve` was told.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options<'a> {
     /// The state folder.
     pub state: &'a Path,
@@ -75,6 +76,8 @@ pub struct Options<'a> {
     pub acme_http_listen: Option<SocketAddr>,
     /// Logs as JSON.
     pub log_json: bool,
+    /// How configuration is carried out that this box is offered by its fleet.
+    pub carried_out: Arc<Apply>,
 }
 
 /// Runs the gateway until it is told to stop.
@@ -152,6 +155,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     let clock = Clock::system();
     let sources = Arc::new(Sources::new(store.clone(), trust.clone(), clock.clone()));
     let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock, Dice::system());
+    work.offers.carried_out_by(Arc::clone(&options.carried_out));
     let deliver = Deliver::new(Arc::clone(&work));
     let admin = Admin::new(
         store.clone(),

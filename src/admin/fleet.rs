@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use axum::extract::State;
 
-use super::{Admin, Problem, Shared, shapes, views};
+use super::{Admin, Problem, Shared, offers, shapes, views};
 use crate::domain::condition::{Condition, Urgency};
 use crate::domain::fleet::Site;
 use crate::domain::fleet::hub::{Fleet, SiteRecord};
+use crate::domain::fleet::offer::Outcome;
 use crate::domain::fleet::said::ConditionSaid;
 use crate::domain::ids::SourceName;
 use crate::domain::limits::{FLEET_HEARD_EVERY, FLEET_UNREACHABLE_AFTER};
@@ -86,10 +87,21 @@ fn sites(admin: &Admin, view: &Reader, of: &Fleet, seen: &Seen) -> Result<Vec<sh
             open: sum.open,
             incomplete: sum.incomplete,
             synced_at: views::time(sum.synced_at),
+            configuration: teller.and_then(|teller| teller.offer.clone()).map(configuration),
             conditions: held.into_iter().map(condition).collect(),
         }
     });
     Ok(shown.collect())
+}
+
+fn configuration(outcome: Outcome) -> shapes::SiteConfiguration {
+    shapes::SiteConfiguration {
+        serial: outcome.serial,
+        state: outcome.state.as_str().to_owned(),
+        why: outcome.why,
+        changes: outcome.changes,
+        at: views::time(outcome.at),
+    }
 }
 
 fn condition(said: ConditionSaid) -> shapes::SiteCondition {
@@ -153,7 +165,7 @@ pub(super) fn names(view: &Reader) -> Result<BTreeSet<Site>, StoreError> {
 /// What an operator should know of fleets and their sites.
 pub(super) fn conditions(admin: &Admin, view: &Reader) -> Result<Vec<Condition>, StoreError> {
     let (now, steady) = (clock::now(), admin.work.clock.steady());
-    let mut found = Vec::new();
+    let mut found = Vec::from_iter(offers::condition(admin, view)?);
     for of in fleet::fleets(view)? {
         let (name, seen) = (&of.name, admin.work.fleets.seen(&of.name));
         found.extend(lost(name, &seen, steady));

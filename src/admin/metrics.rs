@@ -284,6 +284,7 @@ mod tests {
             open: 7,
             incomplete: 0,
             synced_at: None,
+            configuration: None,
             conditions: Vec::new(),
         };
         let fleet = shapes::Fleet {

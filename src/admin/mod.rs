@@ -26,6 +26,7 @@ mod key;
 mod listener;
 mod metrics;
 mod notices;
+mod offers;
 mod page;
 mod projects;
 mod repeats;

@@ -13,7 +13,7 @@ use super::guard::Despite;
 use super::handlers::Routed;
 use super::{
     Admin, access, assets, backup, changes, deliveries, destinations, doctor, document, events, export, filters,
-    findings, fleet, guard, imports, key, projects, settings, sources, status, trend, triage, webhooks,
+    findings, fleet, guard, imports, key, offers, projects, settings, sources, status, trend, triage, webhooks,
 };
 use crate::domain::access::Role;
 
@@ -147,7 +147,13 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
                 filters::set,
                 "Choose what passes of an organization",
             ),
-        Part::of("fleet").add(Viewer, GET, "/fleet", fleet::show, "Show the sites that this box gathers"),
+        Part::of("fleet").add(Viewer, GET, "/fleet", fleet::show, "Show the sites that this box gathers").add(
+            Admin,
+            POST,
+            "/fleet/offers",
+            offers::add,
+            "Offer a configuration to boxes of a fleet",
+        ),
         Part::of("projects")
             .add(
                 Viewer,

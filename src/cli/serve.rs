@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
-use super::Paths;
+use super::{Paths, config};
 use crate::daemon::{self, Options};
 use crate::sys::lists::ListFile;
 use crate::sys::shown::Files;
@@ -86,6 +86,7 @@ impl Serve {
             certificate: certificate(self.tls_cert.zip(self.tls_key), |name| std::env::var_os(name)),
             acme_http_listen: self.acme_http_listen,
             log_json: self.log_format == Some(LogFormat::Json),
+            carried_out: config::carried_out(&paths.socket, secrets(|name| std::env::var_os(name))),
         })
     }
 }
@@ -97,6 +98,12 @@ fn certificate(asked_for: Option<(PathBuf, PathBuf)>, environment: impl Fn(&str)
     }
     let folder = super::first_folder(&environment("CONFIGURATION_DIRECTORY")?)?;
     Some(Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key"), asked_for: false })
+}
+
+/// Where whoever sets the box up puts secrets that a configuration of the fleet may name.
+fn secrets(environment: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let folder = environment("CONFIGURATION_DIRECTORY").and_then(|folders| super::first_folder(&folders));
+    folder.unwrap_or_else(|| PathBuf::from("/etc/hydrophone")).join("credentials")
 }
 
 /// A file that was asked for, or where systemd says that configuration lies.

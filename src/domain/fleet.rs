@@ -15,6 +15,7 @@
 //! No escaped name begins with `~`, so that nothing of Sonar's can be taken for the box's own words.
 
 pub mod hub;
+pub mod offer;
 pub mod said;
 
 use std::fmt::{self, Write as _};
@@ -95,6 +96,15 @@ impl FromStr for InventoryId {
 /// All subjects of this version: what a stream takes.
 pub const ALL_SUBJECTS: &str = "hydrophone.v1.>";
 
+/// The key-value bucket in which configuration is offered to boxes.
+pub const BUCKET: &str = "HYDROPHONE_CONFIG";
+
+/// All of its keys.
+pub const BUCKET_SUBJECTS: &str = "$KV.HYDROPHONE_CONFIG.>";
+
+/// The stream that JetStream keeps that bucket in.
+pub const BUCKET_STREAM: &str = "KV_HYDROPHONE_CONFIG";
+
 impl Site {
     /// All that this site's box says: what it may publish on, and nothing else.
     pub fn subjects(&self) -> String {
@@ -130,6 +140,11 @@ impl Site {
     /// The subject on which the box says that it is there.
     pub fn alive(&self) -> String {
         self.subject(format_args!("~box"))
+    }
+
+    /// Where configuration is offered to this site's box: a key of the bucket [`BUCKET`].
+    pub fn offer(&self) -> String {
+        format!("$KV.{BUCKET}.{self}")
     }
 
     /// The subject on which the box tries whether the way is open.

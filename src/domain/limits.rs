@@ -570,6 +570,15 @@ pub const FLEET_HEARD_EVERY: Duration = Duration::from_mins(15);
 /// How often a fleet is told that a scope was read again, where nothing else about it changed.
 pub const FLEET_SCOPE_EVERY: Duration = Duration::from_hours(1);
 
+/// A signed configuration is no longer than this: servers of NATS take messages of 1 MiB where nobody said otherwise.
+pub const FLEET_OFFER_BYTES_MAX: usize = 1_000_000;
+
+/// Whose configuration a box takes: somebody's, and the next one's while the key is changed.
+pub const FLEET_SIGNERS_MAX: usize = 4;
+
+/// How long after a configuration could not be carried out whole it is tried again.
+pub const FLEET_OFFER_AGAIN: Duration = Duration::from_mins(15);
+
 /// How far two clocks may be apart before receivers refuse signatures as too old.
 pub const EVENT_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);
 

@@ -1,5 +1,6 @@
 //! Settings: their names, defaults, checks and what they are for.
 
+use super::fleet::offer::signers;
 use super::limits;
 use super::networks::Networks;
 
@@ -21,6 +22,8 @@ pub fn known(key: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.key == key)
 }
 
+/// Whose configuration this box takes from its fleet.
+pub const FLEET_SIGNER: &str = "fleet-signer";
 /// MiB that the log of changes may take.
 pub const KEEP_CHANGES: &str = "keep-changes-mib";
 /// Days that closed findings are kept.
@@ -62,6 +65,12 @@ const _: () = assert!(limits::FREE_SPACE_BYTES_MIN == 64 * 1024 * 1024, "the tab
 
 /// All of them by name.
 pub const KNOWN: &[Known] = &[
+    Known {
+        key: FLEET_SIGNER,
+        default: None,
+        help: "whose configuration this box takes from its fleet: the key that `hydrophone fleet key` printed, several with commas; nobody's without it",
+        check: |value| signers(value).map(drop),
+    },
     Known {
         key: FREE_SPACE_MIN,
         default: Some("64"),

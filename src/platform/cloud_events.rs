@@ -21,6 +21,7 @@
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 
+use super::Life;
 use crate::domain::fleet::{InventoryId, Site};
 use crate::domain::ids::{RuleKey, ScopeId, ScopeKind};
 use crate::domain::limits::{EVENT_BYTES_MAX, EVENT_CWE_MAX};
@@ -178,13 +179,22 @@ impl Speaker {
     }
 
     /// That this box is there, and speaks again within so many seconds.
-    pub(super) fn alive(&self, id: &str, inventory: InventoryId, every_seconds: u64, now: Timestamp) -> Vec<u8> {
-        let data = json!({
+    pub(super) fn alive(&self, id: &str, life: Life<'_>, every_seconds: u64, now: Timestamp) -> Vec<u8> {
+        let mut data = json!({
             "box": this_box(),
             "version": env!("CARGO_PKG_VERSION"),
-            "inventory": inventory.to_string(),
+            "inventory": life.inventory.to_string(),
             "every_seconds": every_seconds,
         });
+        if let Some(offer) = life.offer {
+            data["configuration"] = json!({
+                "serial": offer.serial,
+                "state": offer.state.as_str(),
+                "why": offer.why,
+                "changes": offer.changes,
+                "at": offer.at.map(|at| at.to_string()),
+            });
+        }
         self.written(Envelope { id, kind: "box.alive", path: "/", subject: None, time: now }, data)
     }
 

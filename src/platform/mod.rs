@@ -20,7 +20,8 @@ mod scope_log;
 use std::time::Duration;
 
 use crate::domain::destination::{Destination, PlatformKind, Words};
-use crate::domain::fleet::InventoryId;
+use crate::domain::fleet::offer::Outcome;
+use crate::domain::fleet::{InventoryId, Site};
 use crate::domain::ids::{FindingId, ScopeId};
 use crate::domain::message::{Message, Place, Remote, Target};
 use crate::domain::notice::Notice;
@@ -51,6 +52,15 @@ pub struct Abilities {
     pub decisions: bool,
     /// Its words for states.
     pub words: &'static Words,
+}
+
+/// What a box says of itself though nothing changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Life<'a> {
+    /// What it calls its inventory.
+    pub inventory: InventoryId,
+    /// What became of the configuration that it was offered last, where it takes any.
+    pub offer: Option<&'a Outcome>,
 }
 
 /// Why a platform cannot be told something now. Each text is one sentence for a person.
@@ -295,7 +305,15 @@ pub trait Platform: Send {
     ///
     /// # Errors
     /// If nothing can be said now.
-    fn attend(&mut self, _inventory: InventoryId) -> Result<Option<Duration>, Trouble> {
+    fn attend(&mut self, _life: Life<'_>) -> Result<Option<Duration>, Trouble> {
+        Ok(None)
+    }
+
+    /// The signed configuration that is offered there to this box, and as which site's.
+    ///
+    /// # Errors
+    /// If it cannot be asked for now.
+    fn offered(&mut self) -> Result<Option<(Site, String)>, Trouble> {
         Ok(None)
     }
 

@@ -27,6 +27,7 @@ mod intake;
 pub mod keychange;
 pub mod lists;
 pub mod notices;
+pub mod offer;
 mod opening;
 mod place;
 pub mod records;

@@ -17,6 +17,7 @@ use crate::domain::limits::{
 use crate::domain::retry::Failures;
 use crate::domain::time::Timestamp;
 use crate::platform::nats::feed::{Feed, Taken};
+use crate::platform::nats::offer::Offering;
 use crate::platform::{BadDestination, Trouble};
 use crate::store::fleet::{self, Looked};
 use crate::store::{Begun, StoreError};
@@ -122,6 +123,14 @@ impl Work {
     /// If what was given cannot be right.
     pub fn open_fleet(&self, fleet: &Fleet, credentials: &str) -> Result<Feed, BadDestination> {
         Feed::open(fleet, credentials, self.sources.trust())
+    }
+
+    /// A connection over which its boxes are offered configuration; nothing is sent yet.
+    ///
+    /// # Errors
+    /// If what was given cannot be right.
+    pub fn open_offering(&self, fleet: &Fleet, credentials: &str) -> Result<Offering, BadDestination> {
+        Offering::open(fleet, credentials, self.sources.trust())
     }
 }
 
@@ -358,6 +367,7 @@ impl Reader {
                 machine: teller.machine,
                 version: teller.version,
                 every_seconds: teller.every_seconds,
+                offer: teller.offer,
             };
             Some((site, said))
         });
@@ -609,7 +619,17 @@ mod tests {
         let (machine, version) = ("box".to_owned(), "0.1.0".to_owned());
         let inventory = InventoryId([1; 8]);
         let (first_at, last_at) = (None, Timestamp(0));
-        let teller = Teller { number: 1, inventory, machine, version, every_seconds: 60, heard_at, first_at, last_at };
+        let teller = Teller {
+            number: 1,
+            inventory,
+            machine,
+            version,
+            every_seconds: 60,
+            heard_at,
+            first_at,
+            last_at,
+            offer: None,
+        };
         SiteRecord { tellers: vec![teller] }
     }
 

@@ -2,6 +2,7 @@
 //! store what follows. What is to be done stands in the store, so that a worker that ends loses nothing but time.
 
 pub mod certificates;
+pub mod configuration;
 mod crawl;
 pub mod deliver;
 pub mod discover;
@@ -61,6 +62,8 @@ pub struct Work {
     pub standing: Standings,
     /// What is known of the fleets that are read.
     pub fleets: fleet::Fleets,
+    /// What is known of the configuration that this box is offered.
+    pub offers: configuration::Offers,
     /// What looks at Sonar's log of webhooks remember.
     pub heal: heal::Memory,
     /// Rules that could not be asked for. The next read of their source asks for them.
@@ -164,6 +167,7 @@ impl Work {
             progress,
             standing: Standings::new(clock.clone()),
             fleets: fleet::Fleets::default(),
+            offers: configuration::Offers::default(),
             heal: heal::Memory::default(),
             rules_left: Mutex::default(),
             plan: rounds::Plan::default(),

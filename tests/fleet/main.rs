@@ -6,6 +6,7 @@
 
 mod hub;
 mod jwt;
+mod offer;
 mod relay;
 mod server;
 mod sites;

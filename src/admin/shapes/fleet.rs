@@ -58,8 +58,46 @@ pub struct FleetSite {
     pub incomplete: u64,
     /// The oldest of the last complete reads of its branches and pull requests.
     pub synced_at: Option<String>,
+    /// What became of the configuration that its box was offered last, as it says; absent where it takes none.
+    pub configuration: Option<SiteConfiguration>,
     /// What its box says is the matter with it.
     pub conditions: Vec<SiteCondition>,
+}
+
+/// What became of the configuration that a box was offered.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SiteConfiguration {
+    /// The serial of the last that it took.
+    pub serial: u64,
+    /// `none`, `begun`, `applied`, `refused`, or `failed`.
+    pub state: String,
+    /// What was the matter, where something was.
+    pub why: Option<String>,
+    /// How many changes it made.
+    pub changes: u32,
+    /// Since when it is so.
+    pub at: Option<String>,
+}
+
+/// `POST /api/v1/fleet/offers`: a signed configuration for boxes of a fleet.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOffer {
+    /// The fleet; may be left out where there is one only.
+    pub fleet: Option<String>,
+    /// A JSON Web Signature in its compact form, of `serial`, `sites` and `configuration`.
+    pub offer: String,
+}
+
+/// A configuration that was offered.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Offered {
+    /// The fleet.
+    pub fleet: String,
+    /// Its serial.
+    pub serial: u64,
+    /// To whom.
+    pub sites: Vec<String>,
 }
 
 /// Something that is the matter with a site's box.

@@ -121,7 +121,7 @@ fn show(session: &mut Session, step: &Step) -> Result<(), Failure> {
     step.lines.iter().try_for_each(|line| session.out.line(format_args!("    {}", clean(line))))
 }
 
-fn carry_out(client: &Client, call: &Call) -> Result<Value, Failure> {
+pub(super) fn carry_out(client: &Client, call: &Call) -> Result<Value, Failure> {
     let answer: Answer<Value> = match call {
         Call::Get(path) => client.get(path)?,
         Call::Post(path, body) => client.post_long(path, body)?,
@@ -132,7 +132,7 @@ fn carry_out(client: &Client, call: &Call) -> Result<Value, Failure> {
     Ok(answer.value)
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().take(DOCUMENT_BYTES_MAX).read_to_string(&mut text)
@@ -146,7 +146,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     }
 }
 
-fn input(text: String) -> Failure {
+pub(super) fn input(text: String) -> Failure {
     Failure::Input { text, hint: "Nothing was changed. `hydrophone config export` shows the form." }
 }
 

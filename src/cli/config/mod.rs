@@ -2,6 +2,7 @@
 
 mod apply;
 mod document;
+mod offered;
 mod plan;
 mod state;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Deserialize;
 
+pub(super) use self::offered::{carried_out, for_others};
 use super::Session;
 use super::client::{Answer, Failure, path};
 use super::table::{cell, cell_of, clean, table};

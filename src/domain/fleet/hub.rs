@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+use super::offer::Outcome;
 use super::{InventoryId, Site};
 use crate::domain::ids::SourceName;
 use crate::domain::time::Timestamp;
@@ -124,6 +125,9 @@ pub struct Teller {
     /// When it said the last thing about a finding or a scope, give or take a minute.
     #[n(7)]
     pub last_at: Timestamp,
+    /// What became of the configuration that it was offered last.
+    #[n(8)]
+    pub offer: Option<Outcome>,
 }
 
 impl SiteRecord {

@@ -4,6 +4,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::offer::Outcome;
 use super::{InventoryId, Site};
 use crate::domain::finding::Observed;
 use crate::domain::ids::{
@@ -159,6 +160,8 @@ pub struct AliveSaid {
     pub version: String,
     /// When it speaks again, at the latest.
     pub every_seconds: u64,
+    /// What became of the configuration that it was offered last.
+    pub offer: Option<Outcome>,
 }
 
 /// Why a message is passed over.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::super::cloud_events::TYPES;
 use crate::domain::finding::{Observed, SonarWords};
 use crate::domain::fleet::Site;
+use crate::domain::fleet::offer::{Outcome, State};
 use crate::domain::fleet::said::{AliveSaid, ConditionSaid, FindingSaid, Names, Origin, Said, ScopeSaid, Unheard};
 use crate::domain::ids::{IssueKey, RuleKey, ScopeKind};
 use crate::domain::limits::{FLEET_MESSAGE_BYTES_MAX, FLEET_TEXT_BYTES_MAX};
@@ -308,6 +309,31 @@ struct AliveData<'a> {
     version: Cow<'a, str>,
     inventory: Cow<'a, str>,
     every_seconds: u64,
+    #[serde(borrow)]
+    configuration: Option<OfferData<'a>>,
+}
+
+#[derive(Deserialize)]
+struct OfferData<'a> {
+    serial: u64,
+    state: Cow<'a, str>,
+    why: Option<Cow<'a, str>>,
+    changes: u32,
+    at: Option<Cow<'a, str>>,
+}
+
+impl OfferData<'_> {
+    fn said(self) -> Result<Outcome, String> {
+        Ok(Outcome {
+            digest: Vec::new(),
+            serial: self.serial,
+            // One that a newer version knows is none of these.
+            state: State::parse(&self.state).unwrap_or_default(),
+            why: self.why.as_deref().map(plain),
+            changes: self.changes,
+            at: time(self.at.as_deref())?,
+        })
+    }
 }
 
 impl AliveData<'_> {
@@ -317,6 +343,7 @@ impl AliveData<'_> {
             machine: plain(&self.r#box),
             version: plain(&self.version),
             every_seconds: self.every_seconds,
+            offer: self.configuration.map(OfferData::said).transpose()?,
         })
     }
 }
@@ -326,7 +353,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::finding::State;
+    use crate::domain::finding;
 
     const SUBJECT: &str = "hydrophone.v1.berlin.cloud.acme.com%2Eacme%3Ashop.F12";
 
@@ -351,7 +378,7 @@ mod tests {
     fn a_finding_is_understood_with_members_that_are_not_known() {
         let (site, Said::Finding(finding)) = heard(SUBJECT, &event()).unwrap() else { panic!("a finding") };
         assert_eq!((site.as_str(), finding.id.0, finding.origin.scope.0), ("berlin", 12, 5));
-        assert_eq!((finding.observed.state, finding.rule_name.as_deref()), (State::Fixed, Some("Say \"no\"")));
+        assert_eq!((finding.observed.state, finding.rule_name.as_deref()), (finding::State::Fixed, Some("Say \"no\"")));
         assert_eq!(finding.names.project.as_str(), "com.acme:shop");
     }
 

@@ -11,7 +11,7 @@ use async_nats::jetstream::context::{CreateStreamErrorKind, PublishError, Publis
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, ConnectError, ConnectErrorKind, Event};
+use async_nats::{Client, ConnectError, ConnectErrorKind, Event, RequestErrorKind};
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 use tokio::runtime::{Builder, Runtime};
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::credentials::Credentials;
-use crate::domain::fleet::{ALL_SUBJECTS, Site};
+use crate::domain::fleet::{ALL_SUBJECTS, BUCKET_SUBJECTS, Site};
 use crate::domain::limits::{CALL_SLACK, NATS_CALL_MAX, NATS_PUSH_MAX};
 use crate::domain::signature::to_hex;
 use crate::platform::http::distrusted;
@@ -48,6 +48,8 @@ pub(super) enum Who {
     Site(Site),
     /// A hub, which reads what all say; with its source's name.
     Hub(String),
+    /// The same, where it offers configuration to boxes.
+    Offering(String),
 }
 
 impl Who {
@@ -55,7 +57,7 @@ impl Who {
     fn inbox(&self) -> String {
         match self {
             Self::Site(site) => site.inbox(),
-            Self::Hub(_) => HUB_INBOX.to_owned(),
+            Self::Hub(_) | Self::Offering(_) => HUB_INBOX.to_owned(),
         }
     }
 }
@@ -167,7 +169,10 @@ impl Heard {
 }
 
 /// What messages are published on, and where their acknowledgements come in.
-const OWN: &[&str] = &["hydrophone.v1.", "_INBOX."];
+const OWN: &[&str] = &["hydrophone.v1.", "$KV.", "_INBOX."];
+
+/// Where single messages of a stream are asked for.
+const NEWEST: &[&str] = &["$JS.API.DIRECT.", "_INBOX."];
 
 /// What is asked about streams.
 pub(super) const STREAMS: &[&str] = &["$JS.API.", "_INBOX."];
@@ -288,6 +293,36 @@ impl Link {
         }
     }
 
+    /// The newest message on a subject, as text; none where there is none, or no such stream.
+    pub(super) fn newest(&mut self, stream: &str, subject: &str) -> Result<Option<String>, Trouble> {
+        let open = Self::opened_of(&self.way, &mut self.open)?;
+        let host = &self.way.host;
+        let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
+        open.heard.forget();
+        let question = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
+        let asked = async {
+            tokio::select! {
+                answer = open.client.request(question.clone(), Bytes::new()) => match answer {
+                    Ok(answer) => Ok(Some(answer)),
+                    Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
+                    Err(error) => Err(Trouble::later(format!("{host} does not say what {subject} is: {error}"))),
+                },
+                trouble = open.heard.why_not(&self.way, NEWEST) => Err(match trouble {
+                    Trouble::Refused { .. } => Trouble::refused(
+                        format!("{host} does not let this box read {subject}"),
+                        format!("give its user the right to publish on {question}"),
+                    ),
+                    other => other,
+                }),
+            }
+        };
+        let late = |_| Err(Trouble::later(format!("{host} does not say what {subject} is")));
+        let answer = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await }).unwrap_or_else(late)?;
+        // A status stands for what is not there, and no text for what was taken away.
+        let found = answer.filter(|answer| answer.status.is_none() && !answer.payload.is_empty());
+        Ok(found.map(|answer| String::from_utf8_lossy(&answer.payload).into_owned()))
+    }
+
     /// Whether no stream took what was last told.
     pub(super) fn is_missing(&self) -> bool {
         self.missing
@@ -301,7 +336,7 @@ impl Link {
         open.heard.forget();
         let making = async {
             tokio::select! {
-                made = open.context.create_stream(wanted(name)) => match made {
+                made = open.context.create_stream(wanted(name, &self.way.who)) => match made {
                     Ok(_) => Ok(()),
                     Err(error) => match error.kind() {
                         // Somebody else made it a moment ago, or it is there with other settings, which publishing shows.
@@ -332,6 +367,7 @@ impl Link {
             match &self.way.who {
                 Who::Site(site) => site.subjects(),
                 Who::Hub(_) => ALL_SUBJECTS.to_owned(),
+                Who::Offering(_) => BUCKET_SUBJECTS.to_owned(),
             }
         ))
     }
@@ -379,7 +415,7 @@ fn connect(way: &Way) -> Result<Open, Trouble> {
         .options()
         .name(match &way.who {
             Who::Site(site) => format!("hydrophone {site}"),
-            Who::Hub(name) => format!("hydrophone hub {name}"),
+            Who::Hub(name) | Who::Offering(name) => format!("hydrophone hub {name}"),
         })
         .custom_inbox_prefix(way.who.inbox())
         .connection_timeout(NATS_CALL_MAX)
@@ -420,7 +456,10 @@ fn connect(way: &Way) -> Result<Open, Trouble> {
 }
 
 /// What a stream is to be like: it takes all subjects of a fleet, and holds the newest message of each on disk.
-fn wanted(name: &str) -> Config {
+fn wanted(name: &str, who: &Who) -> Config {
+    if matches!(who, Who::Offering(_)) {
+        return bucket(name);
+    }
     Config {
         name: name.to_owned(),
         description: Some("What Hydrophone's boxes know, one message for each finding".to_owned()),
@@ -433,6 +472,28 @@ fn wanted(name: &str) -> Config {
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,
         num_replicas: 1,
+        ..Config::default()
+    }
+}
+
+/// What a key-value bucket for configuration is to be like, as
+/// [ADR-8](https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md) has it.
+fn bucket(name: &str) -> Config {
+    Config {
+        name: name.to_owned(),
+        description: Some("Configuration that Hydrophone's boxes are offered".to_owned()),
+        subjects: vec![BUCKET_SUBJECTS.to_owned()],
+        max_messages_per_subject: 1,
+        max_messages: -1,
+        max_bytes: -1,
+        max_message_size: -1,
+        discard: DiscardPolicy::New,
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        num_replicas: 1,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
         ..Config::default()
     }
 }
@@ -532,6 +593,10 @@ fn not_allowed(way: &Way) -> Trouble {
                 site.inbox()
             ),
             "give its user both rights, or this box the credentials of its own site",
+        ),
+        Who::Offering(_) => Trouble::refused(
+            format!("{host} does not let this hub offer configuration"),
+            format!("give its user the right to publish on {BUCKET_SUBJECTS}"),
         ),
         Who::Hub(_) => Trouble::refused(
             format!("{host} does not let this hub read the stream {}", way.stream),

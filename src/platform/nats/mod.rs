@@ -25,6 +25,7 @@ mod credentials;
 pub mod feed;
 mod hear;
 mod link;
+pub mod offer;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -32,9 +33,9 @@ use std::time::{Duration, Instant};
 use self::credentials::Credentials;
 use self::link::{Keeping, Link, Outgoing, Way, Who};
 use super::cloud_events::Speaker;
-use super::{Abilities, BadDestination, Finding, Manner, Platform, Pushed, Told, Trouble};
+use super::{Abilities, BadDestination, Finding, Life, Manner, Platform, Pushed, Told, Trouble};
 use crate::domain::destination::Destination;
-use crate::domain::fleet::{InventoryId, Site};
+use crate::domain::fleet::{BUCKET_STREAM, InventoryId, Site};
 use crate::domain::ids::ScopeId;
 use crate::domain::limits::{FLEET_ALIVE_EVERY, NATS_PER_PUSH_MAX};
 use crate::domain::message::{Message, Place, Target};
@@ -220,19 +221,24 @@ impl Platform for Nats {
         Pushed { told: ids.zip(told).collect(), trouble }
     }
 
-    fn attend(&mut self, inventory: InventoryId) -> Result<Option<Duration>, Trouble> {
+    fn attend(&mut self, life: Life<'_>) -> Result<Option<Duration>, Trouble> {
         let since = self.alive_at.map_or(FLEET_ALIVE_EVERY, |at| at.elapsed());
         let left = FLEET_ALIVE_EVERY.saturating_sub(since);
         if !left.is_zero() {
             return Ok(Some(left));
         }
         let id = random_id();
-        let body = self.speaker.alive(&id, inventory, FLEET_ALIVE_EVERY.as_secs(), clock::now());
+        let body = self.speaker.alive(&id, life, FLEET_ALIVE_EVERY.as_secs(), clock::now());
         if let Told::Refused(why) | Told::Broke(why) = self.say(self.site.alive(), id, body)? {
             return Err(Trouble::later(why));
         }
         self.alive_at = Some(Instant::now());
         Ok(Some(FLEET_ALIVE_EVERY))
+    }
+
+    fn offered(&mut self) -> Result<Option<(Site, String)>, Trouble> {
+        let found = self.link.newest(BUCKET_STREAM, &self.site.offer())?;
+        Ok(found.map(|offer| (self.site.clone(), offer)))
     }
 
     fn wants_notices(&self) -> bool {

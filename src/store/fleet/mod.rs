@@ -241,6 +241,7 @@ fn teller(
         heard_at: None,
         first_at: is_live.then_some(at),
         last_at: at,
+        offer: None,
     });
     put_site(batch, name, of, &record)?;
     Ok(Some(number))

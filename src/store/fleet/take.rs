@@ -241,6 +241,7 @@ impl<'b, 'h> Taking<'b, 'h> {
             teller.machine.clone_from(&said.machine);
             teller.version.clone_from(&said.version);
             teller.every_seconds = said.every_seconds;
+            teller.offer.clone_from(&said.offer);
             teller.heard_at = teller.heard_at.max(Some(at));
         }
         put_site(self.batch, self.fleet, of, &record)

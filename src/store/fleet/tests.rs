@@ -109,7 +109,7 @@ fn scope(teller: u8, number: u32, complete: bool) -> Said {
 
 fn alive(teller: u8) -> Said {
     let (machine, version) = (format!("box-{teller}"), "0.1.0".to_owned());
-    Said::Alive(AliveSaid { inventory: inventory(teller), machine, version, every_seconds: 60 })
+    Said::Alive(AliveSaid { inventory: inventory(teller), machine, version, every_seconds: 60, offer: None })
 }
 
 fn taken(store: &Store, messages: &[Heard]) {

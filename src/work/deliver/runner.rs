@@ -9,12 +9,13 @@ use super::gather::{self};
 use super::standing::Stood;
 use crate::domain::destination::Destination;
 use crate::domain::ids::{DestinationId, FindingId, ScopeId};
-use crate::domain::limits;
+use crate::domain::limits::{self, FLEET_ALIVE_EVERY};
 use crate::domain::retry::Failures;
-use crate::platform::{Abilities, Manner, Platform, Trouble};
+use crate::domain::settings::FLEET_SIGNER;
+use crate::platform::{Abilities, Life, Manner, Platform, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::{Progress, Woe};
-use crate::store::{Store, StoreError, catalogue, destinations};
+use crate::store::{Store, StoreError, catalogue, destinations, offer, settings};
 
 /// What one step of a destination was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Runner {
     pub(super) orders_after: Option<FindingId>,
     /// What was told of how scopes stand.
     pub(super) standing: Stood,
+    /// When to look whether this box is offered configuration, by the steady clock.
+    next_offer: Duration,
 }
 
 /// A destination that can be told.
@@ -120,6 +123,7 @@ impl Runner {
             notice_until: None,
             orders_after: None,
             standing: Stood::default(),
+            next_offer: Duration::ZERO,
         }
     }
 
@@ -156,7 +160,7 @@ impl Runner {
         if self.deliver.kicked().remove(&self.id) {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
             (self.next_poll, self.next_order, self.next_letters) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-            (self.next_sweep, self.next_reread) = (Duration::ZERO, Duration::ZERO);
+            (self.next_sweep, self.next_reread, self.next_offer) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
             self.swept = None;
             self.postponed.clear();
             self.placed_anew.clear();
@@ -250,6 +254,24 @@ impl Runner {
         Ok(Turn::Idle(next.saturating_sub(now).min(attended)))
     }
 
+    /// Looks once a minute whether this box is offered configuration. That it cannot be asked for holds up nothing else.
+    fn look_at_offer(&mut self) -> Result<(), StoreError> {
+        let now = self.steady();
+        let Some(open) = self.open.as_mut().filter(|_| self.next_offer <= now) else { return Ok(()) };
+        self.next_offer = now + FLEET_ALIVE_EVERY;
+        let work = &self.deliver.work;
+        match open.platform.offered() {
+            Ok(found) => {
+                work.offers.note(None);
+                if let Some((site, offered)) = found {
+                    work.look_at_offer(&site, &offered)?;
+                }
+            }
+            Err(trouble) => work.offers.note(Some(trouble.to_string())),
+        }
+        Ok(())
+    }
+
     /// Tells everything anew where the inventory is another one than it was: that of a backup, in which later numbers are missing.
     fn begin_inventory(&mut self, progress: &Progress) -> Result<bool, StoreError> {
         if !self.open.as_ref().is_some_and(|open| open.platform.wants_scopes()) {
@@ -273,8 +295,15 @@ impl Runner {
             Ok(again) => again,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let inventory = self.store().read(catalogue::inventory)?;
-        Ok(match self.open.as_mut().map(|open| open.platform.attend(inventory)) {
+        let (inventory, trusts, outcome) = self.store().read::<_, StoreError>(|view| {
+            let trusts = settings::value(view, FLEET_SIGNER)?.is_some();
+            Ok((catalogue::inventory(view)?, trusts, offer::outcome(view)?))
+        })?;
+        if trusts {
+            self.look_at_offer()?;
+        }
+        let offer = Some(&outcome).filter(|outcome| trusts || outcome.serial > 0);
+        Ok(match self.open.as_mut().map(|open| open.platform.attend(Life { inventory, offer })) {
             Some(Err(trouble)) => Err(trouble),
             Some(Ok(Some(next))) => {
                 self.failures = Failures::default();
