@@ -154,7 +154,6 @@ fn boxes_take_what_somebody_signed_whom_they_trust() {
     trust(&fleet.berlin, &signer);
     wait_poll_minutes(&fleet.berlin, "7");
     let site = fleet.hub.wait("the hub to hear of it", |_| {
-        assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
         fleet.site("berlin").filter(|site| site["configuration"]["state"] == "applied")
     });
     assert_eq!((&site["configuration"]["changes"], &site["configuration"]["why"]), (&json!(1), &Value::Null));
@@ -196,7 +195,6 @@ fn what_is_old_or_for_another_site_or_signed_by_a_stranger_is_not_taken() {
     wait_refusal(&fleet.berlin, "it is no signed configuration");
     assert_eq!(setting(&fleet.berlin, "poll-minutes"), "8");
     let site = fleet.hub.wait("the hub to hear of it", |_| {
-        assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
         fleet.site("berlin").filter(|site| site["configuration"]["state"] == "refused")
     });
     assert_eq!(site["configuration"]["why"], "it is no signed configuration");
@@ -218,7 +216,6 @@ fn what_cannot_be_carried_out_is_said_on_both_sides() {
     // A plan is whole, or nothing of it is done.
     assert_eq!(setting(&fleet.berlin, "poll-minutes"), "15");
     let site = fleet.hub.wait("the hub to hear of it", |_| {
-        assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
         fleet.site("berlin").filter(|site| site["configuration"]["state"] == "failed")
     });
     assert!(site["configuration"]["why"].as_str().unwrap().contains("credentials/siem"), "{site:#}");

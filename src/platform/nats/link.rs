@@ -316,8 +316,9 @@ impl Link {
                 }),
             }
         };
+        // Of a stream that is not there the server says nothing at all.
         let late = |_| Err(Trouble::later(format!("{host} does not say what {subject} is")));
-        let answer = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await }).unwrap_or_else(late)?;
+        let answer = open.runtime.block_on(async { timeout(NEWEST_MAX, asked).await }).unwrap_or_else(late)?;
         // A status stands for what is not there, and no text for what was taken away.
         let found = answer.filter(|answer| answer.status.is_none() && !answer.payload.is_empty());
         Ok(found.map(|answer| String::from_utf8_lossy(&answer.payload).into_owned()))
@@ -604,6 +605,9 @@ fn not_allowed(way: &Way) -> Trouble {
         ),
     }
 }
+
+/// How long it is waited for a single message of a stream.
+const NEWEST_MAX: Duration = Duration::from_secs(5);
 
 /// A connection that died without a word is noticed after two of these.
 const PING_EVERY: Duration = Duration::from_secs(20);

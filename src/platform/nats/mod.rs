@@ -35,6 +35,7 @@ use self::link::{Keeping, Link, Outgoing, Way, Who};
 use super::cloud_events::Speaker;
 use super::{Abilities, BadDestination, Finding, Life, Manner, Platform, Pushed, Told, Trouble};
 use crate::domain::destination::Destination;
+use crate::domain::fleet::offer::Outcome;
 use crate::domain::fleet::{BUCKET_STREAM, InventoryId, Site};
 use crate::domain::ids::ScopeId;
 use crate::domain::limits::{FLEET_ALIVE_EVERY, NATS_PER_PUSH_MAX};
@@ -54,6 +55,8 @@ pub(super) struct Nats {
     credentials: &'static str,
     /// When the box last said that it is there.
     alive_at: Option<Instant>,
+    /// What it said then of the configuration that it was offered.
+    offer: Option<Outcome>,
 }
 
 impl Nats {
@@ -93,6 +96,7 @@ impl Nats {
             name: destination.name.to_string(),
             credentials: kind,
             alive_at: None,
+            offer: None,
         })
     }
 
@@ -222,7 +226,8 @@ impl Platform for Nats {
     }
 
     fn attend(&mut self, life: Life<'_>) -> Result<Option<Duration>, Trouble> {
-        let since = self.alive_at.map_or(FLEET_ALIVE_EVERY, |at| at.elapsed());
+        let is_news = self.offer.as_ref() != life.offer;
+        let since = self.alive_at.filter(|_| !is_news).map_or(FLEET_ALIVE_EVERY, |at| at.elapsed());
         let left = FLEET_ALIVE_EVERY.saturating_sub(since);
         if !left.is_zero() {
             return Ok(Some(left));
@@ -232,7 +237,7 @@ impl Platform for Nats {
         if let Told::Refused(why) | Told::Broke(why) = self.say(self.site.alive(), id, body)? {
             return Err(Trouble::later(why));
         }
-        self.alive_at = Some(Instant::now());
+        (self.alive_at, self.offer) = (Some(Instant::now()), life.offer.cloned());
         Ok(Some(FLEET_ALIVE_EVERY))
     }
 

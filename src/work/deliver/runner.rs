@@ -254,7 +254,7 @@ impl Runner {
         Ok(Turn::Idle(next.saturating_sub(now).min(attended)))
     }
 
-    /// Looks once a minute whether this box is offered configuration. That it cannot be asked for holds up nothing else.
+    /// Looks once a minute whether this box is offered configuration. That it cannot be asked for holds up nothing else for long.
     fn look_at_offer(&mut self) -> Result<(), StoreError> {
         let now = self.steady();
         let Some(open) = self.open.as_mut().filter(|_| self.next_offer <= now) else { return Ok(()) };
@@ -267,7 +267,9 @@ impl Runner {
                     work.look_at_offer(&site, &offered)?;
                 }
             }
-            Err(trouble) => work.offers.note(Some(trouble.to_string())),
+            Err(trouble @ Trouble::Refused { .. }) => work.offers.note(Some(trouble.to_string())),
+            // Nobody has offered anything yet, or what is told shows the same.
+            Err(_) => self.next_offer = now + FLEET_ALIVE_EVERY * 2,
         }
         Ok(())
     }
@@ -302,7 +304,7 @@ impl Runner {
         if trusts {
             self.look_at_offer()?;
         }
-        let offer = Some(&outcome).filter(|outcome| trusts || outcome.serial > 0);
+        let offer = Some(&outcome).filter(|_| trusts);
         Ok(match self.open.as_mut().map(|open| open.platform.attend(Life { inventory, offer })) {
             Some(Err(trouble)) => Err(trouble),
             Some(Ok(Some(next))) => {
