@@ -3,6 +3,7 @@
 //! with it, or cannot be read, is passed over.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -114,19 +115,32 @@ fn time(text: Option<&str>) -> Result<Option<Timestamp>, String> {
 }
 
 /// A text of bounded length: boxes cut theirs.
-fn bounded(text: Option<Cow<'_, str>>) -> Result<Option<String>, String> {
+fn bounded(text: Option<Text<'_>>) -> Result<Option<String>, String> {
     match text {
         Some(text) if text.len() > FLEET_TEXT_BYTES_MAX => Err("a text in it is too long".to_owned()),
-        text => Ok(text.map(Cow::into_owned)),
+        text => Ok(text.map(|text| text.0.into_owned())),
+    }
+}
+
+/// A text as it stands in the message, where it stands there as it is: a message has twenty, and most are not kept.
+#[derive(PartialEq, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
-    r#type: Cow<'a, str>,
+    r#type: Text<'a>,
     #[serde(borrow)]
-    site: Option<Cow<'a, str>>,
+    site: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -136,9 +150,12 @@ struct Event<T> {
 
 #[derive(Deserialize)]
 struct OriginData<'a> {
-    inventory: Cow<'a, str>,
-    project: Cow<'a, str>,
-    scope: Cow<'a, str>,
+    #[serde(borrow)]
+    inventory: Text<'a>,
+    #[serde(borrow)]
+    project: Text<'a>,
+    #[serde(borrow)]
+    scope: Text<'a>,
     main: bool,
 }
 
@@ -171,28 +188,46 @@ macro_rules! names {
 struct FindingData<'a> {
     #[serde(borrow)]
     origin: OriginData<'a>,
-    source: Cow<'a, str>,
-    organization: Cow<'a, str>,
-    project: Cow<'a, str>,
-    branch: Cow<'a, str>,
+    #[serde(borrow)]
+    source: Text<'a>,
+    #[serde(borrow)]
+    organization: Text<'a>,
+    #[serde(borrow)]
+    project: Text<'a>,
+    #[serde(borrow)]
+    branch: Text<'a>,
     pull_request: bool,
-    asset: Cow<'a, str>,
-    id: Cow<'a, str>,
-    key: Cow<'a, str>,
-    kind: Cow<'a, str>,
-    rule: Option<Cow<'a, str>>,
-    title: Cow<'a, str>,
-    message: Cow<'a, str>,
-    severity: Cow<'a, str>,
-    state: Cow<'a, str>,
-    path: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    asset: Text<'a>,
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    key: Text<'a>,
+    #[serde(borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    rule: Option<Text<'a>>,
+    #[serde(borrow)]
+    title: Text<'a>,
+    #[serde(borrow)]
+    message: Text<'a>,
+    #[serde(borrow)]
+    severity: Text<'a>,
+    #[serde(borrow)]
+    state: Text<'a>,
+    #[serde(borrow)]
+    path: Option<Text<'a>>,
     line: Option<u32>,
     #[serde(default)]
     cwe: Vec<u32>,
-    created_at: Option<Cow<'a, str>>,
-    updated_at: Option<Cow<'a, str>>,
-    closed_at: Option<Cow<'a, str>>,
-    first_seen_at: Cow<'a, str>,
+    #[serde(borrow)]
+    created_at: Option<Text<'a>>,
+    #[serde(borrow)]
+    updated_at: Option<Text<'a>>,
+    #[serde(borrow)]
+    closed_at: Option<Text<'a>>,
+    #[serde(borrow)]
+    first_seen_at: Text<'a>,
 }
 
 impl FindingData<'_> {
@@ -231,19 +266,30 @@ impl FindingData<'_> {
 struct ScopeData<'a> {
     #[serde(borrow)]
     origin: OriginData<'a>,
-    source: Cow<'a, str>,
-    organization: Cow<'a, str>,
-    project: Cow<'a, str>,
-    branch: Cow<'a, str>,
+    #[serde(borrow)]
+    source: Text<'a>,
+    #[serde(borrow)]
+    organization: Text<'a>,
+    #[serde(borrow)]
+    project: Text<'a>,
+    #[serde(borrow)]
+    branch: Text<'a>,
     pull_request: bool,
-    asset: Cow<'a, str>,
-    name: Cow<'a, str>,
-    url: Cow<'a, str>,
+    #[serde(borrow)]
+    asset: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    url: Text<'a>,
     cloud: bool,
-    repository: Option<Cow<'a, str>>,
-    analysed_at: Option<Cow<'a, str>>,
-    synced_at: Option<Cow<'a, str>>,
-    retired_at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    repository: Option<Text<'a>>,
+    #[serde(borrow)]
+    analysed_at: Option<Text<'a>>,
+    #[serde(borrow)]
+    synced_at: Option<Text<'a>>,
+    #[serde(borrow)]
+    retired_at: Option<Text<'a>>,
     complete: bool,
     sonar_total: Option<u64>,
 }
@@ -274,18 +320,26 @@ struct GoneData<'a> {
 
 #[derive(Deserialize)]
 struct GoneOrigin<'a> {
-    inventory: Cow<'a, str>,
-    scope: Cow<'a, str>,
+    #[serde(borrow)]
+    inventory: Text<'a>,
+    #[serde(borrow)]
+    scope: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct ConditionData<'a> {
-    code: Cow<'a, str>,
-    severity: Cow<'a, str>,
-    text: Cow<'a, str>,
-    remedy: Cow<'a, str>,
-    raised_at: Cow<'a, str>,
-    ended_at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    code: Text<'a>,
+    #[serde(borrow)]
+    severity: Text<'a>,
+    #[serde(borrow)]
+    text: Text<'a>,
+    #[serde(borrow)]
+    remedy: Text<'a>,
+    #[serde(borrow)]
+    raised_at: Text<'a>,
+    #[serde(borrow)]
+    ended_at: Option<Text<'a>>,
 }
 
 impl ConditionData<'_> {
@@ -305,9 +359,12 @@ impl ConditionData<'_> {
 
 #[derive(Deserialize)]
 struct AliveData<'a> {
-    r#box: Cow<'a, str>,
-    version: Cow<'a, str>,
-    inventory: Cow<'a, str>,
+    #[serde(borrow)]
+    r#box: Text<'a>,
+    #[serde(borrow)]
+    version: Text<'a>,
+    #[serde(borrow)]
+    inventory: Text<'a>,
     every_seconds: u64,
     #[serde(borrow)]
     configuration: Option<OfferData<'a>>,
@@ -316,10 +373,13 @@ struct AliveData<'a> {
 #[derive(Deserialize)]
 struct OfferData<'a> {
     serial: u64,
-    state: Cow<'a, str>,
-    why: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    state: Text<'a>,
+    #[serde(borrow)]
+    why: Option<Text<'a>>,
     changes: u32,
-    at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    at: Option<Text<'a>>,
 }
 
 impl OfferData<'_> {

@@ -3,6 +3,7 @@
 //! stands later in the stream counts, so that what comes twice, or out of its time, changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
@@ -109,14 +110,15 @@ struct Taking<'b, 'h> {
     now: Timestamp,
     /// What this box itself tells somebody is nothing to be told.
     own: InventoryId,
-    tellers: BTreeMap<(Site, InventoryId), Option<u32>>,
-    /// When each said the last thing.
-    last: BTreeMap<(Site, u32), Timestamp>,
+    /// Who tells an inventory as a site's: most often one.
+    tellers: BTreeMap<InventoryId, Vec<(Site, Option<u32>)>>,
+    /// When each said the last thing, and as which site.
+    last: BTreeMap<u32, (Site, Timestamp)>,
     /// Whether scopes came or went, so that the trend is to be counted anew.
     has_moved: bool,
     /// By teller and the scope's number there.
-    scopes: BTreeMap<(u32, ScopeId), Place>,
-    rules: BTreeSet<(SourceName, RuleKey)>,
+    scopes: BTreeMap<(u32, ScopeId), Rc<Place>>,
+    rules: BTreeMap<SourceName, BTreeSet<RuleKey>>,
     /// Findings of each scope that are to be taken in together.
     waiting: BTreeMap<ScopeId, Waiting<'h>>,
 }
@@ -129,7 +131,6 @@ struct Waiting<'h> {
 }
 
 /// A scope here.
-#[derive(Clone)]
 struct Place {
     scope: ScopeId,
     source: SourceName,
@@ -153,7 +154,7 @@ impl<'b, 'h> Taking<'b, 'h> {
             now,
             tellers: BTreeMap::new(),
             scopes: BTreeMap::new(),
-            rules: BTreeSet::new(),
+            rules: BTreeMap::new(),
             waiting: BTreeMap::new(),
         })
     }
@@ -161,7 +162,7 @@ impl<'b, 'h> Taking<'b, 'h> {
     /// Writes what was gathered.
     fn finish(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        for ((of, number), at) in std::mem::take(&mut self.last) {
+        for (number, (of, at)) in std::mem::take(&mut self.last) {
             let mut record = site(self.batch, self.fleet, &of)?;
             let Some(teller) = record.tellers.iter_mut().find(|teller| teller.number == number) else { continue };
             if at.since(teller.last_at) >= LAST_APART {
@@ -180,7 +181,7 @@ impl<'b, 'h> Taking<'b, 'h> {
                     return Ok(());
                 };
                 self.note_rule(&place.source, finding)?;
-                let fresh = || Waiting { source: place.source, told: Vec::new() };
+                let fresh = || Waiting { source: place.source.clone(), told: Vec::new() };
                 self.waiting.entry(place.scope).or_insert_with(fresh).told.push((teller, heard, finding));
                 Ok(())
             }
@@ -216,12 +217,12 @@ impl<'b, 'h> Taking<'b, 'h> {
         if inventory == self.own {
             return Ok(None);
         }
-        let key = (heard.0.clone(), inventory);
-        if let Some(known) = self.tellers.get(&key) {
-            return Ok(*known);
+        let known = self.tellers.entry(inventory).or_default();
+        if let Some((_, number)) = known.iter().find(|(site, _)| site == heard.0) {
+            return Ok(*number);
         }
         let number = teller(self.batch, self.fleet, heard.0, inventory, (heard.1, self.is_live))?;
-        self.tellers.insert(key, number);
+        known.push((heard.0.clone(), number));
         Ok(number)
     }
 
@@ -229,7 +230,7 @@ impl<'b, 'h> Taking<'b, 'h> {
     fn speaker(&mut self, heard: &Heard, inventory: InventoryId) -> Result<Option<u32>, StoreError> {
         let teller = self.teller((&heard.site, heard.at), inventory)?;
         if let Some(number) = teller {
-            self.last.insert((heard.site.clone(), number), heard.at);
+            self.last.entry(number).or_insert_with(|| (heard.site.clone(), heard.at)).1 = heard.at;
         }
         Ok(teller)
     }
@@ -276,9 +277,15 @@ impl<'b, 'h> Taking<'b, 'h> {
     }
 
     /// Where a scope of a box is here; made where it is new. Nothing where its names cannot be had here.
-    fn place(&mut self, site: &Site, teller: u32, origin: &Origin, names: &Names) -> Result<Option<Place>, StoreError> {
+    fn place(
+        &mut self,
+        site: &Site,
+        teller: u32,
+        origin: &Origin,
+        names: &Names,
+    ) -> Result<Option<Rc<Place>>, StoreError> {
         if let Some(known) = self.scopes.get(&(teller, origin.scope)) {
-            return Ok(Some(known.clone()));
+            return Ok(Some(Rc::clone(known)));
         }
         let key = id_key(teller, SCOPE, origin.scope.0.into());
         let known = self.local(&key)?.and_then(|local| Some(ScopeId(u32::try_from(local.number).ok()?)));
@@ -296,8 +303,8 @@ impl<'b, 'h> Taking<'b, 'h> {
             (scope, project)
         };
         let Some(project) = catalogue::project(self.batch, project)? else { return Ok(None) };
-        let place = Place { scope, source: project.organization.source };
-        self.scopes.insert((teller, origin.scope), place.clone());
+        let place = Rc::new(Place { scope, source: project.organization.source });
+        self.scopes.insert((teller, origin.scope), Rc::clone(&place));
         Ok(Some(place))
     }
 
@@ -522,9 +529,14 @@ impl<'b, 'h> Taking<'b, 'h> {
     /// Notes what a rule is called. Each site's rules are its own: none can name another's.
     fn note_rule(&mut self, source: &SourceName, finding: &FindingSaid) -> Result<(), StoreError> {
         let Some(key) = &finding.observed.rule else { return Ok(()) };
-        if !self.rules.insert((source.clone(), key.clone())) {
+        let seen = match self.rules.get_mut(source) {
+            Some(seen) => seen,
+            None => self.rules.entry(source.clone()).or_default(),
+        };
+        if seen.contains(key) {
             return Ok(());
         }
+        seen.insert(key.clone());
         let known = match catalogue::rule(self.batch, source, key) {
             Err(StoreError::Damaged { .. }) => None,
             found => found?,
