@@ -206,6 +206,17 @@ pub(super) fn conditions(admin: &Admin, view: &Reader) -> Result<Vec<Condition>,
         let sites = fleet::sites(view, name)?;
         found.extend(silent(name, &seen, &sites, now, steady));
         found.extend(sites.iter().filter_map(|(site, record)| twice(site, record, now)));
+        let is_passed_over = |record: &SiteRecord| record.passed_over_at.is_some_and(|at| now.since(at) < FOREIGN_TOLD);
+        found.extend(sites.iter().filter(|(_, record)| is_passed_over(record)).map(|(site, _)| Condition {
+            urgency: Urgency::Error,
+            code: "fleet_site_taken",
+            text: format!(
+                "what site {site} of fleet {name} says is passed over: another fleet has a site of this name"
+            ),
+            remedy: format!(
+                "give one of them another name, at its box: `hydrophone destination edit NAME --option site={site}-2`"
+            ),
+        }));
     }
     Ok(found)
 }

@@ -630,7 +630,7 @@ mod tests {
             last_at,
             offer: None,
         };
-        SiteRecord { tellers: vec![teller] }
+        SiteRecord { tellers: vec![teller], ..SiteRecord::default() }
     }
 
     fn silent(seen: &Seen, heard_at: i64, now: i64, steady: Duration) -> Option<u64> {

@@ -266,6 +266,33 @@ fn a_box_that_is_set_up_anew_tells_the_same_findings() {
     wait_condition(&gateway, "fleet_site_twice", &["two boxes speak as site berlin", "within the hour"]);
 }
 
+#[test]
+fn of_two_fleets_with_a_site_of_one_name_the_second_is_passed_over_and_that_is_told() {
+    let servers = [(); 2].map(|()| {
+        let may = r#"publish: ["hydrophone.v1.berlin.>", "hydrophone.v1.berlin-2.>"],
+            subscribe: ["_INBOX.hydrophone.berlin.>", "_INBOX.hydrophone.berlin-2.>"]"#;
+        let user = format!("{{ user: berlin, password: berlin-secret, permissions: {{ {may} }} }}");
+        let server = Server::start(&[user, hub()]);
+        server.make(usual());
+        server
+    });
+    let (_sonar, berlin) = shop();
+    joined(&berlin, &servers[0], "berlin");
+    let gateway = Gateway::start();
+    gather(&gateway, &servers[0]);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    let (_other_sonar, other) = shop();
+    joined(&other, &servers[1], "berlin");
+    let (url, add) = (servers[1].url(), ["source", "add", "others", "--fleet"]);
+    let said = gateway.cli_with(&[&add[..], &[&url, "--credentials", "-"]].concat(), "hub:hub-secret");
+    assert_eq!(said.code, 0, "{said:?}");
+    wait_condition(&gateway, "fleet_site_taken", &["what site berlin of fleet others says", "site=berlin-2"]);
+    wait_union(&gateway, &[("berlin", &berlin)]);
+    // As the remedy has it.
+    assert_eq!(other.cli(&["destination", "edit", "fleet", "--option", "site=berlin-2"]).code, 0);
+    wait_union(&gateway, &[("berlin", &berlin), ("berlin-2", &other)]);
+}
+
 /// As [`wait_union`], where the box has begun anew: when it first saw something is another time.
 fn wait_union_but_for_times(hub: &Gateway, gateway: &Gateway) {
     let keys = |list: Vec<String>| -> BTreeSet<String> {

@@ -90,11 +90,14 @@ pub struct Foreign {
 }
 
 /// What is known of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct SiteRecord {
     /// Whose inventories were told as this site's, the present one last.
     #[n(0)]
     pub tellers: Vec<Teller>,
+    /// When something it said was last passed over since another source here bears its name, give or take an hour.
+    #[n(1)]
+    pub passed_over_at: Option<Timestamp>,
 }
 
 /// An inventory that is told as a site's.

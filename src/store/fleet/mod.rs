@@ -90,8 +90,8 @@ pub fn put_position(batch: &Batch, name: &SourceName, position: &Position) -> Re
 
 fn site(view: &impl View, name: &SourceName, site: &Site) -> Result<SiteRecord, StoreError> {
     match get(view, tables::SITES, &site_key(name, site)) {
-        Err(StoreError::Damaged { .. }) => Ok(SiteRecord { tellers: Vec::new() }),
-        found => Ok(found?.unwrap_or(SiteRecord { tellers: Vec::new() })),
+        Err(StoreError::Damaged { .. }) => Ok(SiteRecord::default()),
+        found => Ok(found?.unwrap_or_default()),
     }
 }
 
@@ -178,7 +178,7 @@ fn left(view: &impl View) -> Result<Option<Left>, StoreError> {
     for (table, is_sites) in [(tables::SITE_CONDITIONS, false), (tables::SITES, true)] {
         if let Some((name, key)) = first_of_gone(view, table, &known)? {
             if is_sites {
-                let record: SiteRecord = get(view, table, &key)?.unwrap_or(SiteRecord { tellers: Vec::new() });
+                let record: SiteRecord = get(view, table, &key)?.unwrap_or_default();
                 for teller in record.tellers {
                     let prefix = Key::new().u32(teller.number);
                     if !keys(view, tables::FLEET_IDS, &prefix, 1)?.is_empty() {

@@ -57,6 +57,9 @@ const NAME_KEPT: usize = 60;
 /// When somebody said the last thing is noted to the minute.
 const LAST_APART: Duration = Duration::from_mins(1);
 
+/// That something was passed over is noted to the hour.
+const PASSED_OVER_APART: Duration = Duration::from_hours(1);
+
 const PROJECT: u8 = b'P';
 pub(super) const SCOPE: u8 = b'S';
 pub(super) const FINDING: u8 = b'F';
@@ -119,6 +122,8 @@ struct Taking<'b, 'h> {
     /// By teller and the scope's number there.
     scopes: BTreeMap<(u32, ScopeId), Rc<Place>>,
     rules: BTreeMap<SourceName, BTreeSet<RuleKey>>,
+    /// Sites of which something was passed over, as another source here bears their name.
+    passed_over: BTreeSet<Site>,
     /// Findings of each scope that are to be taken in together.
     waiting: BTreeMap<ScopeId, Waiting<'h>>,
 }
@@ -155,6 +160,7 @@ impl<'b, 'h> Taking<'b, 'h> {
             tellers: BTreeMap::new(),
             scopes: BTreeMap::new(),
             rules: BTreeMap::new(),
+            passed_over: BTreeSet::new(),
             waiting: BTreeMap::new(),
         })
     }
@@ -167,6 +173,13 @@ impl<'b, 'h> Taking<'b, 'h> {
             let Some(teller) = record.tellers.iter_mut().find(|teller| teller.number == number) else { continue };
             if at.since(teller.last_at) >= LAST_APART {
                 teller.last_at = at;
+                put_site(self.batch, self.fleet, &of, &record)?;
+            }
+        }
+        for of in std::mem::take(&mut self.passed_over) {
+            let mut record = site(self.batch, self.fleet, &of)?;
+            if record.passed_over_at.is_none_or(|at| self.now.since(at) >= PASSED_OVER_APART) {
+                record.passed_over_at = Some(self.now);
                 put_site(self.batch, self.fleet, &of, &record)?;
             }
         }
@@ -357,7 +370,7 @@ impl<'b, 'h> Taking<'b, 'h> {
 
     /// A project of a box, made where it is new.
     fn project(
-        &self,
+        &mut self,
         site: &Site,
         teller: u32,
         origin: &Origin,
@@ -411,10 +424,13 @@ impl<'b, 'h> Taking<'b, 'h> {
 
     /// An organization of a box, whose source is made here where it is new. Nothing where another fleet has a site of this
     /// name, or the name comes to be too long.
-    fn organization(&self, site: &Site, names: &Names) -> Result<Option<OrganizationRef>, StoreError> {
+    fn organization(&mut self, site: &Site, names: &Names) -> Result<Option<OrganizationRef>, StoreError> {
         let Ok(name) = names.source.at_site(site) else { return Ok(None) };
         match catalogue::source(self.batch, &name)? {
-            Some(source) if source.at.as_ref().is_none_or(|at| at.fleet != *self.fleet) => return Ok(None),
+            Some(source) if source.at.as_ref().is_none_or(|at| at.fleet != *self.fleet) => {
+                self.passed_over.insert(site.clone());
+                return Ok(None);
+            }
             Some(_) => {}
             None => {
                 let at = AtSite { fleet: self.fleet.clone(), site: site.clone() };
