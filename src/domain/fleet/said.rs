@@ -2,6 +2,8 @@
 //!
 //! Names may change, numbers do not: whatever is said names the [`Origin`] by which it is known again.
 
+use std::sync::Arc;
+
 use minicbor::{Decode, Encode};
 
 use super::offer::Outcome;
@@ -82,8 +84,8 @@ pub struct Names {
 pub struct FindingSaid {
     /// Where it is.
     pub origin: Origin,
-    /// Under which names.
-    pub names: Names,
+    /// Under which names: those of a scope's findings are most often the same.
+    pub names: Arc<Names>,
     /// Its number there.
     pub id: FindingId,
     /// What is said of it.

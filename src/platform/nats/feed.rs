@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::super::{BadDestination, Finding, Trouble};
 use super::credentials::Credentials;
-use super::hear::hear;
+use super::hear::Ear;
 use super::link::{Link, STREAMS, Who, oddity};
 use super::way_of;
 use crate::domain::fleet::hub::{Fleet, Position};
@@ -47,6 +47,7 @@ struct Reading {
     counted: u64,
     /// Whether it has to begin anew.
     is_over: bool,
+    ear: Ear,
 }
 
 /// What was read.
@@ -151,7 +152,7 @@ impl Feed {
         let made = open.runtime.block_on(async { timeout(NATS_CALL_MAX, asked).await });
         match made {
             Ok(Ok((messages, pending))) => {
-                self.reading = Some(Reading { messages, counted: 0, is_over: false });
+                self.reading = Some(Reading { messages, counted: 0, is_over: false, ear: Ear::default() });
                 let state = &info.state;
                 Ok(Begun { made_at, messages: state.messages, last: state.last_sequence, pending })
             }
@@ -336,7 +337,7 @@ async fn gather(reading: &mut Reading, host: &str) -> Result<Taken, Trouble> {
         let (sequence, pending) = (info.stream_sequence, info.pending);
         let Message { subject, payload, .. } = &message.message;
         bytes += payload.len();
-        match hear(subject, payload) {
+        match reading.ear.hear(subject, payload) {
             Ok((site, said)) => taken.heard.push(Heard { sequence, at, site, said }),
             Err((site, why)) => taken.passed_over.push((sequence, site, why)),
         }
@@ -354,7 +355,7 @@ async fn gather(reading: &mut Reading, host: &str) -> Result<Taken, Trouble> {
 pub(crate) fn fuzz(data: &[u8]) {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (Ok(subject), body) = (std::str::from_utf8(&data[..end]), &data[end + 1..]) else { return };
-    match hear(subject, body) {
+    match Ear::default().hear(subject, body) {
         Ok((site, said)) => {
             assert!(subject.starts_with(&format!("hydrophone.v1.{site}.")), "nobody speaks for another site");
             if let Said::Finding(finding) = said {

@@ -3,89 +3,157 @@
 //! with it, or cannot be read, is passed over.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::super::cloud_events::TYPES;
 use crate::domain::finding::{Observed, SonarWords};
-use crate::domain::fleet::Site;
 use crate::domain::fleet::offer::{Outcome, State};
 use crate::domain::fleet::said::{AliveSaid, ConditionSaid, FindingSaid, Names, Origin, Said, ScopeSaid, Unheard};
-use crate::domain::ids::{IssueKey, RuleKey, ScopeKind};
+use crate::domain::fleet::{InventoryId, Site};
+use crate::domain::ids::{FindingId, IssueKey, RuleKey, ScopeId, ScopeKind};
 use crate::domain::limits::{FLEET_MESSAGE_BYTES_MAX, FLEET_TEXT_BYTES_MAX};
 use crate::domain::time::Timestamp;
 
-/// What a message says, and whose it is.
-///
-/// # Errors
-/// If it is passed over, with the site where the subject names one.
-pub(super) fn hear(subject: &str, body: &[u8]) -> Result<(Site, Said), (Option<Site>, Unheard)> {
-    let Some((site, rest)) = Site::of_subject(subject) else {
-        return Err((None, Unheard::Foreign("a message's subject names no site".to_owned())));
+/// The names in an event about a scope. Flattening them into both would have all of an event copied first.
+macro_rules! names {
+    ($data:expr) => {
+        Names {
+            source: parsed(&$data.source)?,
+            organization: parsed(&$data.organization)?,
+            project: parsed(&$data.project)?,
+            asset: parsed(&$data.asset)?,
+            kind: if $data.pull_request { ScopeKind::PullRequest } else { ScopeKind::Branch },
+            scope: parsed(&$data.branch)?,
+        }
     };
-    match understand(&site, subject, rest, body) {
-        Ok(said) => Ok((site, said)),
-        Err(why) => Err((Some(site), why)),
+}
+
+/// Whoever listens, with the names that were heard of each scope: they are the same for all of its findings, and so they are
+/// checked and kept once.
+#[derive(Default)]
+pub(super) struct Ear {
+    scopes: BTreeMap<(InventoryId, ScopeId), Known>,
+}
+
+/// What was heard of a scope.
+struct Known {
+    names: Arc<Names>,
+    /// The subject of its findings, up to their numbers.
+    subject: String,
+}
+
+impl Ear {
+    /// What a message says, and whose it is.
+    ///
+    /// # Errors
+    /// If it is passed over, with the site where the subject names one.
+    pub(super) fn hear(&mut self, subject: &str, body: &[u8]) -> Result<(Site, Said), (Option<Site>, Unheard)> {
+        let Some((site, rest)) = Site::of_subject(subject) else {
+            return Err((None, Unheard::Foreign("a message's subject names no site".to_owned())));
+        };
+        match self.understand(&site, subject, rest, body) {
+            Ok(said) => Ok((site, said)),
+            Err(why) => Err((Some(site), why)),
+        }
+    }
+
+    /// The names in a finding's message, where they are right and it stands on the subject that they make.
+    fn names(
+        &mut self,
+        (site, subject): (&Site, &str),
+        origin: &Origin,
+        data: &FindingData<'_>,
+    ) -> Result<Option<Arc<Names>>, String> {
+        let key = (origin.inventory, origin.scope);
+        if let Some(known) = self.scopes.get(&key)
+            && data.has(&known.names)
+            && is_plain_number(&data.id)
+            && subject.strip_prefix(&known.subject) == Some(&*data.id)
+        {
+            return Ok(Some(Arc::clone(&known.names)));
+        }
+        let names = Arc::new(names!(data));
+        let id: FindingId = parsed(&data.id)?;
+        let own = site.finding_of((&names.source, &names.organization, &names.project), id);
+        if own != subject {
+            return Ok(None);
+        }
+        if self.scopes.len() >= SCOPES_KEPT {
+            self.scopes.clear();
+        }
+        let prefix = own.strip_suffix(&*data.id).unwrap_or(&own).to_owned();
+        self.scopes.insert(key, Known { names: Arc::clone(&names), subject: prefix });
+        Ok(Some(names))
+    }
+
+    fn understand(&mut self, site: &Site, subject: &str, rest: &str, body: &[u8]) -> Result<Said, Unheard> {
+        let foreign = |why: &str| Unheard::Foreign(format!("a message on {} {why}", shown(subject)));
+        if body.len() > FLEET_MESSAGE_BYTES_MAX {
+            return Err(foreign("is larger than any that a box sends"));
+        }
+        let head: Head = serde_json::from_slice(body).map_err(|_| foreign("is no event"))?;
+        if head.site.as_deref() != Some(site.as_str()) {
+            return Err(foreign("says that another site sends it"));
+        }
+        let Some(kind) = head.r#type.strip_prefix(TYPES) else { return Err(foreign("is no event of hydrophone's")) };
+        let unreadable = |error: &dyn std::fmt::Display| {
+            foreign(&format!("cannot be read: {}", short(&error.to_string()).escape_default()))
+        };
+        let said = if let Some(change) = kind.strip_prefix("finding.") {
+            if !CHANGES.contains(&change) {
+                return Err(Unheard::Newer(format!("it says of findings that they are {:?}", short(change))));
+            }
+            let event: Event<FindingData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+            let origin = event.data.origin.said().map_err(|error| unreadable(&error))?;
+            let names = self.names((site, subject), &origin, &event.data).map_err(|error| unreadable(&error))?;
+            let names = names.ok_or_else(|| foreign("is about another finding"))?;
+            Said::Finding(Box::new(event.data.said(origin, names).map_err(|error| unreadable(&error))?))
+        } else {
+            match kind {
+                "scope.told" => {
+                    let event: Event<ScopeData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                    Said::Scope(Box::new(event.data.said().map_err(|error| unreadable(&error))?))
+                }
+                "scope.gone" => {
+                    let event: Event<GoneData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                    let origin = event.data.origin;
+                    let inventory = parsed(&origin.inventory).map_err(|error| unreadable(&error))?;
+                    let scope = parsed(&origin.scope).map_err(|error| unreadable(&error))?;
+                    Said::Gone { inventory, scope }
+                }
+                "condition.raised" | "condition.ended" => {
+                    let event: Event<ConditionData> =
+                        serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                    Said::Condition(event.data.said(rest).map_err(|error| unreadable(&error))?)
+                }
+                "box.alive" => {
+                    let event: Event<AliveData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+                    Said::Alive(event.data.said().map_err(|error| unreadable(&error))?)
+                }
+                "ping" => Said::Ping,
+                other => return Err(Unheard::Newer(format!("it says {:?}", short(other)))),
+            }
+        };
+        let marked = rest.starts_with('~');
+        if marked == matches!(said, Said::Finding(_)) {
+            return Err(foreign("is about something else"));
+        }
+        Ok(said)
     }
 }
 
-fn understand(site: &Site, subject: &str, rest: &str, body: &[u8]) -> Result<Said, Unheard> {
-    let foreign = |why: &str| Unheard::Foreign(format!("a message on {} {why}", shown(subject)));
-    if body.len() > FLEET_MESSAGE_BYTES_MAX {
-        return Err(foreign("is larger than any that a box sends"));
-    }
-    let head: Head = serde_json::from_slice(body).map_err(|_| foreign("is no event"))?;
-    if head.site.as_deref() != Some(site.as_str()) {
-        return Err(foreign("says that another site sends it"));
-    }
-    let Some(kind) = head.r#type.strip_prefix(TYPES) else { return Err(foreign("is no event of hydrophone's")) };
-    let unreadable = |error: &dyn std::fmt::Display| {
-        foreign(&format!("cannot be read: {}", short(&error.to_string()).escape_default()))
-    };
-    let said = if let Some(change) = kind.strip_prefix("finding.") {
-        if !CHANGES.contains(&change) {
-            return Err(Unheard::Newer(format!("it says of findings that they are {:?}", short(change))));
-        }
-        let event: Event<FindingData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-        let finding = event.data.said().map_err(|error| unreadable(&error))?;
-        let names = &finding.names;
-        if site.finding_of((&names.source, &names.organization, &names.project), finding.id) != subject {
-            return Err(foreign("is about another finding"));
-        }
-        Said::Finding(Box::new(finding))
-    } else {
-        match kind {
-            "scope.told" => {
-                let event: Event<ScopeData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-                Said::Scope(Box::new(event.data.said().map_err(|error| unreadable(&error))?))
-            }
-            "scope.gone" => {
-                let event: Event<GoneData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-                let origin = event.data.origin;
-                let inventory = parsed(&origin.inventory).map_err(|error| unreadable(&error))?;
-                let scope = parsed(&origin.scope).map_err(|error| unreadable(&error))?;
-                Said::Gone { inventory, scope }
-            }
-            "condition.raised" | "condition.ended" => {
-                let event: Event<ConditionData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-                Said::Condition(event.data.said(rest).map_err(|error| unreadable(&error))?)
-            }
-            "box.alive" => {
-                let event: Event<AliveData> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-                Said::Alive(event.data.said().map_err(|error| unreadable(&error))?)
-            }
-            "ping" => Said::Ping,
-            other => return Err(Unheard::Newer(format!("it says {:?}", short(other)))),
-        }
-    };
-    let marked = rest.starts_with('~');
-    if marked == matches!(said, Said::Finding(_)) {
-        return Err(foreign("is about something else"));
-    }
-    Ok(said)
+/// Whether a finding's number is written as boxes write it: `F012` is read as twelve, too, and is another subject.
+fn is_plain_number(id: &str) -> bool {
+    id.strip_prefix('F').is_some_and(|id| !id.starts_with('0') && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
+
+/// Scopes whose names are kept: a few hundred bytes each.
+const SCOPES_KEPT: usize = 4096;
 
 /// What happened to a finding, as far as this version knows.
 const CHANGES: [&str; 8] = ["present", "opened", "updated", "fixed", "removed", "reopened", "triaged", "moved"];
@@ -170,20 +238,6 @@ impl OriginData<'_> {
     }
 }
 
-/// The names in an event about a scope. Flattening them into both would have all of an event copied first.
-macro_rules! names {
-    ($data:expr) => {
-        Names {
-            source: parsed(&$data.source)?,
-            organization: parsed(&$data.organization)?,
-            project: parsed(&$data.project)?,
-            asset: parsed(&$data.asset)?,
-            kind: if $data.pull_request { ScopeKind::PullRequest } else { ScopeKind::Branch },
-            scope: parsed(&$data.branch)?,
-        }
-    };
-}
-
 #[derive(Deserialize)]
 struct FindingData<'a> {
     #[serde(borrow)]
@@ -231,13 +285,23 @@ struct FindingData<'a> {
 }
 
 impl FindingData<'_> {
-    fn said(self) -> Result<FindingSaid, String> {
+    /// Whether it stands under these names.
+    fn has(&self, names: &Names) -> bool {
+        *self.source == *names.source.as_str()
+            && *self.organization == *names.organization.as_str()
+            && *self.project == *names.project.as_str()
+            && *self.asset == *names.asset.as_str()
+            && *self.branch == *names.scope.as_str()
+            && self.pull_request == (names.kind == ScopeKind::PullRequest)
+    }
+
+    fn said(self, origin: Origin, names: Arc<Names>) -> Result<FindingSaid, String> {
         let rule = self.rule.as_deref().map(RuleKey::parse).transpose().map_err(|error| error.to_string())?;
         // Where the rule has no name, what a person reads first is the message.
         let rule_name = (rule.is_some() && self.title != self.message).then_some(self.title);
         Ok(FindingSaid {
-            origin: self.origin.said()?,
-            names: names!(self),
+            origin,
+            names,
             id: parsed(&self.id)?,
             observed: Observed {
                 key: IssueKey::parse(&self.key).map_err(|error| error.to_string())?,
@@ -431,7 +495,7 @@ mod tests {
     }
 
     fn heard(subject: &str, event: &Value) -> Result<(Site, Said), (Option<Site>, Unheard)> {
-        hear(subject, event.to_string().as_bytes())
+        Ear::default().hear(subject, event.to_string().as_bytes())
     }
 
     #[test]
@@ -465,7 +529,40 @@ mod tests {
         let mut other = event();
         other["site"] = json!("oslo");
         foreign(SUBJECT, &other);
-        assert!(matches!(hear(SUBJECT, b"\xff{"), Err((Some(_), Unheard::Foreign(_)))));
+        assert!(matches!(Ear::default().hear(SUBJECT, b"\xff{"), Err((Some(_), Unheard::Foreign(_)))));
+    }
+
+    /// Names that were heard of a scope before are no reason to believe those of another message.
+    #[test]
+    fn what_was_heard_before_hides_nothing_of_what_comes() {
+        let mut ear = Ear::default();
+        let mut said = |subject: &str, event: &Value| ear.hear(subject, event.to_string().as_bytes());
+        let names = |said: Result<(Site, Said), _>| match said {
+            Ok((_, Said::Finding(finding))) => (finding.names.asset.to_string(), finding.id.0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(names(said(SUBJECT, &event())), ("Shop".to_owned(), 12));
+        let with = |changes: &[(&str, Value)]| {
+            let mut event = event();
+            for (name, value) in changes {
+                event["data"][*name] = value.clone();
+            }
+            event
+        };
+        assert_eq!(names(said(SUBJECT, &with(&[("asset", json!("Other"))]))), ("Other".to_owned(), 12));
+        let next = SUBJECT.replace("F12", "F13");
+        assert_eq!(names(said(&next, &with(&[("id", json!("F13"))]))), ("Shop".to_owned(), 13));
+        for (subject, event) in [
+            (next.as_str(), event()),
+            (SUBJECT, with(&[("id", json!("F13"))])),
+            (SUBJECT, with(&[("project", json!("other"))])),
+            (SUBJECT, with(&[("branch", json!("a\u{1}"))])),
+            (&SUBJECT.replace("berlin", "oslo"), event()),
+            (&SUBJECT.replace("F12", "F012"), with(&[("id", json!("F012"))])),
+            (&SUBJECT.replace("F12", "F+12"), with(&[("id", json!("F+12"))])),
+        ] {
+            assert!(said(subject, &event).is_err(), "{subject} {event}");
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn heard(sequence: u64, said: Said) -> Heard {
 fn finding(teller: u8, scope: u32, id: u64, key: u8, state: State) -> Said {
     Said::Finding(Box::new(FindingSaid {
         origin: origin(teller, scope),
-        names: names(scope),
+        names: names(scope).into(),
         id: FindingId(id),
         observed: observed(key, state),
         rule_name: None,
@@ -246,7 +246,7 @@ fn anew(sequence: u64) -> [Heard; 2] {
     let Said::Scope(said) = &mut told else { unreachable!() };
     said.names = names(1);
     let Said::Finding(mut first) = finding(2, 4, 1, 1, State::Open) else { unreachable!() };
-    first.names = names(1);
+    first.names = names(1).into();
     [heard(sequence, Said::Finding(first)), heard(sequence + 1, told)]
 }
 
@@ -318,7 +318,7 @@ fn a_branch_that_gets_the_name_of_another_is_not_ended_with_it() {
     // The project was removed and imported anew: the same names under other numbers, and then the end of the former ones.
     let renumbered = |number: u32, id: u64, key: u8| {
         let Said::Finding(mut said) = finding(1, number, id, key, State::Open) else { unreachable!() };
-        said.names = names(1);
+        said.names = names(1).into();
         said.origin.project = ProjectId(2);
         Said::Finding(said)
     };
