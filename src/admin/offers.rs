@@ -85,7 +85,7 @@ pub(super) fn condition(admin: &Admin, view: &Reader) -> Result<Option<Condition
         ),
         Standing::Failed => warning(
             format!("the configuration that the fleet offers could not be carried out: {why}"),
-            "what stands before it is done, and it is tried again every 15 minutes; mend it here, or offer another one",
+            "what stands before it is done, and it is tried again every 15 minutes; mend it on the box, or offer another one",
         ),
         _ => Ok(None),
     }

@@ -146,7 +146,7 @@ fn problems(site: &FleetSite) -> String {
     }
     let serious = site.conditions.iter().filter(|condition| condition.severity != "info").count();
     if serious > 0 {
-        told.push(format!("{serious} conditions"));
+        told.push(counted(u64::try_from(serious).unwrap_or(u64::MAX), "condition"));
     }
     match site.configuration.as_ref().map(|one| one.state.as_str()) {
         Some("refused") => told.push("configuration refused".to_owned()),

@@ -137,7 +137,7 @@ fn conditions(sites: &[shapes::FleetSite], now: Timestamp) -> Markup {
                     span.{ "is " (tone) } { span.hide { (word) } }
                     div {
                         p { strong { (site.site) ": " (coded(&sentence(&condition.text))) } }
-                        p { "There: " (coded(&condition.remedy)) " " span.soft { (when_told(Some(&condition.raised_at), now)) } }
+                        p { "There: " (coded(&condition.remedy)) span.soft { " · " (when_told(Some(&condition.raised_at), now)) } }
                     }
                 }
             } } }

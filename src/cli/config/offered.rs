@@ -47,7 +47,8 @@ impl Document {
     /// its own files, but for the secrets in a folder that was made for that.
     fn bound(&mut self, secrets: Option<&Path>) -> Result<(), Wrong> {
         let wrong = |place: String, why: &str| Err(Wrong(format!("{place}: {why}")));
-        if self.users.is_some() {
+        // What `config export` writes of a box without any is empty.
+        if self.users.as_ref().is_some_and(|users| !users.is_empty()) {
             return wrong("users".to_owned(), "who may use a box is decided there; leave this part out");
         }
         if self.settings.as_ref().is_some_and(|settings| settings.contains_key(FLEET_SIGNER)) {
