@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hydrophone::domain::fleet::offer::{Claims, SigningKey};
 use serde_json::{Value, json};
 
 use super::hub::gather;
@@ -168,6 +169,21 @@ fn boxes_take_what_somebody_signed_whom_they_trust() {
     assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
     fleet.berlin.wait("the newer one", |gateway| (setting(gateway, "keep-closed-days") == "300").then_some(()));
     assert_eq!(setting(&fleet.berlin, "poll-minutes"), "9");
+    // A clock that was ahead when something was signed.
+    let ahead = SigningKey::parse(&std::fs::read_to_string(&key).unwrap()).unwrap().sign(&Claims {
+        serial: 1_u64 << 50,
+        sites: vec!["berlin".to_owned()],
+        configuration: poll_minutes(11),
+    });
+    fleet.put("berlin", ahead);
+    assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
+    wait_poll_minutes(&fleet.berlin, "11");
+    fleet.hub.wait("the hub to hear of it", |_| {
+        fleet.site("berlin").filter(|site| site["configuration"]["serial"] == 1_u64 << 50)
+    });
+    fleet.offered(&fleet.write("after.json", &poll_minutes(12)), &key, &["berlin"]);
+    assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
+    wait_poll_minutes(&fleet.berlin, "12");
 }
 
 #[test]

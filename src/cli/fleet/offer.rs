@@ -12,7 +12,7 @@ use super::super::config;
 use super::super::export::Draft;
 use super::super::secret::{name, secret_bytes};
 use super::super::table::{clean, counted, now};
-use crate::admin::shapes::{FleetStatus, NewOffer, Offered};
+use crate::admin::shapes::{FleetSite, FleetStatus, NewOffer, Offered};
 use crate::domain::fleet::offer::{Claims, SigningKey};
 use crate::domain::limits::FLEET_OFFER_BYTES_MAX;
 use crate::sys::random;
@@ -68,8 +68,9 @@ impl Apply {
     pub(super) fn run(self, session: &mut Session) -> Result<(), Failure> {
         let configuration = config::for_others(&self.file)?;
         let key = signing_key(&self.key)?;
-        let sites = if self.all_sites { all_sites(session, self.fleet.as_deref())? } else { self.sites };
-        let serial = u64::try_from(now().0).unwrap_or_default();
+        let known = sites_of(session, self.fleet.as_deref())?;
+        let sites = if self.all_sites { all(&known)? } else { self.sites };
+        let serial = serial(&known);
         let offer = key.sign(&Claims { serial, sites, configuration });
         if offer.len() > FLEET_OFFER_BYTES_MAX {
             let text = format!(
@@ -90,10 +91,21 @@ impl Apply {
     }
 }
 
-fn all_sites(session: &Session, fleet: Option<&str>) -> Result<Vec<String>, Failure> {
+fn sites_of(session: &Session, fleet: Option<&str>) -> Result<Vec<FleetSite>, Failure> {
     let status: Answer<FleetStatus> = session.client.get("fleet")?;
     let fleets = status.value.fleets.into_iter().filter(|one| fleet.is_none_or(|name| one.name == name));
-    let sites: Vec<String> = fleets.flat_map(|one| one.sites).map(|site| site.site).collect();
+    Ok(fleets.flat_map(|one| one.sites).collect())
+}
+
+/// When it was signed, and above all that boxes have taken: a clock that was ahead once must not make them refuse what comes
+/// after it.
+fn serial(known: &[FleetSite]) -> u64 {
+    let taken = known.iter().filter_map(|site| site.configuration.as_ref()).map(|one| one.serial).max();
+    u64::try_from(now().0).unwrap_or_default().max(taken.map_or(0, |taken| taken.saturating_add(1)))
+}
+
+fn all(known: &[FleetSite]) -> Result<Vec<String>, Failure> {
+    let sites: Vec<String> = known.iter().map(|site| site.site.clone()).collect();
     if sites.is_empty() {
         return Err(Failure::Input {
             text: "no site has said anything".to_owned(),
