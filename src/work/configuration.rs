@@ -63,19 +63,26 @@ impl Work {
             .store
             .read::<_, StoreError>(|view| Ok((settings::value(view, FLEET_SIGNER)?, offer::outcome(view)?)))?;
         let trusted = trusted.and_then(|text| signers(&text).ok()).unwrap_or_default();
-        let (is_same, again) = (known.digest == digest, self.offers.now().again);
-        if is_same && known.state == State::Applied {
+        let now = Some(self.clock.now());
+        // Each is carried out once, whatever was offered in between.
+        let is_taken = known.digest == digest;
+        if is_taken && known.is_done {
+            if known.state != State::Applied {
+                let again = Outcome { state: State::Applied, why: None, at: now, ..known };
+                self.store.write::<_, StoreError>(move |batch| offer::put(batch, &again))?;
+            }
             return Ok(());
         }
-        match accept(offered, &trusted, site, known.serial) {
-            Ok(_) if is_same && known.state == State::Failed && again.is_some_and(|at| at > self.clock.steady()) => {}
+        let least = if is_taken { known.serial } else { known.serial.saturating_add(1) };
+        let again = self.offers.now().again.filter(|_| is_taken);
+        match accept(offered, &trusted, site, least) {
+            Ok(_) if again.is_some_and(|at| at > self.clock.steady()) => {}
             Ok(accepted) => self.begin_configuration(digest, accepted),
             Err(bad) => {
                 let why = Some(bad.to_string());
-                if !is_same || known.state != State::Refused || known.why != why {
+                if known.state != State::Refused || known.why != why {
                     tracing::warn!("the configuration that this box is offered is not taken: {bad}");
-                    let at = Some(self.clock.now());
-                    let refused = Outcome { digest, why, at, state: State::Refused, changes: 0, ..known };
+                    let refused = Outcome { why, at: now, state: State::Refused, changes: 0, ..known };
                     self.store.write::<_, StoreError>(move |batch| offer::put(batch, &refused))?;
                 }
             }
@@ -102,7 +109,10 @@ impl Work {
         let Accepted { signer, claims } = accepted;
         let outcome = |state, why: Option<String>, changes| {
             let (digest, serial, at) = (digest.to_vec(), claims.serial, Some(self.clock.now()));
-            Outcome { digest, serial, state, why, changes, at }
+            let is_done = state == State::Applied;
+            // It is told to others, in a message of bounded length.
+            let why = why.map(|why| why.chars().take(WHY_CHARACTERS_MAX).collect());
+            Outcome { digest, serial, state, why, changes, at, is_done }
         };
         let entry = Entry {
             at: self.clock.now(),
@@ -137,3 +147,6 @@ impl Work {
         })
     }
 }
+
+/// Of what was the matter so much is kept and told.
+const WHY_CHARACTERS_MAX: usize = 500;

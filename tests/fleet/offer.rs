@@ -205,15 +205,24 @@ fn what_is_old_or_for_another_site_or_signed_by_a_stranger_is_not_taken() {
     fleet.offered(&second, &key, &["berlin"]);
     assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
     wait_poll_minutes(&fleet.berlin, "8");
+    let taken = fleet.held("berlin");
     fleet.put("berlin", old);
     wait_refusal(&fleet.berlin, "it is older than the one that was taken last");
     fleet.put("berlin", "no offer".to_owned());
     wait_refusal(&fleet.berlin, "it is no signed configuration");
     assert_eq!(setting(&fleet.berlin, "poll-minutes"), "8");
-    let site = fleet.hub.wait("the hub to hear of it", |_| {
+    let refused_site = fleet.hub.wait("the hub to hear of it", |_| {
         fleet.site("berlin").filter(|site| site["configuration"]["state"] == "refused")
     });
-    assert_eq!(site["configuration"]["why"], "it is no signed configuration");
+    assert_eq!(refused_site["configuration"]["why"], "it is no signed configuration");
+    // One that was taken before is not carried out once more because another one stood in its place for a while.
+    assert_eq!(fleet.berlin.cli(&["config", "set", "poll-minutes", "9"]).code, 0);
+    fleet.put("berlin", taken);
+    assert_eq!(fleet.berlin.cli(&["destination", "resume", "fleet"]).code, 0);
+    fleet.hub.wait("the hub to hear of it", |_| {
+        fleet.site("berlin").filter(|site| site["configuration"]["state"] == "applied")
+    });
+    assert_eq!(setting(&fleet.berlin, "poll-minutes"), "9");
     // Whoever is trusted no more has nothing to say.
     assert_eq!(fleet.berlin.cli(&["config", "set", "fleet-signer", ""]).code, 0);
     let status = fleet.berlin.json(&["status"]);

@@ -165,12 +165,12 @@ pub struct Accepted {
     pub claims: Claims,
 }
 
-/// An offer's claims, if it is one that a site may take: signed by one of these, for this site, and not before the last that it
-/// took. The signature comes first of all; nothing else is read of what somebody else signed.
+/// An offer's claims, if it is one that a site may take: signed by one of these, for this site, and with this
+/// serial at the least. The signature comes first of all; nothing else is read of what somebody else signed.
 ///
 /// # Errors
 /// If it is none.
-pub fn accept(offer: &str, signers: &[Signer], site: &Site, last: u64) -> Result<Accepted, BadOffer> {
+pub fn accept(offer: &str, signers: &[Signer], site: &Site, least: u64) -> Result<Accepted, BadOffer> {
     let (text, signature) = parts(offer)?;
     // The algorithm is the keys', whatever the header says.
     let is_by =
@@ -180,7 +180,7 @@ pub fn accept(offer: &str, signers: &[Signer], site: &Site, last: u64) -> Result
     if !claims.sites.iter().any(|one| one == site.as_str()) {
         return Err(BadOffer::Site(site.clone()));
     }
-    if claims.serial < last {
+    if claims.serial < least {
         return Err(BadOffer::Old);
     }
     Ok(Accepted { signer, claims })
@@ -201,13 +201,13 @@ pub struct Unapplied {
 /// What became of the last offer that a box looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Outcome {
-    /// SHA-256 of the offer.
+    /// SHA-256 of the last that was taken.
     #[cbor(n(0), with = "minicbor::bytes")]
     pub digest: Vec<u8>,
     /// The serial of the last that was taken.
     #[n(1)]
     pub serial: u64,
-    /// How far it came.
+    /// How far it came; or that another one, which came since, was refused.
     #[n(2)]
     pub state: State,
     /// What was the matter, where something was.
@@ -219,6 +219,9 @@ pub struct Outcome {
     /// Since when it is so.
     #[n(5)]
     pub at: Option<Timestamp>,
+    /// Whether the last that was taken was carried out whole.
+    #[n(6)]
+    pub is_done: bool,
 }
 
 /// How far an offer came.

@@ -456,6 +456,7 @@ impl OfferData<'_> {
             why: self.why.as_deref().map(plain),
             changes: self.changes,
             at: time(self.at.as_deref())?,
+            is_done: false,
         })
     }
 }

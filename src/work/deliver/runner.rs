@@ -171,10 +171,15 @@ impl Runner {
             let Some(destination) = destinations::destination(view, id)? else { return Ok(None) };
             Ok(Some((destination, destinations::progress(view, id)?)))
         })?;
-        let Some((destination, progress)) = read else { return Ok(Turn::Ended) };
+        let Some((destination, progress)) = read else {
+            self.deliver.work.offers.note(None);
+            return Ok(Turn::Ended);
+        };
         if destination.paused || progress.gone {
             // A connection that is not needed.
-            self.open = None;
+            if self.open.take().is_some() {
+                self.deliver.work.offers.note(None);
+            }
             return Ok(Turn::Idle(IDLE_MAX));
         }
         let now = self.steady();
