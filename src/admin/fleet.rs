@@ -205,7 +205,7 @@ pub(super) fn conditions(admin: &Admin, view: &Reader) -> Result<Vec<Condition>,
         }
         let sites = fleet::sites(view, name)?;
         found.extend(silent(name, &seen, &sites, now, steady));
-        found.extend(sites.iter().filter_map(|(site, record)| twice(site, record, now)));
+        found.extend(sites.iter().filter_map(|(site, record)| twice(site, record)));
         let is_passed_over = |record: &SiteRecord| record.passed_over_at.is_some_and(|at| now.since(at) < FOREIGN_TOLD);
         found.extend(sites.iter().filter(|(_, record)| is_passed_over(record)).map(|(site, _)| Condition {
             urgency: Urgency::Error,
@@ -271,8 +271,10 @@ fn silent(
 }
 
 /// A site for which two boxes speak.
-fn twice(site: &Site, record: &SiteRecord, now: Timestamp) -> Option<Condition> {
-    let is_alive = |at: Timestamp| now.since(at) < FLEET_HEARD_EVERY * 2;
+fn twice(site: &Site, record: &SiteRecord) -> Option<Condition> {
+    // All by the server's time: this box's own clock may say another.
+    let last = record.tellers.iter().filter_map(|teller| teller.heard_at).max()?;
+    let is_alive = |at: Timestamp| last.since(at) < FLEET_HEARD_EVERY * 2;
     let alive: Vec<_> = record.tellers.iter().filter(|teller| teller.heard_at.is_some_and(is_alive)).collect();
     let [.., one, other] = alive.as_slice() else { return None };
     Some(Condition {
