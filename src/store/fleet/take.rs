@@ -542,7 +542,8 @@ impl<'b, 'h> Taking<'b, 'h> {
         Ok(())
     }
 
-    /// Notes what a rule is called. Each site's rules are its own: none can name another's.
+    /// Notes what a rule is called. Each site's rules are its own: none can name another's. A finding whose message is the
+    /// rule's name does not tell that it has one, and takes none away.
     fn note_rule(&mut self, source: &SourceName, finding: &FindingSaid) -> Result<(), StoreError> {
         let Some(key) = &finding.observed.rule else { return Ok(()) };
         let seen = match self.rules.get_mut(source) {
@@ -552,16 +553,19 @@ impl<'b, 'h> Taking<'b, 'h> {
         if seen.contains(key) {
             return Ok(());
         }
-        seen.insert(key.clone());
+        if finding.rule_name.is_some() {
+            seen.insert(key.clone());
+        }
         let known = match catalogue::rule(self.batch, source, key) {
             Err(StoreError::Damaged { .. }) => None,
             found => found?,
         };
-        let is_known = known.as_ref().is_some_and(|rule| (&rule.name, &rule.cwe) == (&finding.rule_name, &finding.cwe));
-        if is_known || (finding.rule_name.is_none() && finding.cwe.is_empty()) {
+        let name = finding.rule_name.clone().or_else(|| known.as_ref()?.name.clone());
+        let is_known = known.as_ref().is_some_and(|rule| (&rule.name, &rule.cwe) == (&name, &finding.cwe));
+        if is_known || (name.is_none() && finding.cwe.is_empty()) {
             return Ok(());
         }
-        let (name, cwe) = (finding.rule_name.clone(), finding.cwe.clone());
+        let cwe = finding.cwe.clone();
         catalogue::put_rule(self.batch, source, key, &Rule { name, cwe, description: None, read_at: self.now })
     }
 

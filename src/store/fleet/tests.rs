@@ -9,7 +9,7 @@ use super::*;
 use crate::domain::finding::{Finding, Kind, Observed, Severity, SonarWords, State};
 use crate::domain::fleet::said::{AliveSaid, FindingSaid, Heard, Names, Origin, Said, ScopeSaid};
 use crate::domain::ids::{
-    AssetName, FindingId, IssueKey, OrganizationKey, ProjectId, ProjectKey, ScopeId, ScopeKind, ScopeName,
+    AssetName, FindingId, IssueKey, OrganizationKey, ProjectId, ProjectKey, RuleKey, ScopeId, ScopeKind, ScopeName,
 };
 use crate::store::{Store, findings, lists};
 
@@ -88,6 +88,14 @@ fn finding(teller: u8, scope: u32, id: u64, key: u8, state: State) -> Said {
         cwe: Vec::new(),
         first_seen_at: Timestamp(5),
     }))
+}
+
+/// A finding of a rule with CWE 79; none names the rule where the message is its name.
+fn of_rule(id: u64, rule_name: Option<&str>) -> Said {
+    let Said::Finding(mut said) = finding(1, 1, id, u8::try_from(id).unwrap(), State::Open) else { unreachable!() };
+    said.observed.rule = Some(RuleKey::parse("java:S5131").unwrap());
+    (said.rule_name, said.cwe) = (rule_name.map(str::to_owned), vec![79]);
+    Said::Finding(said)
 }
 
 fn scope(teller: u8, number: u32, complete: bool) -> Said {
@@ -414,4 +422,22 @@ fn a_fleet_that_is_left_leaves_nothing_behind() {
         tables.into_iter().map(of).sum::<Result<usize, _>>()
     });
     assert_eq!(left.unwrap(), 0);
+}
+
+/// What it is called is what all of its findings are shown under.
+#[test]
+fn a_message_that_is_its_rules_name_leaves_the_rule_its_name() {
+    let (_folder, store) = store();
+    let named = |store: &Store| {
+        let (source, key) = (SourceName::parse("cloud@berlin").unwrap(), RuleKey::parse("java:S5131").unwrap());
+        store.read(|view| catalogue::rule(view, &source, &key)).unwrap().map(|rule| (rule.name, rule.cwe))
+    };
+    // In either order, also within a batch.
+    taken(&store, &[heard(1, of_rule(1, None)), heard(2, of_rule(2, Some("No XSS")))]);
+    let both = Some((Some("No XSS".to_owned()), vec![79]));
+    assert_eq!(named(&store), both);
+    taken(&store, &[heard(3, of_rule(3, None))]);
+    assert_eq!(named(&store), both);
+    taken(&store, &[heard(4, of_rule(4, Some("Another name"))), heard(5, of_rule(1, None))]);
+    assert_eq!(named(&store), Some((Some("Another name".to_owned()), vec![79])));
 }
