@@ -24,9 +24,9 @@ pub fn source(gateway: &Gateway, url: &str, credentials: &str, flags: &[&str]) -
 
 /// What a gateway holds, as `site source/organization/project branch key state severity title`, in order. A box's own is given
 /// its site.
-fn inventory(gateway: &Gateway, own: Option<&str>) -> Vec<String> {
+pub(super) fn inventory(gateway: &Gateway, own: Option<&str>) -> Vec<String> {
     let all = "open,confirmed,accepted,false_positive,fixed,removed";
-    let list = gateway.json(&["finding", "list", "--state", all, "--limit", "500"]);
+    let list = gateway.json(&["finding", "list", "--state", all, "--retired", "--limit", "10000"]);
     assert_eq!(list["next"], Value::Null);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut rows: Vec<String> = list["findings"]
@@ -55,7 +55,11 @@ fn inventory(gateway: &Gateway, own: Option<&str>) -> Vec<String> {
 
 /// Waits until a hub holds what these boxes hold.
 pub fn wait_union(hub: &Gateway, boxes: &[(&str, &Gateway)]) {
-    let mut expected: Vec<String> = boxes.iter().flat_map(|(site, gateway)| inventory(gateway, Some(site))).collect();
+    wait_rows(hub, boxes.iter().flat_map(|(site, gateway)| inventory(gateway, Some(site))).collect());
+}
+
+/// Waits until a hub holds exactly these, as [`inventory`] shows them.
+pub(super) fn wait_rows(hub: &Gateway, mut expected: Vec<String>) {
     expected.sort();
     let end = Instant::now() + SOON;
     loop {
@@ -63,7 +67,18 @@ pub fn wait_union(hub: &Gateway, boxes: &[(&str, &Gateway)]) {
         if held == expected {
             return;
         }
-        assert!(Instant::now() < end, "the hub holds {held:#?}\nand the boxes {expected:#?}\n{}", hub.log());
+        if Instant::now() > end {
+            let only = |these: &[String], those: &[String]| {
+                let those: BTreeSet<&String> = those.iter().collect();
+                these.iter().filter(|row| !those.contains(row)).take(20).cloned().collect::<Vec<_>>()
+            };
+            let (more, less) = (only(&held, &expected), only(&expected, &held));
+            let counts = (held.len(), expected.len());
+            panic!(
+                "of {counts:?} findings the hub alone holds {more:#?}\nand the boxes alone {less:#?}\n{}",
+                hub.log()
+            );
+        }
     }
 }
 

@@ -4,15 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
+mod cut;
 mod hub;
 mod jwt;
 mod offer;
 mod relay;
 mod server;
 mod sites;
+mod skew;
 mod storm;
 #[path = "../support/mod.rs"]
 mod support;
+mod wall;
+mod week;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;

@@ -22,7 +22,10 @@ const KEEPER: [&str; 2] = ["keeper", "keeper-secret"];
 pub struct Server {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    host: String,
     port: u16,
+    /// What starts it: the words before its own.
+    through: Vec<String>,
 }
 
 /// The stream that a keeper makes for a fleet.
@@ -63,12 +66,13 @@ pub fn hub() -> String {
 impl Server {
     /// With these users beside the keeper.
     pub fn start(users: &[String]) -> Self {
-        let [name, password] = KEEPER;
-        let keeper = format!("{{ user: {name}, password: {password} }}");
-        let users = [&[keeper], users].concat().join("\n");
-        Self::configured(&format!(
-            "jetstream {{ store_dir: \"FOLDER/store\" }}\nauthorization {{ users: [\n{users}\n] }}"
-        ))
+        Self::configured(&with_users(users))
+    }
+
+    /// The same at another of this machine's addresses, and by a command to which its words are added.
+    #[allow(dead_code, reason = "only tests of networks do so")]
+    pub fn start_at(host: &str, port: u16, through: Vec<String>, users: &[String]) -> Self {
+        Self::at((host, port), through, tempfile::tempdir().unwrap(), &with_users(users))
     }
 
     /// With this configuration, in which `FOLDER` stands for a folder that is its own.
@@ -79,18 +83,23 @@ impl Server {
     pub fn in_folder(folder: tempfile::TempDir, configuration: &str) -> Self {
         // Nobody else takes it between this and the start, as nothing else here asks for it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::at(("127.0.0.1", port), Vec::new(), folder, configuration)
+    }
+
+    fn at((host, port): (&str, u16), through: Vec<String>, folder: tempfile::TempDir, configuration: &str) -> Self {
         let configuration = configuration.replace("FOLDER", folder.path().to_str().unwrap());
-        std::fs::write(folder.path().join("nats.conf"), format!("listen: \"127.0.0.1:{port}\"\n{configuration}\n"))
+        std::fs::write(folder.path().join("nats.conf"), format!("listen: \"{host}:{port}\"\n{configuration}\n"))
             .unwrap();
-        let mut server = Self { folder, child: None, port };
+        let mut server = Self { folder, child: None, host: host.to_owned(), port, through };
         server.again();
         server
     }
 
     /// Starts it, with what it had stored.
     pub fn again(&mut self) {
-        let mut child = Command::new("nats-server")
-            .arg("-c")
+        let words: Vec<&str> = self.through.iter().map(String::as_str).chain(["nats-server", "-c"]).collect();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .arg(self.file("nats.conf"))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -131,7 +140,7 @@ impl Server {
     }
 
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.host, self.port)
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -173,6 +182,14 @@ impl Server {
         told.sort();
         told
     }
+}
+
+/// A configuration for these users beside the keeper.
+fn with_users(users: &[String]) -> String {
+    let [name, password] = KEEPER;
+    let keeper = format!("{{ user: {name}, password: {password} }}");
+    let users = [&[keeper], users].concat().join("\n");
+    format!("jetstream {{ store_dir: \"FOLDER/store\" }}\nauthorization {{ users: [\n{users}\n] }}")
 }
 
 async fn all(stream: &Stream) -> BTreeMap<String, Value> {

@@ -1,5 +1,6 @@
 //! Runs the real gateway, as a process of its own, and speaks to it as its users do: by command line and webhook.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,7 @@ pub struct Gateway {
     log: Arc<Log>,
     address: String,
     flags: Vec<String>,
+    clock: Vec<(OsString, OsString)>,
 }
 
 /// What chooses the log's lines.
@@ -74,6 +76,13 @@ pub fn program() -> Command {
 
 /// See [`program`].
 pub const AS_HYDROPHONE: &str = "as-hydrophone";
+
+/// What gives a command another time of day than the system's (`tests/fleet/wall.rs`).
+fn clock_of(command: &Command) -> Vec<(OsString, OsString)> {
+    let is_clock = |name: &str| name == "LD_PRELOAD" || name.starts_with("FAKETIME_");
+    let of_clock = command.get_envs().filter(|(name, _)| name.to_str().is_some_and(is_clock));
+    of_clock.filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect()
+}
 
 /// Runs a command line to its end, with this on its stdin.
 pub fn run(command: &mut Command, input: &str) -> Said {
@@ -141,6 +150,7 @@ impl Gateway {
         flags: &[&str],
         [stdin, stdout]: [Stdio; 2],
     ) -> Result<Self, String> {
+        let clock = clock_of(&command);
         command.arg("serve").arg("--state").arg(folder.path().join("state"));
         if !flags.contains(&"--webhook-listen") {
             command.args(["--webhook-listen", "127.0.0.1:0"]);
@@ -180,7 +190,7 @@ impl Gateway {
         let line = log.wait_for("takes ").expect("it comes before the admin socket");
         let address = line.split("takes webhooks on ").nth(1).unwrap_or_default().trim().to_owned();
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        Ok(Self { folder, child, log, address, flags })
+        Ok(Self { folder, child, log, address, flags, clock })
     }
 
     /// Where webhooks are taken, such as `https://127.0.0.1:40001`.
@@ -220,7 +230,14 @@ impl Gateway {
 
     /// Runs a command with this on its stdin.
     pub fn cli_with(&self, arguments: &[&str], input: &str) -> Said {
-        run(program().arg("--state").arg(self.state()).args(arguments), input)
+        run(self.command().args(arguments), input)
+    }
+
+    /// Its command line, by the same clock, as it is on the same machine.
+    fn command(&self) -> Command {
+        let mut command = program();
+        command.arg("--state").arg(self.state()).envs(self.clock.iter().cloned());
+        command
     }
 
     /// Runs a command that has to succeed, and returns its JSON.
@@ -230,7 +247,7 @@ impl Gateway {
 
     /// As [`json`](Self::json), with this on its stdin.
     pub fn json_with(&self, arguments: &[&str], input: &str) -> Value {
-        let said = run(program().arg("--state").arg(self.state()).arg("--json").args(arguments), input);
+        let said = run(self.command().arg("--json").args(arguments), input);
         assert_eq!(said.code, 0, "{arguments:?} failed: {} {}\n{}", said.out, said.err, self.log());
         serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said.out))
     }
