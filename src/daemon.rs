@@ -153,8 +153,14 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
     directory.reload(store)?;
     let counters = Arc::new(Counters::default());
     let clock = Clock::system();
+    let (reloaded, of_store) = (Arc::clone(&directory), store.clone());
     let sources = Arc::new(Sources::new(store.clone(), trust.clone(), clock.clone()));
     let work = Work::new(store.clone(), sources, Arc::new(Progress::default()), clock, Dice::system());
+    work.standby.on_change(Box::new(move || {
+        if let Err(error) = reloaded.reload(&of_store) {
+            tracing::warn!("the endpoints of webhooks could not be read anew: {error}");
+        }
+    }));
     work.offers.carried_out_by(Arc::clone(&options.carried_out));
     let deliver = Deliver::new(Arc::clone(&work));
     let admin = Admin::new(
@@ -222,6 +228,7 @@ async fn run_with(options: &Options<'_>, mut passed: Passed, store: &Store) -> R
         threads = work.start(usize::try_from(workers).unwrap_or(1));
         threads.push(deliver.start());
         threads.push(crate::work::fleet::start(&work));
+        threads.push(crate::work::standby::start(&work));
         threads.push(certificates.start());
     }
     let doing = match address {

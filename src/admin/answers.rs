@@ -175,6 +175,8 @@ impl From<StoreError> for Problem {
             StoreError::Locked(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy(Locked::REMEDY)
             }
+            StoreError::StandsBy => Self::conflict(error.to_string())
+                .remedy("do it on the box that works; `hydrophone standby status` says which one that is"),
             StoreError::Failed(_) | StoreError::Stale | StoreError::Closed => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).remedy("try again in a moment")
             }

@@ -34,6 +34,7 @@ mod routes;
 pub mod settings;
 pub mod shapes;
 mod sources;
+mod standby;
 mod status;
 mod trend;
 mod triage;

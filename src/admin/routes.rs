@@ -13,7 +13,8 @@ use super::guard::Despite;
 use super::handlers::Routed;
 use super::{
     Admin, access, assets, backup, changes, deliveries, destinations, doctor, document, events, export, filters,
-    findings, fleet, guard, imports, key, offers, projects, settings, sources, status, trend, triage, webhooks,
+    findings, fleet, guard, imports, key, offers, projects, settings, sources, standby, status, trend, triage,
+    webhooks,
 };
 use crate::domain::access::Role;
 
@@ -154,6 +155,11 @@ pub(super) fn all<const DESCRIBED: bool>() -> Vec<Operation> {
             offers::add,
             "Offer a configuration to boxes of a fleet",
         ),
+        Part::of("standby")
+            .add(Viewer, GET, "/standby", standby::show, "Show how the two boxes of a site stand")
+            .add(Admin, PUT, "/standby", standby::join, "Make this box one of two")
+            .add(Admin, DELETE, "/standby", standby::leave, "Make this box one alone")
+            .add(Admin, POST, "/standby/hand-over", standby::hand_over, "Have the other box take over"),
         Part::of("projects")
             .add(
                 Viewer,

@@ -10,6 +10,7 @@ mod findings;
 mod fleet;
 mod imports;
 mod key;
+mod standby;
 pub mod trailers;
 mod webhooks;
 
@@ -28,6 +29,7 @@ pub use self::findings::*;
 pub use self::fleet::*;
 pub use self::imports::*;
 pub use self::key::*;
+pub use self::standby::*;
 pub use self::webhooks::*;
 
 /// An error, as RFC 9457 wants it (`application/problem+json`).
@@ -548,6 +550,7 @@ pub struct Delivery {
     /// `SUCCESS` or `FAILED`.
     pub status: Option<String>,
     /// `queued`, `synced`, `not_imported`, `not_selected`, `task_failed`, `duplicate`, `malformed`, `dropped`;
+    /// `handed_over` by a box that stands by to the one that works;
     /// `test` for what this box sent to itself.
     pub outcome: String,
     /// In words, where the outcome needs them.

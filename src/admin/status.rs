@@ -266,6 +266,7 @@ fn held(admin: &Admin, view: &Reader) -> Result<Held, StoreError> {
         conditions.extend(sources.iter().any(|source| source.webhook_url.is_none()).then(no_public_url));
     }
     conditions.extend(super::fleet::conditions(admin, view)?);
+    conditions.extend(super::standby::conditions(admin, view)?);
     let (destinations, of_destinations) = super::destinations::health(view, now)?;
     conditions.extend(of_destinations);
     Ok(Held { sync, inventory, freshness, sources: health, destinations, conditions })

@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod secret;
 pub mod serve;
 pub mod source;
+mod standby;
 pub mod status;
 pub mod sync;
 pub mod table;
@@ -118,6 +119,9 @@ pub enum Command {
     /// Look at the sites that this box gathers.
     #[command(subcommand)]
     Fleet(fleet::Command),
+    /// Have a second box stand by for this one.
+    #[command(subcommand)]
+    Standby(standby::Command),
     /// Read Sonar now.
     Sync(sync::Sync),
     /// Look into the inventory.
@@ -251,6 +255,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Delivery(command) => command.run(session),
         Command::Destination(command) => command.run(session),
         Command::Fleet(command) => command.run(session),
+        Command::Standby(command) => command.run(session),
         Command::Sync(command) => command.run(session),
         Command::Finding(command) => command.run(session),
         Command::Export(command) => command.run(session),

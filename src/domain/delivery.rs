@@ -257,6 +257,9 @@ pub enum Outcome {
     /// Sent by this box to itself, to see whether it arrives.
     #[n(8)]
     Test,
+    /// The box that works for this site took it over from this one, which stands by.
+    #[n(9)]
+    HandedOver,
 }
 
 impl Outcome {
@@ -272,6 +275,7 @@ impl Outcome {
             Self::Malformed => "malformed",
             Self::Dropped => "dropped",
             Self::Test => "test",
+            Self::HandedOver => "handed_over",
         }
     }
 }

@@ -34,5 +34,6 @@ pub mod secret;
 pub mod selection;
 pub mod settings;
 pub mod signature;
+pub mod standby;
 pub mod time;
 pub mod triage;

@@ -16,7 +16,8 @@
 //! - `data.site` is there where another site's box reads it, which tells this one what it holds, and names that site.
 //! - Where many boxes speak in one place, each event also says its `site`, an attribute of its own, and its `source`
 //!   begins with it: `hydrophone://berlin/cloud/acme/shop`. `data.origin` has the numbers that the box knows project and
-//!   scope by, with the inventory that they belong to.
+//!   scope by, with the inventory that they belong to. Where two boxes share the site, `term` says in which holding of their
+//!   [lease](crate::domain::standby) it was said: what bears an older one than was heard before does not count.
 
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
@@ -34,6 +35,8 @@ use crate::domain::time::Timestamp;
 pub(super) struct Speaker {
     /// Where it stands, if many speak in one place.
     pub(super) site: Option<Site>,
+    /// In which term of the site's lease it speaks, where two boxes share the site.
+    pub(super) term: Option<u64>,
     /// Whether Sonar's decisions are passed on, so that the state before is told by the same rule as the state.
     pub(super) decisions: bool,
 }
@@ -226,6 +229,9 @@ impl Speaker {
         set("datacontenttype", "application/json".to_owned());
         if let Some(site) = &self.site {
             set("site", site.to_string());
+        }
+        if let Some(term) = self.term {
+            event.insert("term".to_owned(), term.into());
         }
         event.insert("data".to_owned(), data);
         Value::Object(event).to_string().into_bytes()

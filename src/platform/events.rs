@@ -87,7 +87,7 @@ impl Events {
             url: destination.url.trim().to_owned(),
             encrypted,
             secrets: Secret::parse_all(secret.unwrap_or_default())?,
-            speaker: Speaker { site: None, decisions: destination.triage_from_sonar },
+            speaker: Speaker { site: None, term: None, decisions: destination.triage_from_sonar },
             name: destination.name.to_string(),
             conditions: yes_or_no(destination, "conditions")?.unwrap_or(false),
         })

@@ -16,9 +16,9 @@ use crate::domain::limits::{
 };
 use crate::domain::measure::{Bounds, Measure};
 use crate::domain::time::Timestamp;
-use crate::sys::loops;
 use crate::sys::reach::{self, Obstacle};
 use crate::sys::trust::{Authorities, Distrust, Trust};
+use crate::sys::{fence, loops};
 
 /// The way to one destination.
 pub struct Http {
@@ -180,6 +180,9 @@ impl Http {
     ) -> Result<Answer, Lost> {
         let _step = loops::within(self.call_max + CALL_SLACK);
         let unsent = |trouble: Trouble| Lost { trouble, sent: false };
+        if !fence::allows(self.call_max) {
+            return Err(unsent(Trouble::later(fence::SHUT)));
+        }
         let uri: Uri = url.parse().map_err(|_| {
             unsent(Trouble::refused(format!("{url:?} is no address"), "check the destination's address"))
         })?;

@@ -232,6 +232,9 @@ pub trait Platform: Send {
         Ok(Vec::new())
     }
 
+    /// Says in which term of its site's lease this box tells it something, where there are two boxes.
+    fn set_term(&mut self, _term: Option<u64>) {}
+
     /// Finds or makes the place of a scope's findings. Called before the first push of a scope after a start; `known` is
     /// what it returned before.
     ///

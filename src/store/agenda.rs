@@ -62,6 +62,14 @@ pub fn follow(batch: &Batch, task: Task, done: Due, then: Option<Due>) -> Result
     }
 }
 
+/// Takes everything off the agenda, as another box does it.
+pub(super) fn clear(batch: &Batch) -> Result<(), StoreError> {
+    for key in super::keys(batch, tables::AGENDA, &Key::new(), usize::MAX)? {
+        batch.delete(tables::AGENDA, &Key::new().tail(&key))?;
+    }
+    Ok(())
+}
+
 /// Takes a task off the agenda, as its scope or project is gone.
 pub(super) fn forget(batch: &Batch, task: Task) -> Result<(), StoreError> {
     batch.delete(tables::AGENDA, &key(task))

@@ -409,7 +409,7 @@ fn retired_key(id: ScopeId) -> Key {
     Key::new().tail(RETIRED).u32(id.0)
 }
 
-const RETIRED: &[u8] = b"retired scope ";
+pub(super) const RETIRED: &[u8] = b"retired scope ";
 
 /// The scopes that Sonar does not list any more; mostly none.
 pub fn retired_scopes(view: &impl View) -> Result<BTreeSet<ScopeId>, StoreError> {

@@ -10,7 +10,7 @@ use crate::domain::delivery::{Identity, Outcome, Payload, ScopeRef};
 use crate::domain::finding::Digest;
 use crate::domain::ids::{DeliveryId, OrganizationRef, ProjectId, ProjectKey};
 use crate::domain::limits::{self, BODIES_PER_COMMIT_MAX, DELIVERIES_LOOKED_AT_MAX};
-use crate::domain::schedule::Task;
+use crate::domain::schedule::{Reason, Task};
 use crate::domain::time::Timestamp;
 
 /// The record with its body opened. One that cannot be is shown as sealed, without it.
@@ -274,6 +274,58 @@ pub fn pending(view: &impl View, project: ProjectId) -> Result<Vec<(DeliveryId, 
         true
     })?;
     Ok(found)
+}
+
+/// Deliveries that wait for a read, the oldest first, with the project of each; at most so many after a number.
+pub fn waiting(view: &impl View, after: u64, most: usize) -> Result<Vec<(DeliveryId, ProjectId)>, StoreError> {
+    let mut found = Vec::new();
+    for row in view.rows(tables::PENDING)?.iter()? {
+        let (key, _) = row?;
+        let numbers = tables::u32_at(key.value(), 0).zip(tables::u64_at(key.value(), 4));
+        found.extend(numbers.filter(|(_, id)| *id > after).map(|(project, id)| (DeliveryId(id), ProjectId(project))));
+    }
+    found.sort_unstable();
+    found.truncate(most);
+    Ok(found)
+}
+
+/// What calls wait under that came to a box which stands by, and whose project its copy does not have or choose.
+pub(super) const UNPLACED: ProjectId = ProjectId(0);
+
+/// Finds the places of such calls in what is held now, as this box is to read them itself.
+pub(super) fn place_again(batch: &Batch, now: Timestamp, ticket: u64) -> Result<(), StoreError> {
+    for (id, scope) in pending(batch, UNPLACED)? {
+        let key = Key::new().u64(id.0);
+        let known = passing_over(get::<Delivery>(batch, tables::DELIVERIES, &key))?;
+        let named = known.and_then(|one| Some((one.organization, one.project?)));
+        let project = match named {
+            Some((organization, project)) => catalogue::project_id(batch, &organization, &project)?,
+            None => None,
+        };
+        let Some(project) = project else {
+            settle(batch, UNPLACED, [id], Outcome::NotImported, now)?;
+            continue;
+        };
+        batch.delete(tables::PENDING, &Key::new().u32(UNPLACED.0).u64(id.0))?;
+        batch.put(tables::PENDING, &Key::new().u32(project.0).u64(id.0), &scope)?;
+        super::agenda::ask(batch, Task::Discover(project), Reason::Webhook, now, ticket)?;
+    }
+    Ok(())
+}
+
+/// Settles the deliveries up to a number, which another box has taken over; whatever was to be read because of them is that
+/// one's to read.
+pub fn hand_over(batch: &Batch, up_to: u64, now: Timestamp) -> Result<usize, StoreError> {
+    let mut all = waiting(batch, 0, usize::MAX)?;
+    let left = all.iter().filter(|(id, _)| id.0 > up_to).count();
+    all.retain(|(id, _)| id.0 <= up_to);
+    for (id, project) in &all {
+        settle(batch, *project, [*id], Outcome::HandedOver, now)?;
+    }
+    if left == 0 {
+        super::agenda::clear(batch)?;
+    }
+    Ok(all.len())
 }
 
 /// Whether a delivery still waits for a read.

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// Secrets cannot be read or written without the key that they are sealed with.
     #[error("the box is locked: {0}")]
     Locked(Locked),
+    /// Another box of the site holds the inventory; this one has a copy of it, which nobody else may change.
+    #[error("this box stands by for another one, and holds a copy of its inventory")]
+    StandsBy,
     /// What was staged may be gone, as the store was opened anew since.
     #[error("the store was opened anew in the middle of a read")]
     Stale,

@@ -146,7 +146,11 @@ impl<'b> Intake<'b> {
             Some(_) => None,
             None => call.former(&self.calls, &self.log, arrival.at)?,
         };
-        let found = self.find(&arrival.organization, &payload)?;
+        let mut found = self.find(&arrival.organization, &payload)?;
+        // Whether it is to be read knows the box that works: a copy may be behind, or on its way.
+        if self.batch.stands_by && found.place.is_none() {
+            found = Found { project: Some(deliveries::UNPLACED), place: Some(Place::Undiscovered) };
+        }
         let outcome = delivery::outcome(Circumstances {
             status: payload.status,
             imported: found.project.is_some(),
@@ -163,7 +167,9 @@ impl<'b> Intake<'b> {
                 Place::Held(scope) => Task::Sync(scope),
                 Place::Undiscovered => Task::Discover(project),
             };
-            self.ask(task, arrival.at, ticket)?;
+            if project != deliveries::UNPLACED {
+                self.ask(task, arrival.at, ticket)?;
+            }
         }
         if former.is_none() {
             self.calls.insert(&call.key.0, &codec::seal(&call.key.0, &id.0))?;
@@ -202,7 +208,7 @@ impl<'b> Intake<'b> {
         }
         let bytes = codec::seal(&key.0, &record);
         self.bytes += bytes.len() as u64;
-        Ok(self.log.insert(&key.0, &bytes)?)
+        self.log.insert(&key.0, &bytes)
     }
 
     fn ask(&mut self, task: Task, at: Timestamp, ticket: u64) -> Result<(), StoreError> {

@@ -201,7 +201,7 @@ impl Store {
         Ok(true)
     }
 
-    fn has_folder(&self) -> bool {
+    pub(crate) fn has_folder(&self) -> bool {
         !self.folder().as_os_str().is_empty()
     }
 
@@ -209,8 +209,11 @@ impl Store {
         if self.shared.keyring().former().is_none() {
             return Ok(Stage::Copy);
         }
-        let sealed =
-            move |batch: &mut super::Batch| secrets::seal_again(batch, after.as_deref(), SECRETS_PER_COMMIT_MAX);
+        let sealed = move |batch: &mut super::Batch| {
+            // The same secrets in another seal: also those of a copy.
+            batch.stands_by = false;
+            secrets::seal_again(batch, after.as_deref(), SECRETS_PER_COMMIT_MAX)
+        };
         if let Some(last) = self.write::<_, StoreError>(sealed)? {
             return Ok(Stage::Secrets(last));
         }

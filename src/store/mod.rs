@@ -35,6 +35,7 @@ pub mod retention;
 mod schema;
 pub mod secrets;
 pub mod settings;
+pub mod standby;
 mod tables;
 mod touched;
 pub mod trend;
@@ -43,7 +44,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
@@ -104,7 +105,12 @@ struct Shared {
     place: Place,
     /// How far a change of the key has come.
     change: Mutex<keychange::Stage>,
+    /// What is written while a backup is read.
     watch: Watch,
+    /// What is written that the box which stands by is to be told.
+    shipping: Watch,
+    /// Whether only what is this box's own may be written.
+    stands_by: AtomicBool,
 }
 
 impl Store {
@@ -371,6 +377,11 @@ impl Shared {
         self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether somebody wants to know what is written.
+    fn notes_rows(&self) -> bool {
+        self.watch.is_on() || self.shipping.is_on()
+    }
+
     fn free_space(&self) -> Option<u64> {
         if self.folder.as_os_str().is_empty() {
             return None;
@@ -439,6 +450,8 @@ pub struct Batch<'t> {
     is_full: bool,
     /// What it wrote, while somebody wants to know.
     touched: Option<RefCell<Vec<touched::Row>>>,
+    /// Whether it may write only what is this box's own.
+    stands_by: bool,
 }
 
 impl View for Batch<'_> {
@@ -449,8 +462,9 @@ impl View for Batch<'_> {
 
     fn rows(&self, table: Table) -> Result<Self::Rows<'_>, StoreError> {
         let place = || tables::ALL.iter().position(|one| one.name() == table.name()).unwrap_or_default();
-        let touched = self.touched.as_ref();
-        Ok(Rows { table: self.transaction.open_table(table)?, place: touched.map_or(0, |_| place()), touched })
+        let (touched, stands_by) = (self.touched.as_ref(), self.stands_by);
+        let place = if touched.is_some() || stands_by { place() } else { 0 };
+        Ok(Rows { table: self.transaction.open_table(table)?, place, touched, stands_by })
     }
 
     fn keyring(&self) -> &Keyring {
@@ -473,6 +487,7 @@ impl<'t> Batch<'t> {
             findings_max: limits::FINDINGS_PER_COMMIT_MIN,
             is_full: false,
             touched: None,
+            stands_by: false,
         }
     }
 

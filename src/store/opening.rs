@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, StorageBackend};
@@ -245,7 +245,7 @@ impl Store {
     fn start(first: Opening, opener: Opener, folder: PathBuf, bell: Arc<Bell>, key: &Place) -> Result<Self, OpenError> {
         let path = folder.join(FILE_NAME);
         // A plain opening trusts the file and may panic where it is damaged.
-        let (database, keyring) = guard::quietly(|| {
+        let (database, keyring, stands_by) = guard::quietly(|| {
             let mut database = opener(first).map_err(|error| OpenError::of(error, &folder))?;
             SUSPECT.store(false, Ordering::Relaxed);
             let keyring = schema::prepare(&database, key).map_err(|error| match error {
@@ -273,7 +273,9 @@ impl Store {
                 drop(database);
                 database = opener(Opening::Again).map_err(|error| OpenError::of(error, &folder))?;
             }
-            Ok((database, keyring))
+            let stands_by = schema::stands_by(&database)
+                .map_err(|error| OpenError::Damaged { path: path.clone(), problem: error.to_string() })?;
+            Ok((database, keyring, stands_by))
         })
         .unwrap_or_else(|_| Err(OpenError::Damaged { path, problem: DAMAGED_PAGE.to_owned() }))?;
         let shared = Arc::new(Shared {
@@ -292,6 +294,8 @@ impl Store {
             place: key.clone(),
             change: Mutex::default(),
             watch: Watch::default(),
+            shipping: Watch::default(),
+            stands_by: AtomicBool::new(stands_by),
         });
         let thread = writer::start(Arc::clone(&shared));
         *shared.writer.write().unwrap_or_else(PoisonError::into_inner) = Some(thread);

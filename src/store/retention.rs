@@ -55,6 +55,11 @@ impl Lot {
     pub const ALL: [Self; 6] =
         [Self::Deliveries, Self::Closed, Self::Retired, Self::Changes, Self::Trend, Self::Secrets];
 
+    /// Whether it is the box's own, also where another one of its site holds the inventory.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Deliveries)
+    }
+
     /// Whether there is anything to delete. Costs a look at the oldest entry, and at the scopes' records.
     pub fn is_due(self, view: &impl View, keep: &Keep, now: Timestamp) -> Result<bool, StoreError> {
         match self {

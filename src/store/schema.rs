@@ -6,7 +6,7 @@ use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 
 use super::secrets::{self, Keyring};
 use super::tables::{self, Key};
-use super::{Batch, Reader, StoreError, catalogue, changes, deliveries, findings, get};
+use super::{Batch, Reader, StoreError, catalogue, changes, deliveries, findings, get, standby};
 use crate::sys::clock;
 use crate::sys::seal::{BadKey, Place};
 
@@ -92,6 +92,11 @@ pub(super) fn prepare(database: &Database, key: &Place) -> Result<Keyring, Unfit
 pub(super) fn keyring(database: &Database, key: &Place) -> Option<Keyring> {
     let keyring = Keyring::of(&reader(database).ok()?, key).ok()?.ok()?;
     keyring.locked().is_none().then_some(keyring)
+}
+
+/// Whether only what is the box's own may be written.
+pub(super) fn stands_by(database: &Database) -> Result<bool, StoreError> {
+    standby::stands_by(&reader(database)?)
 }
 
 fn reader(database: &impl ReadableDatabase) -> Result<Reader, StoreError> {

@@ -188,6 +188,33 @@ pub(super) fn opens(keyring: &Keyring, key: &[u8], value: &[u8]) -> bool {
     }
 }
 
+/// A stored secret sealed with the key that this box has in common with another one.
+pub(super) fn for_other(
+    keyring: &Keyring,
+    common: &seal::Key,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Vec<u8>, StoreError> {
+    let key = Key(key.to_vec());
+    let sealed = super::codec::open::<Sealed>(&key.0, value)?;
+    let opened = keyring.open(&about(&key), &sealed.0)?.map(SecretBytes::new);
+    let opened = opened.ok_or(StoreError::Damaged { what: "secret" })?;
+    Ok(common.seal(&about(&key), opened.as_bytes()))
+}
+
+/// The other way round; nothing if it is none of that key's.
+pub(super) fn of_other(
+    keyring: &Keyring,
+    common: &seal::Key,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let key = Key(key.to_vec());
+    let Some(opened) = common.open(&about(&key), value).map(SecretBytes::new) else { return Ok(None) };
+    let sealed = keyring.key()?.seal(&about(&key), opened.as_bytes());
+    Ok(Some(super::codec::seal(&key.0, &Sealed(sealed))))
+}
+
 /// Stores a secret.
 pub(super) fn put(batch: &Batch, key: &Key, secret: &SecretBytes) -> Result<(), StoreError> {
     let sealed = batch.keyring().key()?.seal(&about(key), secret.as_bytes());

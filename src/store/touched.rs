@@ -1,4 +1,4 @@
-//! Which rows are written while a backup is read. A backup is read in short pieces, each of them of another moment; what
+//! Which rows are written while a backup is read, or another box is told of all that changes. A backup is read in short pieces, each of them of another moment; what
 //! was written after its piece was read is read once more, and the last of it in the writer's own turn, so that all of it
 //! is of one moment.
 
@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{AccessGuard, ReadableTable, ReadableTableMetadata, StorageError, TableStats};
 
+use super::{StoreError, standby};
 use crate::domain::limits::BACKUP_TOUCHED_MAX;
 
 /// A row: the place of its table in the list of all, and its key.
@@ -62,6 +63,12 @@ impl Watch {
         }
     }
 
+    /// Whether anything was written, or more than is kept.
+    pub(super) fn has_any(&self) -> bool {
+        let seen = self.seen();
+        seen.is_over || !seen.rows.is_empty()
+    }
+
     /// How many rows are noted.
     pub(super) fn count(&self) -> usize {
         self.seen().rows.len()
@@ -79,25 +86,31 @@ impl Watch {
 pub struct Rows<'t> {
     pub(super) table: redb::Table<'t, &'static [u8], &'static [u8]>,
     pub(super) place: usize,
-    /// Where to note what is written, while a backup is read.
+    /// Where to note what is written, while somebody wants to know.
     pub(super) touched: Option<&'t RefCell<Vec<Row>>>,
+    /// Whether only what is this box's own may be written.
+    pub(super) stands_by: bool,
 }
 
 impl Rows<'_> {
-    fn touch(&self, key: &[u8]) {
+    fn touch(&self, key: &[u8]) -> Result<(), StoreError> {
+        if self.stands_by && standby::is_shared(self.place, key) {
+            return Err(StoreError::StandsBy);
+        }
         if let Some(touched) = self.touched {
             touched.borrow_mut().push((self.place, key.to_vec()));
         }
+        Ok(())
     }
 
-    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
-        self.touch(key);
-        self.table.insert(key, value).map(drop)
+    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.touch(key)?;
+        Ok(self.table.insert(key, value).map(drop)?)
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) -> Result<Option<AccessGuard<'_, &'static [u8]>>, StorageError> {
-        self.touch(key);
-        self.table.remove(key)
+    pub(super) fn remove(&mut self, key: &[u8]) -> Result<Option<AccessGuard<'_, &'static [u8]>>, StoreError> {
+        self.touch(key)?;
+        Ok(self.table.remove(key)?)
     }
 }
 

@@ -280,6 +280,7 @@ impl Writer {
                 StoreError::Damaged { .. }
                 | StoreError::Full { .. }
                 | StoreError::Locked(_)
+                | StoreError::StandsBy
                 | StoreError::Stale
                 | StoreError::Closed,
             )) => {}
@@ -365,7 +366,8 @@ impl Writer {
         let keyring = shared.keyring();
         let mut batch = Batch {
             findings_max: self.findings_max,
-            touched: shared.watch.is_on().then(RefCell::default),
+            touched: shared.notes_rows().then(RefCell::default),
+            stands_by: shared.stands_by.load(Ordering::Acquire),
             ..Batch::new(&transaction, &keyring, Instant::now() + BATCH_MAX, Some(&shared.queue))
         };
         match (job.run)(Ok(&mut batch)) {
@@ -422,7 +424,8 @@ impl Writer {
         let (transaction, repair) = self.begin(database, manner)?;
         let keyring = shared.keyring();
         let mut batch = Batch::new(&transaction, &keyring, Instant::now() + BATCH_MAX, None);
-        batch.touched = shared.watch.is_on().then(RefCell::default);
+        batch.touched = shared.notes_rows().then(RefCell::default);
+        batch.stands_by = shared.stands_by.load(Ordering::Acquire);
         change(&mut batch)?;
         let touched = batch.touched.take();
         transaction.commit()?;
@@ -432,10 +435,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells the backup that is being made what was written.
+    /// Tells the backup that is being made what was written, and whoever tells the box that stands by.
     fn note(&self, touched: Option<RefCell<Vec<Row>>>) {
-        if let Some(touched) = touched {
-            self.shared.watch.note(touched.into_inner());
+        let Some(rows) = touched.map(RefCell::into_inner) else { return };
+        if self.shared.shipping.is_on() {
+            let shared = rows.iter().filter(|(place, key)| super::standby::is_shared(*place, key));
+            self.shared.shipping.note(shared.cloned().collect());
+        }
+        if self.shared.watch.is_on() {
+            self.shared.watch.note(rows);
         }
     }
 

@@ -53,6 +53,17 @@ impl Clock {
         }
     }
 
+    /// How long the machine has been running, also while it slept: what a lease is measured by, as others count on it.
+    pub fn awake_or_asleep(&self) -> Duration {
+        match &self.0 {
+            Kind::System(_) => {
+                let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                Duration::new(since.tv_sec.unsigned_abs(), u32::try_from(since.tv_nsec).unwrap_or_default())
+            }
+            Kind::ByHand(_) => self.steady(),
+        }
+    }
+
     /// Whether time passes by itself. Nobody may wait for a clock on which it does not.
     pub fn is_running(&self) -> bool {
         matches!(self.0, Kind::System(_))

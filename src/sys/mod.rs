@@ -7,6 +7,7 @@ pub mod chain;
 pub mod clients;
 pub mod clock;
 pub mod dice;
+pub mod fence;
 pub mod guard;
 pub mod lists;
 pub mod log;

@@ -97,7 +97,7 @@ impl Key {
     }
 
     /// As [`parse`](Self::parse) reads it.
-    fn text(&self) -> Zeroizing<String> {
+    pub fn text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(2 * BYTES + 1));
         for byte in self.master.iter() {
             for digit in [byte >> 4, byte & 15] {

@@ -168,6 +168,10 @@ impl Gatherer {
 
     /// Starts threads for fleets that have none, and clears up after those that are gone. True where more is to be cleared.
     fn tend(&mut self) -> Result<bool, StoreError> {
+        // The other box of the site does.
+        if !self.work.standby.works() {
+            return Ok(false);
+        }
         let known = self.work.store.read(fleet::fleets)?;
         self.threads.retain(|_, thread| !thread.is_finished());
         for Fleet { name, .. } in known {
@@ -270,6 +274,9 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Turn, StoreError> {
+        if !self.work.standby.works() {
+            return Ok(Turn::Ended);
+        }
         if self.work.fleets.kicked().remove(&self.name) {
             (self.open, self.until, self.failures) = (None, None, Failures::default());
         }

@@ -15,6 +15,7 @@ pub mod progress;
 mod recent;
 mod rounds;
 pub mod sources;
+pub mod standby;
 pub mod standing;
 pub mod sync;
 pub mod triage;
@@ -64,6 +65,8 @@ pub struct Work {
     pub fleets: fleet::Fleets,
     /// What is known of the configuration that this box is offered.
     pub offers: configuration::Offers,
+    /// Whether this box works, where its site has two.
+    pub standby: standby::Standby,
     /// What looks at Sonar's log of webhooks remember.
     pub heal: heal::Memory,
     /// Rules that could not be asked for. The next read of their source asks for them.
@@ -162,6 +165,7 @@ impl Work {
         // Without it the date of this version alone is the floor.
         let stored = store.read(retention::newest_time).unwrap_or_default();
         Arc::new(Self {
+            standby: standby::Standby::new(&store, &clock),
             store,
             sources,
             progress,
@@ -208,6 +212,13 @@ impl Work {
         self.sources.stop();
         self.store.bell().ring();
         self.tidy.ring();
+        self.standby.kick();
+    }
+
+    /// Whether anybody reads SonarQube just now.
+    fn is_reading(&self) -> bool {
+        let busy = self.busy();
+        !busy.tasks.is_empty() || !busy.rounds.is_empty()
     }
 
     /// Has the upkeep look at once for what is to be deleted.
@@ -246,7 +257,7 @@ impl Work {
 
     /// Ends a task early when the daemon is stopping.
     fn go_on(&self) -> Result<(), WorkError> {
-        if self.is_stopping() { Err(WorkError::Stopping) } else { Ok(()) }
+        if self.is_stopping() || !self.standby.works() { Err(WorkError::Stopping) } else { Ok(()) }
     }
 
     fn run(&self) {
@@ -268,6 +279,10 @@ impl Work {
     /// # Errors
     /// If the agenda cannot be read. What goes wrong with a task is noted with its scope or project instead.
     pub fn step(&self) -> Result<Stepped, StoreError> {
+        // Another box of the site does what is to be done.
+        if !self.standby.works() {
+            return Ok(Stepped::Idle { most: IDLE_MAX });
+        }
         let taken = self.take()?;
         if let Taken::Nothing { most } = taken {
             return Ok(Stepped::Idle { most: most.clamp(TICK, IDLE_MAX) });

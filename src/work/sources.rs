@@ -117,6 +117,11 @@ impl Sources {
         connected.iter().filter_map(said).collect()
     }
 
+    /// Forgets all connections, as another box may have changed whatever they were made of.
+    pub fn forget_all(&self) {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Forgets a connection, as its source was changed or removed.
     pub fn forget(&self, name: &SourceName) {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(name);

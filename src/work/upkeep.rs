@@ -17,7 +17,9 @@ pub(super) fn run(work: &Work) {
         Upkeep { told: false, compact_look_at: COMPACT_FIRST_LOOK, copy_at: NIGHTLY_FIRST, key_trouble: None };
     while !work.is_stopping() {
         let heard = work.tidy.rings();
-        if let Err(error) = work.standing.flush_if_due(&work.store) {
+        if work.standby.works()
+            && let Err(error) = work.standing.flush_if_due(&work.store)
+        {
             tracing::warn!("what routine reads proved could not be written down: {error}");
         }
         upkeep.change_key(work);
@@ -56,9 +58,11 @@ impl Upkeep {
         self.told = condition.is_some();
         // What a clock says that may be wrong ends nothing; what is too large goes all the same.
         let now = if standing.is_trusted() { now } else { NO_TIME };
-        let discarded = discard(work);
+        let works = work.standby.works();
+        let discarded = if works { discard(work) } else { Ok(false) };
         let keep = work.store.read(Keep::read)?;
-        let pruned = Lot::ALL.map(|lot| prune(work, lot, keep, now));
+        // A copy is what the other box makes of it.
+        let pruned = Lot::ALL.map(|lot| if works || lot.is_own() { prune(work, lot, keep, now) } else { Ok(false) });
         let mut left = discarded?;
         for pruned in pruned {
             left |= pruned?;

@@ -12,6 +12,7 @@ mod relay;
 mod server;
 mod sites;
 mod skew;
+mod standby;
 mod storm;
 #[path = "../support/mod.rs"]
 mod support;

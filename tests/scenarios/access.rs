@@ -150,8 +150,9 @@ fn every_operation_lets_in_whom_its_description_says_and_nobody_else() {
                 let bearer = format!("Bearer {token}");
                 let answer = appliance.ask(&method, &address, &[("Authorization", &bearer)], &json!({}));
                 let (role, status) = (roles[rank], answer.status);
-                // Nobody changes the key over the network.
-                let forbidden = rank < least || path == "/key/rotate";
+                // Nobody changes the key over the network, or has one of two boxes work alone.
+                let is_local = path == "/key/rotate" || (path == "/standby" && method == "DELETE");
+                let forbidden = rank < least || is_local;
                 assert_eq!(status == 403, forbidden, "{method} {path} for {role}: {answer:?}");
                 assert!(!matches!(status, 401 | 405 | 500..), "{method} {path} for {role}: {answer:?}");
                 tried += 1;
@@ -190,6 +191,20 @@ fn the_document_describes_every_name_and_refers_to_nothing_that_is_not_there() {
             assert!(operation["responses"]["default"].is_object(), "{what}");
         }
     }
+}
+
+/// Whoever has stolen a token or a session would have a box of their own stand by, and be told everything.
+#[test]
+fn a_pair_is_set_up_on_the_box_itself_only() {
+    let appliance = Appliance::start();
+    let token = appliance.token("root", "admin");
+    let new =
+        json!({ "url": "nats://127.0.0.1:1", "site": "x", "credentials": "a:b", "key": "0".repeat(64), "plain": true });
+    let headers = [("Authorization", format!("Bearer {token}"))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let answer = appliance.ask("PUT", "/api/v1/standby", &headers, &new);
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert!(answer.json()["remedy"].as_str().unwrap().contains("hydrophone standby join"), "{answer:?}");
 }
 
 /// Whoever has stolen a token or a session would choose a wrapping that they can open, and have every secret of the box.

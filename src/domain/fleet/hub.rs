@@ -98,6 +98,10 @@ pub struct SiteRecord {
     /// When something it said was last passed over since another source here bears its name, give or take an hour.
     #[n(1)]
     pub passed_over_at: Option<Timestamp>,
+    /// The newest term of the site's lease that was heard, where two boxes share the site.
+    #[n(2)]
+    #[cbor(default)]
+    pub term: u64,
 }
 
 /// An inventory that is told as a site's.

@@ -23,6 +23,8 @@ pub struct Heard {
     pub at: Timestamp,
     /// Whose it is, by its subject, on which nobody else may speak.
     pub site: Site,
+    /// In which term of the site's lease it was said, where two boxes share the site.
+    pub term: Option<u64>,
     /// What it says.
     pub said: Said,
 }

@@ -338,7 +338,7 @@ async fn gather(reading: &mut Reading, host: &str) -> Result<Taken, Trouble> {
         let Message { subject, payload, .. } = &message.message;
         bytes += payload.len();
         match reading.ear.hear(subject, payload) {
-            Ok((site, said)) => taken.heard.push(Heard { sequence, at, site, said }),
+            Ok((site, term, said)) => taken.heard.push(Heard { sequence, at, site, term, said }),
             Err((site, why)) => taken.passed_over.push((sequence, site, why)),
         }
         (taken.last, taken.pending) = (Some(sequence), pending);
@@ -356,7 +356,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (Ok(subject), body) = (std::str::from_utf8(&data[..end]), &data[end + 1..]) else { return };
     match Ear::default().hear(subject, body) {
-        Ok((site, said)) => {
+        Ok((site, _, said)) => {
             assert!(subject.starts_with(&format!("hydrophone.v1.{site}.")), "nobody speaks for another site");
             if let Said::Finding(finding) = said {
                 let names = &finding.names;

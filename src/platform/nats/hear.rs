@@ -40,6 +40,9 @@ pub(super) struct Ear {
     scopes: BTreeMap<(InventoryId, ScopeId), Known>,
 }
 
+/// Whose message it is, in which term of the site's lease, and what it says.
+pub(super) type Whose = (Site, Option<u64>, Said);
+
 /// What was heard of a scope.
 struct Known {
     names: Arc<Names>,
@@ -48,16 +51,16 @@ struct Known {
 }
 
 impl Ear {
-    /// What a message says, and whose it is.
+    /// What a message says, whose it is, and in which term of the site's lease it was said.
     ///
     /// # Errors
     /// If it is passed over, with the site where the subject names one.
-    pub(super) fn hear(&mut self, subject: &str, body: &[u8]) -> Result<(Site, Said), (Option<Site>, Unheard)> {
+    pub(super) fn hear(&mut self, subject: &str, body: &[u8]) -> Result<Whose, (Option<Site>, Unheard)> {
         let Some((site, rest)) = Site::of_subject(subject) else {
             return Err((None, Unheard::Foreign("a message's subject names no site".to_owned())));
         };
         match self.understand(&site, subject, rest, body) {
-            Ok(said) => Ok((site, said)),
+            Ok((term, said)) => Ok((site, term, said)),
             Err(why) => Err((Some(site), why)),
         }
     }
@@ -91,7 +94,13 @@ impl Ear {
         Ok(Some(names))
     }
 
-    fn understand(&mut self, site: &Site, subject: &str, rest: &str, body: &[u8]) -> Result<Said, Unheard> {
+    fn understand(
+        &mut self,
+        site: &Site,
+        subject: &str,
+        rest: &str,
+        body: &[u8],
+    ) -> Result<(Option<u64>, Said), Unheard> {
         let foreign = |why: &str| Unheard::Foreign(format!("a message on {} {why}", shown(subject)));
         if body.len() > FLEET_MESSAGE_BYTES_MAX {
             return Err(foreign("is larger than any that a box sends"));
@@ -143,7 +152,7 @@ impl Ear {
         if marked == matches!(said, Said::Finding(_)) {
             return Err(foreign("is about something else"));
         }
-        Ok(said)
+        Ok((head.term, said))
     }
 }
 
@@ -209,6 +218,7 @@ struct Head<'a> {
     r#type: Text<'a>,
     #[serde(borrow)]
     site: Option<Text<'a>>,
+    term: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -496,7 +506,16 @@ mod tests {
     }
 
     fn heard(subject: &str, event: &Value) -> Result<(Site, Said), (Option<Site>, Unheard)> {
-        Ear::default().hear(subject, event.to_string().as_bytes())
+        Ear::default().hear(subject, event.to_string().as_bytes()).map(|(site, _, said)| (site, said))
+    }
+
+    #[test]
+    fn the_term_of_two_boxes_is_heard() {
+        let mut event = event();
+        event["term"] = json!(7);
+        assert!(matches!(Ear::default().hear(SUBJECT, event.to_string().as_bytes()), Ok((_, Some(7), _))));
+        event["term"] = json!("7");
+        assert!(heard(SUBJECT, &event).is_err());
     }
 
     #[test]
@@ -538,8 +557,8 @@ mod tests {
     fn what_was_heard_before_hides_nothing_of_what_comes() {
         let mut ear = Ear::default();
         let mut said = |subject: &str, event: &Value| ear.hear(subject, event.to_string().as_bytes());
-        let names = |said: Result<(Site, Said), _>| match said {
-            Ok((_, Said::Finding(finding))) => (finding.names.asset.to_string(), finding.id.0),
+        let names = |said: Result<Whose, _>| match said {
+            Ok((_, _, Said::Finding(finding))) => (finding.names.asset.to_string(), finding.id.0),
             other => panic!("{other:?}"),
         };
         assert_eq!(names(said(SUBJECT, &event())), ("Shop".to_owned(), 12));

@@ -11,7 +11,7 @@ use async_nats::jetstream::context::{CreateStreamErrorKind, PublishError, Publis
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, ConnectError, ConnectErrorKind, Event, RequestErrorKind};
+use async_nats::{Client, ConnectError, ConnectErrorKind, Event, Message, RequestErrorKind};
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 use tokio::runtime::{Builder, Runtime};
@@ -22,11 +22,12 @@ use super::credentials::Credentials;
 use crate::domain::fleet::{ALL_SUBJECTS, BUCKET_SUBJECTS, Site};
 use crate::domain::limits::{CALL_SLACK, NATS_CALL_MAX, NATS_PUSH_MAX};
 use crate::domain::signature::to_hex;
+use crate::domain::standby;
 use crate::platform::http::distrusted;
 use crate::platform::{Told, Trouble};
-use crate::sys::loops;
 use crate::sys::reach::broken;
 use crate::sys::trust::{Authorities, Trust, distrust_of};
+use crate::sys::{fence, loops};
 
 /// How a server is reached, and what is said there.
 pub(super) struct Way {
@@ -50,13 +51,15 @@ pub(super) enum Who {
     Hub(String),
     /// The same, where it offers configuration to boxes.
     Offering(String),
+    /// One of the two boxes of a site, which tells the other one what it holds.
+    Pair(Site),
 }
 
 impl Who {
     /// Where answers come in: what it may subscribe to, with `.>` behind it.
     fn inbox(&self) -> String {
         match self {
-            Self::Site(site) => site.inbox(),
+            Self::Site(site) | Self::Pair(site) => site.inbox(),
             Self::Hub(_) | Self::Offering(_) => HUB_INBOX.to_owned(),
         }
     }
@@ -235,6 +238,9 @@ impl Link {
         let open = Self::opened_of(&self.way, &mut self.open).map_err(Unstored::Trouble)?;
         let Way { host, stream, .. } = &self.way;
         let _step = loops::within(NATS_PUSH_MAX + CALL_SLACK);
+        if !fence::allows(NATS_PUSH_MAX) {
+            return Err(Unstored::Trouble(Trouble::later(fence::SHUT)));
+        }
         open.heard.forget();
         if open.client.connection_state() != State::Connected {
             // What is sent now would be kept until there is a connection, and overtake what is told before that.
@@ -293,12 +299,18 @@ impl Link {
         }
     }
 
-    /// The newest message on a subject, as text; none where there is none, or no such stream.
-    pub(super) fn newest(&mut self, stream: &str, subject: &str) -> Result<Option<String>, Trouble> {
+    /// The newest message on a subject, with its number; none where there is none, or no such stream.
+    pub(super) fn newest(&mut self, stream: &str, subject: &str) -> Result<Option<(u64, Bytes)>, Trouble> {
+        self.missing = false;
         let open = Self::opened_of(&self.way, &mut self.open)?;
         let host = &self.way.host;
         let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
         open.heard.forget();
+        if open.client.connection_state() != State::Connected {
+            let lost = lost(host);
+            self.close();
+            return Err(lost);
+        }
         let question = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
         let asked = async {
             tokio::select! {
@@ -316,15 +328,62 @@ impl Link {
                 }),
             }
         };
-        // Of a stream that is not there the server says nothing at all.
-        let late = |_| Err(Trouble::later(format!("{host} does not say what {subject} is")));
-        let answer = open.runtime.block_on(async { timeout(NEWEST_MAX, asked).await }).unwrap_or_else(late)?;
-        // A status stands for what is not there, and no text for what was taken away.
-        let found = answer.filter(|answer| answer.status.is_none() && !answer.payload.is_empty());
-        Ok(found.map(|answer| String::from_utf8_lossy(&answer.payload).into_owned()))
+        let Ok(answer) = open.runtime.block_on(async { timeout(NEWEST_MAX, asked).await }) else {
+            // Of a stream that is not there the server says nothing at all.
+            self.missing = open.client.connection_state() == State::Connected;
+            return Err(Trouble::later(format!("{host} does not say what {subject} is")));
+        };
+        let answer = answer?;
+        // A status stands for what is not there; what was taken away has no text.
+        let found = answer.filter(|answer| answer.status.is_none());
+        let number = |answer: &Message| answer.headers.as_ref()?.get(NATS_SEQUENCE)?.as_str().parse().ok();
+        Ok(found.map(|answer| (number(&answer).unwrap_or_default(), answer.payload)))
     }
 
-    /// Whether no stream took what was last told.
+    /// Stores a message on a subject if the last one there bears this number, or, for 0, if there is none; its number then.
+    pub(super) fn exchange(&mut self, subject: &str, expected: u64, body: Bytes) -> Result<Option<u64>, Trouble> {
+        self.missing = false;
+        let open = Self::opened_of(&self.way, &mut self.open)?;
+        let Way { host, stream, .. } = &self.way;
+        let _step = loops::within(NATS_CALL_MAX + CALL_SLACK);
+        open.heard.forget();
+        if open.client.connection_state() != State::Connected {
+            // What is sent now would be kept until there is a connection, and nobody would count on it any more.
+            let lost = lost(host);
+            self.close();
+            return Err(lost);
+        }
+        let publish =
+            PublishMessage::build().payload(body).expected_stream(stream).expected_last_subject_sequence(expected);
+        let storing = async {
+            let acknowledged =
+                open.context.send_publish(subject.to_owned(), publish).await.map_err(|error| unstored(host, &error))?;
+            tokio::select! {
+                acknowledged = acknowledged.into_future() => match acknowledged {
+                    Ok(acknowledged) => Ok(Some(acknowledged.sequence)),
+                    Err(error) if is_overtaken(&error) => Ok(None),
+                    Err(error) => Err(unstored(host, &error)),
+                },
+                trouble = open.heard.why_not(&self.way, OWN) => Err(Unstored::Trouble(trouble)),
+            }
+        };
+        let late = |_| Err(Unstored::Trouble(Trouble::later(format!("{host} did not acknowledge a message in time"))));
+        let stored = open.runtime.block_on(async { timeout(NATS_CALL_MAX, storing).await }).unwrap_or_else(late);
+        stored.map_err(|why| {
+            // Whatever is still on its way is not to arrive behind the next one.
+            self.close();
+            match why {
+                Unstored::Refused(why) => Trouble::later(why),
+                Unstored::NoStream => {
+                    self.missing = true;
+                    self.no_stream("")
+                }
+                Unstored::Trouble(trouble) => trouble,
+            }
+        })
+    }
+
+    /// Whether no stream took what was last told, or none answered what was last asked.
     pub(super) fn is_missing(&self) -> bool {
         self.missing
     }
@@ -369,6 +428,7 @@ impl Link {
                 Who::Site(site) => site.subjects(),
                 Who::Hub(_) => ALL_SUBJECTS.to_owned(),
                 Who::Offering(_) => BUCKET_SUBJECTS.to_owned(),
+                Who::Pair(_) => standby::BUCKET_SUBJECTS.to_owned(),
             }
         ))
     }
@@ -416,6 +476,7 @@ fn connect(way: &Way) -> Result<Open, Trouble> {
         .options()
         .name(match &way.who {
             Who::Site(site) => format!("hydrophone {site}"),
+            Who::Pair(site) => format!("hydrophone {site} standby"),
             Who::Hub(name) | Who::Offering(name) => format!("hydrophone hub {name}"),
         })
         .custom_inbox_prefix(way.who.inbox())
@@ -458,8 +519,14 @@ fn connect(way: &Way) -> Result<Open, Trouble> {
 
 /// What a stream is to be like: it takes all subjects of a fleet, and holds the newest message of each on disk.
 fn wanted(name: &str, who: &Who) -> Config {
-    if matches!(who, Who::Offering(_)) {
-        return bucket(name);
+    match who {
+        Who::Offering(_) => {
+            return bucket(name, BUCKET_SUBJECTS, "Configuration that Hydrophone's boxes are offered");
+        }
+        Who::Pair(_) => {
+            return bucket(name, standby::BUCKET_SUBJECTS, "What the two Hydrophones of a site tell each other");
+        }
+        Who::Site(_) | Who::Hub(_) => {}
     }
     Config {
         name: name.to_owned(),
@@ -477,13 +544,13 @@ fn wanted(name: &str, who: &Who) -> Config {
     }
 }
 
-/// What a key-value bucket for configuration is to be like, as
+/// What a key-value bucket is to be like, as
 /// [ADR-8](https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md) has it.
-fn bucket(name: &str) -> Config {
+fn bucket(name: &str, subjects: &str, description: &str) -> Config {
     Config {
         name: name.to_owned(),
-        description: Some("Configuration that Hydrophone's boxes are offered".to_owned()),
-        subjects: vec![BUCKET_SUBJECTS.to_owned()],
+        description: Some(description.to_owned()),
+        subjects: vec![subjects.to_owned()],
         max_messages_per_subject: 1,
         max_messages: -1,
         max_bytes: -1,
@@ -550,6 +617,15 @@ fn unreachable(host: &str, error: &ConnectError) -> Trouble {
     }
 }
 
+/// Whether another message was stored before.
+fn is_overtaken(error: &PublishError) -> bool {
+    if error.kind() == PublishErrorKind::WrongLastSequence {
+        return true;
+    }
+    let said = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    said.is_some_and(|said| said.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE)
+}
+
 /// What it means that a message was not acknowledged.
 fn unstored(host: &str, error: &PublishError) -> Unstored {
     let said = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
@@ -599,6 +675,10 @@ fn not_allowed(way: &Way) -> Trouble {
             format!("{host} does not let this hub offer configuration"),
             format!("give its user the right to publish on {BUCKET_SUBJECTS}"),
         ),
+        Who::Pair(site) => Trouble::refused(
+            format!("{host} does not let this box speak to the other one of {site}"),
+            "give its user the rights on the bucket HYDROPHONE_STANDBY that the README names, Standby",
+        ),
         Who::Hub(_) => Trouble::refused(
             format!("{host} does not let this hub read the stream {}", way.stream),
             format!("give its user the rights on $JS.API and {HUB_INBOX}.> that the README names, Many boxes"),
@@ -608,6 +688,9 @@ fn not_allowed(way: &Way) -> Trouble {
 
 /// How long it is waited for a single message of a stream.
 const NEWEST_MAX: Duration = Duration::from_secs(5);
+
+/// The header that says which number a message bears.
+const NATS_SEQUENCE: &str = "Nats-Sequence";
 
 /// A connection that died without a word is noticed after two of these.
 const PING_EVERY: Duration = Duration::from_secs(20);

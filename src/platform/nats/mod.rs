@@ -26,6 +26,7 @@ pub mod feed;
 mod hear;
 mod link;
 pub mod offer;
+pub mod pair;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -91,7 +92,7 @@ impl Nats {
         let way = way_of(&destination.url, (stream, plain), destination.ca_pem.as_deref(), trust, credentials, who)?;
         Ok(Self {
             link: Link::new(way),
-            speaker: Speaker { site: Some(site.clone()), decisions: true },
+            speaker: Speaker { site: Some(site.clone()), term: None, decisions: true },
             site,
             name: destination.name.to_string(),
             credentials: kind,
@@ -179,6 +180,10 @@ impl Platform for Nats {
         true
     }
 
+    fn set_term(&mut self, term: Option<u64>) {
+        self.speaker.term = term;
+    }
+
     fn stand(&mut self, places: &[Place]) -> Result<(), Trouble> {
         for some in places.chunks(NATS_PER_PUSH_MAX) {
             let outgoing = some.iter().map(|place| {
@@ -243,7 +248,8 @@ impl Platform for Nats {
 
     fn offered(&mut self) -> Result<Option<(Site, String)>, Trouble> {
         let found = self.link.newest(BUCKET_STREAM, &self.site.offer())?;
-        Ok(found.map(|offer| (self.site.clone(), offer)))
+        let found = found.filter(|(_, offer)| !offer.is_empty());
+        Ok(found.map(|(_, offer)| (self.site.clone(), String::from_utf8_lossy(&offer).into_owned())))
     }
 
     fn wants_notices(&self) -> bool {

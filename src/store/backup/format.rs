@@ -44,7 +44,13 @@ pub struct Head {
 }
 
 impl Head {
-    pub(super) fn new(schema: u32, made_at: Timestamp, key: KeyId, credential: bool, wrapped: Option<Wrapped>) -> Self {
+    pub(in crate::store) fn new(
+        schema: u32,
+        made_at: Timestamp,
+        key: KeyId,
+        credential: bool,
+        wrapped: Option<Wrapped>,
+    ) -> Self {
         Self { version: env!("CARGO_PKG_VERSION").to_owned(), schema, made_at, key: key.0, wrapped, credential }
     }
 
@@ -78,7 +84,7 @@ pub enum BadBackup {
 }
 
 /// Writes a backup.
-pub(super) struct Writer<'o> {
+pub(in crate::store) struct Writer<'o> {
     out: &'o mut dyn Write,
     digest: Context,
     frame: Vec<u8>,
@@ -87,7 +93,7 @@ pub(super) struct Writer<'o> {
 }
 
 impl<'o> Writer<'o> {
-    pub(super) fn begin(out: &'o mut dyn Write, head: &Head) -> io::Result<Self> {
+    pub(in crate::store) fn begin(out: &'o mut dyn Write, head: &Head) -> io::Result<Self> {
         let mut writer = Self { out, digest: Context::new(&SHA256), frame: Vec::new(), table: None, rows: 0 };
         writer.put(MAGIC)?;
         writer.frame.push(b'H');
@@ -97,7 +103,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes a row, or that it is gone.
-    pub(super) fn row(&mut self, table: &str, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
+    pub(in crate::store) fn row(&mut self, table: &str, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
         const MEMORY: &str = "encoding to memory cannot fail";
         if self.table.as_deref() != Some(table) {
             self.end_rows()?;
@@ -117,7 +123,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Ends it; without this it is cut short. Returns how many rows it has.
-    pub(super) fn end(mut self) -> io::Result<u64> {
+    pub(in crate::store) fn end(mut self) -> io::Result<u64> {
         self.end_rows()?;
         self.frame.push(b'E');
         let digest = self.digest.clone().finish();
@@ -154,18 +160,21 @@ impl<'o> Writer<'o> {
 }
 
 /// A part of a backup.
-pub(super) enum Part {
+pub(in crate::store) enum Part {
     Rows(Rows),
     /// All of it was read, and is what was written.
     End,
 }
 
 /// Rows of one table.
-pub(super) struct Rows(Vec<u8>);
+pub(in crate::store) struct Rows(Vec<u8>);
 
 impl Rows {
     /// Feeds the table's name, and each key with its value where it has one; false if that cannot be understood.
-    pub(super) fn each<E>(&self, mut each: impl FnMut(&str, &[u8], Option<&[u8]>) -> Result<(), E>) -> Result<bool, E> {
+    pub(in crate::store) fn each<E>(
+        &self,
+        mut each: impl FnMut(&str, &[u8], Option<&[u8]>) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let mut decoder = Decoder::new(&self.0);
         let (Ok(None), Ok(table)) = (decoder.array(), decoder.str()) else { return Ok(false) };
         loop {
@@ -186,7 +195,7 @@ impl Rows {
 }
 
 /// Reads a backup.
-pub(super) struct Reader<R> {
+pub(in crate::store) struct Reader<R> {
     from: R,
     digest: Context,
     at: u64,
@@ -195,7 +204,7 @@ pub(super) struct Reader<R> {
 
 impl<R: Read> Reader<R> {
     /// Reads its beginning.
-    pub(super) fn begin(from: R) -> Result<(Self, Head), BadBackup> {
+    pub(in crate::store) fn begin(from: R) -> Result<(Self, Head), BadBackup> {
         let mut reader = Self { from, digest: Context::new(&SHA256), at: 0, rows: 0 };
         let mut magic = [0; MAGIC.len()];
         reader.take(&mut magic).map_err(|bad| if matches!(bad, BadBackup::Cut) { BadBackup::NotOne } else { bad })?;
@@ -211,7 +220,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    pub(super) fn next(&mut self) -> Result<Part, BadBackup> {
+    pub(in crate::store) fn next(&mut self) -> Result<Part, BadBackup> {
         let (at, digest) = (self.at, self.digest.clone());
         let damaged = || BadBackup::Damaged { at };
         match self.frame()? {
@@ -237,7 +246,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The bytes that were read.
-    pub(super) fn at(&self) -> u64 {
+    pub(in crate::store) fn at(&self) -> u64 {
         self.at
     }
 

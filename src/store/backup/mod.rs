@@ -4,7 +4,7 @@
 //! of it is read in the writer's own turn, when nothing is being written: that is the moment which the backup shows.
 //! Whatever was acknowledged before it was begun is in it.
 
-mod format;
+pub(super) mod format;
 mod nightly;
 mod restore;
 
@@ -19,7 +19,7 @@ use redb::{ReadableDatabase, ReadableTable, TableHandle};
 use self::format::Writer;
 use super::secrets::Keyring;
 use super::tables::{self, Table};
-use super::touched::Row;
+use super::touched::{Row, Watch};
 use super::writer::Manner;
 use super::{DAMAGED_PAGE, FILE_NAME, OpenError, Opening, Shared, Store, StoreError, View, builder, codec, schema};
 use crate::domain::limits::{BACKUP_LAST_ROWS_MAX, BACKUP_PAGE_BYTES, BACKUP_PAGE_ROWS, BACKUP_TOUCHED_READ};
@@ -64,7 +64,7 @@ impl Drop for Watching {
 }
 
 /// A row with its value, or without one where it is gone.
-type Found = (Table, Vec<u8>, Option<Vec<u8>>);
+pub(super) type Found = (Table, Vec<u8>, Option<Vec<u8>>);
 
 impl Store {
     /// Writes a backup. With a wrapping, the box's key is in it, too.
@@ -72,7 +72,7 @@ impl Store {
         self.copy_tables(tables::ALL, wrapping, now, out)
     }
 
-    fn head(&self, wrapping: Option<&Wrapping>, now: Timestamp) -> Result<Head, StoreError> {
+    pub(super) fn head(&self, wrapping: Option<&Wrapping>, now: Timestamp) -> Result<Head, StoreError> {
         Ok(match (self.shared.keyring(), wrapping) {
             (Keyring::Open(key) | Keyring::Both(key, _), wrapping) => {
                 let wrapped = wrapping.map(|wrapping| key.wrap(wrapping));
@@ -85,7 +85,7 @@ impl Store {
 
     fn copy_tables(
         &self,
-        copied: &[Table],
+        tables: &[Table],
         wrapping: Option<&Wrapping>,
         now: Timestamp,
         out: &mut dyn Write,
@@ -102,34 +102,38 @@ impl Store {
         });
         let _watching = begun.wait()?;
         // Not before: from here on the key stays the one it is.
-        self.copy(copied, &self.head(wrapping, now)?, out)
+        let takes = |table: &Table, _: &[u8]| tables.iter().any(|one| same(one, table));
+        let as_it_is = |_: &Table, _: &[u8], _: &[u8]| Ok(None);
+        let plan = Plan { tables, watch: |shared| &shared.watch, takes: &takes, becomes: &as_it_is };
+        self.copy(&plan, &self.head(wrapping, now)?, out)
     }
 
-    fn copy(&self, copied: &[Table], head: &Head, out: &mut dyn Write) -> Result<u64, BackupError> {
+    /// Copies all rows that are to be, as of one moment, while somebody notes what is written.
+    pub(super) fn copy(&self, plan: &Plan, head: &Head, out: &mut dyn Write) -> Result<u64, BackupError> {
         let reopened = self.shared.reopened.load(Ordering::Acquire);
         let mut writer = Writer::begin(out, head)?;
-        let is_copied = |table: &Table| copied.iter().any(|one| same(one, table));
-        for table in copied {
+        let watch = plan.watch;
+        for table in plan.tables {
             let mut after = None;
             while let Some(page) = self.page(*table, after.as_deref())? {
                 for (key, value) in &page {
-                    writer.row(name(table), key, Some(value))?;
+                    plan.write((table, key, Some(value)), &mut writer)?;
                 }
                 after = page.into_iter().next_back().map(|(key, _)| key);
-                if self.shared.watch.count() >= BACKUP_TOUCHED_READ {
-                    self.copy_touched(&is_copied, &mut writer)?;
+                if watch(&self.shared).count() >= BACKUP_TOUCHED_READ {
+                    self.copy_touched(plan, &mut writer)?;
                 }
             }
         }
         loop {
-            while self.copy_touched(&is_copied, &mut writer)? >= BACKUP_LAST_ROWS_MAX {}
+            while self.copy_touched(plan, &mut writer)? >= BACKUP_LAST_ROWS_MAX {}
             // Nothing is written in the writer's turn, so that what is read in it is of one moment.
             let shared = Arc::clone(&self.shared);
             let last = self.submit(Manner::Deletes, move |batch| {
-                if shared.watch.count() > BACKUP_LAST_ROWS_MAX {
+                if watch(&shared).count() > BACKUP_LAST_ROWS_MAX {
                     return Ok(None);
                 }
-                let Some(rows) = shared.watch.take() else { return Err(BackupError::TooMuch) };
+                let Some(rows) = watch(&shared).take() else { return Err(BackupError::TooMuch) };
                 Ok(Some(values(batch, rows)?))
             });
             let Some(last) = last.wait()? else { continue };
@@ -137,14 +141,14 @@ impl Store {
             if self.shared.reopened.load(Ordering::Acquire) != reopened {
                 return Err(StoreError::Stale.into());
             }
-            write(&last, &is_copied, &mut writer)?;
+            plan.write_all(&last, &mut writer)?;
             return Ok(writer.end()?);
         }
     }
 
     /// Copies what was written since it was last looked; how many rows that were.
-    fn copy_touched(&self, is_copied: &impl Fn(&Table) -> bool, writer: &mut Writer) -> Result<usize, BackupError> {
-        let rows = self.shared.watch.take().ok_or(BackupError::TooMuch)?;
+    fn copy_touched(&self, plan: &Plan, writer: &mut Writer) -> Result<usize, BackupError> {
+        let rows = (plan.watch)(&self.shared).take().ok_or(BackupError::TooMuch)?;
         let count = rows.len();
         let mut rows = rows.into_iter();
         loop {
@@ -153,7 +157,7 @@ impl Store {
                 return Ok(count);
             }
             let found = self.read(|view| values(view, some))?;
-            write(&found, is_copied, writer)?;
+            plan.write_all(&found, writer)?;
         }
     }
 
@@ -227,7 +231,7 @@ pub fn verify_stopped(folder: &Path) -> Result<Verified, OpenError> {
 
 type Page = Vec<(Vec<u8>, Vec<u8>)>;
 
-fn values(view: &impl View, rows: HashSet<Row>) -> Result<Vec<Found>, StoreError> {
+pub(super) fn values(view: &impl View, rows: HashSet<Row>) -> Result<Vec<Found>, StoreError> {
     let mut rows: Vec<Row> = rows.into_iter().collect();
     rows.sort_unstable();
     let mut found = Vec::with_capacity(rows.len());
@@ -239,22 +243,48 @@ fn values(view: &impl View, rows: HashSet<Row>) -> Result<Vec<Found>, StoreError
     Ok(found)
 }
 
-fn write(found: &[Found], is_copied: &impl Fn(&Table) -> bool, writer: &mut Writer) -> io::Result<()> {
-    for (table, key, value) in found.iter().filter(|(table, ..)| is_copied(table)) {
-        writer.row(name(table), key, value.as_deref())?;
+/// What is copied, and how.
+pub(super) struct Plan<'p> {
+    /// From which tables.
+    pub(super) tables: &'p [Table],
+    /// Where it is noted what is written meanwhile.
+    pub(super) watch: fn(&Shared) -> &Watch,
+    /// Whether a row is.
+    pub(super) takes: &'p dyn Fn(&Table, &[u8]) -> bool,
+    /// Another form of its value, where it is to have one.
+    pub(super) becomes: &'p Becomes<'p>,
+}
+
+/// Another form of a row's value, by its table and key, where it is to have one.
+pub(super) type Becomes<'b> = dyn Fn(&Table, &[u8], &[u8]) -> Result<Option<Vec<u8>>, StoreError> + 'b;
+
+impl Plan<'_> {
+    fn write(
+        &self,
+        (table, key, value): (&Table, &[u8], Option<&[u8]>),
+        writer: &mut Writer,
+    ) -> Result<(), BackupError> {
+        if !(self.takes)(table, key) {
+            return Ok(());
+        }
+        let other = value.map(|value| (self.becomes)(table, key, value)).transpose()?.flatten();
+        Ok(writer.row(name(table), key, other.as_deref().or(value))?)
     }
-    Ok(())
+
+    pub(super) fn write_all(&self, found: &[Found], writer: &mut Writer) -> Result<(), BackupError> {
+        found.iter().try_for_each(|(table, key, value)| self.write((table, key, value.as_deref()), writer))
+    }
 }
 
 fn name(table: &Table) -> &str {
     table.name()
 }
 
-fn named(name: &str) -> Option<Table> {
+pub(super) fn named(name: &str) -> Option<Table> {
     tables::ALL.iter().find(|table| table.name() == name).copied()
 }
 
-fn same(one: &Table, other: &Table) -> bool {
+pub(super) fn same(one: &Table, other: &Table) -> bool {
     name(one) == name(other)
 }
 

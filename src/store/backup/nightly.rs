@@ -13,7 +13,7 @@ use crate::store::codec::{self, Record};
 use crate::store::destinations::Progress;
 use crate::store::records::Project;
 use crate::store::tables::{self, Key, Table};
-use crate::store::{Store, schema, secrets};
+use crate::store::{Store, schema, secrets, standby};
 
 /// The copy's name in the state folder.
 pub const NIGHTLY_NAME: &str = "hydrophone.nightly";
@@ -107,7 +107,7 @@ pub(in crate::store) fn revive(folder: &Path) -> Result<Option<Revived>, Restore
 fn alive(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     let is = |one: Table| name(&one) == name(&table);
     if is(tables::META) {
-        if [schema::KEY, secrets::SEALED_WITH, secrets::SEALED_SINCE].contains(&key) {
+        if [schema::KEY, secrets::SEALED_WITH, secrets::SEALED_SINCE, standby::PAIR].contains(&key) {
             return Some(value.to_vec());
         }
         return leave_numbers_out(table, key, value);

@@ -16,7 +16,7 @@ use crate::domain::fleet::InventoryId;
 use crate::domain::limits::{BACKUP_GROWS_MAX, FREE_SPACE_BYTES_MIN, STORE_CACHE_BYTES};
 use crate::domain::time::Timestamp;
 use crate::store::tables::{self, Table};
-use crate::store::{FILE_NAME, catalogue, codec, schema};
+use crate::store::{FILE_NAME, catalogue, codec, schema, standby};
 use crate::sys::random;
 use crate::sys::seal::{self, Key};
 
@@ -130,7 +130,8 @@ pub fn restore(path: &Path, folder: &Path, key: Option<&Key>, now: Timestamp) ->
 /// A row as it is of use after some time has passed: what was numbered since the backup was made keeps its numbers for
 /// itself, and nobody is signed in.
 fn restored(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    if name(&table) == name(&tables::SESSIONS) {
+    let is = |one: Table| name(&one) == name(&table);
+    if is(tables::SESSIONS) || (is(tables::META) && key == standby::COPIED) {
         return None;
     }
     Some(leave_numbers_out(table, key, value).unwrap_or_else(|| value.to_vec()))
@@ -139,11 +140,14 @@ fn restored(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
 /// Numbers that were given since a backup was made must not be given again: far more than are used meanwhile.
 pub(super) const NUMBERS_LEFT_OUT: u64 = 1 << 20;
 
-/// A counter that goes on far behind where it was, or another name for the inventory, which others may know as it was after the
+/// A counter that goes on far behind where it was, another box of two than it was, or another name for the inventory, which others may know as it was after the
 /// backup; nothing if the row is neither, or a damaged one.
 pub(super) fn leave_numbers_out(table: Table, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     if name(&table) != name(&tables::META) {
         return None;
+    }
+    if key == standby::PART {
+        return Some(codec::seal(key, &standby::restored(value)));
     }
     if key == catalogue::INVENTORY {
         return Some(codec::seal(key, &InventoryId(random::bytes())));

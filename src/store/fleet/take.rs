@@ -16,7 +16,7 @@ use super::super::{Batch, StoreError, View as _, catalogue, codec, get, keys, sc
 use super::{condition_key, put_position, put_site, site, teller};
 use crate::domain::delivery::ScopeRef;
 use crate::domain::finding::Finding;
-use crate::domain::fleet::hub::Position;
+use crate::domain::fleet::hub::{Position, SiteRecord};
 use crate::domain::fleet::said::{AliveSaid, FindingSaid, Heard, Names, Origin, Said, ScopeSaid};
 use crate::domain::fleet::{InventoryId, Site};
 use crate::domain::ids::{
@@ -122,6 +122,8 @@ struct Taking<'b, 'h> {
     /// By teller and the scope's number there.
     scopes: BTreeMap<(u32, ScopeId), Rc<Place>>,
     rules: BTreeMap<SourceName, BTreeSet<RuleKey>>,
+    /// The newest term of each site's lease that was heard.
+    terms: BTreeMap<Site, u64>,
     /// Sites of which something was passed over, as another source here bears their name.
     passed_over: BTreeSet<Site>,
     /// Findings of each scope that are to be taken in together.
@@ -160,6 +162,7 @@ impl<'b, 'h> Taking<'b, 'h> {
             tellers: BTreeMap::new(),
             scopes: BTreeMap::new(),
             rules: BTreeMap::new(),
+            terms: BTreeMap::new(),
             passed_over: BTreeSet::new(),
             waiting: BTreeMap::new(),
         })
@@ -187,6 +190,11 @@ impl<'b, 'h> Taking<'b, 'h> {
     }
 
     fn take(&mut self, heard: &'h Heard) -> Result<(), StoreError> {
+        if let Some(term) = heard.term
+            && self.is_overtaken(&heard.site, term)?
+        {
+            return Ok(());
+        }
         match &heard.said {
             Said::Finding(finding) => {
                 let Some(teller) = self.speaker(heard, finding.origin.inventory)? else { return Ok(()) };
@@ -224,6 +232,21 @@ impl<'b, 'h> Taking<'b, 'h> {
             Said::Alive(said) => self.alive(&heard.site, said, heard.at),
             Said::Ping => Ok(()),
         }
+    }
+
+    /// Whether a newer term of a site's lease was heard than this one: it was said by a box that another one had replaced,
+    /// and that did not know it yet.
+    fn is_overtaken(&mut self, of: &Site, term: u64) -> Result<bool, StoreError> {
+        let known = match self.terms.get(of) {
+            Some(known) => *known,
+            None => site(self.batch, self.fleet, of)?.term,
+        };
+        if term > known {
+            let record = site(self.batch, self.fleet, of)?;
+            put_site(self.batch, self.fleet, of, &SiteRecord { term, ..record })?;
+        }
+        self.terms.insert(of.clone(), known.max(term));
+        Ok(term < known)
     }
 
     fn teller(&mut self, heard: (&Site, Timestamp), inventory: InventoryId) -> Result<Option<u32>, StoreError> {

@@ -75,7 +75,7 @@ fn observed(key: u8, state: State) -> Observed {
 /// Messages come a minute apart.
 fn heard(sequence: u64, said: Said) -> Heard {
     let at = Timestamp(i64::try_from(sequence * 60_000).unwrap());
-    Heard { sequence, at, site: "berlin".parse().unwrap(), said }
+    Heard { sequence, at, site: "berlin".parse().unwrap(), term: None, said }
 }
 
 fn finding(teller: u8, scope: u32, id: u64, key: u8, state: State) -> Said {
@@ -422,6 +422,26 @@ fn a_fleet_that_is_left_leaves_nothing_behind() {
         tables.into_iter().map(of).sum::<Result<usize, _>>()
     });
     assert_eq!(left.unwrap(), 0);
+}
+
+/// A box that was only slow does not know yet that another one speaks for its site.
+#[test]
+fn what_was_said_in_an_older_term_of_a_lease_does_not_count() {
+    let (_folder, store) = store();
+    let said = |sequence, term, state| Heard { term, ..heard(sequence, finding(1, 1, 1, 1, state)) };
+    let is_open = |store: &Store| held(store).0.values().all(|row| row.1 == State::Open);
+    taken(&store, &[heard(1, scope(1, 1, true)), said(2, Some(7), State::Open), said(3, Some(8), State::Open)]);
+    // Later in the stream, and yet older.
+    taken(&store, &[said(4, Some(7), State::Fixed)]);
+    assert!(is_open(&store));
+    // Within what is taken in together, too.
+    taken(&store, &[said(5, Some(9), State::Open), said(6, Some(8), State::Fixed)]);
+    assert!(is_open(&store));
+    taken(&store, &[said(7, Some(9), State::Fixed)]);
+    assert!(!is_open(&store));
+    // One alone has none.
+    taken(&store, &[said(8, None, State::Open)]);
+    assert!(is_open(&store));
 }
 
 /// What it is called is what all of its findings are shown under.

@@ -71,6 +71,10 @@ impl Deliver {
 
     /// Starts threads for destinations that have none, and clears up after those that are gone.
     fn tend(self: &Arc<Self>) -> Result<(), StoreError> {
+        // Another box of the site tells them.
+        if !self.work.standby.works() {
+            return Ok(());
+        }
         let known = self.work.store.read(destinations::ids)?;
         let mut threads = self.threads();
         threads.retain(|_, thread| !thread.is_finished());

@@ -9,13 +9,14 @@ use super::gather::{self};
 use super::standing::Stood;
 use crate::domain::destination::Destination;
 use crate::domain::ids::{DestinationId, FindingId, ScopeId};
-use crate::domain::limits::{self, FLEET_ALIVE_EVERY};
+use crate::domain::limits::{self, FLEET_ALIVE_EVERY, PLATFORM_CALL_MAX};
 use crate::domain::retry::Failures;
 use crate::domain::settings::FLEET_SIGNER;
 use crate::platform::{Abilities, Life, Manner, Platform, Trouble};
 use crate::store::changes::Cursor;
 use crate::store::destinations::{Progress, Woe};
 use crate::store::{Store, StoreError, catalogue, destinations, offer, settings};
+use crate::sys::fence;
 
 /// What one step of a destination was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Runner {
 pub(super) struct Open {
     pub(super) destination: Destination,
     pub(super) platform: Box<dyn Platform>,
+    /// In which term of the site's lease it is told something.
+    term: Option<u64>,
     pub(super) abilities: Abilities,
     /// Scopes whose place there was looked at since the start.
     pub(super) prepared: BTreeSet<ScopeId>,
@@ -130,12 +133,14 @@ impl Runner {
     /// Tells the destination what there is until it is removed or the daemon stops.
     pub fn run(mut self) {
         let work = Arc::clone(&self.deliver.work);
+        let _behind = fence::guard_thread(&work.standby.fence);
         while !work.is_stopping() {
             let heard = work.store.bell().rings();
             match self.step() {
                 Ok(Turn::Worked) => {}
                 Ok(Turn::Idle(most)) => work.store.bell().wait(heard, most.clamp(TICK, IDLE_MAX)),
-                Ok(Turn::Ended) => return,
+                // The other box of the site tells it from here on.
+                Ok(Turn::Ended) | Err(StoreError::StandsBy) => return,
                 Err(error) => {
                     tracing::warn!("a destination's messages cannot be read: {error}");
                     work.store.bell().wait(heard, super::super::RETRY);
@@ -167,6 +172,14 @@ impl Runner {
             self.standing = Stood::default();
         }
         let id = self.id;
+        if !self.deliver.work.standby.works() {
+            // The threads of a box that works again are others.
+            return Ok(Turn::Ended);
+        }
+        if !self.deliver.work.standby.fence.allows(PLATFORM_CALL_MAX) {
+            self.open = None;
+            return Ok(Turn::Idle(FENCED));
+        }
         let read = self.store().read::<_, StoreError>(|view| {
             let Some(destination) = destinations::destination(view, id)? else { return Ok(None) };
             Ok(Some((destination, destinations::progress(view, id)?)))
@@ -187,7 +200,8 @@ impl Runner {
             return Ok(Turn::Idle(left));
         }
         self.until = None;
-        if self.open.as_ref().is_none_or(|open| open.destination != destination)
+        let term = self.deliver.work.standby.term();
+        if self.open.as_ref().is_none_or(|open| open.destination != destination || open.term != term)
             && let Err(trouble) = self.open(destination)?
         {
             return self.stop(trouble).map(|()| Turn::Worked);
@@ -201,10 +215,11 @@ impl Runner {
         let secret = self.store().read(|view| destinations::secret(view, id))?;
         self.open = None;
         match self.deliver.open(&destination, secret.as_ref()) {
-            Ok(platform) => {
-                let abilities = platform.abilities();
+            Ok(mut platform) => {
+                let (abilities, term) = (platform.abilities(), self.deliver.work.standby.term());
+                platform.set_term(term);
                 self.standing = Stood::default();
-                self.open = Some(Open { destination, platform, abilities, prepared: BTreeSet::new() });
+                self.open = Some(Open { destination, platform, term, abilities, prepared: BTreeSet::new() });
                 Ok(Ok(()))
             }
             Err(bad) => {
@@ -461,6 +476,9 @@ impl Runner {
         }
     }
 }
+
+/// How long a box waits that may not tell anything, unless somebody rings.
+const FENCED: Duration = Duration::from_secs(5);
 
 /// Items of the log in one part.
 pub(super) const CHUNK: usize = 500;

@@ -120,6 +120,7 @@ pub(super) fn outcome(delivery: &shapes::Delivery) -> Markup {
         "malformed" => ("bad", "Not understood"),
         "dropped" => ("none", "Project was removed"),
         "test" => ("ok", "Test of the way"),
+        "handed_over" => ("ok", "Handed over"),
         other => ("none", other),
     };
     html! { span.{ "is " (tone) } { (word) } }

@@ -112,6 +112,7 @@ fn outcome_said(delivery: &shapes::Delivery) -> Markup {
             "synced" => { "Its branch was read, and the read was complete" }
             "not_imported" => { "Its project is not imported, so nothing was read" }
             "not_selected" => { "Its branch is not among those that were chosen, so nothing was read" }
+            "handed_over" => { "The box that works for this site has it; this one stands by" }
             "task_failed" => { "The analysis failed in Sonar; what it said before still holds" }
             "duplicate" => {
                 "The same call as one that came before"
