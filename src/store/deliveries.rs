@@ -313,6 +313,46 @@ pub(super) fn place_again(batch: &Batch, now: Timestamp, ticket: u64) -> Result<
     Ok(())
 }
 
+/// The first delivery that was received since a time, or the next one where none was.
+pub fn first_since(view: &impl View, since: Timestamp) -> Result<DeliveryId, StoreError> {
+    let mut first = None;
+    for row in view.rows(tables::DELIVERIES)?.iter()?.rev() {
+        let (key, value) = row?;
+        let Some(id) = tables::u64_at(key.value(), 0) else { continue };
+        let after = *first.get_or_insert(id + 1);
+        match codec::open::<Delivery>(key.value(), value.value()) {
+            Ok(delivery) if delivery.received_at < since => break,
+            _ => first = Some(after.min(id)),
+        }
+    }
+    Ok(DeliveryId(first.unwrap_or(0)))
+}
+
+/// Has calls from a number on wait again, so that they are handed over: what this box made of them is given up for what
+/// another one holds, which may not have heard of them. How many.
+pub(super) fn wait_again(batch: &Batch, from: DeliveryId) -> Result<usize, StoreError> {
+    let (mut again, from) = (Vec::new(), Key::new().u64(from.0));
+    for row in batch.rows(tables::DELIVERIES)?.range::<&[u8]>(from.0.as_slice()..)? {
+        let (key, value) = row?;
+        let Some(id) = tables::u64_at(key.value(), 0) else { continue };
+        let Ok(Delivery { outcome, scope: Some(scope), .. }) = codec::open(key.value(), value.value()) else {
+            continue;
+        };
+        let settled = passing_over(get::<Settlement>(batch, tables::SETTLEMENTS, &Key::new().u64(id)))?;
+        let is_for_reading = matches!(outcome, Outcome::Queued | Outcome::NotImported | Outcome::NotSelected);
+        // What is queued and has no settlement waits still.
+        let is_done = settled.map_or(outcome != Outcome::Queued, |settled| settled.outcome != Outcome::HandedOver);
+        if is_for_reading && is_done {
+            again.push((id, scope));
+        }
+    }
+    for (id, scope) in &again {
+        batch.delete(tables::SETTLEMENTS, &Key::new().u64(*id))?;
+        batch.put(tables::PENDING, &Key::new().u32(UNPLACED.0).u64(*id), scope)?;
+    }
+    Ok(again.len())
+}
+
 /// Settles the deliveries up to a number, which another box has taken over; whatever was to be read because of them is that
 /// one's to read.
 pub fn hand_over(batch: &Batch, up_to: u64, now: Timestamp) -> Result<usize, StoreError> {

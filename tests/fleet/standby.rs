@@ -340,3 +340,44 @@ fn a_box_that_was_only_slow_closes_nothing_that_another_one_knows_better() {
     let changes = gateway.json(&["finding", "list", "--state", "fixed"]);
     assert_eq!(changes["total"], 0, "{changes:#}");
 }
+
+/// A box that cannot reach the server reads on, as it may be the one that works. Where it was not, it hands over what came to it
+/// meanwhile: what it made of that is given up.
+#[test]
+fn a_call_that_came_to_a_box_after_it_was_replaced_is_not_lost() {
+    let server = Server::start(&[pair("berlin")]);
+    server.make(usual());
+    let (sonar, first) = shop();
+    let key = Key::new(&first);
+    let relay = Relay::to(server.port());
+    let url = relay.url();
+    let line = ["standby", "join", "--url", &url, "--site", "berlin", "--credentials", "-", "--key", &key.path()];
+    let said = first.cli_with(&line, "berlin:berlin-secret");
+    assert_eq!(said.code, 0, "{said:?}");
+    wait_role(&first, "works");
+    let second = Gateway::start();
+    pair_up(&second, &server, &key);
+    wait_current(&first, &second);
+    sonar.edit(|model| model.webhooks.clear());
+    hook_up(&first, &sonar, "acme");
+    relay.set(Way::Silent);
+    second.wait_for(Duration::from_mins(5), "the second one to work", |second| {
+        (standing(second)["role"] == "works").then_some(())
+    });
+    // It has looked at all projects, and does not for a while.
+    second.wait("its first look", |second| {
+        let sync = second.json(&["status"])["sync"].clone();
+        (sync["queued"] == 0 && sync["running"] == 0 && sync["later"] == 0).then_some(())
+    });
+    sonar.analyse("com.acme:shop", "main", |analysis| analysis.fix("A"));
+    first.wait("the change", |first| (findings(first, &["--state", "open"]).len() == 1).then_some(()));
+    wait_role(&first, "unsure");
+    assert_eq!(findings(&second, &["--state", "open"]).len(), 2);
+    relay.set(Way::Open);
+    wait_role(&first, "stands_by");
+    second.wait("the change", |second| (findings(second, &["--state", "open"]).len() == 1).then_some(()));
+    let outcome = |gateway: &Gateway| gateway.json(&["delivery", "list"])["deliveries"][0]["outcome"].clone();
+    first.wait("the call to be handed over", |first| (outcome(first) == "handed_over").then_some(()));
+    assert_eq!(outcome(&second), "synced");
+    wait_current(&second, &first);
+}

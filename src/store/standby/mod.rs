@@ -8,6 +8,7 @@ mod ship;
 mod take;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::backup::same;
 use super::changes::Cursor;
@@ -17,7 +18,7 @@ use super::{
     Batch, Counter, Store, StoreError, View, agenda, catalogue, codec, deliveries, destinations, get, keys, secrets,
 };
 use crate::domain::destination::PlatformKind;
-use crate::domain::ids::FindingId;
+use crate::domain::ids::{DeliveryId, FindingId};
 use crate::domain::schedule::{Reason, Task};
 use crate::domain::standby::{BoxId, Copied, Pair, Part, Taken};
 use crate::domain::time::Timestamp;
@@ -155,6 +156,10 @@ fn of_calls_taken() -> Key {
     Key::new().tail(b"standby/calls")
 }
 
+fn of_unsure() -> Key {
+    Key::new().tail(b"standby/unsure")
+}
+
 fn of_credentials() -> Key {
     Key::new().tail(b"standby/credentials")
 }
@@ -193,8 +198,36 @@ pub fn put_working(batch: &Batch, part: Part) -> Result<(), StoreError> {
     if let Some(pair) = pair(batch)?.filter(|pair| pair.replaces) {
         batch.put(tables::META, &of_pair(), &Pair { replaces: false, ..pair })?;
     }
+    batch.delete(tables::META, &of_unsure())?;
     put_part_still(batch, part)
 }
+
+/// Notes, where it is not noted yet, from which call on the other box may work: of what follows it hears nothing.
+pub fn put_unsure(batch: &Batch, now: Timestamp) -> Result<(), StoreError> {
+    if super::has(batch, tables::META, &of_unsure())? {
+        return Ok(());
+    }
+    let first = deliveries::first_since(batch, now.minus(UNSURE_BEFORE))?;
+    batch.put(tables::META, &of_unsure(), &first.0)
+}
+
+/// Notes that this box has the lease as before: nobody else has worked meanwhile.
+pub fn put_sure(batch: &Batch) -> Result<(), StoreError> {
+    batch.delete(tables::META, &of_unsure())
+}
+
+/// Notes that this box stands by, as the other one has taken the lease: it is handed the calls that it may not have heard of.
+/// How many those are.
+pub fn put_replaced(batch: &Batch, part: Part, now: Timestamp) -> Result<usize, StoreError> {
+    put_part_still(batch, part)?;
+    put_unsure(batch, now)?;
+    let from = deliveries::passing_over(get::<u64>(batch, tables::META, &of_unsure()))?;
+    batch.delete(tables::META, &of_unsure())?;
+    deliveries::wait_again(batch, DeliveryId(from.unwrap_or_default()))
+}
+
+/// It is noticed so much later at most that the lease is over, and clocks may be set back a little.
+const UNSURE_BEFORE: Duration = Duration::from_mins(5);
 
 /// Fails where this box has ceased to be one of two, or has become another one, since whoever asks looked.
 pub fn is_still(view: &impl View, me: BoxId) -> Result<(), StoreError> {
@@ -268,7 +301,7 @@ pub fn leave(batch: &mut Batch, keep: bool, now: Timestamp, ticket: u64) -> Resu
         }
     }
     batch.delete(tables::META, &of_taking())?;
-    for key in [of_pair(), of_part(), of_copied(), of_calls_taken()] {
+    for key in [of_pair(), of_part(), of_copied(), of_calls_taken(), of_unsure()] {
         batch.delete(tables::META, &key)?;
     }
     secrets::delete(batch, &of_credentials())?;

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::settings;
+use crate::domain::delivery::{Outcome, Payload};
+use crate::domain::ids::{OrganizationKey, OrganizationRef, SourceName};
+use crate::store::deliveries::UNPLACED;
 use crate::store::tables::ALL;
+use crate::store::{Arrival, settings};
 use crate::sys::bell::Bell;
 use crate::sys::seal;
 
@@ -245,4 +248,68 @@ fn a_box_that_was_restored_is_another_one_and_stands_by() {
     let after = store.read(part).unwrap();
     assert!(!after.works && after.me != before.me && store.stands_by());
     assert_eq!(store.read(self::pair).unwrap(), pair);
+}
+
+/// What it read because of them is given up for what the other one holds, which may never have heard of them.
+#[test]
+fn a_box_that_was_replaced_hands_over_what_came_since_it_is_not_known_who_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    paired(&store);
+    let minute = |minute: i64| Timestamp(minute * 60_000);
+    let came = |at: i64, task: &str| accepted(&store, minute(at), task);
+    let settled = |id: DeliveryId, outcome: Outcome| {
+        let settle = move |batch: &Batch| deliveries::settle(batch, UNPLACED, [id], outcome, minute(30));
+        store.write::<_, StoreError>(move |batch| settle(batch)).unwrap();
+    };
+    let waiting = || store.read(|view| deliveries::waiting(view, 0, 99)).unwrap();
+    let replaced = || {
+        let part = store.read(part).unwrap();
+        store.write(move |batch| put_replaced(batch, part, minute(29))).unwrap()
+    };
+    let old = came(1, "old");
+    let [before, after] = [came(17, "before"), came(21, "after")];
+    for id in [old, before, after] {
+        settled(id, Outcome::Synced);
+    }
+    // Noticed some minutes after it may have been so; noticed once.
+    store.write::<_, StoreError>(|batch| put_unsure(batch, Timestamp(20 * 60_000))).unwrap();
+    store.write::<_, StoreError>(|batch| put_unsure(batch, Timestamp(28 * 60_000))).unwrap();
+    let [later, handed] = [came(28, "later"), came(28, "handed")];
+    settled(handed, Outcome::HandedOver);
+    assert_eq!(replaced(), 3);
+    let again: Vec<_> = waiting().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(again, [before, after, later]);
+    for (id, what) in [(old, Some(Outcome::Synced)), (after, None), (handed, Some(Outcome::HandedOver))] {
+        let shown = store.read(|view| deliveries::show(view, id)).unwrap().unwrap();
+        assert_eq!(shown.1.map(|settled| settled.outcome), what, "{id}");
+    }
+    // Once the other one has them they are done with.
+    store.write::<_, StoreError>(move |batch| deliveries::hand_over(batch, later.0, minute(30))).unwrap();
+    assert_eq!((waiting(), replaced()), (Vec::new(), 0));
+    // One that had the lease all along has nothing to hand over but what came a moment ago.
+    let last = came(31, "last");
+    settled(last, Outcome::Synced);
+    store.write::<_, StoreError>(|batch| put_unsure(batch, Timestamp(40 * 60_000))).unwrap();
+    store.write::<_, StoreError>(|batch| put_sure(batch)).unwrap();
+    let part = store.read(part).unwrap();
+    assert_eq!(store.write(move |batch| put_replaced(batch, part, minute(37))).unwrap(), 0);
+}
+
+/// Has a call come.
+fn accepted(store: &Store, at: Timestamp, task: &str) -> DeliveryId {
+    let body = format!(r#"{{"taskId":"{task}","status":"SUCCESS","project":{{"key":"shop"}}}}"#);
+    let arrival = Arrival {
+        at,
+        organization: OrganizationRef {
+            source: SourceName::parse("eu").unwrap(),
+            key: OrganizationKey::parse("acme").unwrap(),
+        },
+        payload: Payload::parse(body.as_bytes(), None),
+        body: body.into_bytes(),
+        replay_of: None,
+        healed: None,
+        signed_by: None,
+    };
+    store.accept_and_wait(arrival).unwrap().id
 }

@@ -7,198 +7,28 @@
 
 mod follow;
 mod hold;
+mod seen;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::follow::Following;
 use self::hold::Holding;
+pub use self::seen::{Lost, Other, Role, Seen, Standby};
 use super::{Work, small_thread};
 use crate::domain::limits::PLATFORM_CALL_MAX;
 use crate::domain::retry::Failures;
-use crate::domain::standby::{BoxId, Copied, Holds, Judge, Lease, May, Pair, Part};
-use crate::domain::time::Timestamp;
+use crate::domain::standby::{BoxId, Holds, Judge, Lease, May, Pair, Part};
 use crate::platform::nats::pair::{Found, Slot, Speaking};
 use crate::platform::{BadDestination, Trouble};
 use crate::store::records::SecretBytes;
-use crate::store::{Store, StoreError, catalogue, standby};
-use crate::sys::bell::Bell;
+use crate::store::{StoreError, catalogue, standby};
 use crate::sys::clock::Clock;
 use crate::sys::fence::Fence;
 use crate::sys::loops;
 use crate::sys::seal::Key;
-
-/// What others ask about it.
-pub struct Standby {
-    /// Until when platforms may be told anything.
-    pub fence: Arc<Fence>,
-    /// Whether this box reads SonarQube, and looks after what it holds.
-    works: AtomicBool,
-    state: Mutex<Seen>,
-    bell: Bell,
-    hands_over: AtomicBool,
-    /// What is to be done when what was read from the store at the start may be another.
-    on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-/// What is known of the two boxes.
-#[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// What this box does.
-    pub role: Role,
-    /// Since when.
-    pub since: Option<Timestamp>,
-    /// The same by the steady count.
-    pub steady: Duration,
-    /// The newest term.
-    pub term: u64,
-    /// What is known of the other box.
-    pub other: Option<Other>,
-    /// Of a box that stands by: how far its copy has come.
-    pub copied: Option<Copied>,
-    /// Of a box that stands by: whether its copy was all that there was when it last looked.
-    pub is_current: bool,
-    /// Why the other box cannot be spoken to, since when by the clock and the steady count, and what a person can do.
-    pub trouble: Option<Lost>,
-    /// What is the matter between the two boxes: what, and what to do about it.
-    pub problem: Option<(String, &'static str)>,
-}
-
-/// What a box does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Role {
-    /// It is no part of a pair.
-    #[default]
-    Alone,
-    /// It has the lease.
-    Works,
-    /// It had the lease when it was last known who does.
-    Unsure,
-    /// The other one has it.
-    StandsBy,
-}
-
-impl Role {
-    /// In a word, as the API says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Alone => "alone",
-            Self::Works => "works",
-            Self::Unsure => "unsure",
-            Self::StandsBy => "stands_by",
-        }
-    }
-}
-
-/// The other box.
-#[derive(Debug, Clone)]
-pub struct Other {
-    /// Its machine's name.
-    pub machine: String,
-    /// Its version, of one that stands by.
-    pub version: Option<String>,
-    /// When it last said something.
-    pub heard_at: Timestamp,
-    /// The same by the steady count.
-    pub heard: Duration,
-    /// How far its copy has come, of one that stands by.
-    pub copied: Option<Copied>,
-}
-
-/// Why the other box cannot be spoken to.
-#[derive(Debug, Clone)]
-pub struct Lost {
-    /// Why.
-    pub why: String,
-    /// What a person can do about it.
-    pub remedy: Option<String>,
-    /// Since when.
-    pub since: Timestamp,
-    /// The same by the steady count.
-    pub steady: Duration,
-}
-
-impl Standby {
-    /// Of a box whose store says what it last was.
-    pub fn new(store: &Store, clock: &Clock) -> Self {
-        let fence = Arc::new(Fence::new(clock.clone()));
-        let is_paired = store.read(standby::pair).is_ok_and(|pair| pair.is_some());
-        if is_paired {
-            fence.shut();
-        }
-        let works = !store.stands_by();
-        let role = match (is_paired, works) {
-            (false, _) => Role::Alone,
-            (true, true) => Role::Unsure,
-            (true, false) => Role::StandsBy,
-        };
-        let seen = Seen { role, since: is_paired.then(|| clock.now()), ..Seen::default() };
-        Self {
-            fence,
-            works: AtomicBool::new(works),
-            state: Mutex::new(seen),
-            bell: Bell::default(),
-            hands_over: AtomicBool::new(false),
-            on_change: OnceLock::new(),
-        }
-    }
-
-    /// Says what is to be done when hooks, or anything else that was read at the start, may have changed.
-    pub fn on_change(&self, task: Box<dyn Fn() + Send + Sync>) {
-        // It is said once, at the start.
-        let _ = self.on_change.set(task);
-    }
-
-    /// Whether this box reads SonarQube, and looks after what it holds.
-    pub fn works(&self) -> bool {
-        self.works.load(Ordering::Acquire)
-    }
-
-    /// The term that this box works in; none where it is alone.
-    pub fn term(&self) -> Option<u64> {
-        let seen = self.state();
-        (seen.role == Role::Works).then_some(seen.term)
-    }
-
-    /// What is known of the two boxes.
-    pub fn seen(&self) -> Seen {
-        self.state().clone()
-    }
-
-    /// Looks at once, as it was set up, changed or ended.
-    pub fn kick(&self) {
-        self.bell.ring();
-    }
-
-    /// Has this box give the lease back, once the other one has all that it wrote.
-    pub fn hand_over(&self) {
-        self.hands_over.store(true, Ordering::Release);
-        self.bell.ring();
-    }
-
-    fn state(&self) -> MutexGuard<'_, Seen> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.state());
-    }
-
-    fn be(&self, role: Role, clock: &Clock) {
-        let mut seen = self.state();
-        if seen.role != role {
-            (seen.role, seen.since, seen.steady) = (role, Some(clock.now()), clock.steady());
-        }
-    }
-
-    fn changed(&self) {
-        if let Some(task) = self.on_change.get() {
-            task();
-        }
-    }
-}
 
 /// Opens the way to the other box with what was given; nothing is sent.
 ///
@@ -290,6 +120,8 @@ struct Open {
     way: Way,
     holding: Option<Holding>,
     following: Following,
+    /// Whether it is noted from which call on the other box may work, since this one's lease is over.
+    unsure: bool,
 }
 
 /// The lease and the way to it.
@@ -374,6 +206,9 @@ impl Keeper {
         let Some(open) = self.opened()? else {
             return Ok(Ok(if work.standby.seen().role == Role::Alone { ALONE } else { RETRY_MAX }));
         };
+        if open.is_unsure() {
+            open.note_unsure(&work)?;
+        }
         let turned = match open.way.judge.held() {
             Some(_) => open.work_on(&work)?,
             None => open.look(&work)?,
@@ -410,7 +245,8 @@ impl Keeper {
                     let clock = work.clock.clone();
                     let judge = Judge::new(part, clock.awake_or_asleep());
                     let way = Way { speaking, key, judge, clock, fence: Arc::clone(&work.standby.fence) };
-                    self.open = Some(Open { pair, part, way, holding: None, following: Following::default() });
+                    self.open =
+                        Some(Open { pair, part, way, holding: None, following: Following::default(), unsure: false });
                 }
                 Err(bad) => {
                     self.trouble(Trouble::refused(bad.to_string(), "set it up anew: `hydrophone standby join`"));
@@ -478,7 +314,12 @@ impl Open {
         let lease = lease_of(work, self.part)?;
         match self.way.renew(&lease) {
             Err(trouble) => return Ok(Err(trouble)),
-            Ok(true) => self.way.open_fence(),
+            Ok(true) => {
+                self.way.open_fence();
+                if std::mem::take(&mut self.unsure) {
+                    work.store.delete::<_, StoreError>(|batch| standby::put_sure(batch))?;
+                }
+            }
             Ok(false) => {
                 self.holding = None;
                 return Ok(Ok(()));
@@ -510,7 +351,13 @@ impl Open {
             // Whatever it wrote is later than what is here.
             if self.part.works {
                 tracing::warn!("{} works for this site, in term {term}; this box stands by", other.machine);
-                self.stand_by(work, END_MAX)?;
+                end_work(work, END_MAX);
+                let (part, now) = (Part { works: false, ..self.part }, work.clock.now());
+                let calls = work.store.delete::<_, StoreError>(move |batch| standby::put_replaced(batch, part, now))?;
+                if calls > 0 {
+                    tracing::info!("hands over {calls} calls that came since it is not known who works");
+                }
+                self.now_stand_by(work, part);
             }
             self.note_term(work, term)?;
             work.standby.be(Role::StandsBy, &work.clock);
@@ -567,7 +414,7 @@ impl Open {
             tracing::info!("this box works for its site, in term {term}");
         }
         work.standby.works.store(true, Ordering::Release);
-        self.part = part;
+        (self.part, self.unsure) = (part, false);
         self.way.open_fence();
         work.standby.be(Role::Works, &work.clock);
         work.standby.note(|seen| (seen.term, seen.copied, seen.problem, seen.other) = (term, None, None, None));
@@ -592,33 +439,32 @@ impl Open {
         Ok(())
     }
 
-    /// Ends to work: the other box does. What is under way is waited for, for so long at most.
-    fn stand_by(&mut self, work: &Arc<Work>, most: Duration) -> Result<(), StoreError> {
-        work.standby.fence.shut();
-        work.standby.works.store(false, Ordering::Release);
-        work.store.bell().ring();
-        // Whoever is in the middle of something ends it at its next step, or meets a store that takes nothing.
-        let end = work.clock.steady() + most;
-        let is_busy = || work.is_reading() || work.standby.fence.is_busy();
-        let rest = loops::resting();
-        while is_busy() && work.clock.steady() < end && !work.is_stopping() {
-            std::thread::sleep(Duration::from_millis(20));
+    /// Notes from which call on the other box may work.
+    fn note_unsure(&mut self, work: &Work) -> Result<(), StoreError> {
+        if !self.unsure {
+            let now = work.clock.now();
+            work.store.delete::<_, StoreError>(move |batch| standby::put_unsure(batch, now))?;
+            self.unsure = true;
         }
-        drop(rest);
-        let part = Part { works: false, ..self.part };
-        work.store.delete::<_, StoreError>(move |batch| standby::put_part_still(batch, part))?;
+        Ok(())
+    }
+
+    /// Stands by from here on, which is noted.
+    fn now_stand_by(&mut self, work: &Work, part: Part) {
         work.store.stand_by(true);
-        self.part = part;
+        (self.part, self.unsure) = (part, false);
         work.standing.keep(|_| false);
         work.standby.note(|seen| seen.other = None);
-        Ok(())
     }
 
     /// Gives the lease back: the other one takes it as soon as it sees that, and has all that was written here.
     fn give_back(&mut self, work: &Arc<Work>, lease: Lease) -> Result<Result<(), Trouble>, StoreError> {
         tracing::info!("this box hands its work over");
         // No call to a platform takes longer, and it is to be over before the other box makes any.
-        self.stand_by(work, PLATFORM_CALL_MAX)?;
+        end_work(work, PLATFORM_CALL_MAX);
+        let part = Part { works: false, ..self.part };
+        work.store.delete::<_, StoreError>(move |batch| standby::put_part_still(batch, part))?;
+        self.now_stand_by(work, part);
         let Some(holding) = &mut self.holding else { return Ok(Ok(())) };
         let told = match holding.ship(work, &mut self.way, &lease)? {
             Ok(()) => holding.all_told(work),
@@ -637,6 +483,21 @@ impl Open {
         self.way.judge.lose();
         Ok(written.map(drop))
     }
+}
+
+/// Ends to work. What is under way is waited for, for so long at most.
+fn end_work(work: &Work, most: Duration) {
+    work.standby.fence.shut();
+    work.standby.works.store(false, Ordering::Release);
+    work.store.bell().ring();
+    // Whoever is in the middle of something ends it at its next step, or meets a store that takes nothing.
+    let end = work.clock.steady() + most;
+    let is_busy = || work.is_reading() || work.standby.fence.is_busy();
+    let rest = loops::resting();
+    while is_busy() && work.clock.steady() < end && !work.is_stopping() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(rest);
 }
 
 /// The lease as a box writes it that holds it.
