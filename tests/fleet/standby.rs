@@ -381,3 +381,25 @@ fn a_call_that_came_to_a_box_after_it_was_replaced_is_not_lost() {
     assert_eq!(outcome(&second), "synced");
     wait_current(&second, &first);
 }
+
+#[test]
+fn a_third_box_is_told_that_it_is_one_too_many() {
+    let two = Two::start();
+    let third = Gateway::start();
+    pair_up(&third, &two.server, &two.key);
+    let problem = |gateway: &Gateway| {
+        let conditions = gateway.json(&["status"])["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().find(|one| one["code"] == "standby_problem")
+    };
+    let said = third.wait("it to be said", problem).to_string();
+    for word in ["a site has two boxes", "hydrophone standby leave"] {
+        assert!(said.contains(word), "{said}");
+    }
+    // The two go on.
+    wait_current(&two.first, &two.second);
+    assert!(problem(&two.first).is_none() && problem(&two.second).is_none());
+    // Where the second one leaves, it takes its place.
+    assert_eq!(two.second.cli(&["standby", "leave"]).code, 0);
+    wait_current(&two.first, &third);
+    third.wait_for(Duration::from_mins(2), "nothing to be said", |third| problem(third).is_none().then_some(()));
+}

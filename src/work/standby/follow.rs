@@ -27,9 +27,26 @@ pub(super) struct Following {
     failed: Option<(Copied, Duration, bool)>,
     /// Since when nothing can be made of what is told, by the steady clock.
     stuck: Option<Duration>,
+    /// The number of what this box said last, where nobody else has said anything in its place.
+    posted: Option<u64>,
+    /// A third box that says something in this one's place.
+    rival: Option<Rival>,
     /// When it was last seen that the other one is there: the lease's revision changed, by the steady clock.
     heard: Option<(u64, Duration)>,
 }
+
+/// A box whose words stand where this one's belong.
+struct Rival {
+    machine: String,
+    /// The number of what it said last, and since when that is there, by the steady clock.
+    revision: u64,
+    at: Duration,
+    /// Whether it said something else while this box looked.
+    is_there: bool,
+}
+
+/// What nobody has said again for so long was said by a box that is gone: one that is there says something every ten seconds.
+const RIVAL_MAX: Duration = Duration::from_secs(35);
 
 /// How often the other box is told that this one is there, where nothing else is to be said.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -107,9 +124,9 @@ impl Following {
         let problem = match taken {
             Ok(current) => {
                 is_current = current;
-                None
+                self.third()
             }
-            Err(Untaken::Overtaken) => None,
+            Err(Untaken::Overtaken) => self.third(),
             Err(Untaken::Problem(text, remedy)) => Some((text, remedy)),
             Err(Untaken::Trouble(trouble)) => return Ok(Err(trouble)),
             Err(Untaken::Store(error)) => return Err(error),
@@ -124,7 +141,14 @@ impl Following {
         if let Err(trouble) = self.settle(work, way, part)? {
             return Ok(Err(trouble));
         }
-        self.say(work, way, part, copied)
+        self.say(work, way, (part, lease), copied)
+    }
+
+    /// What is the matter where a third box stands by.
+    fn third(&self) -> Option<(String, &'static str)> {
+        let rival = self.rival.as_ref().filter(|rival| rival.is_there)?;
+        let text = format!("{} stands by for this site, too, and a site has two boxes", rival.machine);
+        Some((text, "end it on one of the two that stand by: `hydrophone standby leave`"))
     }
 
     fn note_other(&mut self, work: &Work, way: &Way, lease: &Lease) {
@@ -163,7 +187,7 @@ impl Following {
         &mut self,
         work: &Work,
         way: &mut Way,
-        part: Part,
+        (part, lease): (Part, &Lease),
         copied: Option<Copied>,
     ) -> Result<Result<(), Trouble>, StoreError> {
         let after = self.taken.up_to;
@@ -194,11 +218,53 @@ impl Following {
             return Ok(Ok(()));
         }
         let text = serde_json::to_vec(&post).expect("it is text and numbers");
-        let told = way.speaking.put(Slot::Post, "", &text);
-        if told.is_ok() {
-            self.said = Some((post, steady));
+        match self.post(way, (part, lease), (&text, steady)) {
+            Ok(true) => self.said = Some((post, steady)),
+            Ok(false) => {}
+            Err(trouble) => return Ok(Err(trouble)),
         }
-        Ok(told)
+        Ok(Ok(()))
+    }
+
+    /// Puts words where those of the box that stands by belong, unless a third box has its own there.
+    fn post(
+        &mut self,
+        way: &mut Way,
+        (part, lease): (Part, &Lease),
+        (text, steady): (&[u8], Duration),
+    ) -> Result<bool, Trouble> {
+        let revision = match self.posted.take() {
+            Some(revision) => revision,
+            None => match way.speaking.get(Slot::Post, "")? {
+                Found::Nothing(revision) => revision,
+                // Nobody of this site said it.
+                Found::Sealed => return way.speaking.put(Slot::Post, "", text).map(|()| true),
+                Found::Said { revision, text } => {
+                    let there = serde_json::from_slice::<Post>(&text).ok();
+                    // The holder said it when it stood by.
+                    let others = there.filter(|post| post.from != part.me && post.from != lease.holder);
+                    if others.is_some_and(|post| self.is_taken(post.machine, revision, steady)) {
+                        return Ok(false);
+                    }
+                    revision
+                }
+            },
+        };
+        self.posted = way.speaking.exchange(Slot::Post, revision, text)?;
+        if self.posted.is_some() {
+            self.rival = None;
+        }
+        Ok(self.posted.is_some())
+    }
+
+    /// Whether a third box is there, as far as can be seen by what it said.
+    fn is_taken(&mut self, machine: String, revision: u64, steady: Duration) -> bool {
+        let (at, is_there) = match &self.rival {
+            Some(rival) if rival.revision == revision => (rival.at, rival.is_there),
+            known => (steady, known.is_some()),
+        };
+        self.rival = Some(Rival { machine, revision, at, is_there });
+        steady.saturating_sub(at) < RIVAL_MAX
     }
 }
 
