@@ -121,7 +121,8 @@ struct Taking<'b, 'h> {
     has_moved: bool,
     /// By teller and the scope's number there.
     scopes: BTreeMap<(u32, ScopeId), Rc<Place>>,
-    rules: BTreeMap<SourceName, BTreeSet<RuleKey>>,
+    /// Rules that were heard of, and whether with their names.
+    rules: BTreeMap<SourceName, BTreeMap<RuleKey, bool>>,
     /// The newest term of each site's lease that was heard.
     terms: BTreeMap<Site, u64>,
     /// Sites of which something was passed over, as another source here bears their name.
@@ -573,11 +574,11 @@ impl<'b, 'h> Taking<'b, 'h> {
             Some(seen) => seen,
             None => self.rules.entry(source.clone()).or_default(),
         };
-        if seen.contains(key) {
-            return Ok(());
-        }
-        if finding.rule_name.is_some() {
-            seen.insert(key.clone());
+        let is_named = finding.rule_name.is_some();
+        match seen.get_mut(key) {
+            Some(was_named) if *was_named || !is_named => return Ok(()),
+            Some(was_named) => *was_named = is_named,
+            None => drop(seen.insert(key.clone(), is_named)),
         }
         let known = match catalogue::rule(self.batch, source, key) {
             Err(StoreError::Damaged { .. }) => None,
