@@ -69,11 +69,7 @@ pub(super) async fn show(
 
 fn detail(view: &Reader, id: DeliveryId) -> Result<shapes::DeliveryDetail, Problem> {
     let (delivery, settlement) = deliveries::show(view, id)?.ok_or_else(|| missing(id))?;
-    // A duplicate's body is kept with the first delivery of its call.
-    let (body, sealed) = match delivery.duplicate_of {
-        Some(first) => deliveries::show(view, first)?.map(|(first, _)| (first.body, first.sealed)).unwrap_or_default(),
-        None => (delivery.body.clone(), delivery.sealed),
-    };
+    let (body, sealed) = deliveries::body(view, &delivery)?;
     let settled = settlement.filter(|settlement| settlement.outcome == Outcome::Synced);
     let led = match settled {
         Some(settled) => led_to(view, &delivery, settled.at)?,
@@ -135,11 +131,7 @@ pub(super) async fn replay(
 fn accept_again(admin: &Admin, id: DeliveryId) -> Result<Accepted, Problem> {
     let (organization, body) = admin.store.read::<_, Problem>(|view| {
         let (delivery, _) = deliveries::show(view, id)?.ok_or_else(|| missing(id))?;
-        // A duplicate's body is kept with the first delivery of its call.
-        let body = match delivery.duplicate_of {
-            Some(first) => deliveries::show(view, first)?.map(|(first, _)| first.body).unwrap_or_default(),
-            None => delivery.body,
-        };
+        let (body, _) = deliveries::body(view, &delivery)?;
         Ok((delivery.organization, body))
     })?;
     let payload = Payload::parse(&body, None)

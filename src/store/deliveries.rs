@@ -196,6 +196,15 @@ pub fn show(view: &impl View, id: DeliveryId) -> Result<Option<(Delivery, Option
     Ok(Some((opened(view, &key, delivery)?, get(view, tables::SETTLEMENTS, &key)?)))
 }
 
+/// What was sent with a delivery, and whether it is sealed and cannot be opened now. That of the same call again is kept with
+/// its first delivery.
+pub fn body(view: &impl View, delivery: &Delivery) -> Result<(Vec<u8>, bool), StoreError> {
+    match delivery.duplicate_of {
+        Some(first) => Ok(show(view, first)?.map(|(first, _)| (first.body, first.sealed)).unwrap_or_default()),
+        None => Ok((delivery.body.clone(), delivery.sealed)),
+    }
+}
+
 /// Deliveries before a number, newest first, at most so many.
 pub fn list(
     view: &impl View,

@@ -221,6 +221,18 @@ fn a_call_that_came_to_the_second_box_is_worked_on_by_the_first_one_once() {
     let mut last = outcomes(&two.first);
     last.sort();
     assert_eq!(last, ["duplicate", "synced", "synced"]);
+    // The same one comes twice to the second one, which keeps what was sent with it once.
+    two.sonar.edit(|model| model.webhooks.clear());
+    hook_up(&two.second, &two.sonar, "acme");
+    hook_up(&two.second, &two.sonar, "acme");
+    two.sonar.analyse("com.acme:shop", "main", |analysis| analysis.reopen("A"));
+    two.second.wait("both", |second| (outcomes(second) == ["handed_over"; 4]).then_some(()));
+    two.first.wait("the change", |first| (findings(first, &["--state", "open"]).len() == 1).then_some(()));
+    let last = outcomes(&two.first);
+    assert!(
+        last.len() == 5 && last.iter().all(|one| ["duplicate", "synced", "queued"].contains(&one.as_str())),
+        "{last:?}"
+    );
 }
 
 #[test]

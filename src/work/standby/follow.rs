@@ -195,7 +195,7 @@ impl Following {
             let (mut calls, mut bytes) = (Vec::new(), 0);
             for (id, _) in deliveries::waiting(view, after, CALLS_MAX)? {
                 let Some((delivery, _)) = deliveries::show(view, id)? else { continue };
-                let body = told(&delivery.body);
+                let body = told(&deliveries::body(view, &delivery)?.0);
                 bytes += body.len();
                 if bytes > CALLS_BYTES_MAX && !calls.is_empty() {
                     break;
