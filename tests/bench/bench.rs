@@ -30,6 +30,7 @@ mod peers;
 mod process;
 mod push;
 mod reread;
+mod standby;
 mod table;
 mod webhook;
 

@@ -12,7 +12,7 @@ use crate::process::{memory, ticks, written, written_since};
 use crate::support::api;
 use crate::support::gateway::Gateway;
 use crate::table::{Figure, Table};
-use crate::{MIB, Scale, section, wait_for};
+use crate::{MIB, Scale, section, standby, wait_for};
 
 /// See the module.
 #[allow(clippy::cast_precision_loss, reason = "some millions")]
@@ -25,7 +25,7 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
         println!("  nats-server is not here, so the fleet is left out");
         return;
     }
-    let server = Server::start(&[hub()]);
+    let server = Server::start(&[hub(), standby::USER.to_owned()]);
     server.make(usual());
     let bytes = publish(&server, sites, 0..all, "open");
     let stored = held(&server);
@@ -65,6 +65,7 @@ pub(crate) fn measure(scale: &Scale, table: &mut Table) {
     table.limited("  its peak memory", Figure::Bytes(memory(gateway.id(), "VmHWM")), Figure::Bytes(64 * MIB));
     let confirmed = api::get(&gateway.state(), "findings?limit=1&state=confirmed")["total"].as_u64();
     assert_eq!(confirmed, Some(changed as u64));
+    standby::measure(&server, &gateway, table);
     drop(gateway.stop());
 }
 
