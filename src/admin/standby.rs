@@ -12,9 +12,9 @@ use crate::domain::condition::{Condition, Urgency};
 use crate::domain::secret::SecretText;
 use crate::domain::standby::{Copied, LEASE, Pair};
 use crate::store::records::SecretBytes;
-use crate::store::{Reader, StoreError, catalogue, standby};
+use crate::store::{Reader, StoreError, catalogue, deliveries, standby};
 use crate::sys::clock;
-use crate::work::standby::{Other, Role, Seen, end, lease, open};
+use crate::work::standby::{Other, Role, Seen, end, fall_silent, lease, open};
 
 /// `GET /standby`.
 pub(super) async fn show(State(admin): Shared) -> Result<Json<shapes::Standby>, Problem> {
@@ -73,7 +73,7 @@ fn joined(admin: &Admin, new: shapes::NewStandby) -> Result<shapes::Standby, Pro
     Ok(shown(admin)?)
 }
 
-/// `DELETE /standby?keep=`: makes this box one alone again. Only over the socket, as it may give up all that this box holds,
+/// `DELETE /standby?keep=&drop_calls=`: makes this box one alone again. Only over the socket, as it may give up all that this box holds,
 /// or have two boxes work.
 pub(super) async fn leave(
     State(admin): Shared,
@@ -84,35 +84,55 @@ pub(super) async fn leave(
         return Err(Problem::forbidden("a box of two is made one alone on the box itself")
             .remedy("on the box itself: hydrophone standby leave"));
     }
-    Ok(Json(admin.ask(move |admin| left(admin, how.keep)).await?))
+    Ok(Json(admin.ask(move |admin| left(admin, how)).await?))
 }
 
-fn left(admin: &Admin, keep: bool) -> Result<shapes::Standby, Problem> {
+fn left(
+    admin: &Admin,
+    shapes::StandbyEnd { keep, drop_calls }: shapes::StandbyEnd,
+) -> Result<shapes::Standby, Problem> {
     let (pair, part, secrets, is_taking) = admin.store.read::<_, StoreError>(|view| {
         Ok((standby::pair(view)?, standby::part(view)?, standby::secrets_of(view)?, standby::is_taking(view)?))
     })?;
     let Some(pair) = pair else { return Err(alone()) };
+    let waiting = admin.store.read(|view| deliveries::waiting(view, 0, usize::MAX))?.len();
+    if !part.works && !keep && !drop_calls && waiting > 0 {
+        let text = format!("webhook calls that came here and are not handed over yet: {waiting}");
+        return Err(Problem::conflict(text).at("drop_calls").remedy(
+            "wait until they are (`hydrophone delivery list`); --drop-calls gives them up, and the other box reads what they \
+             told of at its next look",
+        ));
+    }
     if keep && is_taking && !part.works {
         return Err(Problem::conflict("this box has a part of a copy only, which is no inventory")
             .remedy("`hydrophone standby leave` without --keep makes it a new one"));
     }
     let mut speaking = None;
-    if part.works && !keep {
+    if !keep {
         let empty = || SecretBytes::new(Vec::new());
         let (credentials, key) = (secrets.0.unwrap_or_else(empty), secrets.1.unwrap_or_else(empty));
-        let (mut way, _) = open(&admin.work, &pair, &credentials, &key)?;
-        let asked = lease(&mut way).map_err(|trouble| {
+        match open(&admin.work, &pair, &credentials, &key) {
+            Ok((way, _)) => speaking = Some(way),
+            Err(bad) if part.works => return Err(bad.into()),
+            Err(_) => {}
+        }
+    }
+    if let Some(way) = speaking.as_mut().filter(|_| part.works) {
+        let asked = lease(way).map_err(|trouble| {
             Problem::from(trouble)
                 .remedy("the other box is to be told, or it takes over; --keep does without, where it is gone for good")
         });
         asked?.ok();
-        speaking = Some(way);
     }
     let (now, ticket) = (clock::now(), admin.store.ticket());
     admin.store.delete::<_, StoreError>(move |batch| standby::leave(batch, keep, now, ticket))?;
     admin.work.standby.kick();
     if let Some(mut speaking) = speaking {
-        end(&mut speaking, part.me)?;
+        if part.works {
+            end(&mut speaking, part.me)?;
+        } else {
+            fall_silent(&mut speaking, part.me);
+        }
     }
     Ok(shown(admin)?)
 }

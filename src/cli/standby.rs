@@ -86,6 +86,9 @@ pub struct Leave {
     /// Go on alone though the other box is not told: it is gone for good.
     #[arg(long)]
     keep: bool,
+    /// Give up webhook calls that came here and that the other box has not taken over.
+    #[arg(long, conflicts_with = "keep")]
+    drop_calls: bool,
 }
 
 impl Command {
@@ -113,8 +116,8 @@ impl Command {
                 })
             }
             Self::Leave(leave) => {
-                let keep = leave.keep.to_string();
-                let query = path_with(&["standby"], &[("keep", Some(&keep))]);
+                let (keep, drop_calls) = (leave.keep.to_string(), leave.drop_calls.to_string());
+                let query = path_with(&["standby"], &[("keep", Some(&keep)), ("drop_calls", Some(&drop_calls))]);
                 let answer: Answer<Standby> = session.client.delete(&query)?;
                 session.show(&answer, |out, _| out.line("This box is one alone again."))
             }

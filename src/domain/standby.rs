@@ -332,7 +332,7 @@ impl Judge {
         };
         let may = May { revision: seen.revision, term: next };
         if seen.lease.ended {
-            return works.then_some(may);
+            return self.is_left(works).then_some(may);
         }
         if self.is_own(&seen.lease) && seen.lease.released.is_none() {
             return Some(may);
@@ -342,6 +342,13 @@ impl Judge {
         let is_free = has_all && !self.is_own(&seen.lease);
         let is_over = is_free || now.saturating_sub(seen.at) >= LEASE + LEASE_MARGIN;
         (is_over && is_whole && seen.lease.inventory == inventory).then_some(may)
+    }
+
+    /// Whether somebody who works alone by now left the lease to this box, as far as it works: it was joined anew, or worked
+    /// after that one.
+    pub fn is_left(&self, works: bool) -> bool {
+        let ended = self.seen.as_ref().map(|seen| &seen.lease).filter(|lease| lease.ended);
+        works && ended.is_some_and(|lease| self.own == 0 || lease.term <= self.own)
     }
 
     /// Whether the lease is to be renewed now.
@@ -490,6 +497,10 @@ mod tests {
         judge.see(Ok((13, Lease { ended: true, ..lease(OTHER, 5) })), at(3));
         assert_eq!(judge.may_take(OURS, (at(900), Timestamp(0))), None);
         assert!(judge.may_take(Holds { works: true, ..OURS }, (at(3), Timestamp(0))).is_some());
+        // One that worked before whoever ended it has been replaced, and does not know that yet.
+        let mut replaced = Judge::new(Part { me: ME, works: true, term: 4, tells_again: false }, at(0));
+        replaced.see(Ok((13, Lease { ended: true, ..lease(OTHER, 5) })), at(3));
+        assert_eq!(replaced.may_take(Holds { works: true, ..OURS }, (at(900), Timestamp(0))), None);
     }
 
     #[test]

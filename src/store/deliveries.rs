@@ -324,18 +324,25 @@ pub(super) fn place_again(batch: &Batch, now: Timestamp, ticket: u64) -> Result<
 
 /// The first delivery that was received since a time, or the next one where none was.
 pub fn first_since(view: &impl View, since: Timestamp) -> Result<DeliveryId, StoreError> {
-    let mut first = None;
+    let (mut first, mut older) = (None, 0);
     for row in view.rows(tables::DELIVERIES)?.iter()?.rev() {
         let (key, value) = row?;
         let Some(id) = tables::u64_at(key.value(), 0) else { continue };
         let after = *first.get_or_insert(id + 1);
         match codec::open::<Delivery>(key.value(), value.value()) {
-            Ok(delivery) if delivery.received_at < since => break,
-            _ => first = Some(after.min(id)),
+            // Those that another box handed over came there before they came here.
+            Ok(delivery) if delivery.received_at < since => older += 1,
+            _ => (first, older) = (Some(after.min(id)), 0),
+        }
+        if older > OLDER_MAX {
+            break;
         }
     }
     Ok(DeliveryId(first.unwrap_or(0)))
 }
+
+/// So many older ones are looked at before it is believed that none that is newer lies before them.
+const OLDER_MAX: usize = 300;
 
 /// Has calls from a number on wait again, so that they are handed over: what this box made of them is given up for what
 /// another one holds, which may not have heard of them. How many.
@@ -347,10 +354,15 @@ pub(super) fn wait_again(batch: &Batch, from: DeliveryId) -> Result<usize, Store
         let Ok(Delivery { outcome, scope: Some(scope), .. }) = codec::open(key.value(), value.value()) else {
             continue;
         };
-        let settled = passing_over(get::<Settlement>(batch, tables::SETTLEMENTS, &Key::new().u64(id)))?;
         let is_for_reading = matches!(outcome, Outcome::Queued | Outcome::NotImported | Outcome::NotSelected);
-        // What is queued and has no settlement waits still.
-        let is_done = settled.map_or(outcome != Outcome::Queued, |settled| settled.outcome != Outcome::HandedOver);
+        let is_done = match get::<Settlement>(batch, tables::SETTLEMENTS, &Key::new().u64(id)) {
+            Err(StoreError::Damaged { .. }) => true,
+            settled => match settled? {
+                Some(settled) => settled.outcome != Outcome::HandedOver,
+                // What is queued waits still.
+                None => outcome != Outcome::Queued,
+            },
+        };
         if is_for_reading && is_done {
             again.push((id, scope));
         }
@@ -362,19 +374,29 @@ pub(super) fn wait_again(batch: &Batch, from: DeliveryId) -> Result<usize, Store
     Ok(again.len())
 }
 
-/// Settles the deliveries up to a number, which another box has taken over; whatever was to be read because of them is that
-/// one's to read.
-pub fn hand_over(batch: &Batch, up_to: u64, now: Timestamp) -> Result<usize, StoreError> {
-    let mut all = waiting(batch, 0, usize::MAX)?;
-    let left = all.iter().filter(|(id, _)| id.0 > up_to).count();
-    all.retain(|(id, _)| id.0 <= up_to);
-    for (id, project) in &all {
-        settle(batch, *project, [*id], Outcome::HandedOver, now)?;
+/// Settles the deliveries up to a number that wait, as another box has taken them over, or nobody will; whatever was to be read
+/// because of them is not this box's to read.
+pub fn end_waiting(batch: &Batch, up_to: u64, outcome: Outcome, now: Timestamp) -> Result<(), StoreError> {
+    let mut is_rest = false;
+    for (id, project) in waiting(batch, 0, usize::MAX)? {
+        if id.0 > up_to {
+            is_rest = true;
+        } else if super::has(batch, tables::DELIVERIES, &Key::new().u64(id.0))? {
+            settle(batch, project, [id], outcome, now)?;
+        } else {
+            batch.delete(tables::PENDING, &Key::new().u32(project.0).u64(id.0))?;
+        }
     }
-    if left == 0 {
-        super::agenda::clear(batch)?;
+    if is_rest { Ok(()) } else { super::agenda::clear(batch) }
+}
+
+/// A delivery with what was sent; nothing of one that is not there any more or is damaged.
+pub fn whole(view: &impl View, id: DeliveryId) -> Result<Option<(Delivery, Vec<u8>)>, StoreError> {
+    let Some((delivery, _)) = passing_over(show(view, id))? else { return Ok(None) };
+    match body(view, &delivery) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => Ok(Some((delivery, found?.0))),
     }
-    Ok(all.len())
 }
 
 /// Whether a delivery still waits for a read.
@@ -472,6 +494,7 @@ pub fn prune(batch: &Batch, before: Timestamp) -> Result<usize, StoreError> {
         }
         batch.delete(tables::DELIVERIES, &key)?;
         batch.delete(tables::SETTLEMENTS, &key)?;
+        batch.delete(tables::PENDING, &Key::new().u32(UNPLACED.0).tail(&key.0))?;
         bytes = bytes.saturating_sub(length as u64);
         gone += 1;
     }

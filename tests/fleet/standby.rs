@@ -410,8 +410,17 @@ fn a_third_box_is_told_that_it_is_one_too_many() {
     // The two go on.
     wait_current(&two.first, &two.second);
     assert!(problem(&two.first).is_none() && problem(&two.second).is_none());
+    // A call that comes to it waits, and is not given up unasked.
+    two.sonar.edit(|model| model.webhooks.clear());
+    hook_up(&third, &two.sonar, "acme");
+    two.sonar.analyse("com.acme:shop", "main", |analysis| analysis.fix("A"));
+    third.wait("the call", |third| {
+        (third.json(&["delivery", "list"])["deliveries"][0]["outcome"] == "queued").then_some(())
+    });
+    refused(&third.cli(&["standby", "leave"]), &["not handed over yet: 1", "--drop-calls"]);
     // Where the second one leaves, it takes its place.
     assert_eq!(two.second.cli(&["standby", "leave"]).code, 0);
     wait_current(&two.first, &third);
-    third.wait_for(Duration::from_mins(2), "nothing to be said", |third| problem(third).is_none().then_some(()));
+    third.wait("nothing to be said", |third| problem(third).is_none().then_some(()));
+    two.first.wait("the change", |first| (findings(first, &["--state", "open"]).len() == 1).then_some(()));
 }

@@ -78,4 +78,7 @@ pub struct StandbyEnd {
     /// Whether a box that stands by goes on with its copy, as the other one is gone for good.
     #[serde(default)]
     pub keep: bool,
+    /// Whether a box that stands by gives up webhook calls that the other one has not taken over.
+    #[serde(default)]
+    pub drop_calls: bool,
 }

@@ -17,6 +17,7 @@ use super::tables::{self, Key, Table};
 use super::{
     Batch, Counter, Store, StoreError, View, agenda, catalogue, codec, deliveries, destinations, get, keys, secrets,
 };
+use crate::domain::delivery::Outcome;
 use crate::domain::destination::PlatformKind;
 use crate::domain::ids::{DeliveryId, FindingId};
 use crate::domain::schedule::{Reason, Task};
@@ -204,11 +205,16 @@ pub fn put_working(batch: &Batch, part: Part) -> Result<(), StoreError> {
 
 /// Notes, where it is not noted yet, from which call on the other box may work: of what follows it hears nothing.
 pub fn put_unsure(batch: &Batch, now: Timestamp) -> Result<(), StoreError> {
-    if super::has(batch, tables::META, &of_unsure())? {
+    if is_unsure(batch)? {
         return Ok(());
     }
     let first = deliveries::first_since(batch, now.minus(UNSURE_BEFORE))?;
     batch.put(tables::META, &of_unsure(), &first.0)
+}
+
+/// Whether that is noted.
+pub fn is_unsure(view: &impl View) -> Result<bool, StoreError> {
+    super::has(view, tables::META, &of_unsure())
 }
 
 /// Notes that this box has the lease as before: nobody else has worked meanwhile.
@@ -296,6 +302,7 @@ pub fn leave(batch: &mut Batch, keep: bool, now: Timestamp, ticket: u64) -> Resu
         (true, _) => {}
         (false, true) => take_over(batch, part, now, ticket)?,
         (false, false) => {
+            deliveries::end_waiting(batch, u64::MAX, Outcome::Dropped, now)?;
             take::wipe(batch)?;
             catalogue::name_inventory(batch)?;
         }

@@ -285,7 +285,9 @@ fn a_box_that_was_replaced_hands_over_what_came_since_it_is_not_known_who_works(
         assert_eq!(shown.1.map(|settled| settled.outcome), what, "{id}");
     }
     // Once the other one has them they are done with.
-    store.write::<_, StoreError>(move |batch| deliveries::hand_over(batch, later.0, minute(30))).unwrap();
+    store
+        .write::<_, StoreError>(move |batch| deliveries::end_waiting(batch, later.0, Outcome::HandedOver, minute(30)))
+        .unwrap();
     assert_eq!((waiting(), replaced()), (Vec::new(), 0));
     // One that had the lease all along has nothing to hand over but what came a moment ago.
     let last = came(31, "last");
@@ -294,6 +296,30 @@ fn a_box_that_was_replaced_hands_over_what_came_since_it_is_not_known_who_works(
     store.write::<_, StoreError>(|batch| put_sure(batch)).unwrap();
     let part = store.read(part).unwrap();
     assert_eq!(store.write(move |batch| put_replaced(batch, part, minute(37))).unwrap(), 0);
+}
+
+/// What is deleted with the log waits for nothing any more.
+#[test]
+fn no_call_waits_that_is_not_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    paired(&store);
+    let id = accepted(&store, Timestamp(0), "one");
+    let part = store.read(part).unwrap();
+    assert_eq!(store.write(move |batch| put_replaced(batch, part, Timestamp(1))).unwrap(), 1);
+    assert_eq!(store.read(|view| deliveries::waiting(view, 0, 9)).unwrap(), [(id, UNPLACED)]);
+    assert!(store.read(|view| deliveries::whole(view, id)).unwrap().is_some());
+    assert_eq!(store.write(|batch| deliveries::prune(batch, Timestamp(5))).unwrap(), 1);
+    assert_eq!(store.read(|view| deliveries::waiting(view, 0, 9)).unwrap(), []);
+    // As if it had been damaged when it was deleted.
+    store
+        .write::<_, StoreError>(move |batch| {
+            batch.put(tables::PENDING, &Key::new().u32(0).u64(id.0), &crate::domain::delivery::ScopeRef::Main)
+        })
+        .unwrap();
+    assert!(store.read(|view| deliveries::whole(view, id)).unwrap().is_none());
+    store.write(|batch| deliveries::end_waiting(batch, 99, Outcome::HandedOver, Timestamp(6))).unwrap();
+    assert_eq!(store.read(|view| deliveries::waiting(view, 0, 9)).unwrap(), []);
 }
 
 /// Has a call come.

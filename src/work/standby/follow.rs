@@ -7,9 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::hold::about;
 use super::{Other, Way, Work, machine};
-use crate::domain::standby::{Call, Copied, Head, Lease, Pair, Part, Post, Taken};
+use crate::domain::delivery::Outcome;
+use crate::domain::standby::{Call, Copied, Head, LEASE, Lease, Pair, Part, Post, Taken};
 use crate::platform::Trouble;
 use crate::platform::nats::pair::{Found, Slot};
 use crate::store::standby::{self, TakeError};
@@ -41,12 +44,18 @@ struct Rival {
     /// The number of what it said last, and since when that is there, by the steady clock.
     revision: u64,
     at: Duration,
+    /// When this box looked last.
+    looked: Duration,
     /// Whether it said something else while this box looked.
     is_there: bool,
 }
 
-/// What nobody has said again for so long was said by a box that is gone: one that is there says something every ten seconds.
-const RIVAL_MAX: Duration = Duration::from_secs(35);
+/// What nobody has said again for so long was said by a box that is gone: one that is there says something every ten seconds,
+/// and as soon as it has taken in a copy.
+const RIVAL_MAX: Duration = LEASE;
+
+/// Whoever has not looked for longer has not seen that nothing was said.
+const LOOKS_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the other box is told that this one is there, where nothing else is to be said.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -147,7 +156,10 @@ impl Following {
     /// What is the matter where a third box stands by.
     fn third(&self) -> Option<(String, &'static str)> {
         let rival = self.rival.as_ref().filter(|rival| rival.is_there)?;
-        let text = format!("{} stands by for this site, too, and a site has two boxes", rival.machine);
+        let text = format!(
+            "{} stands by for this site, too, and a site has two boxes; calls that come here wait",
+            rival.machine
+        );
         Some((text, "end it on one of the two that stand by: `hydrophone standby leave`"))
     }
 
@@ -176,7 +188,9 @@ impl Following {
         let taken = serde_json::from_slice::<Taken>(&text).unwrap_or_default();
         if taken.of == part.me && taken.up_to > self.taken.up_to {
             let now = work.clock.now();
-            work.store.delete::<_, StoreError>(move |batch| deliveries::hand_over(batch, taken.up_to, now))?;
+            work.store.delete::<_, StoreError>(move |batch| {
+                deliveries::end_waiting(batch, taken.up_to, Outcome::HandedOver, now)
+            })?;
             self.taken = taken;
         }
         Ok(Ok(()))
@@ -193,11 +207,11 @@ impl Following {
         let after = self.taken.up_to;
         let calls = work.store.read::<_, StoreError>(|view| {
             let (mut calls, mut bytes) = (Vec::new(), 0);
-            for (id, _) in deliveries::waiting(view, after, CALLS_MAX)? {
-                let Some((delivery, _)) = deliveries::show(view, id)? else { continue };
-                let body = told(&deliveries::body(view, &delivery)?.0);
+            for (id, _) in deliveries::waiting(view, after, usize::MAX)? {
+                let Some((delivery, body)) = deliveries::whole(view, id)? else { continue };
+                let body = told(&body);
                 bytes += body.len();
-                if bytes > CALLS_BYTES_MAX && !calls.is_empty() {
+                if calls.len() == CALLS_MAX || (bytes > CALLS_BYTES_MAX && !calls.is_empty()) {
                     break;
                 }
                 calls.push(Call {
@@ -260,24 +274,34 @@ impl Following {
     /// Whether a third box is there, as far as can be seen by what it said.
     fn is_taken(&mut self, machine: String, revision: u64, steady: Duration) -> bool {
         let (at, is_there) = match &self.rival {
-            Some(rival) if rival.revision == revision => (rival.at, rival.is_there),
-            known => (steady, known.is_some()),
+            Some(rival) if rival.revision != revision => (steady, true),
+            Some(rival) if steady.saturating_sub(rival.looked) <= LOOKS_EVERY => (rival.at, rival.is_there),
+            known => (steady, known.as_ref().is_some_and(|rival| rival.is_there)),
         };
-        self.rival = Some(Rival { machine, revision, at, is_there });
+        self.rival = Some(Rival { machine, revision, at, looked: steady, is_there });
         steady.saturating_sub(at) < RIVAL_MAX
     }
 }
 
-/// The body of a call as it is told the other box.
+/// The body of a call as it is told the other box: all of it, or of a long one what is read of it.
 fn told(body: &[u8]) -> String {
     let whole = String::from_utf8_lossy(body).into_owned();
     if whole.len() <= BODY_BYTES_MAX {
         return whole;
     }
-    let Ok(serde_json::Value::Object(mut members)) = serde_json::from_slice(body) else { return whole };
-    members.remove("properties");
-    serde_json::Value::Object(members).to_string()
+    let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else { return whole };
+    members.retain(|name, _| READ_OF_BODY.contains(&name.as_str()));
+    for (member, read) in [("project", "key"), ("qualityGate", "status")] {
+        if let Some(Value::Object(inner)) = members.get_mut(member) {
+            inner.retain(|name, _| name == read);
+        }
+    }
+    Value::Object(members).to_string()
 }
+
+/// What a [payload](crate::domain::delivery::Payload) is read from.
+const READ_OF_BODY: &[&str] =
+    &["taskId", "status", "changedAt", "analysedAt", "project", "branch", "qualityGate", "hydrophone"];
 
 /// Deletes a copy that was fetched, and that nobody needs any more.
 pub(super) fn forget_file(work: &Work) {
@@ -450,4 +474,29 @@ fn changes(work: &Arc<Work>, way: &mut Way, part: Part, mut copied: Copied, head
         work.standby.changed();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delivery::Payload;
+
+    #[test]
+    fn a_long_body_is_told_as_far_as_it_is_read() {
+        let long = |key: &str| {
+            let body = serde_json::json!({
+                "taskId": "t", "status": "SUCCESS", "changedAt": "2026-01-02T03:04:05+0000", "hydrophone": { "test": "m" },
+                "project": { "key": "shop", "name": "x".repeat(BODY_BYTES_MAX) },
+                "branch": { "name": "7", "type": "PULL_REQUEST", "isMain": false },
+                "qualityGate": { "status": "OK", "conditions": ["x".repeat(BODY_BYTES_MAX)] },
+                key: { "p": "x".repeat(BODY_BYTES_MAX) },
+            });
+            body.to_string()
+        };
+        let body = long("properties");
+        let short = told(body.as_bytes());
+        assert!(short.len() < 1000, "{}", short.len());
+        assert_eq!(Payload::parse(short.as_bytes(), None), Payload::parse(body.as_bytes(), None));
+        assert_eq!(told(b"{\"a\": 1}"), "{\"a\": 1}");
+    }
 }

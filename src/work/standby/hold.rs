@@ -204,6 +204,8 @@ impl Holding {
         let known = work.store.read(standby::calls_taken)?;
         let mut taken = if known.of == post.from { known } else { Taken { of: post.from, up_to: 0 } };
         let before = taken;
+        // What it tells again it does not know to be here.
+        let is_behind = post.calls.iter().any(|call| call.id <= before.up_to);
         for call in post.calls.into_iter().filter(|call| call.id > before.up_to) {
             taken.up_to = taken.up_to.max(call.id);
             if let Some(arrival) = arrival(call) {
@@ -213,8 +215,7 @@ impl Holding {
         if taken != known {
             work.store.write::<_, StoreError>(move |batch| standby::put_calls_taken(batch, taken))?;
         }
-        // Also where it was told before, which may have been lost.
-        if taken.up_to > 0 && (taken != known || is_first) {
+        if taken.up_to > 0 && (taken != known || is_first || is_behind) {
             let text = serde_json::to_vec(&taken).expect("it is text and numbers");
             return Ok(way.speaking.put(Slot::Taken, "", &text));
         }

@@ -20,7 +20,7 @@ pub use self::seen::{Lost, Other, Role, Seen, Standby};
 use super::{Work, small_thread};
 use crate::domain::limits::PLATFORM_CALL_MAX;
 use crate::domain::retry::Failures;
-use crate::domain::standby::{BoxId, Holds, Judge, Lease, May, Pair, Part};
+use crate::domain::standby::{BoxId, Holds, Judge, Lease, May, Pair, Part, Post};
 use crate::platform::nats::pair::{Found, Slot, Speaking};
 use crate::platform::{BadDestination, Trouble};
 use crate::store::records::SecretBytes;
@@ -95,6 +95,16 @@ pub fn end(speaking: &mut Speaking, me: BoxId) -> Result<(), Trouble> {
         }
     }
     Err(Trouble::later("somebody else writes the lease of this site all the time"))
+}
+
+/// Takes back what this box said as the one that stands by, so that another one finds its place free. Where that cannot be done,
+/// it does so a while later.
+pub fn fall_silent(speaking: &mut Speaking, me: BoxId) {
+    if let Ok(Found::Said { revision, text }) = speaking.get(Slot::Post, "")
+        && serde_json::from_slice::<Post>(&text).is_ok_and(|post| post.from == me)
+    {
+        let _ = speaking.exchange(Slot::Post, revision, b"");
+    }
 }
 
 /// How often it is tried to end a lease that somebody else writes.
@@ -223,8 +233,8 @@ impl Keeper {
     /// The pair as it is set up now; nothing where there is none.
     fn opened(&mut self) -> Result<Option<&mut Open>, StoreError> {
         let work = &self.work;
-        let (pair, part, secrets) = work.store.read::<_, StoreError>(|view| {
-            Ok((standby::pair(view)?, standby::part(view)?, standby::secrets_of(view)?))
+        let (pair, part, is_unsure) = work.store.read::<_, StoreError>(|view| {
+            Ok((standby::pair(view)?, standby::part(view)?, standby::is_unsure(view)?))
         })?;
         let Some(pair) = pair else {
             if self.open.take().is_some() || work.standby.seen().role != Role::Alone {
@@ -237,7 +247,12 @@ impl Keeper {
         if !self.open.as_ref().is_some_and(is_same) {
             work.standby.fence.shut();
             self.open = None;
-            let (credentials, key) = secrets;
+            if part.works && !is_unsure {
+                // Also where there is no way to the other one.
+                let now = work.clock.now();
+                work.store.delete::<_, StoreError>(move |batch| standby::put_unsure(batch, now))?;
+            }
+            let (credentials, key) = work.store.read(standby::secrets_of)?;
             let empty = || SecretBytes::new(Vec::new());
             let (credentials, key) = (credentials.unwrap_or_else(empty), key.unwrap_or_else(empty));
             match open(work, &pair, &credentials, &key) {
@@ -316,8 +331,9 @@ impl Open {
             Err(trouble) => return Ok(Err(trouble)),
             Ok(true) => {
                 self.way.open_fence();
-                if std::mem::take(&mut self.unsure) {
+                if self.unsure {
                     work.store.delete::<_, StoreError>(|batch| standby::put_sure(batch))?;
+                    self.unsure = false;
                 }
             }
             Ok(false) => {
@@ -347,7 +363,7 @@ impl Open {
         let term = self.way.judge.term();
         work.standby.note(|seen| seen.term = term);
         let mut followed = Ok(());
-        if let Some(other) = self.way.judge.other().cloned().filter(|other| !(other.ended && self.part.works)) {
+        if let Some(other) = self.way.judge.other().cloned().filter(|_| !self.way.judge.is_left(self.part.works)) {
             // Whatever it wrote is later than what is here.
             if self.part.works {
                 tracing::warn!("{} works for this site, in term {term}; this box stands by", other.machine);
@@ -451,8 +467,7 @@ impl Open {
 
     /// Stands by from here on, which is noted.
     fn now_stand_by(&mut self, work: &Work, part: Part) {
-        work.store.stand_by(true);
-        (self.part, self.unsure) = (part, false);
+        (self.part, self.unsure, self.following) = (part, false, Following::default());
         work.standing.keep(|_| false);
         work.standby.note(|seen| seen.other = None);
     }
@@ -498,6 +513,7 @@ fn end_work(work: &Work, most: Duration) {
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(rest);
+    work.store.stand_by(true);
 }
 
 /// The lease as a box writes it that holds it.
